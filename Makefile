@@ -1,0 +1,32 @@
+# Two commands do everything, each with its own set-up in .venv:
+#   make quickstart   trains, evaluates, exports and scores, offline on real digits
+#   make test         lint, types and every test but the slow ones
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: quickstart test test-slow lint clean
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=23" -c constraints.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	touch $@
+
+quickstart: $(VENV)/installed
+	$(BIN)/keras-lodin quickstart
+
+lint: $(VENV)/installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: lint
+	$(BIN)/pytest --numprocesses 2
+
+test-slow: $(VENV)/installed
+	$(BIN)/pytest -m slow
+
+clean:
+	rm -rf $(VENV)

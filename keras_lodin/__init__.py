@@ -1,0 +1,18 @@
+"""keras-lodin: classifiers that know when they do not know (Learning ODIN, for Keras 3)."""
+
+from importlib.metadata import version as _version
+
+from keras_lodin import data as data
+from keras_lodin import metrics as metrics
+from keras_lodin import models as models
+from keras_lodin.detectors import Detector as Detector
+from keras_lodin.detectors import EnergyDetector as EnergyDetector
+from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
+from keras_lodin.detectors import MSPDetector as MSPDetector
+from keras_lodin.detectors import ODINDetector as ODINDetector
+from keras_lodin.evaluation import Evaluation as Evaluation
+from keras_lodin.evaluation import evaluate as evaluate
+from keras_lodin.gradient_quotient import gradient_quotient as gradient_quotient
+from keras_lodin.training import GQModel as GQModel
+
+__version__ = _version("keras-lodin")

@@ -1,0 +1,226 @@
+"""Where a classifier's logits are: found without touching the user's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lodin.keras_internals import producer
+
+# Operations that turn logits into logits, looked through in search of the head.
+_PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
+# Operations after which a tensor cannot be a softmax output.
+_LINEAR = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+
+
+@dataclass(frozen=True)
+class ClassifierHead:
+    """A classifier, split into a function to its logits and one from logits to its output.
+
+    Attributes:
+        logits: `(inputs, training=None) -> (batch, classes)`; shares the classifier's weights.
+        output: maps logits to what the classifier itself returns (identity or softmax).
+        from_logits: True when the classifier itself returns logits.
+        num_classes: the number of classes.
+        input_shape: the input's shape with the batch first, `(None, ...)`.
+    """
+
+    logits: Callable[..., Any]
+    output: Callable[[Any], Any]
+    from_logits: bool
+    num_classes: int
+    input_shape: tuple[int | None, ...]
+
+
+def find_head(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
+    """Finds a classifier's logits.
+
+    Args:
+        classifier: a built Keras model with one input and one output of shape
+            `(batch, classes)`.
+        from_logits: True when the classifier returns logits, False when it returns softmax
+            probabilities, None to find out. The classifier's last layer tells for functional and
+            sequential models; otherwise it is run once, on random input.
+
+    Returns:
+        a `ClassifierHead`.
+
+    Raises:
+        ValueError: if the model is not such a classifier, or if it ends in a softmax whose input
+            cannot be reached. The message says what to pass instead.
+    """
+    if not isinstance(classifier, keras.Model):
+        raise ValueError(
+            f"`classifier` must be a `keras.Model`. Received: classifier={classifier!r} of type "
+            f"{type(classifier).__name__}"
+        )
+    input_shape = _input_shape(classifier)
+    num_classes = _num_classes(classifier, input_shape)
+    if from_logits is None:
+        from_logits = _ends_in_logits(classifier, input_shape)
+    if from_logits:
+        return ClassifierHead(classifier, lambda logits: logits, True, num_classes, input_shape)
+    before_softmax = _before_softmax(classifier)
+    if before_softmax is None:
+        raise ValueError(
+            f"The classifier {classifier.name!r} returns probabilities, and the logits behind "
+            "them cannot be reached. Expected a model that returns logits, or a functional or "
+            "sequential model whose last layer is `Softmax`, `Activation('softmax')` or "
+            "`Dense(..., activation='softmax')`. Return the logits from it, and pass "
+            f"`from_logits=True`. Received: classifier={classifier!r}"
+        )
+    return ClassifierHead(before_softmax, ops.softmax, False, num_classes, input_shape)
+
+
+def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
+    if not classifier.built:
+        raise ValueError(
+            "The classifier has no weights yet. Expected a built model: start it with "
+            "`keras.Input(shape)`, call `classifier.build((None, ...))`, or run it on one batch. "
+            f"Received: classifier={classifier!r}"
+        )
+    shape: Any
+    if _is_functional(classifier):
+        inputs = classifier.inputs
+        shape = inputs[0].shape if len(inputs) == 1 else [tuple(x.shape) for x in inputs]
+    else:
+        shape = (classifier.get_build_config() or {}).get("input_shape")
+    if not isinstance(shape, (tuple, list)) or not all(
+        size is None or isinstance(size, int) for size in shape
+    ):
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take one tensor. "
+            f"Received: inputs of shape {shape}"
+        )
+    return (None, *shape[1:])
+
+
+def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> int:
+    if _is_functional(classifier):
+        outputs = classifier.outputs
+    else:
+        dtype = classifier.input_dtype
+        symbolic = keras.KerasTensor(input_shape, dtype=dtype)
+        outputs = keras.tree.flatten(classifier.compute_output_spec(symbolic))
+    shapes = [tuple(output.shape) for output in outputs]
+    if len(shapes) != 1:
+        raise ValueError(
+            f"The classifier {classifier.name!r} must have one output, the logits of shape "
+            "(batch, classes). Build a model that ends at them: "
+            "`keras.Model(model.inputs, model.outputs[i])`. "
+            f"Received: {len(shapes)} outputs, of shapes {shapes}"
+        )
+    if len(shapes[0]) != 2 or shapes[0][1] is None or shapes[0][1] < 2:
+        raise ValueError(
+            f"The classifier {classifier.name!r} must return one logit per class for each "
+            "sample, shape (batch, classes) with at least two classes; a regression output or a "
+            f"single sigmoid has no out-of-distribution score here. Received: output shape "
+            f"{shapes[0]}"
+        )
+    return shapes[0][1]
+
+
+def _is_functional(model: Any) -> bool:
+    """Whether the model's graph of layers is known: functional models and built `Sequential`s."""
+    return isinstance(model, keras.Model) and bool(getattr(model, "inputs", None))
+
+
+def _last_operation(model: keras.Model) -> tuple[Any, Any]:
+    """The last operation that changes values, with its input; steps over reshapes."""
+    operation, source = producer(model.outputs[0])
+    while isinstance(operation, _PASS_THROUGH) or _activation_name(operation) == "linear_only":
+        operation, source = producer(source)
+    return operation, source
+
+
+def _activation_name(operation: Any) -> str | None:
+    """Name of an operation's activation, "linear_only" for `Activation("linear")`."""
+    # `keras.ops.softmax` in a functional model is an operation of the layer's own name.
+    if type(operation).__name__ == "Softmax":
+        return "softmax"
+    activation = getattr(operation, "activation", None)
+    name = getattr(activation, "__name__", None)
+    if name == "linear" and isinstance(operation, keras.layers.Activation):
+        return "linear_only"
+    return name
+
+
+def _ends_in_logits(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> bool:
+    model = classifier
+    while _is_functional(model):
+        operation, _ = _last_operation(model)
+        name = _activation_name(operation)
+        if name == "softmax":
+            return False
+        if name == "linear" and isinstance(operation, _LINEAR):
+            return True
+        if name in ("sigmoid", "hard_sigmoid"):
+            raise ValueError(
+                f"The classifier {classifier.name!r} ends in a {name}, which scores every class "
+                "by itself. Expected logits or a softmax over the classes. Received: last layer "
+                f"{operation.name!r}"
+            )
+        if not isinstance(operation, keras.Model):
+            break
+        model = operation
+    return not _returns_probabilities(classifier, input_shape)
+
+
+def _returns_probabilities(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> bool:
+    """Runs the classifier on two random inputs: rows of a softmax add up to 1, logits do not."""
+    sizes = [2, *(32 if size is None else size for size in input_shape[1:])]
+    inputs = np.random.default_rng(0).uniform(size=sizes)
+    outputs = ops.cast(classifier(ops.cast(inputs, classifier.input_dtype)), "float32")
+    outputs = ops.convert_to_numpy(outputs)
+    return bool((outputs >= 0.0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-2))
+
+
+def _before_softmax(model: keras.Model) -> Callable[..., Any] | None:
+    """A function from the model's inputs to the input of its last softmax."""
+    if not _is_functional(model):
+        return None
+    operation, source = producer(model.outputs[0])
+    if isinstance(operation, keras.Model):
+        inner = _before_softmax(operation)
+        if inner is None or operation is model:
+            return None
+        return _chain(_up_to(model, source), inner)
+    if _activation_name(operation) != "softmax":
+        return None
+    if isinstance(operation, keras.layers.Dense):
+        return _chain(_up_to(model, source), _linear_part(operation))
+    if isinstance(operation, keras.layers.Activation) or not hasattr(operation, "activation"):
+        return _up_to(model, source)
+    return None
+
+
+def _up_to(model: keras.Model, tensor: Any) -> Callable[..., Any]:
+    """The part of a functional model up to one of its tensors; the identity at the input."""
+    if any(tensor is source for source in model.inputs):
+        return lambda inputs, training=None: inputs
+    return keras.Model(model.inputs, tensor, name=f"{model.name}_before_softmax")
+
+
+def _linear_part(dense: keras.layers.Dense) -> Callable[..., Any]:
+    """A `Dense` layer without its activation, on the same weights."""
+
+    def linear(inputs: Any, training: bool | None = None) -> Any:
+        outputs = ops.matmul(inputs, ops.cast(dense.kernel, inputs.dtype))
+        return outputs if dense.bias is None else outputs + ops.cast(dense.bias, inputs.dtype)
+
+    return linear
+
+
+def _chain(first: Callable[..., Any], second: Callable[..., Any]) -> Callable[..., Any]:
+    return lambda inputs, training=None: second(first(inputs, training=training), training=training)

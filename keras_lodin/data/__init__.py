@@ -1,0 +1,89 @@
+"""Data by name: one function from a specification such as `digits:0-6` to a `Source`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from keras_lodin.data.digits import load_digits
+from keras_lodin.data.folder import load_folder
+from keras_lodin.data.noise import load_noise
+from keras_lodin.data.npz import load_npz
+from keras_lodin.data.photos import load_photos
+from keras_lodin.data.source import Source as Source
+from keras_lodin.data.specification import SOURCES as SOURCES
+from keras_lodin.data.specification import parse
+from keras_lodin.data.tensorflow_datasets_source import load_tensorflow_dataset
+
+PARTS = ("train", "calibration", "test", "all")
+
+
+def names() -> tuple[str, ...]:
+    """The kinds of data sources; `SOURCES` says how each is written."""
+    return tuple(SOURCES)
+
+
+def load(
+    specification: str,
+    *,
+    part: str,
+    image_shape: tuple[int | None, ...] | None = None,
+    input_range: tuple[float, float] | None = None,
+    data_dir: str | Path | None = None,
+    seed: int = 0,
+) -> Source:
+    """Finds data by name.
+
+    Args:
+        specification: What to load, in the language that `SOURCES` describes.
+        part: `"train"`, `"calibration"`, `"test"` or `"all"`. Digits, photos, noise and TensorFlow
+            datasets without a named split have parts that share no example. A named split, a
+            folder and an .npz file are taken whole whatever the part: cut them with slices such as
+            `[:80%]` and `[80%:]`.
+        image_shape: Per-example shape that the classifier takes, e.g. `model.input_shape[1:]`;
+            unknown dimensions, and `None`, keep the natural size.
+        input_range: `(lo, hi)`, where the darkest and the brightest value of images go;
+            `None` for (0, 1). Arrays of floats are used exactly as they are.
+        data_dir: Folder of the TensorFlow datasets.
+        seed: Seed of the draw of photos and noise.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: If the specification or the data are not as they must be.
+        FileNotFoundError: If a file or folder is missing.
+
+    Example:
+        >>> source = keras_lodin.data.load("digits:0-6", part="test", image_shape=(28, 28, 1))
+        >>> model.predict(source.batches())
+    """
+    if part not in PARTS:
+        raise ValueError(
+            f"`part` must be one of {', '.join(map(repr, PARTS))}. Received: part={part!r}"
+        )
+    low, high = (0.0, 1.0) if input_range is None else map(float, input_range)
+    if not low < high:
+        raise ValueError(
+            f"`input_range` must be (lo, hi) with lo < hi. Received: input_range={input_range}"
+        )
+    spec = parse(specification)
+    target: dict[str, Any] = {
+        "image_shape": None if image_shape is None else tuple(image_shape),
+        "input_range": (low, high),
+    }
+    match spec.kind:
+        case "digits":
+            return load_digits(spec.text, **spec.options, **target, part=part)
+        case "photos":
+            return load_photos(spec.text, **spec.options, **target, part=part, seed=seed)
+        case "noise":
+            return load_noise(spec.text, **spec.options, **target, part=part, seed=seed)
+        case "tfds":
+            return load_tensorflow_dataset(
+                spec.text, **spec.options, **target, part=part, data_dir=data_dir
+            )
+        case "dir":
+            return load_folder(spec.text, **spec.options, **target)
+        case _:  # "npz": `parse` refuses all others
+            return load_npz(spec.text, **spec.options, **target)

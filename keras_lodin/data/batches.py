@@ -1,0 +1,232 @@
+"""Batches out of whatever a user holds data in, and checks that name what is wrong with them."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_lodin.data.source import Source
+
+
+def iterate_batches(
+    data: Any, batch_size: int = 128
+) -> Generator[tuple[Any, np.ndarray | None], None, None]:
+    """Goes through data once, batch by batch, in their order.
+
+    Args:
+        data: One of
+            * an array or tensor x, shape (count, ...);
+            * a tuple `(x,)`, `(x, y)` or `(x, y, sample_weight)` of them;
+            * a `tf.data.Dataset` of batches x or tuples as above;
+            * a `keras.utils.PyDataset`;
+            * a `keras_lodin.data.Source`.
+            Labels y are whole numbers of shape (batch,) or (batch, 1), or one-hot rows. Sample
+            weights are ignored.
+        batch_size: Examples per batch, where the data are not batched already.
+
+    Yields:
+        `(x, y)`: x as the data hold it (arrays are sliced, never copied whole), y an int64 array
+        of shape (batch,), or `None` when there are no labels.
+
+    Raises:
+        ValueError: If there is no example, a value is NaN or infinite, or the labels do not fit.
+        TypeError: If data are of another kind.
+    """
+    name = f"`{data.name}`" if isinstance(data, Source) else f"the {type(data).__name__}"
+    first = 0
+    for batch in _raw_batches(data, batch_size):
+        x, y = _split_batch(batch, name)
+        count = len(x)
+        if count == 0:
+            continue
+        check_finite(x, name, first)
+        yield x, None if y is None else integer_labels(y, count, name)
+        first += count
+    if first == 0:
+        raise ValueError(f"There is no example in {name}.{_unreadable_files(data)}")
+
+
+def integer_labels(y: Any, count: int, name: str) -> np.ndarray:
+    """Brings labels to whole numbers, one per example.
+
+    Args:
+        y: Labels as whole numbers of any numeric type, shape (count,) or (count, 1), or one-hot
+            rows of shape (count, classes).
+        count: The number of examples.
+        name: What the labels belong to, for messages.
+
+    Returns:
+        Labels, int64, shape (count,).
+
+    Raises:
+        ValueError: If there is not one label per example, or one is not a whole number.
+    """
+    y = np.asarray(y)
+    if y.ndim not in (1, 2) or len(y) != count:
+        raise ValueError(
+            f"Labels of {name} must be one per example: shape ({count},), or ({count}, classes) "
+            f"when one-hot. Received: labels of shape {y.shape}"
+        )
+    if not (np.issubdtype(y.dtype, np.number) or y.dtype == bool):
+        raise ValueError(f"Labels of {name} must be numbers. Received: labels of type {y.dtype}")
+    if y.ndim == 2 and y.shape[1] != 1:
+        one_hot = ((y == 0) | (y == 1)).all(axis=1) & (y.sum(axis=1) == 1)
+        if not one_hot.all():
+            raise ValueError(
+                f"Labels of {name} with two dimensions must be one-hot: a single 1 in every row, "
+                f"otherwise 0. Received: {y[~one_hot][0]}"
+            )
+        return y.argmax(axis=1)
+    y = y.reshape(count)
+    whole = y.astype("int64", copy=False) if np.isfinite(y).all() else np.zeros_like(y)
+    if (whole != y).any():
+        raise ValueError(
+            f"Labels of {name} must be whole numbers. Received: {y[whole != y][0]} among them"
+        )
+    return whole
+
+
+def check_finite(x: Any, name: str, first: int = 0) -> None:
+    """Refuses NaN and infinite values.
+
+    Args:
+        x: Examples, shape (batch, ...).
+        name: What they belong to, for messages.
+        first: The number of x's first example within the data.
+
+    Raises:
+        ValueError: If there are any: how many of the batch, and where the first is.
+    """
+    values = np.asarray(x)
+    if values.dtype.kind not in "fcV":  # V: bfloat16, of which numpy knows no more
+        return
+    wrong = ~np.isfinite(values)
+    if wrong.any():
+        example, *place = np.argwhere(wrong)[0].tolist()
+        nans = int(np.isnan(values).sum())
+        raise ValueError(
+            f"Inputs must be finite. Received: {nans} NaN and {int(wrong.sum()) - nans} infinite "
+            f"value(s) in {name}, among examples {first} to {first + len(values) - 1}; the first "
+            f"is in example {first + example} at {tuple(place)}"
+        )
+
+
+def check_labels(labels: Any, num_classes: int) -> None:
+    """Refuses labels that a classifier has no class for.
+
+    Args:
+        labels: Whole numbers, shape (batch,).
+        num_classes: The classifier's number of classes.
+
+    Raises:
+        ValueError: If a label is outside 0 .. num_classes - 1.
+    """
+    labels = np.asarray(labels)
+    outside = labels[(labels < 0) | (labels >= num_classes)]
+    if outside.size:
+        values = np.unique(outside).tolist()
+        shown = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
+        raise ValueError(
+            f"Labels must lie in 0..{num_classes - 1}, as the classifier has {num_classes} "
+            f"classes. Received: {outside.size} of {labels.size} labels outside: {shown}"
+        )
+
+
+def check_images(x: Any, shape: tuple[int | None, ...]) -> None:
+    """Refuses inputs whose shape does not fit the classifier.
+
+    Args:
+        x: A batch of inputs, shape (batch, ...).
+        shape: The per-example shape that the classifier takes; `None` for dimensions of any size.
+
+    Raises:
+        ValueError: If rank, size or number of channels differ, with a hint where the axes look
+            transposed or one is missing.
+    """
+    received = tuple(x.shape)
+    if not _fits(received[1:], shape):
+        expected = ", ".join(str(size) for size in ("batch", *shape))
+        raise ValueError(
+            f"Inputs do not fit the classifier, which takes shape ({expected})."
+            f"{_shape_hint(received, shape)} Received: inputs of shape {received}"
+        )
+
+
+def _fits(received: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
+    return len(received) == len(shape) and all(
+        wanted in (None, there) for there, wanted in zip(received, shape, strict=True)
+    )
+
+
+def _shape_hint(received: tuple[int, ...], shape: tuple[int | None, ...]) -> str:
+    if _fits(received, shape):
+        return " The batch axis is missing: pass x[None]."
+    if _fits((*received[1:], 1), shape):
+        return " The channel axis is missing: pass x[..., None]."
+    if len(received) == 4:
+        _, a, b, c = received
+        if _fits((b, c, a), shape):
+            return " The channels seem to come first: pass np.transpose(x, (0, 2, 3, 1))."
+        if _fits((c, a, b), shape):
+            return " The channels seem to come last: pass np.transpose(x, (0, 3, 1, 2))."
+    return ""
+
+
+def _raw_batches(data: Any, batch_size: int) -> Iterable[Any]:
+    if isinstance(data, Source):
+        return data.batches(batch_size)
+    if isinstance(data, tf.data.Dataset):
+        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+            raise ValueError(f"The dataset never ends: remove its `repeat()`. Received: {data}")
+        return data
+    if isinstance(data, keras.utils.PyDataset):
+        if data.num_batches is None:
+            raise ValueError(f"The PyDataset does not say how long it is. Received: {data}")
+        return (data[index] for index in range(data.num_batches))
+    columns = data if isinstance(data, tuple) else (data,)
+    if not columns or any(not hasattr(column, "shape") for column in columns):
+        raise TypeError(
+            "Data must be an array, a tuple (x, y) of arrays, a batched tf.data.Dataset, a "
+            f"keras.utils.PyDataset or a keras_lodin data source. Received: {data!r}"
+        )
+    return _array_batches(columns, batch_size)
+
+
+def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Any, ...]]:
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    shapes = [tuple(column.shape) for column in columns]
+    if any(not shape or shape[0] != shapes[0][0] for shape in shapes):
+        raise ValueError(
+            f"Inputs and labels must be arrays of the same length. Received: shapes {shapes}"
+        )
+    for start in range(0, shapes[0][0], batch_size):
+        yield tuple(column[start : start + batch_size] for column in columns)
+
+
+def _split_batch(batch: Any, name: str) -> tuple[Any, Any]:
+    columns = batch if isinstance(batch, (tuple, list)) else (batch,)
+    if not 1 <= len(columns) <= 3 or not hasattr(columns[0], "shape"):
+        raise TypeError(
+            f"Batches of {name} must be x, (x,), (x, y) or (x, y, sample_weight), each an array. "
+            f"Received: {type(batch).__name__} {batch!r:.200}"
+        )
+    x, y = columns[0], columns[1] if len(columns) > 1 else None
+    if np.ndim(x) == 0 or (y is not None and np.ndim(y) == 0):
+        raise ValueError(
+            f"{name[0].upper()}{name[1:]} is not batched: pass `dataset.batch(...)`. "
+            f"Received: x of shape {tuple(x.shape)}" + ("" if y is None else ", y a scalar")
+        )
+    return x, y
+
+
+def _unreadable_files(data: Any) -> str:
+    skipped = data.skipped if isinstance(data, Source) else []
+    if not skipped:
+        return ""
+    path, reason = skipped[0]
+    return f" {len(skipped)} file(s) could not be read; the first is {path}: {reason}."

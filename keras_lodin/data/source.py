@@ -1,0 +1,188 @@
+"""The value that every named data source gives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import tensorflow as tf
+
+from keras_lodin.data.augmentation import AUGMENTATIONS
+
+
+class Source:
+    """Examples in a fixed order, with what is known about them.
+
+    Get one from `keras_lodin.data.load`. Nothing is read before the batches are iterated over, and
+    then no more than a few batches at a time (in memory: sources that are arrays to begin with).
+
+    Args:
+        name: The specification, e.g. `"digits:0-6"`.
+        records: What is stored, a `tf.data.Dataset` in a fixed order: indices, file names or
+            encoded images. Shuffling works on records, so they should be small.
+        decode: Function from a dataset of records to one of examples, `(x,)` or `(x, y)`, with x
+            float32 of shape `shape` and y an int64 scalar.
+        shape: Shape of one example.
+        input_range: The smallest and the largest value that examples take.
+        count: Number of examples, or `None` when only reading all of them can tell.
+        labelled: Whether examples have labels, 0 .. number of classes - 1.
+        class_names: Names of the classes in the order of the labels, where known.
+        window: How many consecutive records are shuffled among themselves in training; `None`:
+            all of them.
+        unreadable: A dictionary that `decode` fills: path of a skipped image to the reason.
+
+    Example:
+        >>> source = keras_lodin.data.load("digits:0-6", part="train")
+        >>> source.shape, source.count
+        ((8, 8, 1), 759)
+        >>> for x, y in source.batches(128): ...
+    """
+
+    def __init__(
+        self,
+        name: str,
+        records: tf.data.Dataset,
+        decode: Callable[[tf.data.Dataset], tf.data.Dataset],
+        *,
+        shape: tuple[int, ...],
+        input_range: tuple[float, float],
+        count: int | None,
+        labelled: bool,
+        class_names: tuple[str, ...] | None = None,
+        window: int | None = None,
+        unreadable: dict[str, str] | None = None,
+    ) -> None:
+        self.name = name
+        self.shape = shape
+        self.input_range = input_range
+        self.count = count
+        self.labelled = labelled
+        self.class_names = class_names
+        self._records = records
+        self._decode = decode
+        self._window = window or int(records.cardinality())
+        self._unreadable = {} if unreadable is None else unreadable
+
+    @property
+    def skipped(self) -> list[tuple[str, str]]:
+        """Unreadable images met so far, `(path, reason)`, in the order of their paths."""
+        return sorted(self._unreadable.items())
+
+    def batches(self, batch_size: int = 128) -> tf.data.Dataset:
+        """All examples once, in the fixed order.
+
+        Args:
+            batch_size: Examples per batch; the last batch may be smaller.
+
+        Returns:
+            A `tf.data.Dataset` of `(x, y)`, or `(x,)` when there are no labels: x float32 of shape
+            (batch, *shape), y int64 of shape (batch,).
+        """
+        _check_batch_size(batch_size)
+        return self._decode(self._records).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+
+    def training_batches(
+        self,
+        batch_size: int,
+        seed: int,
+        first_epoch: int,
+        last_epoch: int,
+        augment: str | None = None,
+    ) -> tf.data.Dataset:
+        """Shuffled batches of several epochs, one after the other.
+
+        The batches of an epoch depend on `seed`, the epoch's number, `batch_size` and `augment`
+        alone, neither on the global seeds nor on where the run began: a run that starts again at
+        epoch 7 sees what the uninterrupted run saw from there on.
+
+        Args:
+            batch_size: Examples per batch. The last batch of an epoch holds what is left: every
+                example is seen once per epoch, and no batch spans two epochs.
+            seed: Seed of order and augmentation.
+            first_epoch: Number of the first epoch.
+            last_epoch: One past the number of the last epoch.
+            augment: `None`, or `"crop-flip"`: zero-padded random crops (4 pixels) and horizontal
+                flips, for images.
+
+        Returns:
+            A `tf.data.Dataset` like that of `batches`, of
+            `(last_epoch - first_epoch) * steps_per_epoch(batch_size)` batches.
+
+        Raises:
+            ValueError: If an argument is out of range, or the examples are no images.
+        """
+        _check_batch_size(batch_size)
+        if not 0 <= first_epoch <= last_epoch:
+            raise ValueError(
+                "Epochs must satisfy 0 <= first_epoch <= last_epoch. "
+                f"Received: first_epoch={first_epoch}, last_epoch={last_epoch}"
+            )
+        if augment is not None and augment not in AUGMENTATIONS:
+            raise ValueError(
+                f"`augment` must be None or one of {', '.join(map(repr, AUGMENTATIONS))}. "
+                f"Received: augment={augment!r}"
+            )
+        if augment is not None and len(self.shape) != 3:
+            raise ValueError(
+                "Only images, of shape (height, width, channels), can be augmented. "
+                f"Received: augment={augment!r}, examples of {self.name!r} of shape {self.shape}"
+            )
+
+        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
+            order_seed, augment_seed = tf.unstack(
+                tf.random.split(tf.stack([tf.constant(seed, tf.int64), epoch]), 2)
+            )
+            examples = self._decode(_shuffled(self._records, self._window, order_seed))
+            if augment is not None:
+                change, black = AUGMENTATIONS[augment], self.input_range[0]
+                examples = examples.enumerate().map(
+                    lambda position, example: (
+                        change(example[0], tf.random.fold_in(augment_seed, position), black),
+                        *example[1:],
+                    ),
+                    num_parallel_calls=tf.data.AUTOTUNE,
+                )
+            return examples.batch(batch_size)
+
+        epochs = tf.data.Dataset.range(first_epoch, last_epoch)
+        return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
+
+    def steps_per_epoch(self, batch_size: int) -> int:
+        """Number of batches in an epoch.
+
+        Where `count` is unknown, all examples are read once to learn it.
+
+        Args:
+            batch_size: Examples per batch.
+
+        Returns:
+            The number of batches, the last incomplete one included.
+        """
+        _check_batch_size(batch_size)
+        if self.count is None:
+            self.count = sum(1 for _ in self._decode(self._records))
+        return -(-self.count // batch_size)
+
+    def __repr__(self) -> str:
+        return (
+            f"Source({self.name!r}, shape={self.shape}, input_range={self.input_range}, "
+            f"count={self.count}, labelled={self.labelled})"
+        )
+
+
+def _shuffled(records: tf.data.Dataset, window: int, seed: tf.Tensor) -> tf.data.Dataset:
+    """Permutes the records within windows; `Dataset.shuffle` would mix the global seed in."""
+
+    def permuted(number: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
+        places = tf.range(tf.shape(columns[0])[0])
+        order = tf.random.experimental.stateless_shuffle(places, tf.random.fold_in(seed, number))
+        return tf.data.Dataset.from_tensor_slices(
+            tuple(tf.gather(column, order) for column in columns)
+        )
+
+    windows = records.batch(window).enumerate()
+    return windows.flat_map(lambda number, columns: permuted(number, *columns))
+
+
+def _check_batch_size(batch_size: int) -> None:
+    if batch_size < 1:
+        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")

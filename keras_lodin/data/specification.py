@@ -1,0 +1,149 @@
+"""The language in which data sources are named, read in this one place.
+
+A specification is ``KIND`` or ``KIND:ARGUMENT``; `SOURCES` lists the kinds and how each is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+SOURCES = {
+    "digits": "digits[:CLASSES]: scikit-learn's handwritten digits; digits:0-6, digits:1,3,5",
+    "photos": "photos[:COUNT]: patches of scikit-learn's two photographs; photos:500",
+    "tfds": "tfds:NAME[:SPLIT]: TensorFlow Datasets; tfds:cifar10, tfds:cifar10:test[:50%]",
+    "dir": "dir:PATH[SLICE]: a folder of images, or of one folder per class; dir:images[:80%]",
+    "npz": "npz:PATH[SLICE]: arrays x (or images) and y (or labels); npz:data.npz[80%:]",
+    "noise": "noise:uniform[:COUNT] or noise:gaussian[:COUNT]: independent random values",
+}
+
+DEFAULT_COUNT = 1000
+NOISES = ("uniform", "gaussian")
+
+_SLICE = re.compile(r"(?P<path>.+?)(?P<slice>\[(?:-?\d+%?)?:(?:-?\d+%?)?\])?")
+
+
+@dataclasses.dataclass(frozen=True)
+class Specification:
+    """A data source as the user named it, taken apart.
+
+    Args:
+        text: The specification as it was given, e.g. `"digits:0-6"`.
+        kind: One of the keys of `SOURCES`.
+        options: What follows the kind, as the keyword arguments of that kind's loader.
+    """
+
+    text: str
+    kind: str
+    options: dict[str, Any]
+
+
+def parse(text: str) -> Specification:
+    """Takes a data specification apart.
+
+    Args:
+        text: A specification in the language that `SOURCES` describes.
+
+    Returns:
+        A `Specification`. Whether the data exist is not looked at.
+
+    Raises:
+        ValueError: If the kind is unknown (the nearest known ones are named) or what follows
+            it is not in the language.
+
+    Example:
+        >>> parse("digits:0-2").options
+        {'classes': (0, 1, 2)}
+    """
+    if not isinstance(text, str):
+        raise ValueError(
+            f"A data specification is a string such as 'digits:0-6'. Received: {text!r}"
+        )
+    kind, _, argument = text.partition(":")
+    if kind not in _PARSERS:
+        usages = "".join(f"\n  {usage}" for usage in SOURCES.values())
+        raise ValueError(
+            f"Unknown kind of data source {kind!r}.{did_you_mean(kind, SOURCES)} "
+            f"A source is written as one of:{usages}\nReceived: specification={text!r}"
+        )
+    try:
+        options = _PARSERS[kind](argument)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} It is written as {SOURCES[kind]}. Received: specification={text!r}"
+        ) from None
+    return Specification(text, kind, options)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Proposes the known names that an unknown one is nearest to.
+
+    Args:
+        name: The unknown name.
+        known: The names there are.
+
+    Returns:
+        A question that begins with a space, or `""` where nothing is near.
+    """
+    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def _parse_digits(argument: str) -> dict[str, Any]:
+    classes: set[int] = set()
+    for item in argument.split(",") if argument else ["0-9"]:
+        match = re.fullmatch(r"([0-9])(?:-([0-9]))?", item.strip())
+        if not match:
+            raise ValueError(f"{item!r} is not a digit 0 to 9 nor a range of digits such as 0-6.")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if first > last:
+            raise ValueError(f"The range {item!r} runs backwards.")
+        classes.update(range(first, last + 1))
+    return {"classes": tuple(sorted(classes))}
+
+
+def _parse_photos(argument: str) -> dict[str, Any]:
+    return {"count": _parse_count(argument)}
+
+
+def _parse_tfds(argument: str) -> dict[str, Any]:
+    # Only the first colon separates: a split may hold others, as in test[:50%].
+    dataset, _, split = argument.partition(":")
+    if not dataset:
+        raise ValueError("The name of a TensorFlow dataset is missing.")
+    return {"dataset": dataset, "split": split or None}
+
+
+def _parse_path(argument: str) -> dict[str, Any]:
+    match = _SLICE.fullmatch(argument)
+    if not match:
+        raise ValueError("The path is missing.")
+    return {"path": match["path"], "slice_text": match["slice"]}
+
+
+def _parse_noise(argument: str) -> dict[str, Any]:
+    distribution, _, count = argument.partition(":")
+    if distribution not in NOISES:
+        raise ValueError(f"{distribution!r} is not a kind of noise: there are {', '.join(NOISES)}.")
+    return {"distribution": distribution, "count": _parse_count(count)}
+
+
+def _parse_count(text: str) -> int:
+    if not text:
+        return DEFAULT_COUNT
+    if not re.fullmatch(r"[1-9]\d*", text):
+        raise ValueError(f"The count {text!r} is not a positive whole number.")
+    return int(text)
+
+
+_PARSERS = {
+    "digits": _parse_digits,
+    "photos": _parse_photos,
+    "tfds": _parse_tfds,
+    "dir": _parse_path,
+    "npz": _parse_path,
+    "noise": _parse_noise,
+}

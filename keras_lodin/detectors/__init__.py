@@ -1,0 +1,7 @@
+"""Detectors: a classifier in, `logits`, `score` and `is_ood` out."""
+
+from keras_lodin.detectors.detector import Detector as Detector
+from keras_lodin.detectors.energy import EnergyDetector as EnergyDetector
+from keras_lodin.detectors.max_logit import MaxLogitDetector as MaxLogitDetector
+from keras_lodin.detectors.msp import MSPDetector as MSPDetector
+from keras_lodin.detectors.odin import ODINDetector as ODINDetector

@@ -1,0 +1,205 @@
+"""What every detector shares: a classifier, a score, a threshold and a promise about it."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import Any, cast
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lodin.classifier_head import find_head
+from keras_lodin.data.batches import check_images, iterate_batches
+from keras_lodin.gradients import ForwardPass
+from keras_lodin.metrics import threshold_at_tpr
+from keras_lodin.progress import track
+
+
+class Detector(keras.Model):
+    """Base class: wraps a trained classifier and scores how in-distribution an input is.
+
+    A detector is a `keras.Model`: it composes in a functional model, and `predict`, `save` and
+    `keras.models.load_model` work as they do everywhere in Keras. Called on a batch it returns
+    three named outputs:
+
+    * `"logits"`: float32, `(batch, classes)`, the classifier's own logits on the clean input;
+    * `"score"`: float32, `(batch,)`, HIGHER means more in-distribution;
+    * `"is_ood"`: bool, `(batch,)`, `score <= threshold`. A score that is not a number counts as
+      out-of-distribution.
+
+    A new detector needs one method, `score(forward_pass)`; weights of its own are created in
+    `build`, before it calls `super().build`.
+
+    Args:
+        classifier: a built `keras.Model` with one input and one output of shape
+            `(batch, classes)`, logits or softmax probabilities. It is not changed.
+        from_logits: True when the classifier returns logits, False when it returns probabilities
+            (the logits behind them are then used), None to find out from its last layer.
+        class_names: names of the classes in the order of the logits, for reports and exported
+            files, or None.
+        name: name of the model.
+
+    Raises:
+        ValueError: if the classifier has more than one input or output, is a regression, or ends
+            in a softmax whose input cannot be reached.
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        *,
+        from_logits: bool | None = None,
+        class_names: Sequence[str] | None = None,
+        name: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        head = find_head(classifier, from_logits)
+        # Scores need float32 whatever the global policy: in float16 every score at temperature
+        # 1000 is the same number. The classifier keeps its own policy inside.
+        super().__init__(name=name, dtype=kwargs.pop("dtype", "float32"), **kwargs)
+        if class_names is not None and len(class_names) != head.num_classes:
+            raise ValueError(
+                f"`class_names` must name each of the classifier's {head.num_classes} classes. "
+                f"Received: class_names={class_names}"
+            )
+        self.classifier = classifier
+        self.from_logits = head.from_logits
+        self.num_classes = head.num_classes
+        self.class_names = None if class_names is None else tuple(class_names)
+        # In a closure, so that Keras does not track (and save) the same layers a second time.
+        self.logits_function = lambda inputs: head.logits(inputs, training=False)
+        self.build(head.input_shape)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the threshold; the classifier's weights exist already."""
+        self.input_shape_with_batch = tuple(input_shape)
+        self._threshold = self.add_weight(
+            name="threshold", shape=(), initializer=_uncalibrated, trainable=False
+        )
+        self.built = True
+
+    @abc.abstractmethod
+    def score(self, forward_pass: ForwardPass) -> Any:
+        """The score of each sample: float32, `(batch,)`, higher = more in-distribution.
+
+        Args:
+            forward_pass: a `ForwardPass` of this detector's classifier, which may be shared with
+                other detectors.
+        """
+
+    def call(self, inputs: Any) -> dict[str, Any]:
+        """Logits, score and verdict of a batch."""
+        forward_pass = ForwardPass(self.logits_function, inputs)
+        score = self.score(forward_pass)
+        return {
+            "logits": forward_pass.logits,
+            "score": score,
+            # Not `score <= threshold`: a NaN compares false, and would pass as in-distribution.
+            "is_ood": ops.logical_not(ops.greater(score, self._threshold)),
+        }
+
+    @property
+    def threshold(self) -> float:
+        """Scores at or below this are out-of-distribution. Minus infinity before `calibrate`."""
+        return float(ops.convert_to_numpy(self._threshold))
+
+    @threshold.setter
+    def threshold(self, value: float) -> None:
+        if np.isnan(value):
+            raise ValueError(f"`threshold` must be a number. Received: threshold={value}")
+        self._threshold.assign(value)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a threshold has been set; before, no input is called out-of-distribution."""
+        return self.threshold > -np.inf
+
+    def calibrate(
+        self, data: Any, tpr: float = 0.95, batch_size: int = 128, verbose: int | str = "auto"
+    ) -> float:
+        """Sets the threshold that lets the fraction `tpr` of in-distribution data pass.
+
+        The threshold is the largest float32 with at least the fraction `tpr` of the scores above
+        it, exact under ties. Use in-distribution data that was neither trained on nor will be
+        tested on; labels are not needed. On fresh data the fraction that passes differs from
+        `tpr` by the binomial error of both samples.
+
+        Args:
+            data: in-distribution inputs: an array, a tuple `(x, y)`, a `tf.data.Dataset`, a
+                `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels are ignored.
+            tpr: true positive rate, the fraction of in-distribution data to let pass.
+            batch_size: samples per batch, for data that is not batched already.
+            verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
+
+        Returns:
+            the threshold.
+
+        Raises:
+            ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
+                a detector with an `input_range`) lie outside it, or a `tpr` outside (0, 1).
+        """
+        if not 0.0 < tpr < 1.0:
+            raise ValueError(f"`tpr` must lie strictly between 0 and 1. Received: tpr={tpr}")
+        scores = []
+        for inputs, _ in track(
+            iterate_batches(data, batch_size), "Calibrating the threshold", verbose
+        ):
+            self.check_inputs(inputs)
+            scores.append(self.predict_on_batch(inputs)["score"])
+        self.threshold = threshold_at_tpr(np.concatenate(scores), tpr)
+        return self.threshold
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises ValueError for a batch that this detector cannot score truthfully.
+
+        Args:
+            inputs: a batch of inputs, numpy array or tensor.
+        """
+        check_images(inputs, self.input_shape_with_batch[1:])
+
+    def export(
+        self,
+        filepath: Any,
+        format: str = "tf_saved_model",
+        verbose: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Writes one artifact that holds the classifier, the score and the threshold.
+
+        Its input has the classifier's shape with a free batch size; its outputs are named
+        `logits`, `score` and `is_ood`. The artifact is checked before it is moved into place.
+
+        Args:
+            filepath: the folder (SavedModel) or file to write.
+            format: "tf_saved_model".
+            verbose: whether to print where the artifact went. None prints.
+
+        Raises:
+            ValueError: for an unknown format.
+        """
+        from keras_lodin.export import export_detector
+
+        export_detector(self, filepath, format=format, verbose=verbose is not False, **kwargs)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes this detector again, with its classifier inside."""
+        return {
+            **super().get_config(),
+            "classifier": keras.saving.serialize_keras_object(self.classifier),
+            "from_logits": self.from_logits,
+            "class_names": None if self.class_names is None else list(self.class_names),
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Detector:
+        """Makes a detector from `get_config`'s value."""
+        classifier = keras.saving.deserialize_keras_object(
+            config["classifier"], custom_objects=custom_objects
+        )
+        return cast(Detector, cls(**{**config, "classifier": classifier}))
+
+
+def _uncalibrated(shape: Any, dtype: Any = None) -> Any:
+    return ops.full(shape, -np.inf, dtype=dtype)

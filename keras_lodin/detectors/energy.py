@@ -1,0 +1,45 @@
+"""The (negative) free energy of the logits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.gradients import ForwardPass
+
+
+@keras.saving.register_keras_serializable(package="keras_lodin")
+class EnergyDetector(Detector):
+    """Scores by the negative free energy of the logits (Liu et al. 2020).
+
+        score = T * logsumexp(f / T),    unbounded, higher = more in-distribution
+
+    Args:
+        classifier: see `Detector`.
+        temperature: T, positive. As T goes to 0 the score becomes the maximum logit.
+        **kwargs: see `Detector`.
+
+    Example:
+
+    ```python
+    detector = keras_lodin.EnergyDetector(classifier, temperature=1.0)
+    detector.calibrate(id_images, tpr=0.95)
+    detector.predict(images)["is_ood"]
+    ```
+    """
+
+    def __init__(self, classifier: keras.Model, temperature: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(classifier, **kwargs)
+        self.temperature = checked_temperature(temperature)
+
+    def score(self, forward_pass: ForwardPass) -> Any:
+        """`T * logsumexp(f / T)`: float32, `(batch,)`."""
+        return self.temperature * ops.logsumexp(forward_pass.logits / self.temperature, axis=-1)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes this detector again, with its classifier inside."""
+        return {**super().get_config(), "temperature": self.temperature}

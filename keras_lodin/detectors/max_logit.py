@@ -1,0 +1,35 @@
+"""The maximum logit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.gradients import ForwardPass
+
+
+@keras.saving.register_keras_serializable(package="keras_lodin")
+class MaxLogitDetector(Detector):
+    """Scores by the largest logit (Hendrycks et al. 2022).
+
+        score = max_i f_i,    unbounded, higher = more in-distribution
+
+    Unlike the softmax it sees an offset common to all logits.
+
+    See `Detector` for the arguments and the outputs.
+
+    Example:
+
+    ```python
+    detector = keras_lodin.MaxLogitDetector(classifier)
+    detector.calibrate(id_images, tpr=0.95)
+    detector.predict(images)["is_ood"]
+    ```
+    """
+
+    def score(self, forward_pass: ForwardPass) -> Any:
+        """`max_i f_i`: float32, `(batch,)`."""
+        return ops.max(forward_pass.logits, axis=-1)

@@ -1,0 +1,214 @@
+"""ODIN: temperature scaling and a small step that raises the winning probability."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lodin import calibration
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.gradients import ForwardPass
+from keras_lodin.odin_score import tempered_score, winning_cotangent
+
+
+@keras.saving.register_keras_serializable(package="keras_lodin")
+class ODINDetector(Detector):
+    """Scores by the tempered softmax after a step on the input (Liang, Li & Srikant 2018).
+
+        x~    = x + epsilon * (hi - lo) * sign(d log S_yhat(x; T) / dx) / channel_std
+        score = log(classes * max_i S_i(x~; T)),        S(x; T) = softmax(f(x) / T)
+
+    The step raises the winning probability, more so on in-distribution inputs. The score is 0 for
+    a uniform softmax, at most `log(classes)`, and higher = more in-distribution; it ranks as
+    `max_i S_i` does, which float32 cannot tell apart at T = 1000.
+
+    It costs three passes of the classifier: forward, backward to the input, forward.
+
+    Args:
+        classifier: see `Detector`.
+        temperature: T, positive. The paper's 1000 by default.
+        epsilon: size of the step as a fraction of the input range, not negative. 0 for no step.
+        input_range: `(lo, hi)`, the range of the classifier's input values, e.g. `(0, 255)` for a
+            classifier that takes pixels and rescales them itself. The step is in these units.
+            Inputs are not clipped to it. `calibrate` and `tune` refuse inputs outside it.
+        channel_std: None, or one positive number per channel (the last axis) that divides the
+            step. The original code normalises images by their standard deviation and steps in the
+            normalised space; pass that standard deviation to reproduce it.
+        **kwargs: see `Detector`.
+
+    Example:
+
+    ```python
+    detector = keras_lodin.ODINDetector(classifier, input_range=(0, 255))
+    detector.tune(id_images)
+    detector.calibrate(id_images, tpr=0.95)
+    detector.predict(images)["is_ood"]
+    ```
+    """
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        temperature: float = 1000.0,
+        epsilon: float = 0.0014,
+        input_range: tuple[float, float] = (0, 1),
+        channel_std: Sequence[float] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(classifier, **kwargs)
+        low, high = (float(bound) for bound in input_range)
+        if not -math.inf < low < high < math.inf:
+            raise ValueError(
+                "`input_range` must be the lowest and the highest input value, (lo, hi). "
+                f"Received: input_range={input_range}"
+            )
+        self.input_range = (low, high)
+        self.channel_std = self._checked_channel_std(channel_std)
+        self.temperature = temperature
+        self.epsilon = epsilon
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates temperature and epsilon."""
+        # Weights, not attributes: a compiled or composed graph follows when `tune` moves them.
+        self._temperature = self.add_weight(name="temperature", shape=(), trainable=False)
+        self._epsilon = self.add_weight(name="epsilon", shape=(), trainable=False)
+        super().build(input_shape)
+
+    def _checked_channel_std(self, channel_std: Sequence[float] | None) -> tuple[float, ...] | None:
+        if channel_std is None:
+            return None
+        values = tuple(float(value) for value in np.ravel(channel_std))
+        channels = self.input_shape_with_batch[-1]
+        if not all(0.0 < value < math.inf for value in values) or len(values) not in (1, channels):
+            raise ValueError(
+                f"`channel_std` must hold one positive number for each of {channels} channels. "
+                f"Received: channel_std={channel_std}"
+            )
+        return values
+
+    @property
+    def temperature(self) -> float:
+        """T, which divides the logits. Setting it forgets the threshold."""
+        return _shortest_float(self._temperature)
+
+    @temperature.setter
+    def temperature(self, value: float) -> None:
+        self._temperature.assign(checked_temperature(value))
+        self.threshold = -np.inf
+
+    @property
+    def epsilon(self) -> float:
+        """Size of the step as a fraction of the input range. Setting it forgets the threshold."""
+        return _shortest_float(self._epsilon)
+
+    @epsilon.setter
+    def epsilon(self, value: float) -> None:
+        if not 0.0 <= value < math.inf:
+            raise ValueError(
+                "`epsilon` must be a fraction of the input range, 0 or more. "
+                f"Received: epsilon={value}"
+            )
+        self._epsilon.assign(value)
+        self.threshold = -np.inf
+
+    def score(self, forward_pass: ForwardPass) -> Any:
+        """`log(classes * max_i S_i(x~; T))`: float32, `(batch,)`."""
+        perturbed = self.perturb(forward_pass)
+        return tempered_score(forward_pass.logits_at(perturbed), self._temperature)
+
+    def perturb(self, forward_pass: ForwardPass) -> Any:
+        """The inputs after the step, x~, of the inputs' shape and dtype."""
+        return self.step(
+            forward_pass.inputs, self.step_direction(forward_pass, self._temperature), self._epsilon
+        )
+
+    def step_direction(self, forward_pass: ForwardPass, temperature: Any) -> Any:
+        """The sign of d log S_yhat(x; T) / dx: -1, 0 or 1 per input value."""
+        return ops.sign(
+            forward_pass.input_gradient(winning_cotangent(forward_pass.logits, temperature))
+        )
+
+    def step(self, inputs: Any, direction: Any, epsilon: Any) -> Any:
+        """The inputs moved by `epsilon` of the input range along a direction of signs."""
+        low, high = self.input_range
+        size = epsilon * (high - low)
+        if self.channel_std is not None:
+            size = size / ops.convert_to_tensor(self.channel_std, dtype="float32")
+        return inputs + ops.cast(size * direction, inputs.dtype)
+
+    def tune(
+        self,
+        id_data: Any,
+        ood_data: Any = None,
+        temperatures: Sequence[float] = calibration.TEMPERATURES,
+        epsilons: Sequence[float] = calibration.EPSILONS,
+        batch_size: int = 128,
+        verbose: int | str = "auto",
+    ) -> calibration.Tuning:
+        """Chooses temperature and epsilon, from in-distribution data alone.
+
+        See `keras_lodin.calibration` for the two rules: the one without out-of-distribution data,
+        and the one that `ood_data` asks for. Forgets the threshold: `calibrate` comes after.
+
+        Args:
+            id_data: in-distribution inputs that were not trained on and will not be tested on,
+                in any form that `calibrate` takes. Labels are not used.
+            ood_data: None, or a validation set of out-of-distribution inputs, which then decides.
+                Never give the set that you will report on.
+            temperatures: candidates for T.
+            epsilons: candidates for epsilon.
+            batch_size: samples per batch, for data that is not batched already.
+            verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
+
+        Returns:
+            a `Tuning`: what was chosen and every candidate's figures.
+
+        Raises:
+            ValueError: as `calibrate` does; for no or unusable candidates.
+        """
+        tuning = calibration.tune(
+            self, id_data, ood_data, temperatures, epsilons, batch_size, verbose
+        )
+        self.temperature = tuning.temperature
+        self.epsilon = tuning.epsilon
+        return tuning
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`.
+
+        Values far outside `input_range`, or all of them in a small corner of it, mean that
+        epsilon is a different fraction of the truth than its number says.
+        """
+        super().check_inputs(inputs)
+        values = ops.convert_to_numpy(inputs)
+        low, high = self.input_range
+        least, most = float(values.min()), float(values.max())
+        # Resizing and augmentation may overshoot by a rounding error.
+        slack = 1e-3 * (high - low)
+        if least < low - slack or most > high + slack:
+            raise ValueError(
+                f"Inputs must lie in the detector's input_range=({low:g}, {high:g}); epsilon is a "
+                "fraction of it. Pass the range of the classifier's inputs as `input_range`, or "
+                f"scale the inputs to it. Received: values from {least:g} to {most:g}"
+            )
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes this detector again, with its classifier inside."""
+        return {
+            **super().get_config(),
+            "temperature": self.temperature,
+            "epsilon": self.epsilon,
+            "input_range": list(self.input_range),
+            "channel_std": self.channel_std,
+        }
+
+
+def _shortest_float(variable: Any) -> float:
+    """A float32 weight as the Python float that a person would have typed."""
+    return float(str(np.float32(ops.convert_to_numpy(variable))))

@@ -1,0 +1,474 @@
+"""Many detectors over many data sets, in one pass over the pixels."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import platform
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_lodin import metrics
+from keras_lodin.batch_function import BatchFunction
+from keras_lodin.data.batches import check_labels, iterate_batches
+from keras_lodin.data.source import Source
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.gradients import ForwardPass
+from keras_lodin.progress import track
+from keras_lodin.report.files import write_csv, write_json, write_scores
+from keras_lodin.report.table import ResultsTable
+
+FIGURES = ("auroc", "fpr95", "aupr_in", "aupr_out", "detection_error")
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` measured, with everything needed to read it later.
+
+    All figures are fractions between 0 and 1, never percentages.
+
+    Attributes:
+        id: the in-distribution (ID) data: `"name"`, `"count"`, `"accuracy"` (None without labels,
+            and None when there are several models) and `"accuracy_by_model"`.
+        rows: one dict per detector and out-of-distribution (OOD) set: `"model"`, `"detector"`,
+            `"ood"`, `"count"`, the figures `"auroc"`, `"fpr95"`, `"aupr_in"`, `"aupr_out"` and
+            `"detection_error"`, the intervals `"auroc_interval"` and `"fpr95_interval"` as
+            `[low, high]`, and the model's `"id_accuracy"`.
+        scores: `scores[detector][data set]`, float32 arrays of shape `(count,)`, HIGHER = MORE
+            IN-DISTRIBUTION, ID data included. After `merge` the outer key is "model/detector".
+        definitions: what each figure means, in a sentence each.
+        versions: of the packages that were used.
+        skipped: data set -> list of `(path, reason)`, the files that could not be read. They are
+            in no figure.
+        seed: seed of the bootstrap.
+        command: the command line behind it, or None.
+    """
+
+    id: dict[str, Any]
+    rows: list[dict[str, Any]]
+    scores: dict[str, dict[str, np.ndarray]]
+    definitions: dict[str, str]
+    versions: dict[str, str | None]
+    skipped: dict[str, list[tuple[str, str]]]
+    seed: int
+    command: str | None = None
+
+    @property
+    def means(self) -> list[dict[str, Any]]:
+        """Plain means over the OOD sets, one dict per model and detector; none for one set."""
+        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+        for row in self.rows:
+            groups.setdefault((row["model"], row["detector"]), []).append(row)
+        return [
+            {
+                "model": model,
+                "detector": detector,
+                "ood_sets": len(rows),
+                **{figure: float(np.mean([row[figure] for row in rows])) for figure in FIGURES},
+            }
+            for (model, detector), rows in groups.items()
+            if len(rows) > 1
+        ]
+
+    def table(self) -> ResultsTable:
+        """The results as a table: print it, or hand it to rich's `Console.print`.
+
+        Returns:
+            a rich renderable. Its `str` is plain text, a Markdown table.
+        """
+        return ResultsTable(self)
+
+    def to_json(self, path: str | os.PathLike) -> None:
+        """Writes everything but the raw scores as strict JSON (no NaN).
+
+        Args:
+            path: the file to write or replace.
+
+        Raises:
+            OSError: if it cannot be written. Nothing half-written stays.
+        """
+        write_json(self, path)
+
+    def to_csv(self, path: str | os.PathLike) -> None:
+        """Writes the rows as CSV; an interval becomes the two columns `_low` and `_high`.
+
+        Args:
+            path: the file to write or replace.
+
+        Raises:
+            OSError: if it cannot be written. Nothing half-written stays.
+        """
+        write_csv(self, path)
+
+    def to_plots(self, folder: str | os.PathLike) -> None:
+        """Draws two PNG files per OOD set: score histograms, and ROC curves of all detectors.
+
+        Args:
+            folder: where to put them; made if missing, other files in it are left alone.
+
+        Raises:
+            OSError: if a file cannot be written. Nothing half-written stays.
+        """
+        # matplotlib costs half a second of import, which only plots should pay.
+        from keras_lodin.report.plots import write_plots
+
+        write_plots(self, folder)
+
+    def save(self, folder: str | os.PathLike) -> None:
+        """Writes `results.json`, `results.csv`, `scores.npz` and the plots in `plots/`.
+
+        `scores.npz` holds one array per detector and data set, named "detector/data set".
+
+        Args:
+            folder: where to put them; made if missing, other files in it are left alone.
+
+        Raises:
+            OSError: if a file cannot be written. Nothing half-written stays.
+        """
+        folder = Path(folder)
+        self.to_json(folder / "results.json")
+        self.to_csv(folder / "results.csv")
+        write_scores(self, folder / "scores.npz")
+        self.to_plots(folder / "plots")
+
+    @staticmethod
+    def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
+        """Joins evaluations of several models on the same data into one.
+
+        Args:
+            evaluations: one or more, of the same ID and OOD data, with different models.
+
+        Returns:
+            an `Evaluation` with the rows of all. With more than one model its `id["accuracy"]`
+            is None, and `id["accuracy_by_model"]` has each model's.
+
+        Raises:
+            ValueError: if there are none, if data, seeds or definitions differ, or if two have
+                the same model name and detector name.
+        """
+        if not evaluations:
+            raise ValueError("`evaluations` must hold at least one. Received: an empty sequence")
+        first, *others = evaluations
+        if not others:
+            return first
+        for other in others:
+            if _conditions(other) != _conditions(first):
+                raise ValueError(
+                    "Only evaluations on the same data, with the same seed and definitions, can "
+                    f"be merged. Received: {_conditions(first)[:3]} and {_conditions(other)[:3]}"
+                )
+        rows = [row for evaluation in evaluations for row in evaluation.rows]
+        keys = [(row["model"], row["detector"], row["ood"]) for row in rows]
+        if len(set(keys)) < len(keys):
+            raise ValueError(
+                "Two evaluations have the same model and detector names. Tell them apart: "
+                f"`evaluate(..., model=NAME)`. Received: models and detectors "
+                f"{sorted({key[:2] for key in keys if keys.count(key) > 1})}"
+            )
+        accuracies: dict[str, float | None] = {}
+        scores: dict[str, dict[str, np.ndarray]] = {}
+        for evaluation in evaluations:
+            accuracies |= evaluation.id["accuracy_by_model"]
+            # Rows and scores hold their detectors in the same order.
+            detectors = dict.fromkeys((row["model"], row["detector"]) for row in evaluation.rows)
+            for (model, detector), values in zip(
+                detectors, evaluation.scores.values(), strict=True
+            ):
+                scores[f"{model}/{detector}"] = values
+        return Evaluation(
+            id=_id_information(first.id["name"], first.id["count"], accuracies),
+            rows=rows,
+            scores=scores,
+            definitions=first.definitions,
+            versions=first.versions,
+            skipped=first.skipped,
+            seed=first.seed,
+            command=first.command,
+        )
+
+
+def evaluate(
+    detectors: Mapping[str, Detector],
+    id_data: Any,
+    ood_data: Mapping[str, Any],
+    *,
+    batch_size: int = 128,
+    model: str | None = None,
+    id_name: str | None = None,
+    resamples: int = 1000,
+    seed: int = 0,
+    command: str | None = None,
+    verbose: int | str = "auto",
+) -> Evaluation:
+    """Measures how well detectors tell in-distribution (ID) from out-of-distribution (OOD) data.
+
+    Every image is read once and every classifier runs forward once per batch, whatever the number
+    of detectors that watch it; a detector adds only what it needs beyond that. Nothing but the
+    scores stays in memory. The accuracy on ID data is measured in the same pass, on the same
+    pixels: if it is not the accuracy you know, the preprocessing differs, and no other figure is
+    worth reading.
+
+    Args:
+        detectors: name -> `Detector`. They may wrap different classifiers. Their thresholds play
+            no part.
+        id_data: in-distribution test data: an array, a tuple `(x, y)`, a batched
+            `tf.data.Dataset`, a `keras.utils.PyDataset` or a `keras_lodin.data.Source`. The
+            accuracy needs its labels; without them it is None.
+        ood_data: name -> out-of-distribution test data, in the same forms. Labels are not used.
+        batch_size: samples per batch, for data that is not batched already.
+        model: name of the classifier in the results; by default its Keras name. Where several
+            classifiers would get the same name, the later ones get "_1", "_2", ... after it.
+        id_name: name of the ID data in the results; by default a source's own, otherwise "id".
+        resamples: number of bootstrap resamples behind each interval.
+        seed: seed of the bootstrap.
+        command: the command line to record in the results, if there is one.
+        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+
+    Returns:
+        an `Evaluation`.
+
+    Raises:
+        ValueError: for no detectors or OOD sets, names used twice, empty data, inputs that a
+            detector refuses (shape, NaN, outside `input_range`), labels that the classifier has
+            no class for, or scores that are not finite. It names the data set.
+
+    Example:
+
+    ```python
+    evaluation = keras_lodin.evaluate(
+        {"odin": odin, "msp": msp}, (x_test, y_test), {"svhn": x_svhn, "dtd": x_dtd}
+    )
+    print(evaluation.table())
+    evaluation.save("results")
+    ```
+    """
+    if id_name is None:
+        id_name = id_data.name if isinstance(id_data, Source) else "id"
+    _check_arguments(detectors, ood_data, id_name, resamples)
+    models = _model_names(detectors, model)
+    panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
+    scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
+    skipped: dict[str, list[tuple[str, str]]] = {}
+    accuracies: dict[str, float | None] = {}
+    for name, data in {id_name: id_data, **ood_data}.items():
+        progress = track(
+            iterate_batches(data, batch_size),
+            f"Scoring {name}",
+            verbose,
+            total=_batch_count(data, batch_size),
+        )
+        # Closed at once when a batch is refused, so that the bar is gone before the error shows.
+        with contextlib.closing(progress) as batches:
+            try:
+                if name == id_name:
+                    set_scores, accuracies = _score_data(panel, detectors, models, batches)
+                else:
+                    unlabelled = ((inputs, None) for inputs, _ in batches)
+                    set_scores, _ = _score_data(panel, detectors, models, unlabelled)
+            except ValueError as error:
+                raise ValueError(f"Data set {name!r}: {error}") from error
+        for detector, values in set_scores.items():
+            scores[detector][name] = values
+        if isinstance(data, Source) and data.skipped:
+            skipped[name] = data.skipped
+    pairs = [(detector, ood) for detector in detectors for ood in ood_data]
+    rows = [
+        {
+            "model": models[detector],
+            "detector": detector,
+            "ood": ood,
+            "count": len(scores[detector][ood]),
+            **_figures(scores[detector][id_name], scores[detector][ood], resamples, seed),
+            "id_accuracy": accuracies[models[detector]],
+        }
+        for detector, ood in track(pairs, "Computing intervals", verbose, total=len(pairs))
+    ]
+    count = len(next(iter(scores.values()))[id_name])
+    return Evaluation(
+        id=_id_information(id_name, count, accuracies),
+        rows=rows,
+        scores=scores,
+        definitions=_definitions(resamples),
+        versions=_versions(),
+        skipped=skipped,
+        seed=seed,
+        command=command,
+    )
+
+
+def _score_batch(
+    detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Any
+) -> dict[str, dict[str, Any]]:
+    """Each detector's scores and each model's predictions, with one pass per classifier."""
+    passes: dict[tuple[int, bool], ForwardPass] = {}
+    predictions, scores = {}, {}
+    for name, detector in detectors.items():
+        # Two readings of one classifier's output have different logits.
+        key = (id(detector.classifier), detector.from_logits)
+        if key not in passes:
+            passes[key] = ForwardPass(detector.logits_function, inputs)
+        predictions[models[name]] = ops.argmax(passes[key].logits, axis=-1)
+        scores[name] = detector.score(passes[key])
+    return {"predictions": predictions, "scores": scores}
+
+
+def _score_data(
+    panel: BatchFunction,
+    detectors: Mapping[str, Detector],
+    models: Mapping[str, str],
+    batches: Iterable[tuple[Any, np.ndarray | None]],
+) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
+    """Scores of each detector, and accuracy of each model (None without labels)."""
+    scores: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
+    correct = dict.fromkeys(models.values(), 0)
+    seen = labelled = 0
+    for inputs, labels in batches:
+        for detector in detectors.values():
+            detector.check_inputs(inputs)
+            if labels is not None:
+                check_labels(labels, detector.num_classes)
+        outputs = panel.predict_on_batch(inputs)
+        for name, values in outputs["scores"].items():
+            _check_scores(name, values, seen)
+            scores[name].append(values)
+        if labels is not None:
+            labelled += len(labels)
+            for model, predictions in outputs["predictions"].items():
+                correct[model] += int(np.sum(predictions == labels))
+        seen += len(inputs)
+    return (
+        {name: np.concatenate(values) for name, values in scores.items()},
+        {model: right / labelled if labelled else None for model, right in correct.items()},
+    )
+
+
+def _check_scores(name: str, scores: np.ndarray, first: int) -> None:
+    wrong = np.flatnonzero(~np.isfinite(scores))
+    if wrong.size:
+        raise ValueError(
+            f"The scores of detector {name!r} must be finite; are the classifier's weights, and "
+            f"its logits? Received: score={scores[wrong[0]]} for example {first + wrong[0]}"
+        )
+
+
+def _figures(
+    id_scores: np.ndarray, ood_scores: np.ndarray, resamples: int, seed: int
+) -> dict[str, Any]:
+    intervals = metrics.bootstrap_intervals(id_scores, ood_scores, resamples, seed)
+    return {
+        "auroc": metrics.auroc(id_scores, ood_scores),
+        "fpr95": metrics.fpr_at_tpr(id_scores, ood_scores),
+        "aupr_in": metrics.aupr(id_scores, ood_scores, positive="id"),
+        "aupr_out": metrics.aupr(id_scores, ood_scores, positive="ood"),
+        "detection_error": metrics.detection_error(id_scores, ood_scores),
+        "auroc_interval": list(intervals["auroc"]),
+        "fpr95_interval": list(intervals["fpr95"]),
+    }
+
+
+def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int) -> None:
+    """Refuses what would otherwise fail after the long pass over the data, or never."""
+    for name, detector in detectors.items():
+        if not isinstance(detector, Detector):
+            raise ValueError(
+                "`detectors` must map names to keras_lodin detectors; wrap a classifier first, as "
+                f"in `MSPDetector(classifier)`. Received: {name!r}: {type(detector).__name__}"
+            )
+    if not detectors or not ood_data:
+        raise ValueError(
+            "At least one detector and one out-of-distribution data set are needed. "
+            f"Received: detectors {list(detectors)}, data sets {list(ood_data)}"
+        )
+    if id_name in ood_data:
+        raise ValueError(
+            "The in-distribution data needs a name of its own; pass another `id_name`. "
+            f"Received: id_name={id_name!r}, which is also in `ood_data`"
+        )
+    if resamples < 1:
+        raise ValueError(f"`resamples` must be at least 1. Received: resamples={resamples}")
+
+
+def _model_names(detectors: Mapping[str, Detector], model: str | None) -> dict[str, str]:
+    """Detector name -> name of its classifier, one name per classifier."""
+    names: dict[int, str] = {}
+    for detector in detectors.values():
+        classifier = detector.classifier
+        if id(classifier) not in names:
+            base = name = classifier.name if model is None else model
+            number = 0
+            while name in names.values():
+                number += 1
+                name = f"{base}_{number}"
+            names[id(classifier)] = name
+    return {name: names[id(detector.classifier)] for name, detector in detectors.items()}
+
+
+def _batch_count(data: Any, batch_size: int) -> int | None:
+    """How many batches the data has, for the progress bar; None where that is not known."""
+    if hasattr(data, "num_batches"):
+        return data.num_batches
+    if hasattr(data, "cardinality"):
+        batches = int(data.cardinality())
+        return batches if batches >= 0 else None
+    if isinstance(data, Source):
+        examples = data.count
+    else:
+        array = data[0] if isinstance(data, tuple) and data else data
+        examples = array.shape[0] if getattr(array, "shape", None) else None
+    return None if examples is None else -(-examples // batch_size)
+
+
+def _id_information(name: str, count: int, accuracies: dict[str, float | None]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "count": count,
+        "accuracy": next(iter(accuracies.values())) if len(accuracies) == 1 else None,
+        "accuracy_by_model": accuracies,
+    }
+
+
+def _conditions(evaluation: Evaluation) -> tuple[Any, ...]:
+    """What must agree for two evaluations to stand in one table."""
+    return (
+        (evaluation.id["name"], evaluation.id["count"]),
+        {row["ood"]: row["count"] for row in evaluation.rows},
+        f"seed {evaluation.seed}",
+        evaluation.definitions,
+    )
+
+
+def _definitions(resamples: int) -> dict[str, str]:
+    return {
+        "score": "Higher = more in-distribution (ID); an input is called out-of-distribution "
+        "(OOD) when score <= threshold.",
+        "auroc": "Area under the ROC curve, ID positive; ties count one half.",
+        "fpr95_positive": "id",
+        "fpr95": "Fraction of OOD with score > threshold, at the largest threshold with at least "
+        "95 % of ID above it (ID positive). Exact under ties, not interpolated.",
+        "aupr_in": "Average precision with ID positive; depends on the sample counts.",
+        "aupr_out": "Average precision with OOD positive; depends on the sample counts.",
+        "detection_error": "Minimum over thresholds of (1 - TPR) / 2 + FPR / 2: ID and OOD equally "
+        "likely, best threshold for these scores.",
+        "id_accuracy": "Fraction of the ID data classified correctly, measured in the same pass "
+        "and on the same pixels as the scores.",
+        "intervals": f"95 % percentile bootstrap, {resamples} resamples of ID and of OOD test "
+        "samples; the variation between training runs is not in them.",
+        "means": "Plain means over the OOD sets.",
+    }
+
+
+def _versions() -> dict[str, str | None]:
+    versions: dict[str, str | None] = {}
+    for package in ("keras-lodin", "keras", "tensorflow", "numpy", "scikit-learn"):
+        key = package.replace("keras-lodin", "keras_lodin")
+        try:
+            versions[key] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:  # E.g. installed as tensorflow-cpu.
+            versions[key] = None
+    return versions | {"python": platform.python_version()}

@@ -1,0 +1,33 @@
+"""What an export tells the person who asked for it."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from rich.console import Console
+
+
+def announce(metadata: dict[str, Any], kind: str, path: str | os.PathLike) -> None:
+    """Prints what an artifact is, where it went, and what it cannot do yet.
+
+    Args:
+        metadata: what `artifact_metadata` gave.
+        kind: the kind of file, for a person.
+        path: where it is now.
+    """
+    shape = tuple("free" if size is None else size for size in metadata["input_shape"])
+    lines = [
+        f"{kind} of {metadata['detector']}: {path}",
+        f"  input   {metadata['input_name']} float32 ({', '.join(map(str, shape))})",
+        f"  outputs {', '.join(metadata['output_names'])}",
+    ]
+    if metadata["calibrated"]:
+        lines.append(f"  threshold {metadata['threshold']:.6g}: is_ood is score <= threshold")
+    else:
+        lines.append(
+            "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "
+            "on in-distribution data and export again, or pass a threshold when scoring."
+        )
+    # Not wrapped: paths are there to be copied.
+    Console().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)

@@ -1,0 +1,183 @@
+"""An exported detector, whatever the format: load, ask, score."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.export.metadata import METADATA_FILE, METADATA_KEY, artifact_metadata
+
+
+class Artifact:
+    """A detector that was exported or saved, ready to score.
+
+    Get one from `load_artifact`.
+
+    Args:
+        metadata: what the artifact says about itself, see `artifact_metadata`.
+        run: maps a float32 batch to the outputs by name.
+
+    Attributes:
+        metadata: as given.
+
+    Example:
+    ```python
+    artifact = keras_lodin.export.load_artifact("detector.onnx")
+    artifact.score(images)["is_ood"]
+    ```
+    """
+
+    def __init__(
+        self, metadata: dict[str, Any], run: Callable[[np.ndarray], Mapping[str, Any]]
+    ) -> None:
+        self.metadata = metadata
+        self._run = run
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """Shape of a batch, channels last; None where a size is free."""
+        return tuple(self.metadata["input_shape"])
+
+    @property
+    def input_range(self) -> tuple[float, float] | None:
+        """Lowest and highest input value that the detector was made for, where it knows them."""
+        bounds = self.metadata["input_range"]
+        return None if bounds is None else (bounds[0], bounds[1])
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Names of the classes in the order of the logits, or None."""
+        names = self.metadata["class_names"]
+        return None if names is None else tuple(names)
+
+    @property
+    def threshold(self) -> float:
+        """Scores at or below this are out-of-distribution; minus infinity if never calibrated."""
+        threshold = self.metadata["threshold"]
+        return -np.inf if threshold is None else threshold
+
+    def score(self, batch: Any) -> dict[str, np.ndarray]:
+        """Scores a batch.
+
+        Args:
+            batch: array of shape `input_shape`, channels last. Integers are cast to float32; no
+                scaling is applied.
+
+        Returns:
+            `{"logits": float32 (batch, classes), "score": float32 (batch,), "is_ood": bool
+            (batch,)}`. Higher scores mean more in-distribution.
+
+        Raises:
+            ValueError: for a batch of another shape.
+        """
+        batch = np.asarray(batch, dtype="float32")
+        expected = self.input_shape
+        if len(batch.shape) != len(expected) or any(
+            size not in (None, actual) for size, actual in zip(expected, batch.shape, strict=True)
+        ):
+            raise ValueError(
+                f"The artifact takes batches of shape {expected}. Received: shape {batch.shape}"
+            )
+        return {name: np.asarray(value) for name, value in self._run(batch).items()}
+
+    def __repr__(self) -> str:
+        return f"Artifact({self.metadata['detector']}, input_shape={self.input_shape})"
+
+
+def load_artifact(path: str | os.PathLike) -> Artifact:
+    """Loads an exported or saved detector.
+
+    Args:
+        path: a SavedModel folder or an `.onnx` file that `Detector.export` wrote, or a `.keras`
+            file that `Detector.save` wrote.
+
+    Returns:
+        an `Artifact`.
+
+    Raises:
+        FileNotFoundError: if there is nothing at `path`.
+        ValueError: if what is there is not an artifact of this package.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"There is no such file or folder. Received: path={path}")
+    if path.is_dir():
+        return _load_saved_model(path)
+    if path.suffix == ".onnx":
+        return _load_onnx(path)
+    if path.suffix == ".keras":
+        return _load_keras(path)
+    raise ValueError(
+        f"An artifact is a SavedModel folder, an .onnx file or a .keras file. Received: path={path}"
+    )
+
+
+def _load_saved_model(path: Path) -> Artifact:
+    import tensorflow as tf
+
+    if not (path / "saved_model.pb").is_file():
+        raise ValueError(f"The folder is not a SavedModel. Received: path={path}")
+    try:
+        metadata = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ValueError(
+            "The SavedModel was not written by keras-lodin: it holds a classifier and no "
+            "score. Wrap the classifier in a detector, and export that. "
+            f"Received: path={path}"
+        ) from None
+    loaded = tf.saved_model.load(str(path))
+
+    def run(batch: np.ndarray) -> dict[str, Any]:
+        # `loaded` is named here to keep it: TensorFlow frees the variables with it.
+        signature = loaded.signatures["serving_default"]
+        outputs = signature(**{metadata["input_name"]: tf.constant(batch)})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+    return Artifact(metadata, run)
+
+
+def _load_onnx(path: Path) -> Artifact:
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own classes of errors are not public
+        raise ValueError(
+            f"onnxruntime cannot load the file: {error}. Received: path={path}"
+        ) from error
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ValueError(
+            "The ONNX file was not written by keras-lodin: it holds no score. Wrap the "
+            f"classifier in a detector, and export that. Received: path={path}"
+        )
+    metadata = json.loads(text)
+    names = metadata["output_names"]
+
+    def run(batch: np.ndarray) -> dict[str, Any]:
+        if metadata["data_format"] == "channels_first":
+            batch = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
+        return dict(zip(names, session.run(names, {metadata["input_name"]: batch}), strict=True))
+
+    return Artifact(metadata, run)
+
+
+def _load_keras(path: Path) -> Artifact:
+    try:
+        detector = keras.models.load_model(path)
+    except Exception as error:  # a damaged file fails in many ways: zip, JSON, HDF5, Keras
+        raise ValueError(f"Keras cannot load the file: {error}. Received: path={path}") from error
+    if not isinstance(detector, Detector):
+        raise ValueError(
+            "The file holds a model that is not a detector. Wrap the classifier in one, "
+            "calibrate it and save that. Received: a model of type "
+            f"{type(detector).__name__} in path={path}"
+        )
+    return Artifact(artifact_metadata(detector), detector.predict_on_batch)

@@ -1,0 +1,115 @@
+"""A detector as a TensorFlow SavedModel."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import tensorflow as tf
+
+from keras_lodin.export.announcement import announce
+from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
+from keras_lodin.export.parity import random_batches, require_equal
+from keras_lodin.export.serving_function import serving_function
+from keras_lodin.files import atomic_write
+
+if TYPE_CHECKING:
+    from keras_lodin.detectors.detector import Detector
+
+
+def export_saved_model(
+    detector: Detector, path: str | os.PathLike, *, verbose: bool = True
+) -> None:
+    """Writes a SavedModel that scores without this package and without Keras.
+
+    It has two signatures, both with outputs `logits` (float32, `(batch, classes)`), `score`
+    (float32, `(batch,)`, higher = more in-distribution) and `is_ood` (bool, `(batch,)`):
+
+    * `serving_default` takes the batch, and decides by the calibrated threshold;
+    * `with_threshold` takes the batch and a float32 scalar `threshold`.
+
+    The input is named after the classifier's input, or `images`. It is float32 with a free batch
+    size: a client that holds integers (pixels in bytes) casts them first; the values stay as they
+    are, no scaling is added. The weights are stored once. What the artifact says about itself is
+    in `assets.extra/keras_lodin.json`.
+
+    Before it is moved into place the SavedModel is loaded again and must give the detector's own
+    outputs, on random inputs of two batch sizes.
+
+    Args:
+        detector: the detector. Before `calibrate`, `is_ood` of the artifact is always False.
+        path: the folder to write or replace.
+        verbose: whether to print where the artifact went.
+
+    Raises:
+        ValueError: if the detector cannot be traced, or the artifact disagrees with it.
+        OSError: if it cannot be written. Nothing half-written stays.
+
+    Example:
+    ```python
+    detector.export("artifact", format="tf_saved_model")
+
+    loaded = tf.saved_model.load("artifact")  # elsewhere, without keras_lodin
+    loaded.signatures["serving_default"](images=images)["is_ood"]
+    ```
+    """
+    path = Path(path)
+    _check_replaceable(path)
+    metadata = artifact_metadata(detector)
+    serve = serving_function(detector)
+    with atomic_write(path) as temporary:
+        _write(detector, serve, temporary)
+        metadata_path = temporary / METADATA_FILE
+        metadata_path.parent.mkdir()
+        metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+        _verify(detector, serve, temporary, metadata["input_name"])
+    if verbose:
+        announce(metadata, "SavedModel", path)
+
+
+def _check_replaceable(path: Path) -> None:
+    """Refuses a file, and a folder that holds something other than a SavedModel."""
+    if path.is_file():
+        raise ValueError(
+            f"A SavedModel is a folder, and there is a file of that name. Received: path={path}"
+        )
+    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
+        raise ValueError(
+            "The folder holds something else than a SavedModel, which would be lost. Expected a "
+            f"new path, an empty folder or an old SavedModel. Received: path={path}"
+        )
+
+
+def _write(detector: Detector, serve: Any, path: Path) -> None:
+    threshold = detector.threshold
+
+    @tf.function(input_signature=serve.input_signature[:1], autograph=False)
+    def serving_default(inputs: Any) -> Any:
+        # A call, not a copy: the classifier's graph is in the artifact once.
+        return serve(inputs, tf.constant(threshold))
+
+    # Not `keras.export.ExportArchive`: it stores every weight twice.
+    module = tf.Module()
+    module.weights = list(serve.get_concrete_function().variables)
+    module.serving_default = serving_default
+    module.with_threshold = serve
+    signatures = {
+        "serving_default": serving_default.get_concrete_function(),
+        "with_threshold": serve.get_concrete_function(),
+    }
+    tf.saved_model.save(module, str(path), signatures)
+
+
+def _verify(detector: Detector, serve: Any, path: Path, name: str) -> None:
+    # Held by a name: TensorFlow frees the variables with the loaded object.
+    loaded = tf.saved_model.load(str(path))
+    for batch in random_batches(detector):
+        inputs = tf.constant(batch)
+        expected = serve(inputs, tf.constant(detector.threshold))
+        outputs = loaded.signatures["serving_default"](**{name: inputs})
+        require_equal(
+            {key: value.numpy() for key, value in expected.items()},
+            {key: value.numpy() for key, value in outputs.items()},
+        )

@@ -1,0 +1,115 @@
+"""A traced function as a TensorFlow graph whose weights stay outside it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+# Below this, a tensor becomes a constant of the graph, which TensorFlow may then fold. Biases and
+# statistics do; kernels stay outside.
+_CONSTANT_SIZE = 2048
+
+
+@dataclass(frozen=True)
+class WeightlessGraph:
+    """A graph of a function, with its large weights as further inputs.
+
+    A conversion copies its graph several times. With the weights elsewhere that costs nothing,
+    whatever the network's size.
+
+    Attributes:
+        graph_def: the graph.
+        inputs: the function's own inputs, as tensor names of the graph.
+        outputs: tensor names of the graph by the function's output names.
+        weights: values by the tensor names of the graph's further inputs.
+    """
+
+    graph_def: Any
+    inputs: tuple[str, ...]
+    outputs: dict[str, str]
+    weights: dict[str, np.ndarray]
+
+
+@contextlib.contextmanager
+def _inlined_functions() -> Iterator[None]:
+    """Makes a trace write out the functions that it calls: Keras calls one for grouped kernels."""
+    before = tf.config.functions_run_eagerly()
+    tf.config.run_functions_eagerly(True)
+    try:
+        yield
+    finally:
+        tf.config.run_functions_eagerly(before)
+
+
+def weightless_graph(function: Any) -> WeightlessGraph:
+    """Traces a `tf.function` and takes the weights out of its graph.
+
+    Args:
+        function: a `tf.function` with an input signature, whose value is a dict of tensors.
+
+    Returns:
+        a `WeightlessGraph`.
+
+    Raises:
+        ValueError: if the function changes variables while it runs.
+    """
+    with _inlined_functions():
+        # A function of its own: the caller's may hold a trace with calls in it.
+        fresh = tf.function(
+            function.python_function,
+            input_signature=function.input_signature,
+            autograph=False,
+        )
+        concrete = fresh.get_concrete_function()
+    graph_def = concrete.graph.as_graph_def(add_shapes=True)
+    nodes = {node.name: node for node in graph_def.node}
+    captured = concrete.captured_inputs
+    placeholders = concrete.inputs[len(concrete.inputs) - len(captured) :]
+    variables = {id(variable.handle): variable for variable in concrete.variables}
+    weights = {}
+    for source, placeholder in zip(captured, placeholders, strict=True):
+        value = variables[id(source)] if source.dtype == tf.resource else source
+        _set_value(nodes[placeholder.op.name], value.numpy(), weights)
+    for node in graph_def.node:
+        _read_value(node, nodes)
+    own = concrete.inputs[: len(concrete.inputs) - len(captured)]
+    return WeightlessGraph(
+        graph_def,
+        tuple(tensor.name for tensor in own),
+        {name: tensor.name for name, tensor in concrete.structured_outputs.items()},
+        weights,
+    )
+
+
+def _set_value(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> None:
+    """Turns a captured placeholder into a constant, or into an input for its value."""
+    dtype = tf.as_dtype(value.dtype).as_datatype_enum
+    node.ClearField("attr")
+    node.attr["dtype"].type = dtype
+    shape = tf.TensorShape(value.shape).as_proto()
+    if value.size <= _CONSTANT_SIZE:
+        node.op = "Const"
+        node.attr["value"].tensor.CopyFrom(tf.make_tensor_proto(value))
+    else:
+        node.attr["shape"].shape.CopyFrom(shape)
+        weights[f"{node.name}:0"] = value
+    node.attr["_output_shapes"].list.shape.add().CopyFrom(shape)
+
+
+def _read_value(node: Any, nodes: dict[str, Any]) -> None:
+    """Turns an operation on a variable into the same one on its value."""
+    if node.op == "ReadVariableOp":
+        node.op = "Identity"
+        dtype = node.attr["dtype"].type
+        del node.attr["dtype"]
+        node.attr["T"].type = dtype
+    elif node.op == "AssignVariableOp" or node.op.startswith(("Assign", "ResourceScatter")):
+        raise ValueError(
+            "The classifier changes a variable at inference; an ONNX file cannot. Expected a "
+            f"classifier without state. Received: operation {node.op} at {node.name!r}"
+        )

@@ -1,0 +1,44 @@
+"""The names of Keras that are not public, all in one place.
+
+Checked with Keras 3.10 to 3.15 (`tests/test_keras_internals.py` holds each to its contract). When
+a new Keras moves one, this is the module to mend.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
+
+__all__ = [
+    "compute_loss",
+    "producer",
+    "scaled_for_distribution",
+    "unpack_x_y_sample_weight",
+    "unscale_loss_for_distribution",
+    "update_loss_tracker",
+]
+
+
+def producer(tensor: Any) -> tuple[Any, Any]:
+    """The operation that made a symbolic tensor, and that operation's first input tensor."""
+    history = tensor._keras_history
+    node = history.operation._inbound_nodes[history.node_index]
+    inputs = node.input_tensors
+    return history.operation, inputs[0] if inputs else None
+
+
+def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+    """The compiled loss plus regularisers, as `Model.train_step` computes it."""
+    return model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+
+
+def scaled_for_distribution(model: Any, loss: Any) -> Any:
+    """An extra loss term, scaled for `tf.distribute` as Keras scales its own terms."""
+    return model._aggregate_additional_loss(loss)
+
+
+def update_loss_tracker(model: Any, loss: Any, batch_size: Any) -> None:
+    """Records a step's loss in the metric named "loss"."""
+    model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=batch_size)

@@ -1,0 +1,268 @@
+"""Figures of merit as functions of two arrays of scores: in-distribution and out-of-distribution.
+
+Scores are HIGHER = MORE IN-DISTRIBUTION, one number per sample, finite. Everything is computed in
+float64, treats tied scores exactly, and is a fraction between 0 and 1, not a percentage.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+
+def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
+    """Area under the ROC curve, in-distribution (ID) positive; ties count one half.
+
+    The probability that a random ID sample scores above a random OOD sample. The choice of the
+    positive class does not change it.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+
+    Returns:
+        a fraction: 1 is perfect, 0.5 is chance.
+
+    Raises:
+        ValueError: if an array is empty, not one-dimensional, or holds NaN or infinity.
+
+    Example:
+
+    ```python
+    auroc([3.0, 2.0], [2.0, 1.0])  # 0.875: of four pairs three are in order, one is tied
+    ```
+    """
+    is_id, scores = _labelled(id_scores, ood_scores)
+    return float(roc_auc_score(is_id, scores))
+
+
+def fpr_at_tpr(
+    id_scores: ArrayLike, ood_scores: ArrayLike, tpr: float = 0.95, positive: str = "id"
+) -> float:
+    """False positive rate at a true positive rate ("FPR95"), exact under ties.
+
+    Which class is positive changes this figure by several points, so say which one you report:
+
+    * `positive="id"` (ODIN's definition, the default): a sample is kept when score > threshold.
+      The threshold is the largest that keeps at least the fraction `tpr` of ID; the result is the
+      fraction of OOD that it keeps too.
+    * `positive="ood"` (OpenOOD's and pytorch-ood's): a sample is flagged when
+      score <= threshold. The threshold is the smallest that flags at least the fraction `tpr` of
+      OOD; the result is the fraction of ID that it flags too.
+
+    Nothing is interpolated between thresholds: the rate is one that a threshold attains.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+        tpr: the true positive rate to reach, strictly between 0 and 1.
+        positive: the positive class, "id" or "ood".
+
+    Returns:
+        a fraction: 0 is perfect, about `tpr` is chance.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`), `tpr` or `positive`.
+
+    Example:
+
+    ```python
+    fpr_at_tpr([4.0, 3.0, 2.0, 1.0], [2.0, 0.0], tpr=0.75)  # 0.5: keeping 2.0 keeps one OOD sample
+    ```
+    """
+    positives, negatives = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
+    if _positive_is_ood(positive):
+        positives, negatives = -negatives, -positives
+    lowest_kept = _kth_largest(positives, _count_at_tpr(positives.size, tpr))
+    return float(np.mean(negatives >= lowest_kept))
+
+
+def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "id") -> float:
+    """Area under the precision-recall curve, as scikit-learn's average precision.
+
+    Unlike the AUROC it depends on how many samples of each class there are: compare it only
+    between runs on the same data. AUPR-in has ID positive, AUPR-out has OOD positive.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+        positive: the positive class, "id" or "ood".
+
+    Returns:
+        a fraction: 1 is perfect, the positive class's share of all samples is chance.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`) or `positive`.
+    """
+    is_id, scores = _labelled(id_scores, ood_scores)
+    if _positive_is_ood(positive):
+        is_id, scores = ~is_id, -scores
+    return float(average_precision_score(is_id, scores))
+
+
+def detection_error(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
+    """The smallest error of any threshold when ID and OOD are equally likely.
+
+    `min over thresholds of (1 - TPR) / 2 + FPR / 2`. This is the minimum, as in ODIN's paper, not
+    the error at a TPR of 95 %; the threshold behind it is chosen on the very scores it is
+    measured on, so it is a lower bound for a threshold in use.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+
+    Returns:
+        a fraction: 0 is perfect, 0.5 is chance.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`).
+    """
+    fpr, tpr, _ = roc_curve(*_labelled(id_scores, ood_scores))
+    return float(np.min(1.0 - tpr + fpr) / 2.0)
+
+
+def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
+    """The largest float32 threshold with at least the fraction `tpr` of ID scores above it.
+
+    "Above" is strict, as in `is_ood = score <= threshold`. With k the smallest integer for which
+    `k / n >= tpr`, the threshold is the float32 next below the k-th largest score. Subnormal
+    numbers count as zero, because TensorFlow and most accelerators flush them to zero: a
+    threshold of -1e-45 would not let a score of 0 pass.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        tpr: the fraction of them to keep, strictly between 0 and 1.
+
+    Returns:
+        the threshold, a float that float32 represents exactly.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`) or `tpr`.
+
+    Example:
+
+    ```python
+    threshold_at_tpr([0.0, 1.0, 2.0, 3.0], tpr=0.75)  # 0.99999994, the float32 next below 1.0
+    ```
+    """
+    scores = _scores(id_scores, "id_scores")
+    lowest_kept = _kth_largest(scores, _count_at_tpr(scores.size, tpr))
+    tiny = float(np.finfo(np.float32).tiny)
+    if abs(lowest_kept) < tiny:
+        return -tiny
+    with np.errstate(over="ignore"):  # The result may lie beyond float32's range: -infinity.
+        threshold = np.float32(lowest_kept)
+        if float(threshold) >= lowest_kept:
+            threshold = np.nextafter(threshold, np.float32(-np.inf))
+    return 0.0 if abs(threshold) < tiny else float(threshold)
+
+
+def bootstrap_intervals(
+    id_scores: ArrayLike,
+    ood_scores: ArrayLike,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of the AUROC and of FPR95 (ID positive).
+
+    ID and OOD samples are drawn again with replacement, each class by itself and as often as it
+    has samples. The interval holds the uncertainty of the test data alone; that of training
+    (another seed, another network) is not in it.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+        resamples: how often to draw.
+        seed: seed of the draws.
+        confidence: the interval's level, strictly between 0 and 1.
+
+    Returns:
+        `{"auroc": (low, high), "fpr95": (low, high)}`, fractions.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`), `resamples` or `confidence`.
+    """
+    id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
+    if resamples < 1:
+        raise ValueError(f"`resamples` must be at least 1. Received: resamples={resamples}")
+    if not 0.0 < confidence < 1.0:
+        raise ValueError(
+            f"`confidence` must lie strictly between 0 and 1. Received: confidence={confidence}"
+        )
+    # Both figures depend on the order of the scores only. So sort once, number the groups of tied
+    # scores from the highest down, and let a resample be two arrays of counts over the groups.
+    n, m = id_scores.size, ood_scores.size
+    unique, groups = np.unique(-np.concatenate([id_scores, ood_scores]), return_inverse=True)
+    id_groups, ood_groups = groups[:n], groups[n:]
+    random = np.random.default_rng(seed)
+    figures = np.empty((resamples, 2))
+    for row in figures:
+        row[:] = _auroc_and_fpr95(
+            np.bincount(id_groups[random.integers(n, size=n)], minlength=unique.size),
+            np.bincount(ood_groups[random.integers(m, size=m)], minlength=unique.size),
+        )
+    tail = (1.0 - confidence) / 2.0
+    (auroc_low, fpr_low), (auroc_high, fpr_high) = np.quantile(figures, [tail, 1.0 - tail], axis=0)
+    return {
+        "auroc": (float(auroc_low), float(auroc_high)),
+        "fpr95": (float(fpr_low), float(fpr_high)),
+    }
+
+
+def _auroc_and_fpr95(
+    id_counts: NDArray[np.intp], ood_counts: NDArray[np.intp]
+) -> tuple[float, float]:
+    """AUROC and FPR95 from the samples in each group of tied scores, highest score first."""
+    id_kept = np.cumsum(id_counts)
+    n, m = int(id_kept[-1]), int(ood_counts.sum())
+    pairs_in_order_twice = ood_counts @ (2 * id_kept - id_counts)
+    last_kept = np.searchsorted(id_kept, _count_at_tpr(n, 0.95))
+    return float(pairs_in_order_twice) / (2 * n * m), float(ood_counts[: last_kept + 1].sum()) / m
+
+
+def _scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
+    array = np.asarray(scores, dtype=np.float64)
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(
+            f"`{name}` must hold one score per sample and at least one sample, shape (n,). "
+            f"Received: {name} of shape {array.shape}"
+        )
+    finite = np.isfinite(array)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise ValueError(
+            f"`{name}` must be finite numbers. Received: {name}[{first}]={array[first]}, and "
+            f"{array.size - int(finite.sum())} of {array.size} are NaN or infinite"
+        )
+    return array
+
+
+def _labelled(id_scores: Any, ood_scores: Any) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The pair `(y_true, y_score)` that scikit-learn takes, ID positive."""
+    id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
+    scores = np.concatenate([id_scores, ood_scores])
+    return np.arange(scores.size) < id_scores.size, scores
+
+
+def _positive_is_ood(positive: str) -> bool:
+    if positive not in ("id", "ood"):
+        raise ValueError(f"`positive` must be 'id' or 'ood'. Received: positive={positive!r}")
+    return positive == "ood"
+
+
+def _count_at_tpr(n: int, tpr: float) -> int:
+    """The smallest k with k / n >= tpr, for the decimal fraction that `tpr` was written as."""
+    if not 0.0 < tpr < 1.0:
+        raise ValueError(f"`tpr` must lie strictly between 0 and 1. Received: tpr={tpr}")
+    # In floating point 0.07 * 100 is 7.000000000000001, whose ceiling is 8.
+    return math.ceil(Fraction(repr(float(tpr))) * n)
+
+
+def _kth_largest(scores: NDArray[np.float64], k: int) -> float:
+    return float(np.partition(scores, scores.size - k)[scores.size - k])

@@ -1,0 +1,10 @@
+"""Networks of the literature; each returns logits and takes values from 0 to 1."""
+
+from keras_lodin.models.by_name import build as build
+from keras_lodin.models.by_name import names as names
+from keras_lodin.models.input_range import guess_input_range as guess_input_range
+from keras_lodin.models.loading import load as load
+from keras_lodin.models.resnet import ResNet18 as ResNet18
+from keras_lodin.models.resnet import ResNet20 as ResNet20
+from keras_lodin.models.resnet import ResNet34 as ResNet34
+from keras_lodin.models.small_convnet import SmallConvNet as SmallConvNet

@@ -1,0 +1,52 @@
+"""Networks by the names that the command line takes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Sequence
+
+import keras
+
+from keras_lodin.models.resnet import ResNet18, ResNet20, ResNet34
+from keras_lodin.models.small_convnet import SmallConvNet
+
+_BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "resnet18": ResNet18,
+    "resnet20": ResNet20,
+    "resnet34": ResNet34,
+    "small_convnet": SmallConvNet,
+}
+
+
+def names() -> list[str]:
+    """The names that `build` knows."""
+    return sorted(_BUILDERS)
+
+
+def build(name: str, num_classes: int, input_shape: Sequence[int]) -> keras.Model:
+    """An untrained network by name.
+
+    Args:
+        name: one of `names()`.
+        num_classes: number of classes.
+        input_shape: `(height, width, channels)`.
+
+    Returns:
+        a `keras.Model` from images with values from 0 to 1 to logits.
+
+    Raises:
+        ValueError: for an unknown name, or a shape that is not that of an image.
+    """
+    if name not in _BUILDERS:
+        near = difflib.get_close_matches(name, names(), n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(
+            f"The network must be one of {', '.join(names())}, or the path of a .keras file."
+            f"{hint} Received: name={name!r}"
+        )
+    if len(input_shape) != 3:
+        raise ValueError(
+            f"{name} takes images of shape (height, width, channels). "
+            f"Received: input_shape={tuple(input_shape)}"
+        )
+    return _BUILDERS[name](num_classes=num_classes, input_shape=tuple(input_shape))

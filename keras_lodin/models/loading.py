@@ -1,0 +1,46 @@
+"""Trained models from files, with errors that a stranger understands."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import keras
+
+from keras_lodin.training import GQModel
+
+
+def load(path: str | os.PathLike) -> keras.Model:
+    """A classifier or a detector from a `.keras` file.
+
+    Args:
+        path: a `.keras` file. A `GQModel` gives the classifier inside.
+
+    Returns:
+        the `keras.Model`.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is not a Keras model, or needs classes that are not registered.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no model file of that name. Received: path={str(path)!r}"
+        )
+    if path.is_dir() or path.suffix != ".keras":
+        raise ValueError(
+            "A model must be a `.keras` file, as `model.save('name.keras')` writes it. "
+            f"Received: path={str(path)!r}"
+        )
+    try:
+        model = keras.models.load_model(path)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        # Keras reports every failure with its own type and the whole configuration.
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            "The file could not be read as a Keras model. Expected a whole `.keras` file whose "
+            f"custom classes are registered. Keras says: {reason[:300]} "
+            f"Received: path={str(path)!r}"
+        ) from error
+    return model.classifier if isinstance(model, GQModel) else model

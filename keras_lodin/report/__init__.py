@@ -1,0 +1,1 @@
+"""What an `Evaluation` looks like: on the terminal, in files, as plots."""

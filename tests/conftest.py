@@ -1,0 +1,55 @@
+"""Fixtures of every test: small classifiers, and the optional data beside the checkout."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, settings
+
+from tests import networks
+
+# The same examples every time, on machines of any speed: a red test can be run again.
+settings.register_profile(
+    "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("repeatable")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    keras.utils.set_random_seed(0)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """Real data and trained models that lie beside a developer's checkout, not in it."""
+    folder = Path(__file__).resolve().parents[1].parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip("needs the data folder ../shared/data beside the checkout")
+    return folder
+
+
+@pytest.fixture
+def classifier():
+    """Seven classes, images of 8 x 8 x 1, logits, untrained but with random statistics."""
+    return networks.convolutional(normalization=True)
+
+
+@pytest.fixture
+def images(rng):
+    return rng.uniform(size=(12, 8, 8, 1)).astype("float32")
+
+
+@pytest.fixture
+def labels(rng):
+    return rng.integers(0, networks.CLASSES, size=12)

@@ -1,0 +1,132 @@
+"""What holds for every source, whatever its kind."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_lodin import data
+
+SPECIFICATIONS = {
+    "digits:0-6": {},
+    "digits": {"image_shape": (64,)},
+    "photos:30": {"image_shape": (16, 16, 1)},
+    "noise:uniform:30": {"image_shape": (4, 5, 3)},
+    "noise:gaussian:30": {"image_shape": (6,)},
+    "tfds:toy_images": {},
+    "tfds:toy_images:train[5:]": {"image_shape": (None, None, 1)},
+    "dir:{flat_folder}": {},
+    "dir:{class_folder}[:75%]": {"image_shape": (8, 8, 3), "input_range": (-1, 1)},
+    "npz:{image_npz}": {"image_shape": (6, 6, 1), "input_range": (0, 255)},
+    "npz:{vector_npz}[25%:]": {},
+}
+
+
+@pytest.fixture(params=SPECIFICATIONS.items(), ids=SPECIFICATIONS.keys())
+def load(request, tfds_dir):
+    template, options = request.param
+    paths = {
+        name: request.getfixturevalue(name)
+        for name in ("flat_folder", "class_folder", "image_npz", "vector_npz")
+        if name in template
+    }
+
+    def load(part="test"):
+        return data.load(template.format(**paths), part=part, data_dir=tfds_dir, **options)
+
+    load.options = options
+    return load
+
+
+def collect(dataset):
+    return [[column.numpy() for column in batch] for batch in dataset]
+
+
+def assert_same(batches, others):
+    assert len(batches) == len(others)
+    for batch, other in zip(batches, others, strict=True):
+        for column, expected in zip(batch, other, strict=True):
+            np.testing.assert_array_equal(column, expected)
+
+
+def test_same_specification_gives_the_same_pixels(load):
+    source = load()
+    first = collect(source.batches(5))
+
+    assert_same(first, collect(source.batches(5)))
+    assert_same(first, collect(load().batches(5)))
+
+
+def test_examples_have_the_promised_shape_type_range_and_count(load):
+    source = load()
+    low, high = source.input_range
+
+    batches = collect(source.batches(5))
+
+    for x, *y in batches:
+        assert x.dtype == np.float32
+        assert x.shape[1:] == source.shape
+        assert low <= x.min() <= x.max() <= high
+        assert len(y) == source.labelled
+    wanted = load.options.get("image_shape", source.shape)
+    assert all(want in (None, size) for want, size in zip(wanted, source.shape, strict=True))
+    assert all(len(batch[0]) == 5 for batch in batches[:-1])
+    assert source.steps_per_epoch(5) == len(batches)
+    assert source.count == sum(len(batch[0]) for batch in batches)
+    assert source.skipped == []
+
+
+def test_labels_count_from_zero_up_to_the_number_of_classes(load):
+    source = load()
+    if not source.labelled:
+        assert source.class_names is None
+        assert len(source.batches(5).element_spec) == 1
+        return
+
+    labels = np.concatenate([y for _, y in collect(source.batches(5))])
+
+    assert labels.dtype == np.int64
+    assert labels.min() == 0
+    if source.class_names is not None:
+        assert labels.max() < len(source.class_names)
+
+
+def test_an_epoch_holds_every_example_once(load):
+    source = load()
+
+    def pixels(dataset):
+        return sorted(example.tobytes() for x, *_ in collect(dataset) for example in x)
+
+    assert pixels(source.training_batches(5, 0, 0, 1)) == pixels(source.batches(5))
+
+
+def test_resumed_training_sees_what_the_uninterrupted_run_saw(load):
+    source = load("train")
+    augment = "crop-flip" if len(source.shape) == 3 else None
+    steps = source.steps_per_epoch(50)
+
+    whole = collect(source.training_batches(50, 7, 0, 3, augment))
+    tf.random.set_seed(99)  # the global seed must not matter
+    resumed = collect(load("train").training_batches(50, 7, 2, 3, augment))
+
+    assert len(whole) == 3 * steps
+    assert len(resumed) == steps
+    assert_same(resumed, whole[2 * steps :])
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ({"part": "validation"}, "`part` must be one of 'train', 'calibration', 'test', 'all'"),
+        ({"input_range": (1, 0)}, r"lo < hi. Received: input_range=\(1, 0\)"),
+    ],
+)
+def test_arguments_out_of_range_are_refused(argument, message):
+    with pytest.raises(ValueError, match=message):
+        data.load("digits", **{"part": "test", **argument})
+
+
+def test_names_are_the_known_kinds():
+    assert data.names() == ("digits", "photos", "tfds", "dir", "npz", "noise")
+    assert all(usage.startswith(kind) for kind, usage in data.SOURCES.items())

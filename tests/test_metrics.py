@@ -1,0 +1,291 @@
+"""The figures of merit, against hand-computed cases, scikit-learn and properties."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from keras_lodin import metrics
+
+TINY = float(np.finfo(np.float32).tiny)
+
+# Few distinct values, so that ties within and between the two classes are the rule.
+tied_scores = st.lists(st.integers(-5, 5), min_size=1, max_size=40).map(np.float64)
+float32_scores = st.lists(
+    st.floats(width=32, allow_nan=False, allow_infinity=False, allow_subnormal=False),
+    min_size=1,
+    max_size=40,
+).map(np.float32)
+tprs = st.floats(0.0, 1.0, exclude_min=True, exclude_max=True)
+
+
+def random_scores(n=200, m=150, decimals=1, seed=0):
+    random = np.random.default_rng(seed)
+    return random.normal(1.0, 1.0, n).round(decimals), random.normal(0.0, 1.0, m).round(decimals)
+
+
+def test_auroc_counts_a_tie_as_half_a_pair():
+    # Pairs (3,2) (3,1) (2,1) in order, (2,2) tied: 3.5 of 4.
+    assert metrics.auroc([3, 2], [2, 1]) == 0.875
+    assert metrics.auroc([2, 1], [3, 2]) == 0.125
+
+
+def test_fpr_with_id_positive_by_hand():
+    id_scores, ood_scores = [4, 3, 2, 1], [3, 2, 2, 0]
+    # 3 of 4 ID must be kept: the scores from 2 up. They keep 3, 2 and 2 of OOD.
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, tpr=0.75) == 0.75
+    # One more than the half is 3 of 4 again; exactly the half keeps from 3 up.
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, tpr=0.51) == 0.75
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, tpr=0.5) == 0.25
+    # 95 % of four samples are all four.
+    assert metrics.fpr_at_tpr(id_scores, ood_scores) == 0.75
+
+
+def test_fpr_with_ood_positive_by_hand():
+    id_scores, ood_scores = [4, 3, 2, 1], [3, 2, 2, 0]
+    # 3 of 4 OOD must be flagged: the scores up to 2. They flag 2 and 1 of ID.
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, tpr=0.75, positive="ood") == 0.5
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, tpr=0.25, positive="ood") == 0.0
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, positive="ood") == 0.75
+
+
+def test_the_two_orientations_of_fpr95_differ():
+    id_scores = [10.0] * 90 + [0.0] * 10
+    ood_scores = [5.0] * 96 + [-5.0] * 4
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, positive="id") == 0.96
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, positive="ood") == 0.1
+
+
+def test_fpr_is_not_interpolated():
+    # Between "keep 0 of OOD at TPR 0.5" and "keep all at TPR 1" there is no threshold.
+    assert metrics.fpr_at_tpr([3, 1], [2], tpr=0.75) == 1.0
+    assert metrics.fpr_at_tpr([3, 1, 1, 1], [1], tpr=0.25) == 0.0
+
+
+def test_aupr_by_hand():
+    # ID positive, from the top: 3 (ID), 2 (OOD), 1 (ID). Precision 1 at recall 1/2, 2/3 at 1.
+    assert metrics.aupr([3, 1], [2]) == pytest.approx(0.5 * 1 + 0.5 * 2 / 3)
+    # OOD positive, from the bottom: 1 (ID), 2 (OOD). Precision 1/2 at recall 1.
+    assert metrics.aupr([3, 1], [2], positive="ood") == pytest.approx(0.5)
+
+
+def test_detection_error_by_hand():
+    # Threshold between 2 and 3: one of four ID lost, one of four OOD kept.
+    assert metrics.detection_error([4, 3, 3, 1], [3, 2, 2, 0]) == pytest.approx(0.25)
+    assert metrics.detection_error([2, 3], [0, 1]) == 0.0
+    assert metrics.detection_error([0, 1], [2, 3]) == 0.5
+
+
+def test_all_scores_tied_is_chance():
+    same = np.full(7, 0.25, np.float32)
+    assert metrics.auroc(same, same) == 0.5
+    assert metrics.fpr_at_tpr(same, same) == 1.0
+    assert metrics.fpr_at_tpr(same, same, positive="ood") == 1.0
+    assert metrics.aupr(same, same) == 0.5
+    assert metrics.detection_error(same, same) == 0.5
+    assert metrics.bootstrap_intervals(same, same, resamples=10) == {
+        "auroc": (0.5, 0.5),
+        "fpr95": (1.0, 1.0),
+    }
+
+
+@given(tied_scores, tied_scores, st.sampled_from([0.05, 0.3, 0.5, 0.9, 0.95]))
+@settings(deadline=None)
+def test_figures_equal_scikit_learn_under_ties(id_scores, ood_scores, tpr):
+    is_id = np.r_[np.ones(len(id_scores)), np.zeros(len(ood_scores))]
+    scores = np.r_[id_scores, ood_scores]
+    for positive, labels, sign in (("id", is_id, 1.0), ("ood", 1.0 - is_id, -1.0)):
+        fprs, recalls, _ = roc_curve(labels, sign * scores, drop_intermediate=False)
+        # The strictest threshold that reaches the rate: the curve rises from left to right.
+        first = np.argmax(recalls >= tpr)
+        fpr = metrics.fpr_at_tpr(id_scores, ood_scores, tpr=tpr, positive=positive)
+        assert fpr == pytest.approx(fprs[first], abs=1e-12)
+        aupr = metrics.aupr(id_scores, ood_scores, positive=positive)
+        assert aupr == pytest.approx(average_precision_score(labels, sign * scores))
+    assert metrics.auroc(id_scores, ood_scores) == pytest.approx(roc_auc_score(is_id, scores))
+
+
+@given(tied_scores, tied_scores)
+@settings(deadline=None)
+def test_detection_error_is_the_best_of_all_thresholds(id_scores, ood_scores):
+    thresholds = np.r_[-np.inf, id_scores, ood_scores]
+    errors = [(np.mean(id_scores <= t) + np.mean(ood_scores > t)) / 2 for t in thresholds]
+    assert metrics.detection_error(id_scores, ood_scores) == pytest.approx(min(errors))
+
+
+@given(tied_scores, tied_scores, tprs)
+@settings(deadline=None)
+def test_monotone_transform_of_the_scores_changes_nothing(id_scores, ood_scores, tpr):
+    def transform(scores):
+        return np.exp(scores / 3.0) - 7.0
+
+    for figure in (metrics.auroc, metrics.aupr, metrics.detection_error):
+        assert figure(transform(id_scores), transform(ood_scores)) == figure(id_scores, ood_scores)
+    for positive in ("id", "ood"):
+        assert metrics.fpr_at_tpr(
+            transform(id_scores), transform(ood_scores), tpr, positive
+        ) == metrics.fpr_at_tpr(id_scores, ood_scores, tpr, positive)
+
+
+@given(tied_scores, tied_scores, tprs)
+@settings(deadline=None)
+def test_swapping_the_classes_and_negating_the_scores_swaps_the_orientations(a, b, tpr):
+    assert metrics.auroc(a, b) == pytest.approx(metrics.auroc(-b, -a))
+    assert metrics.detection_error(a, b) == pytest.approx(metrics.detection_error(-b, -a))
+    assert metrics.fpr_at_tpr(a, b, tpr, "id") == metrics.fpr_at_tpr(-b, -a, tpr, "ood")
+    assert metrics.aupr(a, b, "id") == pytest.approx(metrics.aupr(-b, -a, "ood"))
+
+
+def test_float32_and_lists_give_the_same_figures_as_float64():
+    id_scores, ood_scores = random_scores(decimals=6)
+    id_single, ood_single = id_scores.astype(np.float32), ood_scores.astype(np.float32)
+    expected = metrics.auroc(id_single.astype(np.float64), ood_single.astype(np.float64))
+    assert metrics.auroc(id_single, ood_single) == expected
+    assert metrics.auroc(id_single.tolist(), ood_single.tolist()) == expected
+
+
+@given(float32_scores, tprs)
+@settings(deadline=None)
+def test_threshold_keeps_the_rate_and_no_larger_float32_does(scores, tpr):
+    threshold = metrics.threshold_at_tpr(scores, tpr)
+    rate = Fraction(repr(tpr))
+    assert np.float32(threshold) == threshold
+    assert Fraction(int((scores > threshold).sum()), scores.size) >= rate
+    larger = np.nextafter(np.float32(threshold), np.float32(np.inf))
+    assume(abs(larger) >= TINY)  # Around zero the next normal number is further away.
+    assert Fraction(int((scores > larger).sum()), scores.size) < rate
+
+
+@given(st.lists(st.floats(-1e60, 1e60), min_size=1, max_size=20), tprs)
+@settings(deadline=None)
+def test_threshold_of_float64_scores_is_a_float32_that_keeps_the_rate(scores, tpr):
+    threshold = metrics.threshold_at_tpr(scores, tpr)
+    assert np.float32(threshold) == threshold or abs(threshold) == np.inf
+    flushed = np.array([0.0 if abs(score) < TINY else score for score in scores])
+    assert Fraction(int((flushed > threshold).sum()), len(scores)) >= Fraction(repr(tpr))
+
+
+def test_threshold_counts_the_decimal_fraction_that_was_asked_for():
+    scores = np.arange(100, dtype=np.float32)
+    for percent in range(1, 100):
+        # 0.07 * 100 is 7.000000000000001 in floating point, and must not become 8.
+        threshold = metrics.threshold_at_tpr(scores, percent / 100)
+        assert (scores > threshold).sum() == percent
+
+
+def test_threshold_lies_below_tied_scores():
+    threshold = metrics.threshold_at_tpr([0.0, 1.0, 1.0, 1.0], tpr=0.5)
+    assert threshold == np.nextafter(np.float32(1.0), np.float32(0.0))
+
+
+@pytest.mark.parametrize(
+    ("score", "threshold"),
+    [
+        (0.0, -TINY),
+        (-0.0, -TINY),
+        (1e-45, -TINY),
+        (-1e-45, -TINY),
+        (TINY, 0.0),
+        (-TINY, float(np.nextafter(np.float32(-TINY), np.float32(-1.0)))),
+    ],
+)
+def test_threshold_around_zero_is_no_subnormal(score, threshold):
+    assert metrics.threshold_at_tpr([score], tpr=0.95) == threshold
+
+
+def test_threshold_around_zero_survives_a_runtime_that_flushes_subnormals():
+    from keras import ops
+
+    for score in (0.0, TINY, -TINY, 2 * TINY):
+        scores = np.array([score], np.float32)
+        threshold = np.float32(metrics.threshold_at_tpr(scores, tpr=0.5))
+        assert bool(ops.greater(ops.convert_to_tensor(scores), ops.convert_to_tensor(threshold))[0])
+
+
+@given(tied_scores, tied_scores, st.integers(0, 2**32 - 1))
+@settings(max_examples=30, deadline=None)
+def test_bootstrap_intervals_equal_the_plain_figures_on_the_resamples(id_scores, ood_scores, seed):
+    random = np.random.default_rng(seed)
+    figures = []
+    for _ in range(20):
+        id_drawn = id_scores[random.integers(id_scores.size, size=id_scores.size)]
+        ood_drawn = ood_scores[random.integers(ood_scores.size, size=ood_scores.size)]
+        figures.append(
+            (metrics.auroc(id_drawn, ood_drawn), metrics.fpr_at_tpr(id_drawn, ood_drawn))
+        )
+    expected = np.quantile(figures, [0.05, 0.95], axis=0).T
+    intervals = metrics.bootstrap_intervals(
+        id_scores, ood_scores, resamples=20, seed=seed, confidence=0.9
+    )
+    np.testing.assert_allclose([intervals["auroc"], intervals["fpr95"]], expected, atol=1e-12)
+
+
+def test_bootstrap_intervals_repeat_with_the_seed():
+    scores = random_scores()
+    first = metrics.bootstrap_intervals(*scores, resamples=50, seed=3)
+    assert first == metrics.bootstrap_intervals(*scores, resamples=50, seed=3)
+    assert first != metrics.bootstrap_intervals(*scores, resamples=50, seed=4)
+
+
+def test_bootstrap_interval_covers_the_true_auroc_about_as_often_as_it_says():
+    # Two normals one standard deviation apart: AUROC = Phi(1 / sqrt(2)) = 0.7602.
+    covered = 0
+    for seed in range(100):
+        scores = random_scores(n=100, m=100, decimals=9, seed=seed)
+        low, high = metrics.bootstrap_intervals(*scores, resamples=200, seed=seed)["auroc"]
+        covered += low <= 0.7602 <= high
+    # 95 expected; fewer than 87 has a probability below one in a thousand.
+    assert covered >= 87
+
+
+def test_bootstrap_interval_narrows_with_more_data():
+    widths = []
+    for n in (100, 10_000):
+        low, high = metrics.bootstrap_intervals(*random_scores(n, n), resamples=200)["fpr95"]
+        widths.append(high - low)
+    assert widths[1] < widths[0] / 3
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        metrics.auroc,
+        metrics.fpr_at_tpr,
+        metrics.aupr,
+        metrics.detection_error,
+        metrics.bootstrap_intervals,
+    ],
+)
+def test_unusable_scores_are_refused_by_name(figure):
+    with pytest.raises(ValueError, match=r"`ood_scores` must hold.*Received: .* shape \(0,\)"):
+        figure([1.0], [])
+    with pytest.raises(ValueError, match=r"`id_scores` must hold.*Received: .* shape \(1, 1\)"):
+        figure([[1.0]], [1.0])
+    with pytest.raises(ValueError, match=r"`id_scores` must be finite.*id_scores\[1\]=nan"):
+        figure([1.0, np.nan], [1.0])
+    with pytest.raises(ValueError, match=r"`ood_scores` must be finite.*1 of 2 are NaN or inf"):
+        figure([1.0], [-np.inf, 0.0])
+
+
+@pytest.mark.parametrize("tpr", [0.0, 1.0, -0.1, 95, float("nan")])
+def test_rate_outside_the_open_unit_interval_is_refused(tpr):
+    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+        metrics.fpr_at_tpr([1.0], [0.0], tpr=tpr)
+    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+        metrics.threshold_at_tpr([1.0], tpr=tpr)
+
+
+@pytest.mark.parametrize("figure", [metrics.fpr_at_tpr, metrics.aupr])
+def test_unknown_positive_class_is_refused(figure):
+    with pytest.raises(ValueError, match=r"must be 'id' or 'ood'. Received: positive='in'"):
+        figure([1.0], [0.0], positive="in")
+
+
+def test_bootstrap_refuses_no_resamples_and_a_senseless_confidence():
+    with pytest.raises(ValueError, match=r"`resamples` must be at least 1. Received: resamples=0"):
+        metrics.bootstrap_intervals([1.0], [0.0], resamples=0)
+    with pytest.raises(ValueError, match=r"`confidence` must lie .* Received: confidence=95"):
+        metrics.bootstrap_intervals([1.0], [0.0], confidence=95)
