@@ -17,7 +17,6 @@ class BatchFunction(keras.Model):
         function: maps a batch of inputs to a tensor or a dict of tensors.
 
     Example:
-
     ```python
     largest = BatchFunction(lambda images: {"largest": ops.max(images)})
     largest.predict_on_batch(images)["largest"]
@@ -25,7 +24,8 @@ class BatchFunction(keras.Model):
     """
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
-        super().__init__()
+        # A half-precision policy would round the inputs before the function sees them.
+        super().__init__(dtype="float32")
         self._function = function
         self.built = True
 

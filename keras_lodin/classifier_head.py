@@ -136,10 +136,12 @@ def _is_functional(model: Any) -> bool:
     return isinstance(model, keras.Model) and bool(getattr(model, "inputs", None))
 
 
-def _last_operation(model: keras.Model) -> tuple[Any, Any]:
-    """The last operation that changes values, with its input; steps over reshapes."""
+def _last_operation(
+    model: keras.Model, looked_through: tuple[type, ...] = _PASS_THROUGH
+) -> tuple[Any, Any]:
+    """The last operation that changes values, with its input; steps over the others."""
     operation, source = producer(model.outputs[0])
-    while isinstance(operation, _PASS_THROUGH) or _activation_name(operation) == "linear_only":
+    while isinstance(operation, looked_through) or _activation_name(operation) == "linear_only":
         operation, source = producer(source)
     return operation, source
 
@@ -190,7 +192,8 @@ def _before_softmax(model: keras.Model) -> Callable[..., Any] | None:
     """A function from the model's inputs to the input of its last softmax."""
     if not _is_functional(model):
         return None
-    operation, source = producer(model.outputs[0])
+    # Not over reshapes: behind them the softmax may run over another axis.
+    operation, source = _last_operation(model, looked_through=(keras.layers.Dropout,))
     if isinstance(operation, keras.Model):
         inner = _before_softmax(operation)
         if inner is None or operation is model:
@@ -216,8 +219,10 @@ def _linear_part(dense: keras.layers.Dense) -> Callable[..., Any]:
     """A `Dense` layer without its activation, on the same weights."""
 
     def linear(inputs: Any, training: bool | None = None) -> Any:
-        outputs = ops.matmul(inputs, ops.cast(dense.kernel, inputs.dtype))
-        return outputs if dense.bias is None else outputs + ops.cast(dense.bias, inputs.dtype)
+        # In the layer's own precision: a float32 head of a half-precision network stays float32.
+        dtype = dense.compute_dtype
+        outputs = ops.matmul(ops.cast(inputs, dtype), ops.cast(dense.kernel, dtype))
+        return outputs if dense.bias is None else outputs + ops.cast(dense.bias, dtype)
 
     return linear
 

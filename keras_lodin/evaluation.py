@@ -239,7 +239,6 @@ def evaluate(
             no class for, or scores that are not finite. It names the data set.
 
     Example:
-
     ```python
     evaluation = keras_lodin.evaluate(
         {"odin": odin, "msp": msp}, (x_test, y_test), {"svhn": x_svhn, "dtd": x_dtd}

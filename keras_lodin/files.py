@@ -28,7 +28,6 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
             and what stood at `path` before still stands there.
 
     Example:
-
     ```python
     with atomic_write("results.json") as temporary:
         temporary.write_text("{}")
@@ -48,6 +47,10 @@ def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def _move_into_place(source: Path, target: Path) -> None:
+    if target.is_dir() and not target.is_symlink() and not source.is_dir():
+        raise IsADirectoryError(
+            f"A folder stands where the file should go. Received: path={target}"
+        )
     if not target.is_dir() or target.is_symlink():
         os.replace(source, target)
         return

@@ -58,7 +58,6 @@ def gradient_quotient(
             wrong shape, labels that are missing or out of range.
 
     Example:
-
     ```python
     quotients = keras_lodin.gradient_quotient(classifier, images, labels)
     ```

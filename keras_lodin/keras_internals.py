@@ -6,13 +6,17 @@ a new Keras moves one, this is the module to mend.
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
+from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 __all__ = [
     "compute_loss",
+    "layer_names",
+    "patch_tf2onnx",
     "producer",
     "scaled_for_distribution",
     "unpack_x_y_sample_weight",
@@ -42,3 +46,18 @@ def scaled_for_distribution(model: Any, loss: Any) -> Any:
 def update_loss_tracker(model: Any, loss: Any, batch_size: Any) -> None:
     """Records a step's loss in the metric named "loss"."""
     model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=batch_size)
+
+
+def layer_names(model: Any) -> list[str]:
+    """Names of all layers in a model, those inside of other layers too, and of its operations."""
+    layers = model._flatten_layers(include_self=False)
+    names = {layer.name for layer in layers}
+    return sorted(names | {operation.name for operation in getattr(model, "operations", ())})
+
+
+def patch_tf2onnx() -> None:
+    """Makes tf2onnx run under numpy 2."""
+    with warnings.catch_warnings():
+        # It asks numpy for a name that is gone, which numpy warns about.
+        warnings.simplefilter("ignore", FutureWarning)
+        tf2onnx_lib.patch_tf2onnx()

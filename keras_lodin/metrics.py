@@ -32,7 +32,6 @@ def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
         ValueError: if an array is empty, not one-dimensional, or holds NaN or infinity.
 
     Example:
-
     ```python
     auroc([3.0, 2.0], [2.0, 1.0])  # 0.875: of four pairs three are in order, one is tied
     ```
@@ -70,7 +69,6 @@ def fpr_at_tpr(
         ValueError: for unusable scores (see `auroc`), `tpr` or `positive`.
 
     Example:
-
     ```python
     fpr_at_tpr([4.0, 3.0, 2.0, 1.0], [2.0, 0.0], tpr=0.75)  # 0.5: keeping 2.0 keeps one OOD sample
     ```
@@ -145,7 +143,6 @@ def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
         ValueError: for unusable scores (see `auroc`) or `tpr`.
 
     Example:
-
     ```python
     threshold_at_tpr([0.0, 1.0, 2.0, 3.0], tpr=0.75)  # 0.99999994, the float32 next below 1.0
     ```

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from typing import TypeVar
 
 from rich.console import Console
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 def track(
     items: Iterable[T], description: str, verbose: int | str = "auto", total: int | None = None
-) -> Iterator[T]:
+) -> Generator[T, None, None]:
     """Yields the items, drawing a progress bar.
 
     Args:
@@ -29,7 +29,7 @@ def track(
         raise ValueError(f"`verbose` must be 0, 1 or 'auto'. Received: verbose={verbose!r}")
     console = Console(stderr=True)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),

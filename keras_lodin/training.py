@@ -56,7 +56,6 @@ class GQModel(keras.Model):
             softmax, or a model that is not a classifier.
 
     Example:
-
     ```python
     model = keras_lodin.GQModel(classifier, gq_weight=0.1)
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
@@ -86,7 +85,8 @@ class GQModel(keras.Model):
         self.estimator = estimator
         self.from_logits = head.from_logits
         self._head = head
-        self._gq_tracker = keras.metrics.Mean(name="gq") if gq_weight else None
+        if gq_weight:
+            self._gq_tracker = keras.metrics.Mean(name="gq")
         self.build(head.input_shape)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

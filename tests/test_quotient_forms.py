@@ -49,7 +49,6 @@ def literal_quotient(logits, jacobian, labels):
 
 @given(classifications())
 def test_softmax_form_equals_the_literal_formula_in_float64(case):
-    logits, jacobian, labels = case
     label, others = literal_quotient(*case)
     clear = others > 1e-3
     np.testing.assert_allclose(
@@ -112,7 +111,7 @@ def test_quotient_of_zero_gradients_is_0_with_a_zero_derivative():
 
 @given(classifications())
 def test_logits_form_is_the_ratio_of_row_norms(case):
-    logits, jacobian, labels = case
+    _, jacobian, labels = case
     label, others = quotient_forms.logits_norms(jacobian, labels)
     norms = np.abs(jacobian).sum(-1)
     expected = norms[labels, np.arange(len(labels))]
@@ -134,7 +133,7 @@ def test_pooled_norms_on_softmax_outputs_are_equal_so_the_form_is_refused_there(
 
 @given(classifications())
 def test_cotangents_pick_the_classes_they_name(case):
-    logits, jacobian, labels = case
+    logits, jacobian, _ = case
     predicted = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
     others = ops.convert_to_numpy(quotient_forms.other_classes(logits))
     for row, (winner, rest) in enumerate(zip(predicted, others, strict=True)):

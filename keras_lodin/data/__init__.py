@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import os
 from typing import Any
 
 from keras_lodin.data.digits import load_digits
@@ -29,7 +29,7 @@ def load(
     part: str,
     image_shape: tuple[int | None, ...] | None = None,
     input_range: tuple[float, float] | None = None,
-    data_dir: str | Path | None = None,
+    data_dir: str | os.PathLike | None = None,
     seed: int = 0,
 ) -> Source:
     """Finds data by name.

@@ -62,9 +62,55 @@ def load_folder(
         raise FileNotFoundError(f"The folder {path} {what}. Received: {name!r}")
     paths, labels, class_names = _list_images(folder)
     chosen = select(name, len(paths), slice_text)
-
     # The first of the whole folder: all its slices have the same natural shape.
-    shapes = resolve_shapes(name, _first_shape(folder, paths), image_shape)
+    natural = _first_shape(name, paths)
+    return _images(
+        name,
+        [paths[index] for index in chosen],
+        None if class_names is None else [labels[index] for index in chosen],
+        class_names,
+        resolve_shapes(name, natural, image_shape),
+        input_range,
+    )
+
+
+def load_images(
+    paths: list[str],
+    *,
+    image_shape: tuple[int | None, ...] | None,
+    input_range: tuple[float, float],
+) -> Source:
+    """Loads image files, in the order given; reads them as `load_folder` does.
+
+    Args:
+        paths: Paths of the files.
+        image_shape: Shape of one example, or `None` for that of the first readable image.
+        input_range: Where the values 0 and 255 go.
+
+    Returns:
+        A `Source` without labels.
+
+    Raises:
+        ValueError: If none of the files can be read.
+    """
+    name = f"{len(paths)} image files"
+    shapes = resolve_shapes(name, _first_shape(name, paths), image_shape)
+    return _images(name, paths, None, None, shapes, input_range)
+
+
+def list_images(folder: str) -> list[str]:
+    """The image files of a folder at any depth, by name or content, in the order of their paths."""
+    return [str(path) for path in sorted(Path(folder).rglob("*")) if _is_image(path)]
+
+
+def _images(
+    name: str,
+    paths: list[str],
+    labels: list[int] | None,
+    class_names: tuple[str, ...] | None,
+    shapes: tuple[tuple[int, int, int], tuple[int, ...]],
+    input_range: tuple[float, float],
+) -> Source:
     channels = shapes[0][2]
     transform = pixel_transform(shapes, input_range)
     unreadable: dict[str, str] = {}
@@ -86,9 +132,9 @@ def load_folder(
             num_parallel_calls=tf.data.AUTOTUNE,
         )
 
-    columns = [np.array([os.fsencode(paths[index]) for index in chosen])]
-    if class_names is not None:
-        columns.append(np.array(labels, "int64")[chosen])
+    columns = [np.array([os.fsencode(path) for path in paths])]
+    if labels is not None:
+        columns.append(np.array(labels, "int64"))
     return Source(
         name,
         tf.data.Dataset.from_tensor_slices(tuple(columns)),
@@ -96,7 +142,7 @@ def load_folder(
         shape=shapes[1],
         input_range=input_range,
         count=None,
-        labelled=class_names is not None,
+        labelled=labels is not None,
         class_names=class_names,
         unreadable=unreadable,
     )
@@ -141,7 +187,7 @@ def _is_image(path: Path) -> bool:
         return False
 
 
-def _first_shape(folder: Path, paths: list[str]) -> tuple[int, int, int]:
+def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
     unreadable: dict[str, str] = {}
     for path in paths:
         pixels = _read_image(path, unreadable)
@@ -149,7 +195,7 @@ def _first_shape(folder: Path, paths: list[str]) -> tuple[int, int, int]:
             height, width, stored = pixels.shape
             return height, width, 1 if stored < 3 else 3
     raise ValueError(
-        f"None of the {len(paths)} images in {folder} can be read; the first, {paths[0]}: "
+        f"None of the {len(paths)} images of {name} can be read; the first, {paths[0]}: "
         f"{unreadable[paths[0]]}."
     )
 

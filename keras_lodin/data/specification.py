@@ -6,10 +6,10 @@ A specification is ``KIND`` or ``KIND:ARGUMENT``; `SOURCES` lists the kinds and 
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any
+
+from keras_lodin.suggestions import did_you_mean
 
 SOURCES = {
     "digits": "digits[:CLASSES]: scikit-learn's handwritten digits; digits:0-6, digits:1,3,5",
@@ -64,10 +64,9 @@ def parse(text: str) -> Specification:
         )
     kind, _, argument = text.partition(":")
     if kind not in _PARSERS:
-        usages = "".join(f"\n  {usage}" for usage in SOURCES.values())
         raise ValueError(
-            f"Unknown kind of data source {kind!r}.{did_you_mean(kind, SOURCES)} "
-            f"A source is written as one of:{usages}\nReceived: specification={text!r}"
+            f"A data source begins with one of {', '.join(SOURCES)}, and a colon."
+            f"{did_you_mean(kind, SOURCES)} Received: specification={text!r}"
         )
     try:
         options = _PARSERS[kind](argument)
@@ -76,20 +75,6 @@ def parse(text: str) -> Specification:
             f"{error} It is written as {SOURCES[kind]}. Received: specification={text!r}"
         ) from None
     return Specification(text, kind, options)
-
-
-def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Proposes the known names that an unknown one is nearest to.
-
-    Args:
-        name: The unknown name.
-        known: The names there are.
-
-    Returns:
-        A question that begins with a space, or `""` where nothing is near.
-    """
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
 def _parse_digits(argument: str) -> dict[str, Any]:

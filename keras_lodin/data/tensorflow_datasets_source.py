@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ import tensorflow as tf
 
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
-from keras_lodin.data.specification import did_you_mean
+from keras_lodin.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -33,7 +34,7 @@ def load_tensorflow_dataset(
     part: str,
     image_shape: tuple[int | None, ...] | None,
     input_range: tuple[float, float],
-    data_dir: str | Path | None,
+    data_dir: str | os.PathLike | None,
 ) -> Source:
     """Loads images of a TensorFlow dataset, in the order in which they are stored.
 
@@ -100,7 +101,9 @@ def load_tensorflow_dataset(
     )
 
 
-def _find_builder(name: str, dataset: str, data_dir: str | Path | None) -> tfds.core.DatasetBuilder:
+def _find_builder(
+    name: str, dataset: str, data_dir: str | os.PathLike | None
+) -> tfds.core.DatasetBuilder:
     import tensorflow_datasets as tfds
 
     if data_dir is not None and not Path(data_dir).is_dir():

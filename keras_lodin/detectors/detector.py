@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import keras
 import numpy as np
@@ -78,6 +78,8 @@ class Detector(keras.Model):
         self._threshold = self.add_weight(
             name="threshold", shape=(), initializer=_uncalibrated, trainable=False
         )
+        # Not used in scoring, but saved with the threshold that it explains; 0 for none.
+        self._tpr = self.add_weight(name="tpr", shape=(), initializer="zeros", trainable=False)
         self.built = True
 
     @abc.abstractmethod
@@ -110,6 +112,12 @@ class Detector(keras.Model):
         if np.isnan(value):
             raise ValueError(f"`threshold` must be a number. Received: threshold={value}")
         self._threshold.assign(value)
+        self._tpr.assign(0.0)
+
+    @property
+    def tpr(self) -> float | None:
+        """The true positive rate that `calibrate` set the threshold for; None if set by hand."""
+        return shortest_float(self._tpr) or None
 
     @property
     def calibrated(self) -> bool:
@@ -149,6 +157,7 @@ class Detector(keras.Model):
             self.check_inputs(inputs)
             scores.append(self.predict_on_batch(inputs)["score"])
         self.threshold = threshold_at_tpr(np.concatenate(scores), tpr)
+        self._tpr.assign(tpr)
         return self.threshold
 
     def check_inputs(self, inputs: Any) -> None:
@@ -198,8 +207,13 @@ class Detector(keras.Model):
         classifier = keras.saving.deserialize_keras_object(
             config["classifier"], custom_objects=custom_objects
         )
-        return cast(Detector, cls(**{**config, "classifier": classifier}))
+        return cls(**{**config, "classifier": classifier})
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:
     return ops.full(shape, -np.inf, dtype=dtype)
+
+
+def shortest_float(variable: Any) -> float:
+    """A float32 weight as the Python float that a person would have typed."""
+    return float(str(np.float32(ops.convert_to_numpy(variable))))

@@ -24,7 +24,6 @@ class EnergyDetector(Detector):
         **kwargs: see `Detector`.
 
     Example:
-
     ```python
     detector = keras_lodin.EnergyDetector(classifier, temperature=1.0)
     detector.calibrate(id_images, tpr=0.95)
@@ -34,7 +33,12 @@ class EnergyDetector(Detector):
 
     def __init__(self, classifier: keras.Model, temperature: float = 1.0, **kwargs: Any) -> None:
         super().__init__(classifier, **kwargs)
-        self.temperature = checked_temperature(temperature)
+        self._temperature = checked_temperature(temperature)
+
+    @property
+    def temperature(self) -> float:
+        """T. Fixed: a compiled `predict` would not see a change."""
+        return self._temperature
 
     def score(self, forward_pass: ForwardPass) -> Any:
         """`T * logsumexp(f / T)`: float32, `(batch,)`."""

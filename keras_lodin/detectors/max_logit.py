@@ -22,7 +22,6 @@ class MaxLogitDetector(Detector):
     See `Detector` for the arguments and the outputs.
 
     Example:
-
     ```python
     detector = keras_lodin.MaxLogitDetector(classifier)
     detector.calibrate(id_images, tpr=0.95)

@@ -23,7 +23,6 @@ class MSPDetector(Detector):
     See `Detector` for the arguments and the outputs.
 
     Example:
-
     ```python
     detector = keras_lodin.MSPDetector(classifier)
     detector.calibrate(id_images, tpr=0.95)

@@ -11,7 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_lodin import calibration
-from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.detector import Detector, shortest_float
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.odin_score import tempered_score, winning_cotangent
@@ -38,12 +38,12 @@ class ODINDetector(Detector):
             classifier that takes pixels and rescales them itself. The step is in these units.
             Inputs are not clipped to it. `calibrate` and `tune` refuse inputs outside it.
         channel_std: None, or one positive number per channel (the last axis) that divides the
-            step. The original code normalises images by their standard deviation and steps in the
-            normalised space; pass that standard deviation to reproduce it.
+            step, for a classifier that takes standardised inputs, `(x - mean) / channel_std`.
+            `input_range` is then the range of x, and the step is `epsilon` of that, as in the
+            original code.
         **kwargs: see `Detector`.
 
     Example:
-
     ```python
     detector = keras_lodin.ODINDetector(classifier, input_range=(0, 255))
     detector.tune(id_images)
@@ -95,7 +95,7 @@ class ODINDetector(Detector):
     @property
     def temperature(self) -> float:
         """T, which divides the logits. Setting it forgets the threshold."""
-        return _shortest_float(self._temperature)
+        return shortest_float(self._temperature)
 
     @temperature.setter
     def temperature(self, value: float) -> None:
@@ -105,7 +105,7 @@ class ODINDetector(Detector):
     @property
     def epsilon(self) -> float:
         """Size of the step as a fraction of the input range. Setting it forgets the threshold."""
-        return _shortest_float(self._epsilon)
+        return shortest_float(self._epsilon)
 
     @epsilon.setter
     def epsilon(self, value: float) -> None:
@@ -188,6 +188,9 @@ class ODINDetector(Detector):
         super().check_inputs(inputs)
         values = ops.convert_to_numpy(inputs)
         low, high = self.input_range
+        if self.channel_std is not None:
+            self._check_spread(values)
+            return
         least, most = float(values.min()), float(values.max())
         # Resizing and augmentation may overshoot by a rounding error.
         slack = 1e-3 * (high - low)
@@ -196,6 +199,19 @@ class ODINDetector(Detector):
                 f"Inputs must lie in the detector's input_range=({low:g}, {high:g}); epsilon is a "
                 "fraction of it. Pass the range of the classifier's inputs as `input_range`, or "
                 f"scale the inputs to it. Received: values from {least:g} to {most:g}"
+            )
+
+    def _check_spread(self, inputs: np.ndarray) -> None:
+        """Raises ValueError for standardised inputs, `(x - mean) / std`, of too wide an x."""
+        low, high = self.input_range
+        axes = tuple(range(inputs.ndim - 1))
+        spread = (inputs.max(axis=axes) - inputs.min(axis=axes)) * np.array(self.channel_std)
+        if spread.max() > (high - low) * (1.0 + 1e-3):
+            raise ValueError(
+                f"Inputs times `channel_std` must not spread wider than the detector's "
+                f"input_range=({low:g}, {high:g}): with `channel_std`, the classifier takes "
+                "(x - mean) / channel_std of an x in this range, and epsilon is a fraction of it. "
+                f"Received: values times `channel_std` that spread over {spread.max():g}"
             )
 
     def get_config(self) -> dict[str, Any]:
@@ -207,8 +223,3 @@ class ODINDetector(Detector):
             "input_range": list(self.input_range),
             "channel_std": self.channel_std,
         }
-
-
-def _shortest_float(variable: Any) -> float:
-    """A float32 weight as the Python float that a person would have typed."""
-    return float(str(np.float32(ops.convert_to_numpy(variable))))

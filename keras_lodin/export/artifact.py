@@ -46,10 +46,10 @@ class Artifact:
         return tuple(self.metadata["input_shape"])
 
     @property
-    def input_range(self) -> tuple[float, float] | None:
-        """Lowest and highest input value that the detector was made for, where it knows them."""
-        bounds = self.metadata["input_range"]
-        return None if bounds is None else (bounds[0], bounds[1])
+    def input_range(self) -> tuple[float, float]:
+        """Lowest and highest input value that the classifier was made for."""
+        low, high = self.metadata["input_range"]
+        return low, high
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
+from keras_lodin.models.input_range import guess_input_range
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
@@ -30,7 +31,8 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         score direction, and the names and shapes of inputs and outputs. Free sizes are None.
     """
     tpr = getattr(detector, "tpr", None)
-    input_range = getattr(detector, "input_range", None)
+    # Only ODIN is told it, but whoever scores images with the artifact has to know it.
+    input_range = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
     channel_std = getattr(detector, "channel_std", None)
     threshold = detector.threshold
     return {
@@ -38,7 +40,7 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         "detector": type(detector).__name__,
         "temperature": _number(getattr(detector, "temperature", None)),
         "epsilon": _number(getattr(detector, "epsilon", None)),
-        "input_range": None if input_range is None else [float(bound) for bound in input_range],
+        "input_range": [float(bound) for bound in input_range],
         "channel_std": None if channel_std is None else [float(value) for value in channel_std],
         "calibrated": detector.calibrated,
         "threshold": threshold if math.isfinite(threshold) else None,

@@ -46,11 +46,21 @@ def _inlined_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def weightless_graph(function: Any) -> WeightlessGraph:
-    """Traces a `tf.function` and takes the weights out of its graph.
+def traced(function: Any) -> Any:
+    """A trace of a `tf.function` by its input signature, with no calls of functions in it."""
+    with _inlined_functions():
+        # A function of its own: the caller's may hold a trace with calls in it.
+        fresh = tf.function(
+            function.python_function, input_signature=function.input_signature, autograph=False
+        )
+        return fresh.get_concrete_function()
+
+
+def weightless_graph(concrete: Any) -> WeightlessGraph:
+    """Takes the weights out of a traced function's graph.
 
     Args:
-        function: a `tf.function` with an input signature, whose value is a dict of tensors.
+        concrete: what `traced` gave, of a function whose value is a dict of tensors.
 
     Returns:
         a `WeightlessGraph`.
@@ -58,14 +68,6 @@ def weightless_graph(function: Any) -> WeightlessGraph:
     Raises:
         ValueError: if the function changes variables while it runs.
     """
-    with _inlined_functions():
-        # A function of its own: the caller's may hold a trace with calls in it.
-        fresh = tf.function(
-            function.python_function,
-            input_signature=function.input_signature,
-            autograph=False,
-        )
-        concrete = fresh.get_concrete_function()
     graph_def = concrete.graph.as_graph_def(add_shapes=True)
     nodes = {node.name: node for node in graph_def.node}
     captured = concrete.captured_inputs

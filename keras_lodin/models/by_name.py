@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Sequence
 
 import keras
 
 from keras_lodin.models.resnet import ResNet18, ResNet20, ResNet34
 from keras_lodin.models.small_convnet import SmallConvNet
+from keras_lodin.suggestions import did_you_mean
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "resnet18": ResNet18,
@@ -38,11 +38,9 @@ def build(name: str, num_classes: int, input_shape: Sequence[int]) -> keras.Mode
         ValueError: for an unknown name, or a shape that is not that of an image.
     """
     if name not in _BUILDERS:
-        near = difflib.get_close_matches(name, names(), n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise ValueError(
             f"The network must be one of {', '.join(names())}, or the path of a .keras file."
-            f"{hint} Received: name={name!r}"
+            f"{did_you_mean(name, names())} Received: name={name!r}"
         )
     if len(input_shape) != 3:
         raise ValueError(

@@ -14,7 +14,8 @@ def load(path: str | os.PathLike) -> keras.Model:
     """A classifier or a detector from a `.keras` file.
 
     Args:
-        path: a `.keras` file. A `GQModel` gives the classifier inside.
+        path: a `.keras` file, or the folder of a finished training run. A `GQModel` gives the
+            classifier inside.
 
     Returns:
         the `keras.Model`.
@@ -24,6 +25,8 @@ def load(path: str | os.PathLike) -> keras.Model:
         ValueError: if the file is not a Keras model, or needs classes that are not registered.
     """
     path = Path(path)
+    if (path / "model.keras").exists():
+        path = path / "model.keras"
     if not path.exists():
         raise FileNotFoundError(
             f"There is no model file of that name. Received: path={str(path)!r}"

@@ -31,7 +31,6 @@ def ResNet18(  # noqa: N802
         the last is named `features`.
 
     Example:
-
     ```python
     classifier = keras_lodin.models.ResNet18(num_classes=10, input_shape=(32, 32, 3))
     ```
@@ -58,7 +57,6 @@ def ResNet34(  # noqa: N802
         the last is named `features`.
 
     Example:
-
     ```python
     classifier = keras_lodin.models.ResNet34(num_classes=10, input_shape=(32, 32, 3))
     ```
@@ -85,7 +83,6 @@ def ResNet20(  # noqa: N802
         the last is named `features`.
 
     Example:
-
     ```python
     classifier = keras_lodin.models.ResNet20(num_classes=10, input_shape=(32, 32, 3))
     ```

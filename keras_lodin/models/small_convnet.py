@@ -25,7 +25,6 @@ def SmallConvNet(  # noqa: N802
         the last is named `features`.
 
     Example:
-
     ```python
     classifier = keras_lodin.models.SmallConvNet(num_classes=7, input_shape=(8, 8, 1))
     ```

@@ -98,13 +98,15 @@ def _table(title: str, rows: list[dict[str, Any]], by_model: bool) -> Table:
     )
     for name in ("Model", "Detector") if by_model else ("Detector",):
         table.add_column(name, overflow="fold")
-    for name in ("AUROC", "FPR95", "AUPR in", "AUPR out", "Error"):
+    for name in ("AUROC", "FPR95", "AUPR in/out", "Error"):
         table.add_column(name, justify="right", overflow="fold")
     for row in rows:
         names = (row["model"], row["detector"]) if by_model else (row["detector"],)
         figures = (
-            _percent(row, figure)
-            for figure in ("auroc", "fpr95", "aupr_in", "aupr_out", "detection_error")
+            _percent(row, "auroc"),
+            _percent(row, "fpr95"),
+            f"{_percent(row, 'aupr_in')}/{_percent(row, 'aupr_out')}",
+            _percent(row, "detection_error"),
         )
         table.add_row(*(Text(cell) for cell in (*names, *figures)))
     table.add_row()
@@ -115,5 +117,5 @@ def _percent(row: dict[str, Any], figure: str) -> str:
     text = f"{100 * row[figure]:.1f}"
     if f"{figure}_interval" in row:
         low, high = row[f"{figure}_interval"]
-        text += f" [{100 * low:4.1f}, {100 * high:4.1f}]"
+        text += f" ({100 * low:.1f}-{100 * high:.1f})"
     return text

@@ -191,7 +191,7 @@ def test_folder_without_images_is_refused(tmp_path):
 def test_folder_of_unreadable_images_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("text")
 
-    with pytest.raises(ValueError, match=r"None of the 1 images in .* can be read.*a\.png"):
+    with pytest.raises(ValueError, match=r"None of the 1 images of .* can be read.*a\.png"):
         load(tmp_path)
 
 

@@ -1,0 +1,8 @@
+"""Whole jobs, from names of data and files to files: what the command line calls."""
+
+from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
+from keras_lodin.workflows.export import export_model as export_model
+from keras_lodin.workflows.quickstart import quickstart as quickstart
+from keras_lodin.workflows.score import score_images as score_images
+from keras_lodin.workflows.train import train as train
+from keras_lodin.workflows.tune import tune_model as tune_model

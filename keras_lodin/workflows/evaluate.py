@@ -1,0 +1,84 @@
+"""Detectors of model files on data by name."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from keras_lodin.evaluation import Evaluation, evaluate
+from keras_lodin.workflows.models_with_data import load_detectors
+
+
+def evaluate_models(
+    paths: Sequence[str | os.PathLike],
+    id: str,
+    ood: Sequence[str],
+    *,
+    detectors: Sequence[str] | None = None,
+    input_range: tuple[float, float] | None = None,
+    data_dir: str | os.PathLike | None = None,
+    batch_size: int = 128,
+    resamples: int = 1000,
+    seed: int = 0,
+    command: str | None = None,
+    verbose: int | str = "auto",
+) -> Evaluation:
+    """Measures how well models tell in-distribution from out-of-distribution data.
+
+    The "test" part of every source is used.
+
+    Args:
+        paths: `.keras` files of classifiers or detectors, or folders of training runs.
+        id: specification of the in-distribution data.
+        ood: specifications of the out-of-distribution data.
+        detectors: names of the detectors to wrap classifiers in; None for all.
+        input_range: range of the classifiers' inputs; None for a detector's own, or judged by the
+            first layers of each classifier.
+        data_dir: folder of the TensorFlow datasets.
+        batch_size: samples per batch.
+        resamples: number of bootstrap resamples behind each interval.
+        seed: seed of the bootstrap.
+        command: the command line to record in the results.
+        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+
+    Returns:
+        an `Evaluation` of all models.
+
+    Raises:
+        ValueError: for data or models that do not fit each other; see `keras_lodin.evaluate`.
+        FileNotFoundError: if a file is missing.
+    """
+    for name, values in (("paths", paths), ("ood", ood)):
+        repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
+        if repeated or not values:
+            raise ValueError(
+                f"`{name}` must name one or more, each once. Received: {name}={list(values)}"
+            )
+    evaluations = []
+    for path, label in zip(paths, _labels(paths), strict=True):
+        wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range)
+        evaluations.append(
+            evaluate(
+                wrapped,
+                inputs.load(id, "test", data_dir),
+                {name: inputs.load(name, "test", data_dir) for name in ood},
+                batch_size=batch_size,
+                model=label,
+                id_name=id,
+                resamples=resamples,
+                seed=seed,
+                command=command,
+                verbose=verbose,
+            )
+        )
+    return Evaluation.merge(evaluations)
+
+
+def _labels(paths: Sequence[str | os.PathLike]) -> list[str]:
+    """Short names of the models: file or folder names, whole paths where those are the same."""
+    short = [Path(path).stem if Path(path).is_file() else Path(path).name for path in paths]
+    return [
+        name if short.count(name) == 1 else str(path)
+        for name, path in zip(short, paths, strict=True)
+    ]

@@ -1,0 +1,40 @@
+"""An artifact for a server from a model file."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from keras_lodin.workflows.models_with_data import load_detectors
+
+
+def export_model(
+    path: str | os.PathLike,
+    output: str | os.PathLike,
+    *,
+    format: str = "tf_saved_model",
+    input_range: tuple[float, float] | None = None,
+    verbose: bool = True,
+    **options: Any,
+) -> None:
+    """Exports a detector, or a classifier wrapped in ODIN with its default settings.
+
+    A classifier has no threshold yet, and its artifact calls nothing out-of-distribution: tune it
+    first, and export the detector.
+
+    Args:
+        path: `.keras` file of a detector or classifier, or folder of a training run.
+        output: the folder (SavedModel) or file to write.
+        format: see `keras_lodin.Detector.export`.
+        input_range: range of the classifier's inputs; None for a detector's own, or judged by the
+            first layers of the classifier.
+        verbose: whether to print what was written.
+        **options: of the format, see `keras_lodin.Detector.export`.
+
+    Raises:
+        ValueError: for an unknown format, or a model that cannot be exported.
+        FileNotFoundError: if there is no such file.
+    """
+    wrapped, _ = load_detectors(path, None, input_range)
+    detector = wrapped.get("odin") or next(iter(wrapped.values()))
+    detector.export(output, format=format, verbose=verbose, **options)

@@ -1,0 +1,291 @@
+"""A training run in a folder, which can be killed at any moment and started again."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_lodin import data, models
+from keras_lodin.classifier_head import find_head
+from keras_lodin.data.specification import parse
+from keras_lodin.files import atomic_write
+from keras_lodin.training import GQModel
+
+_MOMENTUM = 0.9
+
+
+def train(
+    id: str,
+    model: str,
+    output: str | os.PathLike,
+    *,
+    gq_weight: float = 0.0,
+    form: str = "softmax",
+    epochs: int = 20,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    weight_decay: float = 5e-4,
+    augment: str | None = None,
+    seed: int = 0,
+    validation: str | None = None,
+    input_range: tuple[float, float] | None = None,
+    data_dir: str | os.PathLike | None = None,
+    verbose: int | str = "auto",
+) -> Path:
+    """Trains a classifier, with or without GQ, or goes on where an earlier call was stopped.
+
+    The recipe is the published one: SGD with momentum 0.9, a cosine schedule over the whole run.
+    Everything random follows from `seed`: order and augmentation of an epoch do not depend on
+    where a run was interrupted, so that it ends as the uninterrupted one would.
+
+    The folder then holds `model.keras` (the plain classifier), `run.json` (settings, versions and
+    the figures of every epoch) and, until the run is complete, `checkpoint.keras`.
+
+    Args:
+        id: specification of the in-distribution data, whose "train" part is used.
+        model: name of a network (`keras_lodin.models.names()`), or path of a `.keras` file to
+            fine-tune.
+        output: folder of the run.
+        gq_weight: weight of the Gradient Quotient; 0 for plain cross-entropy.
+        form: form of the quotient, see `keras_lodin.GQModel`.
+        epochs: number of epochs.
+        batch_size: samples per step.
+        learning_rate: the highest, at the start.
+        weight_decay: L2 penalty in the convention of the published recipe (added to the gradient
+            before momentum).
+        augment: None, or "crop-flip" for random crops (4 pixels of padding) and horizontal flips.
+        seed: of weights, order and augmentation.
+        validation: specification of labelled data to watch during training; by default the
+            "calibration" part of `id` where it has one.
+        input_range: range of the classifier's inputs; by default judged by its first layers.
+        data_dir: folder of the TensorFlow datasets.
+        verbose: 0 for silence, 1 for a progress bar, "auto" for a bar on a terminal and a line
+            per epoch elsewhere.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ValueError: if the folder holds another run, the data has no labels, or the loss becomes
+            infinite or NaN.
+        FileNotFoundError: if a file is missing.
+    """
+    output = Path(output)
+    settings = {
+        "id": id,
+        "model": str(model),
+        "gq_weight": float(gq_weight),
+        "form": form,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "augment": augment,
+        "seed": seed,
+        "validation": validation,
+        "input_range": None if input_range is None else [float(bound) for bound in input_range],
+    }
+    _check_settings(settings)
+    run = _read_run(output, settings)
+    if run["complete"]:
+        return output
+
+    keras.utils.set_random_seed(seed)
+    start = models.load(model) if Path(model).suffix == ".keras" else None
+    image_shape = None if start is None else find_head(start).input_shape[1:]
+    if input_range is None:
+        input_range = (0.0, 1.0) if start is None else models.guess_input_range(start)
+    pipeline: dict[str, Any] = {"input_range": input_range, "data_dir": data_dir}
+    source = data.load(id, part="train", image_shape=image_shape, **pipeline)
+    if not source.labelled:
+        raise ValueError(f"Training needs labelled data. Received: id={id!r}, which has no labels")
+    watched = _validation_source(id, validation, source.shape, pipeline)
+    num_classes = _num_classes(source)
+    steps = source.steps_per_epoch(batch_size)
+
+    checkpoint = output / "checkpoint.keras"
+    if checkpoint.exists():
+        trained = keras.models.load_model(checkpoint)
+        first_epoch = int(trained.optimizer.iterations.numpy()) // steps
+    else:
+        classifier = start or models.build(model, num_classes, source.shape)
+        trained = _compiled(classifier, settings, steps)
+        first_epoch = 0
+    _check_classes(trained.classifier, num_classes, id)
+    # A run killed between writing its history and its checkpoint has one epoch too many.
+    run["history"] = run["history"][:first_epoch]
+    run["class_names"] = None if source.class_names is None else list(source.class_names)
+    run["resolved_input_range"] = list(input_range)
+
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
+    trained.fit(
+        source.training_batches(batch_size, seed, first_epoch, epochs, augment),
+        validation_data=None if watched is None else watched.batches(),
+        initial_epoch=first_epoch,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=verbose,
+        callbacks=[_Checkpoint(output, run)],
+    )
+    with atomic_write(output / "model.keras") as temporary:
+        trained.classifier.save(temporary)
+    _write_run(output, {**run, "complete": True})
+    checkpoint.unlink(missing_ok=True)
+    return output
+
+
+def train_each(
+    gq_weights: Sequence[float], output: str | os.PathLike, **settings: Any
+) -> list[Path]:
+    """Trains one run per GQ weight, with everything else the same.
+
+    Args:
+        gq_weights: the weights. With several, run W goes to the folder `gq_weight=W` in `output`.
+        output: folder of the run, or of the runs.
+        **settings: of `train`.
+
+    Returns:
+        the folders of the runs.
+    """
+    if len(gq_weights) == 1:
+        return [train(output=output, gq_weight=gq_weights[0], **settings)]
+    return [
+        train(output=Path(output) / f"gq_weight={weight:g}", gq_weight=weight, **settings)
+        for weight in gq_weights
+    ]
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Saves history and model after every epoch, the history first."""
+
+    def __init__(self, output: Path, run: dict[str, Any]) -> None:
+        super().__init__()
+        self._output = output
+        self._run = run
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(logs["loss"]):
+            raise ValueError(
+                "Training stopped because the loss is no longer a finite number; the state after "
+                "the epoch before is kept. Lower the learning rate or the size of the GQ weight. "
+                f"Received: loss={logs['loss']} in epoch {epoch + 1}"
+            )
+        self._run["history"].append({"epoch": epoch + 1, **logs})
+        _write_run(self._output, self._run)
+        with atomic_write(self._output / "checkpoint.keras") as temporary:
+            self.model.save(temporary)
+
+
+def _compiled(classifier: keras.Model, settings: dict[str, Any], steps: int) -> GQModel:
+    model = GQModel(classifier, gq_weight=settings["gq_weight"], form=settings["form"])
+    schedule = keras.optimizers.schedules.CosineDecay(
+        settings["learning_rate"], steps * settings["epochs"]
+    )
+    model.compile(
+        # Keras applies weight decay after momentum, where it acts 1 - momentum times as long.
+        keras.optimizers.SGD(
+            schedule,
+            momentum=_MOMENTUM,
+            weight_decay=settings["weight_decay"] / (1.0 - _MOMENTUM) or None,
+        ),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=model.from_logits),
+        metrics=["accuracy"],
+    )
+    return model
+
+
+def _check_settings(settings: dict[str, Any]) -> None:
+    for name in ("epochs", "batch_size"):
+        if settings[name] < 1:
+            raise ValueError(f"`{name}` must be 1 or more. Received: {name}={settings[name]}")
+    if not 0.0 < settings["learning_rate"] < math.inf:
+        raise ValueError(
+            f"`learning_rate` must be positive. Received: learning_rate={settings['learning_rate']}"
+        )
+    if not 0.0 <= settings["weight_decay"] < math.inf:
+        raise ValueError(
+            f"`weight_decay` must be 0 or more. Received: weight_decay={settings['weight_decay']}"
+        )
+
+
+def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The state of the run in a folder, or of a new one."""
+    path = output / "run.json"
+    if not path.exists():
+        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+            raise ValueError(
+                "The output must be a new or empty folder, or one that holds the same run. "
+                f"Received: output={str(output)!r}"
+            )
+        return {
+            "settings": settings,
+            "versions": {
+                name: version(name) for name in ("keras-lodin", "keras", "tensorflow", "numpy")
+            }
+            | {"python": platform.python_version()},
+            "complete": False,
+            "history": [],
+        }
+    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    different = [
+        f"{name} was {run['settings'].get(name)!r} and is {value!r}"
+        for name, value in settings.items()
+        if run["settings"].get(name) != value
+    ]
+    if different:
+        raise ValueError(
+            "The output folder holds a run with other settings. Choose another folder, or the "
+            f"same settings to go on with it: {'; '.join(different)}. "
+            f"Received: output={str(output)!r}"
+        )
+    return run
+
+
+def _write_run(output: Path, run: dict[str, Any]) -> None:
+    with atomic_write(output / "run.json") as temporary:
+        temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def _validation_source(
+    id: str, validation: str | None, shape: tuple[int, ...], pipeline: dict[str, Any]
+) -> data.Source | None:
+    if validation is None:
+        specification = parse(id)
+        has_parts = specification.kind == "digits" or (
+            specification.kind == "tfds" and specification.options.get("split") is None
+        )
+        # Of a folder or a named split the "calibration" part is the training data itself.
+        if not has_parts:
+            return None
+    source = data.load(validation or id, part="calibration", image_shape=shape, **pipeline)
+    if not source.labelled:
+        raise ValueError(f"Validation needs labels. Received: validation={validation!r}")
+    return source
+
+
+def _num_classes(source: data.Source) -> int:
+    if source.class_names is not None:
+        return len(source.class_names)
+    return 1 + max(int(np.max(y)) for _, y in source.batches())
+
+
+def _check_classes(classifier: keras.Model, num_classes: int, id: str) -> None:
+    outputs = find_head(classifier).num_classes
+    if outputs < num_classes:
+        raise ValueError(
+            f"The data has {num_classes} classes, and the classifier only {outputs} outputs. "
+            f"Received: id={id!r}, model={classifier.name!r}"
+        )

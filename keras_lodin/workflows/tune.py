@@ -1,0 +1,85 @@
+"""A calibrated detector from a model file and in-distribution data."""
+
+from __future__ import annotations
+
+import os
+
+from keras_lodin.calibration import Tuning
+from keras_lodin.detectors import Detector, ODINDetector, by_name
+from keras_lodin.files import atomic_write
+from keras_lodin.workflows.models_with_data import load_detectors
+
+
+def tune_model(
+    path: str | os.PathLike,
+    id: str,
+    output: str | os.PathLike,
+    *,
+    detector: str = "odin",
+    ood: str | None = None,
+    tpr: float = 0.95,
+    input_range: tuple[float, float] | None = None,
+    data_dir: str | os.PathLike | None = None,
+    batch_size: int = 128,
+    verbose: int | str = "auto",
+) -> tuple[Detector, Tuning | None]:
+    """Wraps a classifier, chooses temperature and epsilon, sets the threshold, and saves it all.
+
+    The "calibration" part of the data is used. Take data that the classifier was not trained on:
+    on training data the scores are too high, and the threshold with them.
+
+    Args:
+        path: `.keras` file of a classifier or detector, or folder of a training run.
+        id: specification of in-distribution data.
+        output: the `.keras` file to write.
+        detector: name of the detector to wrap a classifier in. Temperature and epsilon are
+            ODIN's; the others are calibrated only.
+        ood: specification of out-of-distribution data for validation, or None to choose by
+            in-distribution data alone.
+        tpr: the fraction of in-distribution data that the threshold lets pass.
+        input_range: range of the classifier's inputs; None for a detector's own, or judged by the
+            first layers of the classifier.
+        data_dir: folder of the TensorFlow datasets.
+        batch_size: samples per batch.
+        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+
+    Returns:
+        the detector, and what the choice was made from (None where there was none to make).
+
+    Raises:
+        ValueError: for data or models that do not fit each other.
+        FileNotFoundError: if a file is missing.
+    """
+    if os.path.splitext(output)[1] != ".keras":
+        raise ValueError(
+            f"The detector is saved as a `.keras` file. Received: output={str(output)!r}"
+        )
+    by_name.check(detector)
+    wrapped, inputs = load_detectors(path, None, input_range)
+    # A file that is a detector already is the only one.
+    tuned = wrapped[detector] if len(wrapped) > 1 else next(iter(wrapped.values()))
+    source = inputs.load(id, "calibration", data_dir)
+    if tuned.class_names is None and source.class_names is not None:
+        tuned = _with_class_names(tuned, source.class_names)
+    tuning = None
+    if isinstance(tuned, ODINDetector):
+        contrast = None if ood is None else inputs.load(ood, "calibration", data_dir)
+        tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
+    elif ood is not None:
+        raise ValueError(
+            "Only ODIN has settings to choose with out-of-distribution data. "
+            f"Received: ood={ood!r}, detector={by_name.name_of(tuned)!r}"
+        )
+    tuned.calibrate(source, tpr, batch_size=batch_size, verbose=verbose)
+    with atomic_write(output) as temporary:
+        tuned.save(temporary)
+    return tuned, tuning
+
+
+def _with_class_names(detector: Detector, class_names: tuple[str, ...]) -> Detector:
+    """The detector with names for its classes, where there is one for each."""
+    if len(class_names) != detector.num_classes:
+        return detector
+    config = {**detector.get_config(), "class_names": class_names}
+    config["classifier"] = detector.classifier
+    return type(detector)(**config)

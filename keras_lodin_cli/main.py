@@ -1,0 +1,246 @@
+"""`keras-lodin`: parses, calls the library, prints. No logic lives here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+_SPECIFICATIONS = """\b
+Data is named by a specification:
+  digits[:CLASSES]        scikit-learn's handwritten digits, e.g. digits:0-6
+  photos[:COUNT]          patches of scikit-learn's two sample photographs
+  noise:uniform[:COUNT], noise:gaussian[:COUNT]
+  tfds:NAME[:SPLIT]       a TensorFlow dataset, e.g. tfds:cifar10 or tfds:cifar10:test[:50%]
+  dir:PATH                a folder of images, or of one folder per class; dir:PATH[:80%]
+  npz:PATH                arrays x and, optionally, y; npz:PATH[80%:]"""
+
+
+class _Command(click.Command):
+    """A command whose user's mistakes end in one sentence and exit code 2, never a traceback."""
+
+    def invoke(self, context: click.Context) -> Any:
+        try:
+            _import_tensorflow_quietly()
+            return super().invoke(context)
+        except BrokenPipeError:
+            raise
+        except (ValueError, OSError, TypeError) as error:
+            if os.environ.get("KERAS_LODIN_TRACEBACK"):
+                raise
+            raise click.UsageError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _import_tensorflow_quietly() -> None:
+    """Imports TensorFlow without the notes on itself that would bury the command's answer.
+
+    It writes some of them before any setting of its own can stop it, so standard error is closed
+    for the moment of the import. A failing import still raises its own error.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    sys.stderr.flush()
+    kept = os.dup(2)
+    silence = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(silence, 2)
+        import tensorflow
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(silence)
+    tensorflow.get_logger().setLevel("ERROR")
+
+
+class _Group(click.Group):
+    command_class = _Command
+
+
+@click.group(
+    cls=_Group,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="Example: keras-lodin quickstart",
+)
+@click.version_option(version("keras-lodin"), prog_name="keras-lodin")
+def main() -> None:
+    """Teach a classifier to know when it does not know, measure it, and ship it in one file.
+
+    Set KERAS_LODIN_TRACEBACK=1 to see where an error comes from.
+    """
+
+
+def _options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Any) -> Any:
+        for decorator in reversed(decorators):
+            function = decorator(function)
+        return function
+
+    return decorate
+
+
+_id = click.option("--id", "id", required=True, metavar="SPEC", help="In-distribution data.")
+_data_dir = click.option(
+    "--data-dir", metavar="PATH", help="Folder of the TensorFlow datasets.", default=None
+)
+_input_range = click.option(
+    "--input-range",
+    nargs=2,
+    type=float,
+    metavar="LO HI",
+    default=None,
+    help="Range of the classifier's inputs. By default 0 255 if it begins with a Rescaling or "
+    "Normalization layer that says so, else 0 1.",
+)
+_batch_size = click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
+
+
+@main.command(epilog="Example: keras-lodin quickstart --output quickstart")
+@click.option("--output", default="quickstart", show_default=True, help="Folder for everything.")
+@click.option("--seed", type=int, default=0, show_default=True)
+def quickstart(output: str, seed: int) -> None:
+    """Train, evaluate, export and score on real digits: offline, under two minutes."""
+    from keras_lodin import workflows
+
+    evaluation = workflows.quickstart(output, seed=seed, report=click.echo)
+    Console().print(evaluation.table())
+    click.echo(f"Everything is in {output}: results/results.json, results/plots, saved_model.")
+
+
+@main.command(
+    epilog=f"""{_SPECIFICATIONS}
+
+\b
+Example: keras-lodin train --id digits:0-6 --model small_convnet \\
+             --gq-weight 0 --gq-weight 0.1 --output runs"""
+)
+@_options(_id, _data_dir, _input_range)
+@click.option(
+    "--model", required=True, metavar="NAME|PATH", help="Network by name, or .keras to fine-tune."
+)
+@click.option(
+    "--gq-weight",
+    "gq_weights",
+    type=float,
+    multiple=True,
+    default=(0.0,),
+    metavar="W",
+    help="Weight of the Gradient Quotient; 0 is plain cross-entropy. Repeat for several runs.",
+)
+@click.option("--form", default="softmax", show_default=True, help="softmax, logits or pooled.")
+@click.option("--output", required=True, metavar="RUN", help="Folder of the run.")
+@click.option("--epochs", type=int, default=20, show_default=True)
+@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--learning-rate", type=float, default=0.1, show_default=True)
+@click.option("--weight-decay", type=float, default=5e-4, show_default=True)
+@click.option("--augment", default=None, metavar="crop-flip", help="Random crops and flips.")
+@click.option("--seed", type=int, default=0, show_default=True)
+@click.option("--validation", metavar="SPEC", default=None, help="Labelled data to watch.")
+def train(gq_weights: tuple[float, ...], output: str, **settings: Any) -> None:
+    """Train a classifier, with or without GQ. Started again, it goes on where it was stopped."""
+    from keras_lodin.workflows.train import train_each
+
+    runs = train_each(gq_weights, output, **settings)
+    click.echo("Trained: " + ", ".join(f"{run}/model.keras" for run in runs))
+
+
+@main.command(
+    epilog=f"""{_SPECIFICATIONS}
+
+Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.keras"""
+)
+@click.argument("model")
+@_options(_id, _data_dir, _input_range, _batch_size)
+@click.option("--output", required=True, metavar="FILE.keras", help="The detector to write.")
+@click.option("--detector", default="odin", show_default=True, help="What to wrap a model in.")
+@click.option("--ood", metavar="SPEC", default=None, help="Validation OOD data, if you have any.")
+@click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
+def tune(model: str, id: str, output: str, **settings: Any) -> None:
+    """Choose T, epsilon and the threshold from in-distribution data, and save the detector."""
+    from keras_lodin import workflows
+
+    detector, tuning = workflows.tune_model(model, id, output, **settings)
+    if tuning is not None:
+        click.echo(f"temperature {tuning.temperature:g}, epsilon {tuning.epsilon:g}")
+    click.echo(f"threshold {detector.threshold:.6g} at TPR {detector.tpr:g}")
+    click.echo(f"The detector is in {output}")
+
+
+@main.command(
+    epilog=f"""{_SPECIFICATIONS}
+
+\b
+Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_cropped \\
+             --ood noise:uniform --output results"""
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@_options(_id, _data_dir, _input_range, _batch_size)
+@click.option("--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat.")
+@click.option(
+    "--detector",
+    "detectors",
+    multiple=True,
+    metavar="NAME",
+    help="msp, max_logit, energy or odin; repeat. All by default.",
+)
+@click.option("--output", metavar="DIR", default=None, help="Folder for tables and plots.")
+@click.option("--resamples", type=int, default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+def evaluate(
+    models: tuple[str, ...], id: str, ood: tuple[str, ...], output: str | None, **settings: Any
+) -> None:
+    """Measure how well models tell in-distribution from out-of-distribution data."""
+    from keras_lodin import workflows
+
+    command = shlex.join(["keras-lodin", *sys.argv[1:]])
+    evaluation = workflows.evaluate_models(models, id, ood, command=command, **settings)
+    Console().print(evaluation.table())
+    if output is not None:
+        evaluation.save(output)
+        click.echo(f"Results are in {output}: results.json, results.csv, scores.npz, plots/")
+
+
+@main.command(
+    epilog="Example: keras-lodin export detector.keras --format tf_saved_model --output artifact"
+)
+@click.argument("model", metavar="MODEL_OR_DETECTOR")
+@click.option("--format", default="tf_saved_model", show_default=True)
+@click.option("--output", required=True, metavar="PATH", help="Folder or file to write.")
+@_input_range
+def export(model: str, output: str, **settings: Any) -> None:
+    """Write one artifact that holds classifier, perturbation, score and threshold."""
+    from keras_lodin import workflows
+
+    workflows.export_model(model, output, **settings)
+    click.echo(f"The artifact is in {output}")
+
+
+@main.command(epilog="Example: keras-lodin score artifact photo.png folder --output scores.csv")
+@click.argument("artifact")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
+@click.option("--output", metavar="FILE.csv", default=None, help="CSV file to write.")
+@_options(_input_range, _batch_size)
+def score(artifact: str, images: tuple[str, ...], output: str | None, **settings: Any) -> None:
+    """Score images with an exported artifact or a .keras detector."""
+    from keras_lodin import workflows
+
+    rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
+    table = Table("image", "class", "score", "verdict", box=None)
+    for row in rows:
+        verdict = "out-of-distribution" if row["is_ood"] else "in-distribution"
+        table.add_row(
+            row["path"], row["class_name"] or str(row["class"]), f"{row['score']:.6g}", verdict
+        )
+    Console(soft_wrap=True).print(table)
+    for path, reason in unreadable:
+        click.echo(f"Skipped {path}: {reason}", err=True)
+    flagged = sum(row["is_ood"] for row in rows)
+    click.echo(
+        f"{len(rows)} images scored, {flagged} out-of-distribution, {len(unreadable)} skipped."
+        + (f" The scores are in {output}" if output else "")
+    )

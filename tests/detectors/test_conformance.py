@@ -1,0 +1,503 @@
+"""What every detector promises, whatever its score."""
+
+import inspect
+import json
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+import keras_lodin
+from tests import networks
+from tests.detectors import classifiers
+from tests.processes import run_python
+
+# A new detector joins here, with options that are not its defaults.
+DETECTORS = {
+    keras_lodin.ODINDetector: {"temperature": 7.0, "epsilon": 0.003, "input_range": (-1, 2)},
+    keras_lodin.MSPDetector: {},
+    keras_lodin.MaxLogitDetector: {},
+    keras_lodin.EnergyDetector: {"temperature": 2.0},
+}
+NAMES = tuple("abcdefg")
+
+
+@pytest.fixture(params=DETECTORS, ids=lambda cls: cls.__name__)
+def make(request):
+    """Makes a detector of the class under test; the options of `DETECTORS` unless told."""
+
+    def build(classifier, **options):
+        return request.param(classifier, **{**DETECTORS[request.param], **options})
+
+    build.cls = request.param
+    return build
+
+
+@pytest.fixture
+def detector(make, classifier):
+    return make(classifier, class_names=NAMES)
+
+
+def as_numpy(outputs):
+    return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
+
+
+class Batches(keras.utils.PyDataset):
+    """A `PyDataset` of batches of five."""
+
+    def __init__(self, images):
+        super().__init__()
+        self.images = images
+
+    def __len__(self):
+        return -(-len(self.images) // 5)
+
+    def __getitem__(self, index):
+        return self.images[5 * index : 5 * index + 5]
+
+
+# --- Outputs ---------------------------------------------------------------------------------
+
+
+def test_outputs_have_their_names_types_and_shapes(detector, images):
+    outputs = detector.predict(images, verbose=0)
+    assert {name: (value.dtype.name, value.shape) for name, value in outputs.items()} == {
+        "logits": ("float32", (12, networks.CLASSES)),
+        "score": ("float32", (12,)),
+        "is_ood": ("bool", (12,)),
+    }
+    np.testing.assert_allclose(
+        outputs["logits"], detector.classifier.predict(images, verbose=0), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_sample_scores_the_same_in_any_batch(detector, images, count):
+    together = as_numpy(detector(images))
+    alone = as_numpy(detector(images[:count]))
+    np.testing.assert_allclose(alone["score"], together["score"][:count], rtol=1e-5, atol=1e-6)
+
+
+def test_scores_are_higher_in_distribution(make, rng):
+    near, far = classifiers.easy_data(rng)
+    detector = make(classifiers.prototypes())
+    assert as_numpy(detector(near))["score"].min() > as_numpy(detector(far))["score"].max()
+
+
+def test_training_mode_does_not_change_the_scores(detector, images):
+    before = detector.classifier.get_weights()
+    np.testing.assert_array_equal(
+        as_numpy(detector(images, training=True))["score"], as_numpy(detector(images))["score"]
+    )
+    for old, new in zip(before, detector.classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_predict_gives_the_same_from_arrays_datasets_and_py_datasets(detector, images):
+    expected = detector.predict(images, batch_size=5, verbose=0)
+    dataset = tf.data.Dataset.from_tensor_slices(images).batch(5)
+    for data in (dataset, Batches(images)):
+        outputs = detector.predict(data, verbose=0)
+        for name, value in expected.items():
+            np.testing.assert_array_equal(outputs[name], value)
+
+
+def test_predict_shows_keras_progress(detector, images, capsys):
+    detector.predict(images, verbose=1)
+    assert "1/1" in capsys.readouterr().out
+
+
+# --- Threshold -------------------------------------------------------------------------------
+
+
+def test_an_uncalibrated_detector_flags_nothing(detector, images):
+    assert detector.threshold == -np.inf
+    assert not detector.calibrated
+    assert detector.tpr is None
+    assert not as_numpy(detector(images))["is_ood"].any()
+
+
+def test_a_score_that_is_not_a_number_is_out_of_distribution(detector, images):
+    images[4] = np.nan
+    outputs = as_numpy(detector(images))
+    np.testing.assert_array_equal(outputs["is_ood"], np.arange(12) == 4)
+
+
+@pytest.mark.parametrize("tpr", [0.05, 0.5, 0.9, 0.95, 0.99])
+def test_calibration_flags_no_more_than_it_promises(make, rng, tpr):
+    detector = make(networks.dense())
+    data = rng.uniform(size=(130, 10)).astype("float32")
+    threshold = detector.calibrate(data, tpr=tpr)
+    outputs = detector.predict(data, batch_size=128, verbose=0)
+    assert threshold == detector.threshold
+    assert detector.tpr == tpr
+    np.testing.assert_array_equal(outputs["is_ood"], outputs["score"] <= threshold)
+    passed = int((~outputs["is_ood"]).sum())
+    assert passed / 130 >= tpr
+    # The largest such threshold: the lowest passing score flagged too would break the promise.
+    assert (passed - 1) / 130 < tpr
+
+
+def test_calibration_is_exact_under_ties(make, rng):
+    detector = make(networks.dense())
+    distinct = rng.uniform(size=(3, 10)).astype("float32")
+    lowest, middle, highest = distinct[np.argsort(as_numpy(detector(distinct))["score"])]
+    data = np.stack([lowest] * 20 + [middle] * 60 + [highest] * 20)
+    for tpr, flagged in ((0.1, 80), (0.2, 80), (0.21, 20), (0.8, 20), (0.81, 0)):
+        detector.calibrate(data, tpr=tpr)
+        assert detector.predict_on_batch(data)["is_ood"].sum() == flagged, tpr
+
+
+def test_calibration_takes_every_kind_of_data_and_ignores_labels(detector, images, labels):
+    expected = detector.calibrate(images, batch_size=5)
+    for data in (
+        (images, labels),
+        tf.data.Dataset.from_tensor_slices((images, labels)).batch(5),
+        tf.data.Dataset.from_tensor_slices(images).batch(5),
+        Batches(images),
+    ):
+        assert detector.calibrate(data, batch_size=5) == expected
+
+
+def test_a_threshold_set_by_hand_is_followed_by_a_compiled_predict(detector, images):
+    scores = detector.predict(images, verbose=0)["score"]
+    detector.threshold = float(np.median(scores))
+    np.testing.assert_array_equal(
+        detector.predict(images, verbose=0)["is_ood"], scores <= np.float32(np.median(scores))
+    )
+    assert detector.calibrated
+    with pytest.raises(ValueError, match=r"`threshold` must be a number. Received: threshold=nan"):
+        detector.threshold = np.nan
+
+
+# --- Saving ----------------------------------------------------------------------------------
+
+LOAD_AND_SCORE = """
+import sys
+import keras
+folder = sys.argv[1]
+classifier = keras.models.load_model(folder + "/classifier.keras")
+assert "keras_lodin" not in sys.modules
+import keras_lodin
+import numpy as np
+images = np.load(folder + "/images.npy")
+results = {"classifier": classifier.predict(images, verbose=0)}
+for path in sys.argv[2:]:
+    model = keras.models.load_model(path)
+    name = path.split("/")[-1].removesuffix(".keras")
+    for output, value in model.predict(images, verbose=0).items():
+        results[name + "/" + output] = value
+    if isinstance(model, keras_lodin.Detector):
+        for attribute in ("threshold", "tpr", "temperature", "epsilon"):
+            if hasattr(model, attribute):
+                results[name + "/" + attribute] = getattr(model, attribute)
+        results[name + "/class_names"] = model.class_names
+np.savez(folder + "/results.npz", **results)
+"""
+
+
+@pytest.fixture(scope="module")
+def reloaded(tmp_path_factory):
+    """Detectors saved here, and what a fresh process finds in the files."""
+    folder = tmp_path_factory.mktemp("saved")
+    keras.utils.set_random_seed(0)
+    images = np.random.default_rng(0).uniform(size=(12, 8, 8, 1)).astype("float32")
+    np.save(folder / "images.npy", images)
+    classifier = classifiers.dense_softmax()
+    saved, paths = {}, []
+    for cls, options in DETECTORS.items():
+        detector = cls(classifier, class_names=NAMES, **options)
+        detector.calibrate(images, tpr=0.75)
+        inputs = keras.Input((8, 8, 1))
+        outputs = detector(layers.Rescaling(0.5)(inputs))
+        composed = keras.Model(inputs, {"verdict": outputs["is_ood"], "score": outputs["score"]})
+        for name, model in ((cls.__name__, detector), (f"composed_{cls.__name__}", composed)):
+            paths.append(folder / f"{name}.keras")
+            model.save(paths[-1])
+            saved[name] = model
+    classifier.save(folder / "classifier.keras")
+    run_python(LOAD_AND_SCORE, folder, *paths)
+    with np.load(folder / "results.npz") as results:
+        return folder, images, saved, dict(results)
+
+
+def test_a_saved_detector_is_the_same_in_a_fresh_process(make, reloaded):
+    _, images, saved, results = reloaded
+    name = make.cls.__name__
+    for output, value in saved[name].predict(images, verbose=0).items():
+        np.testing.assert_array_equal(results[f"{name}/{output}"], value)
+    assert results[f"{name}/threshold"] == saved[name].threshold
+    assert results[f"{name}/tpr"] == 0.75
+    assert tuple(results[f"{name}/class_names"]) == NAMES
+    for attribute in {"temperature", "epsilon"} & DETECTORS[make.cls].keys():
+        assert results[f"{name}/{attribute}"] == DETECTORS[make.cls][attribute]
+
+
+def test_a_detector_inside_a_functional_model_is_the_same_in_a_fresh_process(make, reloaded):
+    _, images, saved, results = reloaded
+    name = f"composed_{make.cls.__name__}"
+    outputs = saved[name].predict(images, verbose=0)
+    for output, value in outputs.items():
+        np.testing.assert_array_equal(results[f"{name}/{output}"], value)
+    inside = saved[make.cls.__name__].predict(0.5 * images, verbose=0)
+    np.testing.assert_array_equal(outputs["score"], inside["score"])
+    np.testing.assert_array_equal(outputs["verdict"], inside["is_ood"])
+
+
+def test_the_wrapped_classifier_still_saves_and_loads_without_the_package(reloaded):
+    _, images, saved, results = reloaded
+    classifier = saved["MSPDetector"].classifier
+    np.testing.assert_array_equal(results["classifier"], classifier.predict(images, verbose=0))
+
+
+def test_the_file_holds_the_classifiers_weights_once(make, reloaded):
+    folder, _, saved, _ = reloaded
+    detector = saved[make.cls.__name__]
+    sizes = []
+    with zipfile.ZipFile(folder / f"{make.cls.__name__}.keras") as archive:
+        with archive.open("model.weights.h5") as file, h5py.File(file, "r") as weights:
+            weights.visititems(
+                lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
+            )
+    own = sum(weight.shape == () for weight in detector.weights)
+    assert sum(sizes) == detector.classifier.count_params() + own
+    assert detector.count_params() == sum(sizes)
+
+
+def test_the_detector_trains_no_weight_of_its_own(detector):
+    assert {id(w) for w in detector.trainable_weights} == {
+        id(w) for w in detector.classifier.trainable_weights
+    }
+
+
+def test_configuration_makes_the_same_detector(detector, images):
+    config = detector.get_config()
+    json.dumps(config)  # what a `.keras` file is made of
+    twin = type(detector).from_config(config)
+    twin.set_weights(detector.get_weights())
+    np.testing.assert_array_equal(
+        as_numpy(twin(images))["score"], as_numpy(detector(images))["score"]
+    )
+    own = [config.pop("classifier"), twin.get_config().pop("classifier")]
+    assert {k: v for k, v in twin.get_config().items() if k != "classifier"} == config
+    assert own[0]["class_name"] == own[1]["class_name"]
+    assert twin.name == detector.name
+    assert twin.class_names == NAMES
+
+
+def test_every_argument_is_in_the_configuration(detector):
+    parameters = inspect.signature(type(detector).__init__).parameters
+    options = {name for name in parameters if name not in ("self", "kwargs")}
+    assert options | {"from_logits", "class_names", "name"} <= detector.get_config().keys()
+
+
+def test_a_detector_of_a_subclassed_classifier_saves_and_loads(make, images, tmp_path):
+    detector = make(networks.subclassed())
+    detector.calibrate(images)
+    detector.save(tmp_path / "detector.keras")
+    loaded = keras.models.load_model(tmp_path / "detector.keras")
+    assert loaded.threshold == detector.threshold
+    np.testing.assert_array_equal(
+        as_numpy(loaded(images))["score"], as_numpy(detector(images))["score"]
+    )
+
+
+# --- The classifier --------------------------------------------------------------------------
+
+
+def test_the_users_classifier_is_left_as_it_was(make, images, tmp_path):
+    classifier = classifiers.dense_softmax()
+    before = (
+        classifier.get_weights(),
+        classifier.predict(images, verbose=0),
+        classifier.get_config(),
+        list(classifier.layers),
+        classifier.layers[-1].activation,
+        [layer.trainable for layer in classifier.layers],
+    )
+    detector = make(classifier)
+    detector.calibrate(images)
+    detector.predict(images, verbose=0)
+    detector.save(tmp_path / "detector.keras")
+    for old, new in zip(before[0], classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(old, new)
+    np.testing.assert_array_equal(before[1], classifier.predict(images, verbose=0))
+    assert detector.classifier is classifier
+    assert before[2:] == (
+        classifier.get_config(),
+        list(classifier.layers),
+        classifier.layers[-1].activation,
+        [layer.trainable for layer in classifier.layers],
+    )
+
+
+@pytest.mark.parametrize("writing", classifiers.WRITINGS)
+def test_every_writing_of_a_classifier_has_the_scores_of_its_logits(make, writing, images):
+    reference = classifiers.logits()
+    model = classifiers.WRITINGS[writing]()
+    model.set_weights(reference.get_weights())
+    outputs, expected = as_numpy(make(model)(images)), as_numpy(make(reference)(images))
+    np.testing.assert_allclose(outputs["logits"], expected["logits"], atol=1e-6)
+    np.testing.assert_allclose(outputs["score"], expected["score"], atol=1e-6)
+
+
+def test_a_softmax_head_without_bias_is_understood(make, images):
+    model = classifiers.softmax_without_bias()
+    logits = np.log(model.predict(images, verbose=0))
+    found = as_numpy(make(model)(images))["logits"]
+    np.testing.assert_allclose(found - found.max(1)[:, None], logits - logits.max(1)[:, None], atol=1e-5)
+
+
+def test_from_logits_can_be_said(make, images):
+    logits, softmax = classifiers.logits(), classifiers.dense_softmax()
+    softmax.set_weights(logits.get_weights())
+    expected = as_numpy(make(logits)(images))["score"]
+    for model, from_logits in ((logits, True), (softmax, False)):
+        detector = make(model, from_logits=from_logits)
+        assert detector.from_logits is from_logits
+        np.testing.assert_allclose(as_numpy(detector(images))["score"], expected, atol=1e-6)
+    # What the user says is followed: the probabilities are then the logits.
+    np.testing.assert_allclose(
+        as_numpy(make(softmax, from_logits=True)(images))["logits"], softmax(images), atol=1e-6
+    )
+
+
+@pytest.mark.parametrize(
+    ("model", "shape"),
+    [
+        (networks.dense, (10,)),
+        (networks.series, (20, 3)),
+        (networks.convolutional, (8, 8, 1)),
+        (networks.residual, (6, 6, 2)),
+    ],
+)
+def test_inputs_of_any_rank_are_scored(make, model, shape, rng):
+    detector = make(model())
+    detector.calibrate(rng.uniform(size=(10, *shape)).astype("float32"))
+    outputs = detector.predict(rng.uniform(size=(3, *shape)).astype("float32"), verbose=0)
+    assert outputs["score"].shape == (3,)
+
+
+def test_inputs_of_free_size_are_scored(make, rng):
+    detector = make(networks.residual(shape=(None, None, 2)))
+    for size in (5, 9):
+        images = rng.uniform(size=(2, size, size, 2)).astype("float32")
+        assert detector.predict(images, verbose=0)["score"].shape == (2,)
+
+
+def test_integer_pixels_score_as_the_same_floats(make, images):
+    inner = networks.convolutional()
+    inputs = keras.Input((8, 8, 1))
+    detector = make(keras.Model(inputs, inner(layers.Rescaling(1 / 255)(inputs))))
+    pixels = (255 * images).astype("uint8")
+    np.testing.assert_array_equal(
+        detector.predict(pixels, verbose=0)["score"],
+        detector.predict(pixels.astype("float32"), verbose=0)["score"],
+    )
+
+
+@pytest.fixture
+def half_precision(request):
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)
+
+
+@pytest.mark.parametrize("half_precision", ["mixed_float16", "mixed_bfloat16"], indirect=True)
+@pytest.mark.parametrize("activation", [None, "softmax"])
+def test_half_precision_classifiers_are_scored_in_float32(make, activation, half_precision, rng):
+    inputs = keras.Input((8, 8, 1))
+    hidden = layers.Dense(8, activation="tanh")(layers.Flatten()(inputs))
+    head = layers.Dense(networks.CLASSES, activation=activation, dtype="float32")
+    classifier = keras.Model(inputs, head(hidden))
+    detector = make(classifier)
+    outputs = detector.predict(rng.uniform(size=(400, 8, 8, 1)).astype("float32"), verbose=0)
+    assert classifier.layers[-2].compute_dtype in half_precision
+    assert detector.compute_dtype == "float32"
+    assert outputs["score"].dtype == outputs["logits"].dtype == np.float32
+    assert len(np.unique(outputs["score"])) > 200
+
+
+# --- Refusals --------------------------------------------------------------------------------
+
+
+def _two_outputs():
+    model = networks.convolutional()
+    return keras.Model(model.inputs, [model.output, model.layers[-2].output])
+
+
+def _two_inputs():
+    inputs = [keras.Input((4,)), keras.Input((4,))]
+    return keras.Model(inputs, layers.Dense(3)(layers.Concatenate()(inputs)))
+
+
+def _unbuilt():
+    return keras.Sequential([layers.Flatten(), layers.Dense(3)])
+
+
+def _sigmoid():
+    return keras.Sequential([keras.Input((4,)), layers.Dense(3, activation="sigmoid")])
+
+
+def _segmentation():
+    return keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 1)])
+
+
+@pytest.mark.parametrize(
+    ("classifier", "message"),
+    [
+        (_two_outputs, r"must have one output.*Received: 2 outputs, of shapes \["),
+        (_two_inputs, r"must take one tensor. Received: inputs of shape \[\(None, 4\)"),
+        (lambda: networks.dense(classes=1), r"a regression output.*Received: output shape .*, 1\)"),
+        (_segmentation, r"shape \(batch, classes\).*Received: output shape \(None, 8, 8, 3\)"),
+        (_sigmoid, r"ends in a sigmoid.*Expected logits or a softmax.*Received: last layer"),
+        (_unbuilt, r"no weights yet. Expected a built model.*Received: classifier=<Sequential"),
+        (
+            lambda: networks.subclassed(activation="softmax"),
+            r"returns probabilities.*Return the logits.*`from_logits=True`.*Received: classifier=",
+        ),
+        (lambda: "resnet.keras", r"must be a `keras.Model`. Received: classifier='resnet.keras'"),
+    ],
+    ids=lambda value: getattr(value, "__name__", None),
+)
+def test_models_that_are_no_such_classifiers_are_refused(make, classifier, message):
+    with pytest.raises(ValueError, match=r"(?s)" + message):
+        make(classifier())
+
+
+def test_class_names_of_a_wrong_number_are_refused(make, classifier):
+    with pytest.raises(ValueError, match=r"`class_names` must name each of .* 7 .*Received: .*'x'"):
+        make(classifier, class_names=["x", "y"])
+
+
+@pytest.mark.parametrize("tpr", [0.0, 1.0, 95, -0.1, np.nan])
+def test_an_impossible_tpr_is_refused(detector, images, tpr):
+    with pytest.raises(ValueError, match=rf"`tpr` must lie strictly between.*Received: tpr={tpr}"):
+        detector.calibrate(images, tpr=tpr)
+    assert not detector.calibrated
+
+
+def test_unknown_verbosity_is_refused(detector, images):
+    with pytest.raises(ValueError, match=r"`verbose` must be 0, 1 or 'auto'. Received: verbose=7"):
+        detector.calibrate(images, verbose=7)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda x: x[:0], r"There is no example"),
+        (lambda x: np.repeat(x, 3, axis=-1), r"takes shape \(batch, 8, 8, 1\).*Received: .*8, 3\)"),
+        (lambda x: x[..., 0], r"channel axis is missing.*Received: inputs of shape \(12, 8, 8\)"),
+        (lambda x: np.where(x == x[3, 0, 0, 0], np.nan, x), r"must be finite. Received: 1 NaN"),
+        (lambda x: np.where(x == x[3, 0, 0, 0], np.inf, x), r"Received: 0 NaN and 1 infinite"),
+    ],
+)
+def test_data_that_cannot_be_calibrated_on_is_refused(detector, images, spoil, message):
+    with pytest.raises(ValueError, match=message):
+        detector.calibrate(spoil(images))
+    assert not detector.calibrated

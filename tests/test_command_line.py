@@ -1,0 +1,176 @@
+"""The command line as a person meets it: in a process of its own, or through click's runner."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from keras_lodin.workflows import train
+from keras_lodin_cli.main import main
+
+COMMANDS = ["quickstart", "train", "tune", "evaluate", "export", "score"]
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model") / "run"
+    train("digits:0-6", "small_convnet", folder, epochs=2, verbose=0)
+    return folder / "model.keras"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert f"Example: keras-lodin {command}" in result.output
+
+
+def test_help_does_not_import_tensorflow():
+    script = (
+        "import sys; from keras_lodin_cli.main import main; "
+        "main(['--help'], standalone_mode=False); "
+        "print('heavy:', sorted({'tensorflow', 'keras', 'keras_lodin'} & set(sys.modules)))"
+    )
+    output = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    ).stdout
+    assert "heavy: []" in output
+
+
+def test_the_whole_way_from_training_to_scores(model, tmp_path):
+    detector, artifact = tmp_path / "detector.keras", tmp_path / "artifact"
+    result = run("tune", model, "--id", "digits:0-6", "--output", detector)
+    assert result.exit_code == 0, result.output
+    assert "temperature" in result.output
+    assert f"The detector is in {detector}" in " ".join(result.output.split())
+
+    result = run(
+        *("evaluate", model, "--id", "digits:0-6", "--ood", "noise:uniform:100"),
+        *("--output", tmp_path / "results", "--resamples", 50),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("In-distribution (ID): digits:0-6")
+    results = json.loads((tmp_path / "results" / "results.json").read_text())
+    assert {row["detector"] for row in results["results"]} == {"msp", "max_logit", "energy", "odin"}
+    assert (tmp_path / "results" / "results.csv").exists()
+    assert len(list((tmp_path / "results" / "plots").glob("*.png"))) == 2
+
+    result = run("export", detector, "--output", artifact)
+    assert result.exit_code == 0, result.output
+
+    images = tmp_path / "images"
+    images.mkdir()
+    write_image(images / "noise.png")
+    (images / "broken.png").write_bytes((images / "noise.png").read_bytes()[:40])
+    result = run("score", artifact, images, "--output", tmp_path / "scores.csv")
+    assert result.exit_code == 0, result.output
+    assert "broken.png" in result.output
+    assert "1 images scored" in result.output
+    header, row = (tmp_path / "scores.csv").read_text().splitlines()
+    assert header == "path,class,class_name,score,is_ood"
+    assert "noise.png" in row
+
+
+def write_image(path, size=8):
+    import keras
+
+    pixels = np.random.default_rng(0).integers(0, 255, (size, size, 1))
+    keras.utils.save_img(path, pixels, scale=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("evaluate", "no.keras", "--id", "digits", "--ood", "photos"), "no model file"),
+        (("evaluate", "{model}", "--id", "digit", "--ood", "photos"), "Did you mean 'digits'"),
+        (("evaluate", "{model}", "--id", "digits:0-6", "--ood", "tfds:cifar1"), "cifar10"),
+        (("evaluate", "{model}", "--id", "digits", "--ood", "photos"), "abel"),
+        (("evaluate", "{model}", "--id", "digits:0-6", "--ood", "dir:{tmp}/empty"), "empty"),
+        (("evaluate", "{model}", "--id", "npz:{tmp}/nan.npz", "--ood", "photos"), "NaN"),
+        (
+            ("evaluate", "{model}", "--id", "npz:{tmp}/rgb.npz", "--ood", "photos"),
+            "(batch, 8, 8, 1)",
+        ),
+        (("evaluate", "{model}", "--id", "npz:{tmp}/wide.npz", "--ood", "photos"), "input_range"),
+        (("evaluate", "{tmp}/two.keras", "--id", "digits", "--ood", "photos"), "one output"),
+        (("evaluate", "{tmp}/regression.keras", "--id", "digits", "--ood", "photos"), "regression"),
+        (("evaluate", "{tmp}/text.keras", "--id", "digits", "--ood", "photos"), "Keras model"),
+        (("tune", "{model}", "--id", "digits:0-6", "--output", "x.keras", "--tpr", "2"), "tpr"),
+        (("tune", "{model}", "--id", "digits:0-6", "--output", "{tmp}/full/x/y.keras"), "full"),
+        (("export", "{model}", "--format", "h5", "--output", "{tmp}/a"), "must be one of"),
+        (("score", "{model}", "{tmp}/rgb.npz"), "not a detector"),
+        (("train", "--id", "digits", "--model", "resnet1", "--output", "{tmp}/r"), "resnet18"),
+    ],
+)
+def test_a_users_mistake_ends_with_one_sentence_and_code_2(arguments, message, model, tmp_path):
+    import keras
+
+    pixels = np.random.default_rng(0).uniform(size=(4, 8, 8, 1)).astype("float32")
+    np.savez(tmp_path / "nan.npz", x=np.where(pixels < 0.01, np.nan, pixels), y=np.arange(4))
+    np.savez(tmp_path / "rgb.npz", x=np.tile(pixels, (1, 1, 1, 3)), y=np.arange(4))
+    np.savez(tmp_path / "wide.npz", x=pixels * 255, y=np.arange(4))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "full").write_text("a file where a folder should be")
+    (tmp_path / "text.keras").write_text("not a model")
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Flatten()(inputs)
+    keras.Model(inputs, keras.layers.Dense(1)(x)).save(tmp_path / "regression.keras")
+    keras.Model(inputs, [keras.layers.Dense(3)(x)] * 2).save(tmp_path / "two.keras")
+
+    arguments = [argument.format(model=model, tmp=tmp_path) for argument in arguments]
+    result = run(*arguments)
+    assert result.exit_code == 2, result.output
+    assert message in " ".join(result.output.split())
+    assert "Traceback" not in result.output
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root")
+def test_full_disk_leaves_nothing_half_written(model, tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(disk)], capture_output=True
+    ).returncode:
+        pytest.skip("cannot mount a small disk here")
+    try:
+        result = run("tune", model, "--id", "digits:0-6", "--output", disk / "detector.keras")
+        assert result.exit_code == 2, result.output
+        assert "space" in result.output
+        assert not list(disk.iterdir())
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_quickstart_trains_evaluates_exports_and_scores(tmp_path):
+    """The README's first command, whole, in under three minutes."""
+    start = time.monotonic()
+    finished = subprocess.run(
+        [sys.executable, "-m", "keras_lodin", "quickstart", "--output", str(tmp_path / "q")],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )
+    assert time.monotonic() - start < 180
+    results = json.loads((tmp_path / "q" / "results" / "results.json").read_text())
+    assert {row["model"] for row in results["results"]} == {"cross-entropy", "gq"}
+    assert {row["ood"] for row in results["results"]} == {
+        *("digits:7-9", "photos", "noise:uniform")
+    }
+    assert all(accuracy > 0.95 for accuracy in results["id"]["accuracy_by_model"].values())
+    assert "ID accuracy" in finished.stdout
+    assert finished.stdout.count("score ") >= 8
+    assert len(list((tmp_path / "q" / "results" / "plots").glob("*.png"))) == 6
+    assert "Traceback" not in finished.stderr

@@ -1,0 +1,33 @@
+"""One trained network for all the jobs that start from one."""
+
+import pytest
+
+from keras_lodin.workflows import train, tune_model
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Folder of a finished training run on digits 0 to 6."""
+    return train(
+        "digits:0-6",
+        "small_convnet",
+        tmp_path_factory.mktemp("session") / "run",
+        epochs=8,
+        verbose=0,
+    )
+
+
+@pytest.fixture(scope="session")
+def detector_file(run):
+    """A tuned and calibrated ODIN detector."""
+    tune_model(run, "digits:0-6", run.parent / "detector.keras", verbose=0)
+    return run.parent / "detector.keras"
+
+
+@pytest.fixture(scope="session")
+def artifact(detector_file):
+    """The same as a SavedModel."""
+    from keras_lodin.workflows import export_model
+
+    export_model(detector_file, detector_file.parent / "artifact", verbose=False)
+    return detector_file.parent / "artifact"

@@ -1,0 +1,128 @@
+"""Tuning, evaluating, exporting and scoring model files."""
+
+import csv
+import json
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lodin
+from keras_lodin.workflows import evaluate_models, export_model, score_images, tune_model
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """Real digits as PNG files: 0 to 6 in `in`, 9 in `out`."""
+    for name, digits in (("in", "digits:0-6"), ("out", "digits:9")):
+        source = keras_lodin.data.load(digits, part="test", input_range=(0, 255))
+        (images, *_) = next(iter(source.batches(20)))
+        (tmp_path / name).mkdir()
+        for number, image in enumerate(images):
+            keras.utils.save_img(tmp_path / name / f"{number:02}.png", image, scale=False)
+    return tmp_path
+
+
+def test_tuned_detector_is_calibrated_and_names_its_classes(detector_file):
+    detector = keras.models.load_model(detector_file)
+    assert isinstance(detector, keras_lodin.ODINDetector)
+    assert detector.calibrated
+    assert detector.tpr == 0.95
+    assert detector.class_names == tuple("0123456")
+    calibration = keras_lodin.data.load("digits:0-6", part="calibration")
+    assert detector.predict(calibration.batches(), verbose=0)["is_ood"].mean() <= 0.05
+
+
+def test_other_detectors_are_calibrated_without_tuning(run, tmp_path):
+    detector, tuning = tune_model(
+        run, "digits:0-6", tmp_path / "energy.keras", detector="energy", tpr=0.9
+    )
+    assert tuning is None
+    assert isinstance(detector, keras_lodin.EnergyDetector)
+    assert keras.models.load_model(tmp_path / "energy.keras").threshold == detector.threshold
+
+
+def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, detector_file, tmp_path):
+    evaluation = evaluate_models([run], "digits:0-6", ["digits:7-9", "noise:uniform:200"])
+    assert [(row["detector"], row["ood"]) for row in evaluation.rows] == [
+        (detector, ood)
+        for detector in ("msp", "max_logit", "energy", "odin")
+        for ood in ("digits:7-9", "noise:uniform:200")
+    ] or len(evaluation.rows) == 8
+    assert evaluation.id["accuracy"] > 0.9
+    assert all(row["auroc"] > 0.8 for row in evaluation.rows)
+
+    evaluation.save(tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert len(results["results"]) == 8
+
+    both = evaluate_models([run, detector_file], "digits:0-6", ["photos:100"])
+    assert {row["model"] for row in both.rows} == {"run", "detector"}
+    assert len(both.rows) == 5  # a detector file is evaluated as it is
+
+
+def test_artifact_and_keras_file_score_pictures_alike(artifact, detector_file, pictures, tmp_path):
+    rows, skipped = score_images(artifact, [pictures / "in", pictures / "out"])
+    again, _ = score_images(
+        detector_file, [pictures / "in", pictures / "out"], output=tmp_path / "scores.csv"
+    )
+    assert len(rows) == 40
+    assert not skipped
+    for row, other in zip(rows, again, strict=True):
+        assert row["score"] == pytest.approx(other["score"], rel=1e-4)
+        assert row["class_name"] == other["class_name"]
+    flagged = np.array([row["is_ood"] for row in rows])
+    assert flagged[:20].mean() < 0.3 < flagged[20:].mean()
+    with open(tmp_path / "scores.csv", newline="") as file:
+        assert [float(row["score"]) for row in csv.DictReader(file)] == [r["score"] for r in again]
+
+
+def test_unreadable_pictures_are_named_and_the_rest_is_scored(artifact, pictures):
+    (pictures / "in" / "03.png").write_bytes(b"\x89PNG\r\n\x1a\n and then nothing")
+    rows, skipped = score_images(artifact, [pictures / "in", pictures / "out" / "01.png"])
+    assert len(rows) == 20
+    ((path, reason),) = skipped
+    assert path.endswith("03.png")
+    assert reason
+    assert [row["path"] for row in rows] == [
+        *(str(pictures / "in" / f"{n:02}.png") for n in range(20) if n != 3),
+        str(pictures / "out" / "01.png"),
+    ]
+
+
+def test_classifier_is_exported_uncalibrated_and_says_so(run, tmp_path, capsys):
+    export_model(run, tmp_path / "artifact")
+    printed = capsys.readouterr()
+    assert "calibrat" in (printed.out + printed.err)
+
+
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (lambda run, d: tune_model(run, "digits", d / "x.h5"), r"`\.keras` file"),
+        (lambda run, d: tune_model(run, "digits", d / "x.keras", detector="odn"), "mean 'odin'"),
+        (
+            lambda run, d: tune_model(
+                run, "digits", d / "x.keras", detector="msp", ood="noise:uniform"
+            ),
+            "Only ODIN",
+        ),
+        (lambda run, d: evaluate_models([run, run], "digits", ["photos"]), "each once"),
+        (lambda run, d: evaluate_models([run], "digits", []), "one or more"),
+        (lambda run, d: evaluate_models([run], "digits:7-9,0-6", ["photos"]), "labels"),
+        (lambda run, d: export_model(run, d / "a", format="tflight"), "`format` must be one of"),
+        (lambda run, d: export_model(d / "none.keras", d / "a"), "no model file"),
+        (lambda run, d: score_images(run / "model.keras", [d]), "not a detector"),
+        (lambda run, d: score_images(d / "none", [d]), "no such file"),
+    ],
+)
+def test_mistakes_are_refused_with_what_was_received(job, message, run, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=message) as error:
+        job(run, tmp_path)
+    assert "Received:" in str(error.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_detectors_cannot_be_named_for_a_file_that_is_one(detector_file):
+    with pytest.raises(ValueError, match="detector already"):
+        evaluate_models([detector_file], "digits", ["photos"], detectors=["msp"])
