@@ -124,10 +124,11 @@ class GQModel(keras.Model):
         return {name: value for name, value in logs.items() if name != "gq"}
 
     def _checked_inputs(self, x: Any) -> Any:
-        if not tf.is_tensor(x):
+        if isinstance(x, (dict, list, tuple)):
             raise ValueError(
                 f"GQModel trains on one input tensor. Received: x of type {type(x).__name__}"
             )
+        x = tf.convert_to_tensor(x)
         if not x.dtype.is_floating:
             return tf.cast(x, tf.float32)
         # A single NaN would spread to every weight, through the quotient, in one step.

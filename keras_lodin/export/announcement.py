@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
 
 
-def announce(metadata: dict[str, Any], kind: str, path: str | os.PathLike) -> None:
+def announce(
+    metadata: dict[str, Any], kind: str, path: str | os.PathLike, more: Sequence[str] = ()
+) -> None:
     """Prints what an artifact is, where it went, and what it cannot do yet.
 
     Args:
         metadata: what `artifact_metadata` gave.
         kind: the kind of file, for a person.
         path: where it is now.
+        more: further lines, for what only one kind of file has.
     """
     shape = tuple("free" if size is None else size for size in metadata["input_shape"])
     lines = [
@@ -29,5 +33,6 @@ def announce(metadata: dict[str, Any], kind: str, path: str | os.PathLike) -> No
             "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "
             "on in-distribution data and export again, or pass a threshold when scoring."
         )
+    lines.extend(more)
     # Not wrapped: paths are there to be copied.
     Console().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)

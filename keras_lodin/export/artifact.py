@@ -42,8 +42,11 @@ class Artifact:
 
     @property
     def input_shape(self) -> tuple[int | None, ...]:
-        """Shape of a batch, channels last; None where a size is free."""
-        return tuple(self.metadata["input_shape"])
+        """Shape of a batch, channels last whatever the file's own; None where a size is free."""
+        shape = self.metadata["input_shape"]
+        if self.metadata.get("data_format") == "channels_first":
+            return (shape[0], *shape[2:], shape[1])
+        return tuple(shape)
 
     @property
     def input_range(self) -> tuple[float, float]:
@@ -147,7 +150,12 @@ def _load_onnx(path: Path) -> Artifact:
     import onnxruntime
 
     try:
-        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        options = onnxruntime.SessionOptions()
+        # It warns that the threshold is an input with a default, which is what it is for.
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
     except Exception as error:  # onnxruntime's own classes of errors are not public
         raise ValueError(
             f"onnxruntime cannot load the file: {error}. Received: path={path}"

@@ -7,11 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import tensorflow as tf
 
+from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
-from keras_lodin.export.parity import random_batches, require_equal
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.files import atomic_write
 
@@ -105,11 +106,18 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
 def _verify(detector: Detector, serve: Any, path: Path, name: str) -> None:
     # Held by a name: TensorFlow frees the variables with the loaded object.
     loaded = tf.saved_model.load(str(path))
-    for batch in random_batches(detector):
-        inputs = tf.constant(batch)
-        expected = serve(inputs, tf.constant(detector.threshold))
-        outputs = loaded.signatures["serving_default"](**{name: inputs})
-        require_equal(
-            {key: value.numpy() for key, value in expected.items()},
-            {key: value.numpy() for key, value in outputs.items()},
-        )
+    signature = loaded.signatures["serving_default"]
+    threshold = detector.threshold
+
+    def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return _numpy(serve(tf.constant(batch), tf.constant(threshold)))
+
+    def artifact(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return _numpy(signature(**{name: tf.constant(batch)}))
+
+    for batch in parity.random_batches(detector):
+        parity.check(reference, artifact, batch, threshold)
+
+
+def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: value.numpy() for name, value in outputs.items()}

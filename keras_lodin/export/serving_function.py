@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 from keras import ops
 
+from keras_lodin.gradients import ForwardPass
+
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
 
@@ -15,6 +17,23 @@ OUTPUT_NAMES = ("logits", "score", "is_ood")
 
 # Names that Keras makes up; they say nothing, and change with what else the process has built.
 _AUTOMATIC_NAME = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
+
+
+class RecordingForwardPass(ForwardPass):
+    """A `ForwardPass` that remembers the input gradients taken from it, so that they can be seen.
+
+    Attributes:
+        gradients: the gradients, in the order they were asked for.
+    """
+
+    def __init__(self, logits_function: Any, inputs: Any) -> None:
+        super().__init__(logits_function, inputs)
+        self.gradients: list[Any] = []
+
+    def input_gradient(self, cotangent: Any) -> Any:
+        """See `ForwardPass.input_gradient`."""
+        self.gradients.append(super().input_gradient(cotangent))
+        return self.gradients[-1]
 
 
 def input_name(detector: Detector) -> str:
@@ -28,33 +47,50 @@ def input_name(detector: Detector) -> str:
     """
     inputs = getattr(detector.classifier, "inputs", None)
     name = inputs[0].name if inputs else ""
-    reserved = {*OUTPUT_NAMES, "threshold"}
+    reserved = {*OUTPUT_NAMES, "threshold", "gradient"}
     if not name.isidentifier() or _AUTOMATIC_NAME.fullmatch(name) or name in reserved:
         return "images"
     return name
 
 
-def serving_function(detector: Detector) -> Any:
+def serving_function(
+    detector: Detector, *, channels_first: bool = False, with_gradient: bool = False
+) -> Any:
     """A detector as a `tf.function` of a float32 batch and a float32 scalar `threshold`.
 
     Args:
         detector: the detector.
+        channels_first: whether the function's batch has its channels before its spatial axes.
+        with_gradient: whether to return the input gradient too, as `gradient`, for a detector
+            that takes one. For checking.
 
     Returns:
         a `tf.function` with an input signature. The input keeps the classifier's shape, with free
         sizes where the classifier has them. It returns `logits`, `score` and `is_ood`.
     """
+    shape = list(detector.input_shape_with_batch)
+    rank = len(shape)
+    if channels_first:
+        shape = [shape[0], shape[-1], *shape[1:-1]]
     signature = [
-        tf.TensorSpec(detector.input_shape_with_batch, tf.float32, name=input_name(detector)),
+        tf.TensorSpec(shape, tf.float32, name=input_name(detector)),
         tf.TensorSpec((), tf.float32, name="threshold"),
     ]
 
     @tf.function(input_signature=signature, autograph=False)
     def serve(inputs: Any, threshold: Any) -> dict[str, Any]:
-        outputs = detector(inputs)
-        # The detector's own verdict is for its own threshold; nobody asks for it, so TensorFlow
-        # drops it from the graph. The form is the detector's: a NaN must not pass.
-        is_ood = ops.logical_not(ops.greater(outputs["score"], threshold))
-        return {"logits": outputs["logits"], "score": outputs["score"], "is_ood": is_ood}
+        if channels_first:
+            inputs = tf.transpose(inputs, [0, *range(2, rank), 1])
+        forward_pass = RecordingForwardPass(detector.logits_function, inputs)
+        score = detector.score(forward_pass)
+        outputs = {
+            "logits": forward_pass.logits,
+            "score": score,
+            # The form is that of `Detector.call`: a NaN must not pass.
+            "is_ood": ops.logical_not(ops.greater(score, threshold)),
+        }
+        if with_gradient and forward_pass.gradients:
+            outputs["gradient"] = forward_pass.gradients[0]
+        return outputs
 
     return serve

@@ -71,7 +71,9 @@ def window_of(builder: Builder, kernel: Sequence[int], upstream: str | None = No
         raise ValueError("a layout with the channels first cannot be converted")
     strides = list(builder.attribute("strides"))[1:-1]
     dilations = list(builder.attribute("dilations", [1] * (len(kernel) + 2)))[1:-1]
-    explicit = np.reshape(builder.attribute("explicit_paddings", None) or [0, 0] * (len(kernel) + 2), (-1, 2))
+    explicit = np.reshape(
+        builder.attribute("explicit_paddings", None) or [0, 0] * (len(kernel) + 2), (-1, 2)
+    )
     shape = builder.output_shape()
     outputs = builder.shape(builder.inputs[-1] if upstream is None else upstream)
     return Window(

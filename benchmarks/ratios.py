@@ -1,0 +1,148 @@
+"""What things cost, as ratios within one run: absolute times say more about the machine.
+
+    python benchmarks/ratios.py --output docs/results/ratios.csv
+
+Each pair is measured in turn, A B A B ..., and the median of the pairwise ratios is printed with
+the smallest and the largest. A ratio of forward-equivalents has a floor: a training step is three
+(forward, backward to the inputs of each layer, backward to the weights).
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import keras
+import numpy as np
+
+import keras_lodin
+from keras_lodin.files import atomic_write
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default=None, help="CSV file to write")
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--images", type=int, default=1024)
+    options = parser.parse_args()
+
+    rows = [
+        gq_step(options.rounds),
+        odin_scoring(options.rounds, options.images),
+        evaluation(options.rounds, options.images),
+        import_time(options.rounds),
+    ]
+    for row in rows:
+        print(
+            f"{row['what']:<58} {row['ratio']:5.2f} x  ({row['least']:.2f} to {row['most']:.2f}; "
+            f"{row['bound']})"
+        )
+    if options.output:
+        with atomic_write(options.output) as temporary, open(temporary, "w") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def compare(what: str, bound: str, rounds: int, ours: Callable, base: Callable) -> dict:
+    """The pairwise ratios of two functions' times, after one warm-up of each."""
+    ours(), base()
+    ratios = []
+    for _ in range(rounds):
+        seconds = []
+        for function in (ours, base):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+        ratios.append(seconds[0] / seconds[1])
+    return {
+        "what": what,
+        "ratio": round(float(np.median(ratios)), 3),
+        "least": round(min(ratios), 3),
+        "most": round(max(ratios), 3),
+        "rounds": rounds,
+        "bound": bound,
+    }
+
+
+def batch(count: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(count, 32, 32, 3)).astype("float32")
+    return images, rng.integers(0, 10, size=count)
+
+
+def gq_step(rounds: int) -> dict:
+    x, y = batch(32)
+    models = []
+    for weight in (0.1, 0.0):
+        model = keras_lodin.GQModel(keras_lodin.models.ResNet20(), gq_weight=weight)
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+        models.append(model)
+    x, y = keras.ops.convert_to_tensor(x), keras.ops.convert_to_tensor(y)
+    return compare(
+        "GQ step (exact, 10 classes, ResNet-20) / plain step",
+        "the 9 backward passes and their derivatives: about 10",
+        rounds,
+        lambda: models[0].train_on_batch(x, y),
+        lambda: models[1].train_on_batch(x, y),
+    )
+
+
+def odin_scoring(rounds: int, images: int) -> dict:
+    x, _ = batch(images)
+    classifier = keras_lodin.models.ResNet20()
+    detector = keras_lodin.ODINDetector(classifier)
+    return compare(
+        "ODIN predict / plain predict (ResNet-20)",
+        "forward, backward to the input, forward: 3",
+        rounds,
+        lambda: detector.predict(x, batch_size=128, verbose=0),
+        lambda: classifier.predict(x, batch_size=128, verbose=0),
+    )
+
+
+def evaluation(rounds: int, images: int) -> dict:
+    x, y = batch(images)
+    classifier = keras_lodin.models.ResNet20()
+    detectors = {
+        "msp": keras_lodin.MSPDetector(classifier),
+        "max_logit": keras_lodin.MaxLogitDetector(classifier),
+        "energy": keras_lodin.EnergyDetector(classifier),
+        "odin": keras_lodin.ODINDetector(classifier),
+    }
+    # Enough images tracing the graph anew in each call weighs what it does in use.
+    repeated, labels = np.concatenate([x] * 4), np.concatenate([y] * 4)
+    return compare(
+        "evaluate with four detectors / plain predict (ResNet-20)",
+        "ODIN's 3, all others share its first pass",
+        max(3, rounds // 2),
+        lambda: keras_lodin.evaluate(detectors, (repeated, labels), {"ood": repeated}, verbose=0),
+        lambda: classifier.predict(np.concatenate([repeated] * 2), batch_size=128, verbose=0),
+    )
+
+
+def import_time(rounds: int) -> dict:
+    def importing(name: str) -> Callable:
+        return lambda: subprocess.run(
+            [sys.executable, "-c", f"import {name}"],
+            check=True,
+            capture_output=True,
+            cwd=Path(__file__).parents[1],
+        )
+
+    return compare(
+        "import keras_lodin / import keras",
+        "1",
+        max(3, rounds // 2),
+        importing("keras_lodin"),
+        importing("keras"),
+    )
+
+
+if __name__ == "__main__":
+    main()

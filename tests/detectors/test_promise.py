@@ -1,0 +1,66 @@
+"""The promise of the threshold, on real handwritten digits."""
+
+import keras
+import numpy as np
+import pytest
+from scipy.stats import betabinom
+
+import keras_lodin
+
+TPR = 0.95
+
+
+@pytest.fixture(scope="module")
+def trained():
+    """A small net that has learnt the digits 0 to 6, and their calibration and test parts."""
+    keras.utils.set_random_seed(0)
+    train, calibration, test = (
+        keras_lodin.data.load("digits:0-6", part=part) for part in ("train", "calibration", "test")
+    )
+    model = keras_lodin.models.SmallConvNet(num_classes=7, input_shape=train.shape)
+    model.compile(
+        keras.optimizers.Adam(3e-3),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+        metrics=["accuracy"],
+    )
+    batches = train.training_batches(64, seed=0, first_epoch=0, last_epoch=6)
+    model.fit(batches, shuffle=False, verbose=0)
+    return model, calibration, test
+
+
+@pytest.mark.parametrize(
+    ("cls", "options"),
+    [
+        (keras_lodin.ODINDetector, {}),
+        (keras_lodin.ODINDetector, {"temperature": 1.0, "epsilon": 0.01}),
+        (keras_lodin.MSPDetector, {}),
+        (keras_lodin.MaxLogitDetector, {}),
+        (keras_lodin.EnergyDetector, {}),
+    ],
+)
+def test_95_percent_of_fresh_data_passes_within_sampling_error(trained, cls, options):
+    model, calibration, test = trained
+    detector = cls(model, **options)
+    detector.calibrate(calibration, tpr=TPR)
+    passed = int((~detector.predict(test.batches(), verbose=0)["is_ood"]).sum())
+    # With k of n calibration scores above it, the threshold lets a beta(k, n + 1 - k) fraction of
+    # the population pass: the count among m fresh samples is beta-binomial.
+    n, m = calibration.count, test.count
+    k = int(np.ceil(TPR * n))
+    low, high = betabinom(m, k, n + 1 - k).ppf([0.001, 0.999])
+    assert low <= passed <= high, (passed / m, low / m, high / m)
+
+
+def test_held_out_digits_score_lower(trained):
+    model, calibration, test = trained
+    unknown = keras_lodin.data.load("digits:7-9", part="test")
+    assert float(np.mean(model.predict(test.batches(), verbose=0).argmax(-1) == labels(test))) > 0.9
+    for cls in (keras_lodin.ODINDetector, keras_lodin.MSPDetector, keras_lodin.EnergyDetector):
+        detector = cls(model)
+        known_scores = detector.predict(test.batches(), verbose=0)["score"]
+        unknown_scores = detector.predict(unknown.batches(), verbose=0)["score"]
+        assert keras_lodin.metrics.auroc(known_scores, unknown_scores) > 0.8, cls
+
+
+def labels(source):
+    return np.concatenate([np.asarray(y) for _, y in source.batches()])
