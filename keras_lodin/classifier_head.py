@@ -70,7 +70,8 @@ def find_head(classifier: keras.Model, from_logits: bool | None = None) -> Class
     if from_logits is None:
         from_logits = _ends_in_logits(classifier, input_shape)
     if from_logits:
-        return ClassifierHead(classifier, lambda logits: logits, True, num_classes, input_shape)
+        logits = _taking_a_tensor(classifier)
+        return ClassifierHead(logits, lambda logits: logits, True, num_classes, input_shape)
     before_softmax = _before_softmax(classifier)
     if before_softmax is None:
         raise ValueError(
@@ -104,6 +105,22 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             f"Received: inputs of shape {shape}"
         )
     return (None, *shape[1:])
+
+
+def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:
+    """The model as a function of its one input tensor, however it wants that to be wrapped.
+
+    A model built as `keras.Model(other.inputs, ...)` takes a list of one tensor, and Keras warns
+    when it gets the tensor itself.
+    """
+    structure = getattr(model, "input", None)
+    if not isinstance(structure, (list, tuple, dict)):
+        return lambda inputs, training=None: model(inputs, training=training)
+
+    def call(inputs: Any, training: bool | None = None) -> Any:
+        return model(keras.tree.map_structure(lambda _: inputs, structure), training=training)
+
+    return call
 
 
 def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> int:
@@ -183,7 +200,8 @@ def _returns_probabilities(classifier: keras.Model, input_shape: tuple[int | Non
     """Runs the classifier on two random inputs: rows of a softmax add up to 1, logits do not."""
     sizes = [2, *(32 if size is None else size for size in input_shape[1:])]
     inputs = np.random.default_rng(0).uniform(size=sizes)
-    outputs = ops.cast(classifier(ops.cast(inputs, classifier.input_dtype)), "float32")
+    call = _taking_a_tensor(classifier)
+    outputs = ops.cast(call(ops.cast(inputs, classifier.input_dtype)), "float32")
     outputs = ops.convert_to_numpy(outputs)
     return bool((outputs >= 0.0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-2))
 
@@ -212,7 +230,7 @@ def _up_to(model: keras.Model, tensor: Any) -> Callable[..., Any]:
     """The part of a functional model up to one of its tensors; the identity at the input."""
     if any(tensor is source for source in model.inputs):
         return lambda inputs, training=None: inputs
-    return keras.Model(model.inputs, tensor, name=f"{model.name}_before_softmax")
+    return keras.Model(model.inputs[0], tensor, name=f"{model.name}_before_softmax")
 
 
 def _linear_part(dense: keras.layers.Dense) -> Callable[..., Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import shutil
 import uuid
@@ -51,19 +52,27 @@ def _move_into_place(source: Path, target: Path) -> None:
         raise IsADirectoryError(
             f"A folder stands where the file should go. Received: path={target}"
         )
-    if not target.is_dir() or target.is_symlink():
+    if not source.is_dir():
         os.replace(source, target)
         return
     # A folder with content cannot be replaced in one call: it steps aside first, and comes
     # back if the new one does not arrive.
     aside = source.with_name(source.name + ".old")
-    os.replace(target, aside)
-    try:
-        os.replace(source, target)
-    except OSError:
-        os.replace(aside, target)
-        raise
-    _remove(aside)
+    while True:
+        if target.is_dir() and not target.is_symlink():
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(target, aside)
+        try:
+            os.replace(source, target)
+        except OSError as error:
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+                _remove(aside)  # Another writer's folder came in between: it steps aside too.
+                continue
+            if aside.exists():
+                os.replace(aside, target)
+            raise
+        _remove(aside)
+        return
 
 
 def _remove(path: Path) -> None:

@@ -206,16 +206,24 @@ def evaluate(
 
 
 @main.command(
-    epilog="Example: keras-lodin export detector.keras --format tf_saved_model --output artifact"
+    epilog="Example: keras-lodin export detector.keras --format onnx --output detector.onnx"
 )
 @click.argument("model", metavar="MODEL_OR_DETECTOR")
-@click.option("--format", default="tf_saved_model", show_default=True)
+@click.option("--format", default="tf_saved_model", show_default=True, help="Or onnx.")
 @click.option("--output", required=True, metavar="PATH", help="Folder or file to write.")
+@click.option(
+    "--data-format",
+    default=None,
+    metavar="channels_first",
+    help="ONNX only: an input of (batch, channels, height, width).",
+)
 @_input_range
-def export(model: str, output: str, **settings: Any) -> None:
+def export(model: str, output: str, data_format: str | None, **settings: Any) -> None:
     """Write one artifact that holds classifier, perturbation, score and threshold."""
     from keras_lodin import workflows
 
+    if data_format is not None:
+        settings["data_format"] = data_format
     workflows.export_model(model, output, **settings)
     click.echo(f"The artifact is in {output}")
 

@@ -48,7 +48,7 @@ class ResultsTable:
         widths = [
             Measurement.get(console, console.options, table).maximum
             for table in _tables(self._evaluation)
-        ]
+        ] + [line.cell_len for line in _heading(self._evaluation)]
         with console.capture() as capture:
             console.print(self, width=max(*widths, 80))
         return "\n".join(line.rstrip() for line in capture.get().splitlines())

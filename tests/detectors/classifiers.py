@@ -49,7 +49,7 @@ def softmax_without_bias():
 def ending_in(operation):
     def make():
         model = logits()
-        return keras.Model(model.inputs, operation(model.output))
+        return keras.Model(model.inputs[0], operation(model.output))
 
     return make
 
@@ -57,7 +57,7 @@ def ending_in(operation):
 def softmax_then_linear():
     """Keras's recipe for mixed precision: the activation's dtype is set by a layer of its own."""
     model = dense_softmax()
-    return keras.Model(model.inputs, layers.Activation("linear", dtype="float32")(model.output))
+    return keras.Model(model.inputs[0], layers.Activation("linear", dtype="float32")(model.output))
 
 
 def sequential(*head):

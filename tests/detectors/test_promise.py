@@ -24,7 +24,8 @@ def trained():
         metrics=["accuracy"],
     )
     batches = train.training_batches(64, seed=0, first_epoch=0, last_epoch=6)
-    model.fit(batches, shuffle=False, verbose=0)
+    steps = train.steps_per_epoch(64)
+    model.fit(batches, steps_per_epoch=steps, epochs=6, shuffle=False, verbose=0)
     return model, calibration, test
 
 

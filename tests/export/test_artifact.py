@@ -46,7 +46,7 @@ def test_artifact_without_threshold_calls_nothing_out_of_distribution(images, tm
     write(MSPDetector(small_classifier()), tmp_path / "artifact")
     artifact = load_artifact(tmp_path / "artifact")
     assert artifact.threshold == -np.inf
-    assert artifact.input_range is None
+    assert artifact.input_range == (0.0, 1.0)  # judged by the classifier
     assert artifact.class_names is None
     assert not artifact.score(images)["is_ood"].any()
 

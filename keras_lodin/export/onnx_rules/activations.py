@@ -44,19 +44,20 @@ def leaky_relu_gradient(builder: Builder) -> str:
 
 @rule("EluGrad")
 def elu_gradient(builder: Builder) -> str:
-    """Y = x where x > 0, else exp(x) - 1: dx = dy, or dy exp(x) = dy (y + 1)."""
+    """Y = x where x >= 0, else exp(x) - 1: dx = dy, or dy exp(x) = dy (y + 1)."""
     upstream, outputs = builder.inputs
     below = builder.op("Mul", upstream, builder.op("Add", outputs, 1.0))
-    return _where_positive(builder, outputs, upstream, below)
+    return builder.op("Where", builder.op("Less", outputs, 0.0), below, upstream)
 
 
 @rule("SeluGrad")
 def selu_gradient(builder: Builder) -> str:
-    """Y = s x where x > 0, else s a (exp(x) - 1): dx = s dy, or dy s a exp(x) = dy (y + s a)."""
+    """Y = s x where x >= 0, else s a (exp(x) - 1): dx = s dy, or dy s a exp(x) = dy (y + s a)."""
     upstream, outputs = builder.inputs
     above = builder.op("Mul", upstream, _SELU_SCALE)
     shifted = builder.op("Add", outputs, _SELU_SCALE * _SELU_ALPHA)
-    return _where_positive(builder, outputs, above, builder.op("Mul", upstream, shifted))
+    below = builder.op("Mul", upstream, shifted)
+    return builder.op("Where", builder.op("Less", outputs, 0.0), below, above)
 
 
 @rule("SigmoidGrad")

@@ -29,7 +29,12 @@ def convolution_gradient(builder: Builder) -> str:
     rank = len(builder.known_shape(kernel))
     spatial = rank - 2
     kernel_shape = builder.known_shape(kernel)
-    window = window_of(builder, [int(size or 0) for size in kernel_shape[:spatial]])
+    window = window_of(
+        builder,
+        [int(size or 0) for size in kernel_shape[:spatial]],
+        builder.output_shape(),
+        builder.shape(upstream),
+    )
     channels = _channels(builder, sizes)
     groups = channels // int(kernel_shape[-2] or 1)
     transposed = builder.transpose(kernel, [rank - 1, rank - 2, *range(spatial)])
@@ -48,7 +53,7 @@ def depthwise_convolution_gradient(builder: Builder) -> str:
     """
     sizes, kernel, upstream = builder.inputs
     height, width, channels, multiplier = (int(n or 0) for n in builder.known_shape(kernel))
-    window = window_of(builder, [height, width])
+    window = window_of(builder, [height, width], builder.output_shape(), builder.shape(upstream))
     transposed = builder.transpose(kernel, [2, 3, 0, 1])
     per_output = builder.op("Reshape", transposed, [channels * multiplier, 1, height, width])
     gradient = convolution_adjoint(
@@ -73,7 +78,7 @@ def convolution_adjoint(
     Returns:
         dx, (batch, channels in, *spatial).
     """
-    if window.input_sizes is None or window.output_sizes is None:
+    if window.free:
         full = builder.op(
             "ConvTranspose",
             upstream,

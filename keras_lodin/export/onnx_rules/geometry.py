@@ -33,6 +33,11 @@ class Window:
     output_sizes: list[int] | None
 
     @property
+    def free(self) -> bool:
+        """Whether a size is known only when the graph runs."""
+        return self.input_sizes is None or self.output_sizes is None
+
+    @property
     def reach(self) -> list[int]:
         """Sizes of a window with its gaps: d (k - 1) + 1."""
         return [d * (k - 1) + 1 for d, k in zip(self.dilations, self.kernel, strict=True)]
@@ -59,30 +64,33 @@ class Window:
         return before, [n - b for n, b in zip(needed, before, strict=True)]
 
 
-def window_of(builder: Builder, kernel: Sequence[int], upstream: str | None = None) -> Window:
-    """The windows of the builder's gradient node, whose output has the input's shape.
+def window_of(
+    builder: Builder,
+    kernel: Sequence[int],
+    inputs: list[int | None] | None,
+    outputs: list[int | None] | None,
+) -> Window:
+    """The windows of the builder's node.
 
     Args:
-        builder: at the gradient node.
+        builder: at a convolution, a pooling, or the gradient of one.
         kernel: sizes of the window.
-        upstream: dy; by default the node's last input.
+        inputs: shape of what the windows slide over, channels last, as far as it is known.
+        outputs: shape of what they give.
     """
     if builder.attribute("data_format", "NHWC") not in ("NHWC", "NDHWC"):
         raise ValueError("a layout with the channels first cannot be converted")
     strides = list(builder.attribute("strides"))[1:-1]
     dilations = list(builder.attribute("dilations", [1] * (len(kernel) + 2)))[1:-1]
-    explicit = np.reshape(
-        builder.attribute("explicit_paddings", None) or [0, 0] * (len(kernel) + 2), (-1, 2)
-    )
-    shape = builder.output_shape()
-    outputs = builder.shape(builder.inputs[-1] if upstream is None else upstream)
+    amounts = builder.attribute("explicit_paddings", None) or [0, 0] * (len(kernel) + 2)
+    explicit = np.reshape(amounts, (-1, 2))
     return Window(
         list(kernel),
         strides,
         dilations,
         str(builder.attribute("padding")),
         (explicit[1:-1, 0].tolist(), explicit[1:-1, 1].tolist()),
-        _spatial(shape),
+        _spatial(inputs),
         _spatial(outputs),
     )
 

@@ -1,4 +1,8 @@
-"""Gradients of max and average pooling."""
+"""Max and average pooling with their gradients.
+
+The forward passes are here for free sizes: runtimes refuse "SAME" padding where a stride is larger
+than the window, as the windows may then end before the image does.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,33 @@ from keras_lodin.export.onnx_rules.geometry import Window, window_of
 from keras_lodin.export.onnx_rules.registry import rule
 
 
+@rule("MaxPool", "MaxPool3D")
+def max_pooling(builder: Builder) -> str:
+    """y[m] = max of x over window m; the padding is never the largest."""
+    (inputs,) = builder.inputs
+    window = _window(builder, builder.shape(inputs), builder.output_shape())
+    first, pads = _padded(builder, builder.channels_first(inputs), window, -np.inf)
+    pooled = builder.op("MaxPool", first, **_attributes(window, pads))
+    return builder.channels_last(pooled, len(builder.known_shape(inputs)))
+
+
+@rule("AvgPool", "AvgPool3D")
+def average_pooling(builder: Builder) -> str:
+    """y[m] = sum of x over window m / c[m], c the number of its pixels that lie in the image."""
+    (inputs,) = builder.inputs
+    window = _window(builder, builder.shape(inputs), builder.output_shape())
+    first, pads = _padded(builder, builder.channels_first(inputs), window, 0.0)
+    pooled = builder.op("AveragePool", first, **_attributes(window, pads))
+    if pads:
+        # The zeros were counted. The same average of ones is the fraction that was not zeros.
+        sizes = builder.sizes_of(builder.channels_first(inputs), 2)
+        ones = builder.op("Expand", builder.constant(np.float32(1.0)), sizes)
+        ones = builder.op("Pad", builder.op("Unsqueeze", ones, [0, 1]), pads)
+        part = builder.op("AveragePool", ones, **_attributes(window, pads))
+        pooled = builder.op("Div", pooled, part)
+    return builder.channels_last(pooled, len(builder.known_shape(inputs)))
+
+
 @rule("MaxPoolGrad", "MaxPool3DGrad")
 def max_pooling_gradient(builder: Builder) -> str:
     """y[m] = x[n(m)], n(m) the largest pixel of window m: dx[n] = sum of dy[m] with n(m) = n.
@@ -19,25 +50,24 @@ def max_pooling_gradient(builder: Builder) -> str:
     Windows that overlap may pick the same pixel, so the gradients are added up: ONNX's MaxPool
     gives n(m) as an index into the flat tensor, and ScatterElements adds dy there.
     """
-    inputs, _, upstream = builder.inputs
-    rank = len(builder.known_shape(inputs))
-    window = window_of(builder, list(builder.attribute("ksize"))[1:-1])
-    first = builder.channels_first(inputs)
-    _, places = builder.ops(
-        "MaxPool", 2, first, kernel_shape=window.kernel, strides=window.strides, **_pads(window)
-    )
-    flat = [-1]
+    inputs, outputs, upstream = builder.inputs
+    window = _window(builder, builder.shape(inputs), builder.shape(outputs))
+    first, pads = _padded(builder, builder.channels_first(inputs), window, -np.inf)
+    _, places = builder.ops("MaxPool", 2, first, **_attributes(window, pads))
     shape = builder.shape_of(first)
     zeros = builder.op("ConstantOfShape", builder.op("ReduceProd", shape, keepdims=1))
     added = builder.op(
         "ScatterElements",
         zeros,
-        builder.op("Reshape", places, flat),
-        builder.op("Reshape", builder.channels_first(upstream), flat),
+        builder.op("Reshape", places, [-1]),
+        builder.op("Reshape", builder.channels_first(upstream), [-1]),
         axis=0,
         reduction="add",
     )
-    return builder.channels_last(builder.op("Reshape", added, shape), rank)
+    gradient = builder.op("Reshape", added, shape)
+    if pads:
+        gradient = builder.op("Pad", gradient, builder.op("Neg", pads))
+    return builder.channels_last(gradient, len(builder.known_shape(inputs)))
 
 
 @rule("AvgPoolGrad", "AvgPool3DGrad")
@@ -50,47 +80,73 @@ def average_pooling_gradient(builder: Builder) -> str:
     sizes, upstream = builder.inputs
     rank = len(builder.known_shape(upstream))
     channels = builder.known_shape(upstream)[-1]
-    window = window_of(builder, list(builder.attribute("ksize"))[1:-1])
+    window = _window(builder, builder.output_shape(), builder.shape(upstream))
     first = builder.channels_first(upstream)
-    spatial_of = _spatial_shape(builder, first, window.output_sizes)
     kernel = builder.constant(np.ones((1, 1, *window.kernel), "float32"))
-    share = builder.op("Div", first, _counts(builder, kernel, window, sizes, upstream))
-    single = builder.op("Reshape", share, builder.concat([builder.constant([-1, 1]), spatial_of]))
+    share = builder.op("Div", first, _counts(builder, kernel, window, sizes))
+    single = _with_spatial(builder, share, first, window.output_sizes, [builder.constant([-1, 1])])
     gradient = convolution_adjoint(builder, single, kernel, window, 1, sizes)
     size = builder.size_of(first, 1) if channels is None else builder.constant([channels])
-    spatial_of = _spatial_shape(builder, gradient, window.input_sizes)
-    joined = builder.op(
-        "Reshape", gradient, builder.concat([builder.constant([-1]), size, spatial_of])
+    joined = _with_spatial(
+        builder, gradient, gradient, window.input_sizes, [builder.constant([-1]), size]
     )
     return builder.channels_last(joined, rank)
 
 
-def _spatial_shape(builder: Builder, tensor: str, sizes: list[int] | None) -> str:
-    """Spatial sizes of a tensor with the channels first, as a tensor."""
-    return builder.sizes_of(tensor, 2) if sizes is None else builder.constant(sizes)
+def _window(
+    builder: Builder, inputs: list[int | None] | None, outputs: list[int | None] | None
+) -> Window:
+    return window_of(builder, list(builder.attribute("ksize"))[1:-1], inputs, outputs)
 
 
-def _counts(builder: Builder, kernel: str, window: Window, sizes: str, upstream: str) -> str:
+def _with_spatial(
+    builder: Builder, tensor: str, like: str, sizes: list[int] | None, leading: list[str]
+) -> str:
+    """A tensor in another shape: the leading sizes, then the spatial ones of `like`."""
+    spatial = builder.sizes_of(like, 2) if sizes is None else builder.constant(sizes)
+    return builder.op("Reshape", tensor, builder.concat([*leading, spatial]))
+
+
+def _counts(builder: Builder, kernel: str, window: Window, sizes: str) -> str:
     """Pixels of the image in each window, of shape (1, 1, *spatial) or a scalar."""
     if window.kind == "VALID":
         return builder.constant(np.float32(math.prod(window.kernel)))
-    image = builder.op("Slice", builder.cast_to_int64(sizes), [1], [1 + len(window.kernel)])
-    ones = builder.op("Expand", builder.constant(np.float32(1.0)), image)
-    return builder.op(
-        "Conv",
-        builder.op("Unsqueeze", ones, [0, 1]),
-        kernel,
-        kernel_shape=window.kernel,
-        strides=window.strides,
-        **_pads(window),
-    )
+    spatial = builder.op("Slice", builder.cast_to_int64(sizes), [1], [1 + len(window.kernel)])
+    ones = builder.op("Expand", builder.constant(np.float32(1.0)), spatial)
+    image, pads = _padded(builder, builder.op("Unsqueeze", ones, [0, 1]), window, 0.0)
+    return builder.op("Conv", image, kernel, **_attributes(window, pads))
 
 
-def _pads(window: Window) -> dict[str, object]:
-    """ONNX's attribute for the padding. A free size leaves it to ONNX, which pads as TensorFlow."""
-    if window.kind == "VALID":
-        return {}
-    if window.input_sizes is None or window.output_sizes is None:
-        return {"auto_pad": "SAME_UPPER"}
+def _padded(builder: Builder, first: str, window: Window, value: float) -> tuple[str, str | None]:
+    """Pads by hand what no attribute can: free sizes with a stride larger than the window.
+
+    Returns:
+        the padded tensor, channels first, and the amounts; the tensor as it was and None where
+        `_attributes` says it.
+    """
+    gaps = any(s > k for s, k in zip(window.strides, window.kernel, strict=True))
+    if not (window.free and gaps and window.kind == "SAME"):
+        return first, None
+    before, after = [], []
+    for axis, (size, stride) in enumerate(zip(window.kernel, window.strides, strict=True)):
+        pixels = builder.size_of(first, axis + 2)
+        windows = builder.op("Div", builder.op("Add", pixels, stride - 1), stride)
+        covered = builder.op("Add", builder.op("Mul", windows, stride), size - stride)
+        excess = builder.op("Sub", covered, pixels)
+        before.append(builder.op("Div", builder.op("Max", excess, 0), 2))
+        # Negative where the windows end before the image: those pixels are cut off.
+        after.append(builder.op("Sub", excess, before[-1]))
+    none = builder.constant([0, 0])
+    pads = builder.concat([none, *before, none, *after])
+    return builder.op("Pad", first, pads, builder.like(first, value)), pads
+
+
+def _attributes(window: Window, pads: str | None) -> dict[str, object]:
+    """ONNX's attributes of the windows; where `pads` are given, the padding is done."""
+    attributes: dict[str, object] = {"kernel_shape": window.kernel, "strides": window.strides}
+    if window.kind == "VALID" or pads:
+        return attributes
+    if window.free:
+        return {**attributes, "auto_pad": "SAME_UPPER"}
     before, after = window.padding()
-    return {"pads": before + [max(n, 0) for n in after]}
+    return {**attributes, "pads": before + [max(n, 0) for n in after]}

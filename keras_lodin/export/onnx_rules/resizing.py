@@ -96,8 +96,10 @@ def _places(builder: Builder, inputs: str, outputs: str, bilinear: bool) -> str:
     else:
         place = builder.op("Mul", place, scale)
     if not bilinear:
-        rounding = "Round" if builder.attribute("align_corners", 0) else "Floor"
-        place = builder.op(rounding, place)
+        if builder.attribute("align_corners", 0):
+            # Half away from zero, as C rounds; ONNX's Round takes halves to the even number.
+            place = builder.op("Add", place, 0.5)
+        place = builder.op("Floor", place)
     return builder.op("Min", builder.op("Max", place, 0.0), last)
 
 

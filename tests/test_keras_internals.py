@@ -1,0 +1,163 @@
+"""The private names of Keras, each held to its contract: an upgrade that moves one fails here."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers, ops
+
+from tests import networks
+
+def internals():
+    """The module, or a failure that says which Keras it does not fit."""
+    try:
+        from keras_lodin import keras_internals
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"keras_internals.py does not fit Keras {keras.__version__}: {error}")
+    return keras_internals
+
+
+def says(name):
+    return f"`{name}` no longer works as keras_internals.py says in Keras {keras.__version__}"
+
+
+def trained_model(**options):
+    """A compiled model with a weight regulariser and an activity regulariser."""
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            layers.Dense(8, kernel_regularizer="l2", activity_regularizer="l1"),
+            layers.Dense(3),
+        ]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile("sgd", loss, **options)
+    return model
+
+
+@pytest.fixture
+def batch(rng):
+    return rng.normal(size=(6, 4)).astype("float32"), rng.integers(0, 3, 6)
+
+
+def test_producer_finds_the_operation_and_its_first_input():
+    inputs = keras.Input((4,))
+    dense, add = layers.Dense(3), layers.Add()
+    hidden = dense(inputs)
+    total = add([hidden, ops.tanh(hidden)])
+    softmax = ops.softmax(total)
+    producer = internals().producer
+    operation, source = producer(softmax)
+    assert type(operation).__name__ == "Softmax", says("producer")
+    assert source is total, says("producer")
+    assert producer(total)[0] is add, says("producer")
+    assert producer(total)[1] is hidden, says("producer")
+    assert producer(hidden)[0] is dense, says("producer")
+    operation, source = producer(inputs)
+    assert isinstance(operation, layers.InputLayer), says("producer")
+    assert source is None, says("producer")
+
+
+def test_producer_tells_the_calls_of_a_shared_layer_apart():
+    shared = layers.Dense(4)
+    inputs = keras.Input((4,))
+    first = shared(inputs)
+    second = shared(first)
+    assert internals().producer(first)[1] is inputs, says("producer")
+    assert internals().producer(second)[1] is first, says("producer")
+
+
+def test_producer_sees_models_as_one_operation():
+    inner = networks.dense()
+    outer = keras.Sequential([keras.Input((10,)), inner])
+    assert internals().producer(outer.outputs[0])[0] is inner, says("producer")
+
+
+@pytest.mark.parametrize("sample_weight", [None, np.arange(6.0, dtype="float32")])
+def test_compute_loss_is_the_loss_that_training_reports(batch, sample_weight):
+    x, y = batch
+    model = trained_model()
+    y_pred = model(x, training=True)
+    loss = internals().compute_loss(model, x, y, y_pred, sample_weight)
+    expected = model.evaluate(
+        x, y, sample_weight=sample_weight, batch_size=6, verbose=0, return_dict=True
+    )["loss"]
+    np.testing.assert_allclose(loss, expected, rtol=1e-5, err_msg=says("compute_loss"))
+
+
+def test_compute_loss_holds_the_regularisers(batch):
+    x, y = batch
+    model = trained_model()
+    y_pred = model(x, training=True)
+    plain = keras.losses.SparseCategoricalCrossentropy(from_logits=True)(y, y_pred)
+    loss = internals().compute_loss(model, x, y, y_pred, None)
+    np.testing.assert_allclose(
+        loss, plain + sum(model.losses), rtol=1e-5, err_msg=says("compute_loss")
+    )
+    assert sum(model.losses) > 0.0
+
+
+def test_an_extra_loss_is_not_scaled_on_one_device():
+    scaled = internals().scaled_for_distribution(trained_model(), ops.convert_to_tensor(3.0))
+    assert float(scaled) == 3.0, says("scaled_for_distribution")
+    unscaled = internals().unscale_loss_for_distribution(ops.convert_to_tensor(3.0))
+    assert float(unscaled) == 3.0, says("unscale_loss_for_distribution")
+
+
+def test_an_extra_loss_is_divided_among_the_devices():
+    # One machine offers one CPU device; what counts is the number of replicas in sync.
+    strategy = tf.distribute.MirroredStrategy(["CPU:0"])
+    with strategy.scope():
+        model = trained_model()
+
+    def step():
+        extra = ops.convert_to_tensor(3.0)
+        scaled = internals().scaled_for_distribution(model, extra)
+        return scaled, internals().unscale_loss_for_distribution(scaled)
+
+    scaled, unscaled = strategy.run(step)
+    replicas = strategy.num_replicas_in_sync
+    assert float(scaled) == 3.0 / replicas, says("scaled_for_distribution")
+    assert float(unscaled) == 3.0, says("unscale_loss_for_distribution")
+
+
+def test_update_loss_tracker_feeds_the_metric_named_loss():
+    model = trained_model()
+    model.reset_metrics()
+    for loss, count in ((1.0, 30), (4.0, 10)):
+        internals().update_loss_tracker(model, ops.convert_to_tensor(loss), count)
+    found = model.get_metrics_result()["loss"]
+    assert float(found) == pytest.approx(1.75), says("update_loss_tracker")
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_unpack_fills_up_a_batch_with_none(length):
+    parts = ("x", "y", "weights")[:length]
+    unpacked = internals().unpack_x_y_sample_weight(parts)
+    assert unpacked == parts + (None,) * (3 - length), says("unpack_x_y_sample_weight")
+
+
+def test_layer_names_reach_into_models_and_name_operations():
+    inner = keras.Sequential([keras.Input((4,)), layers.Dense(3, name="deep")], name="inner")
+    inputs = keras.Input((4,), name="pixels")
+    model = keras.Model(inputs, ops.tanh(inner(inputs)), name="outer")
+    names = internals().layer_names(model)
+    assert {"pixels", "inner", "deep"} <= set(names), says("layer_names")
+    assert model.operations[-1].name in names, says("layer_names")
+    assert "outer" not in names, says("layer_names")
+    assert names == sorted(names)
+
+
+def test_tf2onnx_runs_after_its_patch():
+    internals().patch_tf2onnx()
+    tf2onnx = pytest.importorskip("tf2onnx")
+    function = tf.function(
+        lambda x: tf.reduce_max(tf.nn.softmax(x), axis=-1),
+        input_signature=[tf.TensorSpec((None, 4), tf.float32)],
+    )
+    proto, _ = tf2onnx.convert.from_function(
+        function, input_signature=function.input_signature, opset=18
+    )
+    assert {node.op_type for node in proto.graph.node} >= {"Softmax", "ReduceMax"}, says(
+        "patch_tf2onnx"
+    )
