@@ -14,6 +14,7 @@ from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 __all__ = [
+    "compute_dtypes",
     "compute_loss",
     "layer_names",
     "patch_tf2onnx",
@@ -53,6 +54,11 @@ def layer_names(model: Any) -> list[str]:
     layers = model._flatten_layers(include_self=False)
     names = {layer.name for layer in layers}
     return sorted(names | {operation.name for operation in getattr(model, "operations", ())})
+
+
+def compute_dtypes(model: Any) -> dict[str, str]:
+    """The type that each layer in a model computes in, by the layer's name."""
+    return {layer.name: layer.compute_dtype for layer in model._flatten_layers(include_self=False)}
 
 
 def patch_tf2onnx() -> None:

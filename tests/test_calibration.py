@@ -100,9 +100,7 @@ def test_recorded_figures_are_those_of_the_detector_itself(classifier, id_images
         detector = keras_lodin.ODINDetector(
             classifier, temperature=candidate["temperature"], epsilon=candidate["epsilon"]
         )
-        ours, theirs = (
-            detector.predict(x, verbose=0)["score"] for x in (id_images, contrast)
-        )
+        ours, theirs = (detector.predict(x, verbose=0)["score"] for x in (id_images, contrast))
         np.testing.assert_allclose(candidate["auroc"], auroc(ours, theirs), atol=2e-3)
         np.testing.assert_allclose(candidate["mean_id_score"], ours.mean(), rtol=1e-4)
 

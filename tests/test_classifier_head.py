@@ -77,9 +77,7 @@ def test_training_mode_reaches_the_layers_before_the_softmax(images):
 def test_the_head_computes_in_its_own_precision(head_dtype, images):
     inputs = keras.Input((8, 8, 1))
     hidden = layers.Dense(8, dtype="mixed_float16")(layers.Flatten()(inputs))
-    model = keras.Model(
-        inputs, layers.Dense(3, activation="softmax", dtype=head_dtype)(hidden)
-    )
+    model = keras.Model(inputs, layers.Dense(3, activation="softmax", dtype=head_dtype)(hidden))
     logits = find_head(model).logits(images)
     assert logits.dtype.name == ("float32" if head_dtype == "float32" else "float16")
     tolerance = 1e-6 if head_dtype == "float32" else 2e-3

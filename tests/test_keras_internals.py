@@ -8,6 +8,7 @@ from keras import layers, ops
 
 from tests import networks
 
+
 def internals():
     """The module, or a failure that says which Keras it does not fit."""
     try:

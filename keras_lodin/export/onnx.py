@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from keras_lodin.export.metadata import METADATA_KEY, artifact_metadata
 from keras_lodin.export.onnx_conversion import OPSET, convert
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.files import atomic_write
-from keras_lodin.keras_internals import layer_names
+from keras_lodin.keras_internals import compute_dtypes, layer_names
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
@@ -81,6 +82,7 @@ def export_onnx(
     """
     path = Path(path)
     _check_arguments(detector, path, data_format)
+    _refuse_other_precisions(detector)
     batches = parity.random_batches(detector)
     if sample_inputs is not None:
         batches.append(_checked_samples(detector, sample_inputs))
@@ -93,14 +95,15 @@ def export_onnx(
     operations = Counter(node.op_type for node in model.graph.node)
     report_path = path.with_name(f"{path.stem}.report.json")
     with atomic_write(report_path) as report_file, atomic_write(path) as file:
-        _save(model, file)
-        figures = _verify(detector, file, metadata, batches, with_gradient=True)
-        # The gradient was there to be looked at. Without it a runtime fuses other operations, so
-        # the file as it will be is checked again.
-        if _drop_output(model, "gradient"):
+        with _refusals_of_runtimes():
             _save(model, file)
-            _verify(detector, file, metadata, batches, with_gradient=False)
-        onnx.checker.check_model(str(file), full_check=True)
+            figures = _verify(detector, file, metadata, batches, with_gradient=True)
+            # The gradient was there to be looked at. Without it a runtime fuses other operations,
+            # so the file as it will be is checked again.
+            if _drop_output(model, "gradient"):
+                _save(model, file)
+                _verify(detector, file, metadata, batches, with_gradient=False)
+            onnx.checker.check_model(str(file), full_check=True)
         report = {
             "file": path.name,
             "bytes": file.stat().st_size,
@@ -134,11 +137,25 @@ def _check_arguments(detector: Detector, path: Path, data_format: str) -> None:
         )
 
 
+def _refuse_other_precisions(detector: Detector) -> None:
+    reduced = sorted(
+        f"{name} ({dtype})"
+        for name, dtype in compute_dtypes(detector.classifier).items()
+        if dtype in ("float16", "bfloat16", "float64")
+    )
+    if reduced:
+        raise ValueError(
+            "An ONNX file computes in float32, as runtimes have no convolutions of every other "
+            "precision; nothing was written. Set `layer.dtype_policy = 'float32'` for all layers, "
+            "or export with format='tf_saved_model'. Received: the layers " + ", ".join(reduced)
+        )
+
+
 def _checked_samples(detector: Detector, sample_inputs: Any) -> np.ndarray:
     samples = np.asarray(sample_inputs, "float32")
-    detector.check_inputs(samples)
     if not len(samples):
         raise ValueError("`sample_inputs` must not be empty. Received: an array of no samples")
+    detector.check_inputs(samples)
     return samples
 
 
@@ -197,6 +214,21 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
             f"format='tf_saved_model'. Received: a model of {model.ByteSize()} bytes"
         )
     path.write_bytes(model.SerializeToString())
+
+
+@contextlib.contextmanager
+def _refusals_of_runtimes() -> Iterator[None]:
+    """Turns the errors of ONNX and onnxruntime, whose classes are not public, into ValueError."""
+    try:
+        yield
+    except (ValueError, OSError):
+        raise
+    except Exception as error:
+        raise ValueError(
+            "The converted file is not one that onnxruntime runs; nothing was written. Please "
+            "report it, with the classifier's layers; format='tf_saved_model' takes every "
+            f"classifier. Received: {error}"
+        ) from error
 
 
 def _session(path: Path) -> onnxruntime.InferenceSession:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import logging
 import re
 from collections.abc import Iterator, Sequence
@@ -23,6 +24,15 @@ from keras_lodin.keras_internals import patch_tf2onnx
 # The highest that tf2onnx writes. Below 16 onnxruntime ignores the reduction of ScatterElements
 # without a word, below 18 there are no operations on bits.
 OPSET = 18
+
+# The simplifications of tf2onnx that matter here.
+_OPTIMIZERS = {
+    "optimize_transpose": tf2onnx.optimizer.TransposeOptimizer,
+    "fold_constants": tf2onnx.optimizer.ConstFoldOptimizer,
+    "merge_duplication": tf2onnx.optimizer.MergeDuplicatedNodesOptimizer,
+    "remove_identity": tf2onnx.optimizer.IdentityOptimizer,
+    "remove_back_to_back": tf2onnx.optimizer.BackToBackOptimizer,
+}
 
 _LOOPS = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
 
@@ -66,7 +76,7 @@ def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
             )
         if problems:
             raise _refusal(problems, layer_names)
-        optimized = tf2onnx.optimizer.optimize_graph(converted)
+        optimized = _optimized(converted)
     model = optimized.make_model("a keras-lodin detector", graph_name="keras_lodin")
     unknown = {
         (node.op_type, node.name)
@@ -84,6 +94,18 @@ def _folded(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> An
     with tf.Graph().as_default():
         tf.import_graph_def(graph_def, name="")
         return tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
+
+
+def _optimized(graph: Any) -> Any:
+    """The graph simplified, or as it was if a simplification fails.
+
+    tf2onnx itself would copy the graph before each of twelve, several times over.
+    """
+    before = copy.deepcopy(graph)
+    try:
+        return tf2onnx.optimizer.optimize_graph(graph, catch_errors=False, optimizers=_OPTIMIZERS)
+    except Exception:  # of many kinds, and none of them a reason not to export
+        return before
 
 
 def _refuse_unknown(graph_def: Any, layer_names: Sequence[str]) -> None:
@@ -143,12 +165,12 @@ class _Collector(logging.Handler):
         arguments = record.args if isinstance(record.args, tuple) else ()
         if "is not supported" in str(record.msg) and len(arguments) == 2:
             self.problems.append((str(arguments[1]), str(arguments[0])))
-        elif "Failed to convert node" in str(record.msg):
-            reason = record.exc_info[1] if record.exc_info else ""
-            kind = str(record.args[2]) if len(arguments) > 2 else ""
-            operation = re.search(r"OP=(\w+)", kind)
+        elif "Failed to convert node" in str(record.msg) and len(arguments) == 3:
+            name, _, summary = (str(argument) for argument in arguments)
+            operation = re.search(r"OP=(\w+)", summary)
             what = operation.group(1) if operation else "unknown"
-            self.problems.append((f"{what} ({reason})", str(arguments[0])))
+            reason = record.exc_info[1] if record.exc_info else "of an unknown reason"
+            self.problems.append((f"{what} ({reason})", name))
 
 
 @contextlib.contextmanager

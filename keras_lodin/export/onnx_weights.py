@@ -46,11 +46,11 @@ def _store_in_read_layout(graph: onnx.GraphProto, values: dict[str, np.ndarray])
                 readers[name].append(node)
     removed: dict[str, str] = {}
     for name, nodes in readers.items():
-        rearranged = {_rearrangement(node, constants) for node in nodes}
-        if len(rearranged) != 1 or None in rearranged:
+        first, *others = [_rearrangement(node, constants) for node in nodes]
+        if first is None or any(other != first for other in others):
             continue
         value = values.pop(name)
-        kind, numbers = rearranged.pop()
+        kind, numbers = first
         arranged = value.transpose(numbers) if kind == "Transpose" else value.reshape(numbers)
         values[name] = np.ascontiguousarray(arranged)
         removed.update({node.output[0]: name for node in nodes})

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 Outputs = Mapping[str, np.ndarray]
 Run = Callable[[np.ndarray], Outputs]
 
+_TINY = float(np.finfo("float32").tiny)
+
 # Two sizes, neither of which is the other's multiple: a batch size that was baked in shows.
 BATCH_SIZES = (1, 3)
 
@@ -52,7 +54,7 @@ def random_batches(detector: Detector) -> list[np.ndarray]:
 def _runnable_shapes(detector: Detector) -> list[tuple[int, ...]]:
     shape = detector.input_shape_with_batch[1:]
     if None not in shape:
-        return [shape] * len(BATCH_SIZES)
+        return [tuple(size or 0 for size in shape)] * len(BATCH_SIZES)
     for free in (32, 64, 128, 256):
         first = tuple(free if size is None else size for size in shape)
         if _runs(detector, first):
@@ -88,13 +90,13 @@ def differences(expected: Outputs, actual: Outputs) -> dict[str, float]:
         `gradient`, the norm of the difference divided by the norm; `signs`, the fraction of the
         gradient's entries above 1e-5 of its largest whose sign differs (ODIN steps along it).
     """
-    found = {}
+    found: dict[str, float] = {}
     for name in ("logits", "score"):
-        scale = max(float(np.max(np.abs(expected[name]))), np.finfo("float32").tiny)
-        found[name] = float(np.max(np.abs(actual[name] - expected[name]))) / scale
+        largest = max(float(np.max(np.abs(expected[name]))), _TINY)
+        found[name] = float(np.max(np.abs(actual[name] - expected[name]))) / largest
     if "gradient" in expected:
         right, given = (np.asarray(x["gradient"], "float64") for x in (expected, actual))
-        scale = max(float(np.linalg.norm(right)), float(np.finfo("float32").tiny))
+        scale = max(float(np.linalg.norm(right)), _TINY)
         found["gradient"] = float(np.linalg.norm(given - right)) / scale
         spatial = tuple(range(1, right.ndim))
         counted = np.abs(right) > 1e-5 * np.max(np.abs(right), axis=spatial, keepdims=True)
@@ -137,13 +139,22 @@ def check(reference: Run, artifact: Run, batch: np.ndarray, threshold: float) ->
     found = differences(expected, actual)
     allowed = dict(_TOLERANCES)
     if not _within(found, allowed):
-        for name, value in _floor(reference, batch, expected).items():
-            allowed[name] = max(allowed[name], _NOISE_FACTOR * value)
+        # A classifier that differs from itself would allow its artifact anything.
+        itself = differences(expected, reference(batch))
+        if not _within(itself, allowed):
+            listed = ", ".join(f"{name} by {value:.2g}" for name, value in itself.items())
+            raise ValueError(
+                "The detector gives other outputs for the same inputs; nothing was written. "
+                "There is something random in the classifier, or it changes at inference. "
+                f"Received: relative differences of {listed} from itself"
+            )
+        for name, noise in _floor(reference, batch, expected).items():
+            allowed[name] = max(allowed[name], _NOISE_FACTOR * noise)
     if not _within(found, allowed):
         listed = ", ".join(f"{name} by {value:.2g}" for name, value in found.items())
         raise ValueError(
-            "The artifact disagrees with the detector; nothing was written. Is there something "
-            "random or changing in the classifier at inference? If not, please report it. "
+            "The artifact disagrees with the detector; nothing was written. This is a fault of the "
+            "export: please report it, with the classifier's layers. "
             f"Received: relative differences of {listed}"
         )
     margin = allowed["score"] * float(np.max(np.abs(expected["score"])))

@@ -73,7 +73,7 @@ def weightless_graph(concrete: Any) -> WeightlessGraph:
     captured = concrete.captured_inputs
     placeholders = concrete.inputs[len(concrete.inputs) - len(captured) :]
     variables = {id(variable.handle): variable for variable in concrete.variables}
-    weights = {}
+    weights: dict[str, np.ndarray] = {}
     for source, placeholder in zip(captured, placeholders, strict=True):
         value = variables[id(source)] if source.dtype == tf.resource else source
         _set_value(nodes[placeholder.op.name], value.numpy(), weights)

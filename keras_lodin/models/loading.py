@@ -39,8 +39,10 @@ def load(path: str | os.PathLike) -> keras.Model:
     try:
         model = keras.models.load_model(path)
     except (OSError, ValueError, TypeError, KeyError) as error:
-        # Keras reports every failure with its own type and the whole configuration.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        # Keras reports every failure with the whole configuration, and the cause behind it.
+        cause = str(error).rpartition("Exception encountered: ")[2]
+        cause = cause.partition(" Full object config")[0]
+        reason = cause.splitlines()[0] if cause else type(error).__name__
         raise ValueError(
             "The file could not be read as a Keras model. Expected a whole `.keras` file whose "
             f"custom classes are registered. Keras says: {reason[:300]} "

@@ -259,11 +259,14 @@ def test_the_file_holds_the_classifiers_weights_once(make, reloaded):
     folder, _, saved, _ = reloaded
     detector = saved[make.cls.__name__]
     sizes = []
-    with zipfile.ZipFile(folder / f"{make.cls.__name__}.keras") as archive:
-        with archive.open("model.weights.h5") as file, h5py.File(file, "r") as weights:
-            weights.visititems(
-                lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
-            )
+    with (
+        zipfile.ZipFile(folder / f"{make.cls.__name__}.keras") as archive,
+        archive.open("model.weights.h5") as file,
+        h5py.File(file, "r") as weights,
+    ):
+        weights.visititems(
+            lambda _, item: sizes.append(item.size) if isinstance(item, h5py.Dataset) else None
+        )
     own = sum(weight.shape == () for weight in detector.weights)
     assert sum(sizes) == detector.classifier.count_params() + own
     assert detector.count_params() == sum(sizes)
@@ -350,7 +353,8 @@ def test_a_softmax_head_without_bias_is_understood(make, images):
     model = classifiers.softmax_without_bias()
     logits = np.log(model.predict(images, verbose=0))
     found = as_numpy(make(model)(images))["logits"]
-    np.testing.assert_allclose(found - found.max(1)[:, None], logits - logits.max(1)[:, None], atol=1e-5)
+    found, logits = (values - values.max(axis=1, keepdims=True) for values in (found, logits))
+    np.testing.assert_allclose(found, logits, atol=1e-5)
 
 
 def test_from_logits_can_be_said(make, images):

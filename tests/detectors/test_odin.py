@@ -125,9 +125,7 @@ def test_channel_std_steps_as_the_original_code_does(rng):
     gradient = literal_gradient(inner, standardised, 1000.0)
     clear = np.abs(gradient) > 1e-4 * np.abs(gradient).max()
     expected = standardised + 0.01 * np.sign(gradient) / std
-    np.testing.assert_allclose(
-        perturbed(original, standardised)[clear], expected[clear], atol=1e-6
-    )
+    np.testing.assert_allclose(perturbed(original, standardised)[clear], expected[clear], atol=1e-6)
     # The same step, taken before the standardisation, needs no `channel_std`.
     pixels = keras_lodin.ODINDetector(with_preprocessing, epsilon=0.01)
     np.testing.assert_allclose(scores(pixels, x), scores(original, standardised), rtol=1e-3)

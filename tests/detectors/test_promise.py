@@ -53,7 +53,7 @@ def test_95_percent_of_fresh_data_passes_within_sampling_error(trained, cls, opt
 
 
 def test_held_out_digits_score_lower(trained):
-    model, calibration, test = trained
+    model, _, test = trained
     unknown = keras_lodin.data.load("digits:7-9", part="test")
     assert float(np.mean(model.predict(test.batches(), verbose=0).argmax(-1) == labels(test))) > 0.9
     for cls in (keras_lodin.ODINDetector, keras_lodin.MSPDetector, keras_lodin.EnergyDetector):

@@ -11,10 +11,11 @@ def write(detector, path):
     if path.suffix == ".keras":
         detector.save(path)
     else:
-        detector.export(path, verbose=False)
+        kind = "onnx" if path.suffix == ".onnx" else "tf_saved_model"
+        detector.export(path, format=kind, verbose=False)
 
 
-@pytest.mark.parametrize("name", ["artifact", "detector.keras"])
+@pytest.mark.parametrize("name", ["artifact", "detector.keras", "detector.onnx"])
 def test_artifact_scores_like_its_detector(name, detector, images, tmp_path):
     write(detector, tmp_path / name)
     artifact = load_artifact(tmp_path / name)
@@ -30,7 +31,7 @@ def test_artifact_scores_like_its_detector(name, detector, images, tmp_path):
     np.testing.assert_array_equal(outputs["is_ood"], expected["is_ood"])
 
 
-@pytest.mark.parametrize("name", ["artifact", "detector.keras"])
+@pytest.mark.parametrize("name", ["artifact", "detector.keras", "detector.onnx"])
 def test_artifact_knows_what_it_is(name, detector, tmp_path):
     write(detector, tmp_path / name)
     artifact = load_artifact(tmp_path / name)

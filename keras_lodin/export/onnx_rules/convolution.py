@@ -22,10 +22,11 @@ from keras_lodin.export.onnx_rules.registry import rule
 def convolution_gradient(builder: Builder) -> str:
     """The adjoint of a convolution; also the forward pass of a transposed one.
 
-    The inputs are the sizes of x, the kernel (*spatial, channels in / groups, channels out), and
-    dy. TensorFlow has no attribute for groups: they are the quotient of x's and W's channels.
+    The inputs are the sizes of x, the kernel (*spatial, channels in / groups, channels out), dy,
+    and perhaps a bias that tf2onnx moved here from behind a transposed convolution. TensorFlow
+    has no attribute for groups: they are the quotient of x's and W's channels.
     """
-    sizes, kernel, upstream = builder.inputs
+    sizes, kernel, upstream, *bias = builder.inputs
     rank = len(builder.known_shape(kernel))
     spatial = rank - 2
     kernel_shape = builder.known_shape(kernel)
@@ -41,7 +42,8 @@ def convolution_gradient(builder: Builder) -> str:
     gradient = convolution_adjoint(
         builder, builder.channels_first(upstream), transposed, window, groups, sizes
     )
-    return builder.channels_last(gradient, rank)
+    gradient = builder.channels_last(gradient, rank)
+    return builder.op("Add", gradient, bias[0]) if bias else gradient
 
 
 @rule("DepthwiseConv2dNativeBackpropInput")

@@ -16,10 +16,7 @@ def strided_slice_gradient(builder: Builder) -> str:
     zeros are set between the pixels for a stride above 1, and then before and after them.
     """
     sizes, begin, end, strides, upstream = builder.inputs
-    spec = [builder.value(tensor) for tensor in (begin, end, strides)]
-    if any(value is None for value in spec):
-        raise ValueError("the bounds of a slice are not constants")
-    begins, ends, steps = (np.atleast_1d(value).astype(int).tolist() for value in spec)
+    begins, ends, steps = (_bounds(builder, tensor) for tensor in (begin, end, strides))
     shape = builder.output_shape()
     rank = int(builder.known_shape(sizes)[0] or 0) if shape is None else len(shape)
     shape = [None] * rank if shape is None else shape
@@ -37,6 +34,13 @@ def strided_slice_gradient(builder: Builder) -> str:
     for axis, (first, step) in slices.items():
         gradient = _placed(builder, gradient, axis, rank, first, step, shape[axis], shape_of)
     return gradient
+
+
+def _bounds(builder: Builder, tensor: str) -> list[int]:
+    value = builder.value(tensor)
+    if value is None:
+        raise ValueError("the bounds of a slice are not constants")
+    return np.atleast_1d(value).astype(int).tolist()
 
 
 def _axes(
@@ -97,9 +101,9 @@ def _placed(
     if abs(step) > 1:
         # (..., m, ...) to (..., m, |step|, ...) with zeros, to (..., m |step|, ...).
         gap = builder.op("Unsqueeze", gradient, [axis + 1])
-        pads = np.zeros((2, rank + 1), int)
-        pads[1, axis + 1] = abs(step) - 1
-        gap = builder.op("Pad", gap, pads.ravel().tolist())
+        amounts = np.zeros((2, rank + 1), int)
+        amounts[1, axis + 1] = abs(step) - 1
+        gap = builder.op("Pad", gap, amounts.ravel().tolist())
         if step < 0:
             gap = builder.reversed(gap, [axis])
         before = builder.sizes_of(gradient, 0, axis)

@@ -1,0 +1,349 @@
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from keras import layers
+
+from keras_lodin.detectors import EnergyDetector, MaxLogitDetector, MSPDetector, ODINDetector
+from keras_lodin.export import load_artifact
+from keras_lodin.export import onnx as onnx_module
+from tests.export.networks import small_classifier
+
+FRESH_PROCESS = """
+import sys
+for name in ("keras", "keras_lodin", "tensorflow", "tf2onnx", "onnx"):
+    sys.modules[name] = None  # an import of any of them now fails
+import numpy as np
+import onnxruntime
+file, inputs, outputs = sys.argv[1:]
+session = onnxruntime.InferenceSession(file)
+names = ["logits", "score", "is_ood"]
+results = session.run(names, {session.get_inputs()[0].name: np.load(inputs)})
+np.savez(outputs, **dict(zip(names, results)))
+"""
+
+
+def session_of(path):
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def scored(path, **inputs):
+    names = ["logits", "score", "is_ood"]
+    return dict(zip(names, session_of(path).run(names, inputs), strict=True))
+
+
+def assert_same_outputs(actual, expected):
+    for name in ("logits", "score"):
+        np.testing.assert_allclose(actual[name], expected[name], rtol=2e-5, atol=1e-6)
+
+
+def test_file_scores_in_a_process_with_onnxruntime_alone(detector, images, tmp_path):
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    np.save(tmp_path / "images.npy", images)
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            FRESH_PROCESS,
+            tmp_path / "detector.onnx",
+            tmp_path / "images.npy",
+            tmp_path / "outputs.npz",
+        ],
+        check=True,
+        cwd=tmp_path,
+        env=os.environ,
+    )
+    expected = detector.predict(images, verbose=0)
+    with np.load(tmp_path / "outputs.npz") as outputs:
+        assert_same_outputs(outputs, expected)
+        assert outputs["is_ood"].dtype == bool
+        # The threshold is one of the scores: that one may fall on either side of it.
+        assert (outputs["is_ood"] != expected["is_ood"]).sum() <= 1
+
+
+@pytest.mark.parametrize("kind", [ODINDetector, MSPDetector, MaxLogitDetector, EnergyDetector])
+def test_every_detector_exports(kind, images, tmp_path):
+    detector = kind(small_classifier())
+    detector.threshold = float(np.median(detector.predict(images, verbose=0)["score"]))
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    for count in (1, 7):
+        outputs = scored(tmp_path / "detector.onnx", images=images[:count])
+        expected = detector.predict(images[:count], verbose=0)
+        assert_same_outputs(outputs, expected)
+        np.testing.assert_array_equal(outputs["is_ood"], expected["is_ood"])
+
+
+def test_perturbation_is_in_the_file(images, tmp_path):
+    """A file that lost the gradient would score as if epsilon were 0."""
+    detector = ODINDetector(small_classifier(), epsilon=0.1)
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    score = scored(tmp_path / "detector.onnx", images=images)["score"]
+    expected = detector.predict(images, verbose=0)["score"]
+    detector.epsilon = 0.0
+    unperturbed = detector.predict(images, verbose=0)["score"]
+    np.testing.assert_allclose(score, expected, rtol=1e-4)
+    assert (score > 1.01 * unperturbed).all()
+
+
+def test_threshold_is_an_optional_input(detector, images, tmp_path):
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    session = session_of(tmp_path / "detector.onnx")
+    assert [value.name for value in session.get_inputs()] == ["images"]
+    assert [value.name for value in session.get_overridable_initializers()] == ["threshold"]
+    score = scored(tmp_path / "detector.onnx", images=images)["score"]
+    for threshold in (-np.inf, np.median(score), np.inf):
+        threshold = np.array(threshold, "float32")
+        moved = scored(tmp_path / "detector.onnx", images=images, threshold=threshold)
+        np.testing.assert_array_equal(moved["is_ood"], score <= threshold)
+
+
+@pytest.mark.parametrize("shape", [(8, 8, 3), (None, None, 3)])
+def test_channels_first_on_request(shape, images, tmp_path):
+    detector = ODINDetector(small_classifier(shape))
+    path = tmp_path / "detector.onnx"
+    detector.export(path, format="onnx", data_format="channels_first", verbose=False)
+    (value,) = session_of(path).get_inputs()
+    sizes = [8, 8] if shape[0] else ["height", "width"]
+    assert value.shape == ["batch", 3, *sizes]
+    expected = detector.predict(images, verbose=0)
+    outputs = scored(path, images=np.ascontiguousarray(images.transpose(0, 3, 1, 2)))
+    assert_same_outputs(outputs, expected)
+    artifact = load_artifact(path)
+    assert artifact.input_shape == (None, *shape)
+    assert_same_outputs(artifact.score(images), expected)
+
+
+def test_inputs_and_outputs_are_named_and_their_free_sizes_too(tmp_path):
+    detector = ODINDetector(small_classifier((None, None, 3), name="photo"))
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    session = session_of(tmp_path / "detector.onnx")
+    (value,) = session.get_inputs()
+    assert (value.name, value.shape) == ("photo", ["batch", "height", "width", 3])
+    outputs = {value.name: value for value in session.get_outputs()}
+    assert set(outputs) == {"logits", "score", "is_ood"}
+    assert outputs["logits"].shape == ["batch", 4]
+    assert outputs["score"].shape == ["batch"]
+    assert outputs["is_ood"].type == "tensor(bool)"
+
+
+def test_metadata_lies_in_the_file(detector, tmp_path):
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    properties = session_of(tmp_path / "detector.onnx").get_modelmeta().custom_metadata_map
+    assert properties["detector"] == "ODINDetector"
+    assert float(properties["temperature"]) == 1000.0
+    assert float(properties["epsilon"]) == 0.0014
+    assert float(properties["threshold"]) == pytest.approx(detector.threshold, rel=1e-7)
+    assert float(properties["tpr"]) == 0.8
+    assert json.loads(properties["class_names"]) == ["a", "b", "c", "d"]
+    assert properties["score_direction"] == "higher is more in-distribution"
+    assert properties["keras_lodin_version"]
+    assert load_artifact(tmp_path / "detector.onnx").metadata["epsilon"] == 0.0014
+
+
+def test_report_is_printed_and_lies_beside_the_file(detector, images, tmp_path, capsys):
+    detector.export(tmp_path / "detector.onnx", format="onnx", sample_inputs=images)
+    printed = capsys.readouterr().out
+    assert "opset 18" in printed
+    assert "batch 20 x 8 x 8 x 3" in printed
+    report = json.loads((tmp_path / "detector.report.json").read_text())
+    assert [figures["batch"][0] for figures in report["parity"]] == [1, 3, 20]
+    for figures in report["parity"]:
+        assert figures["gradient"] < 1e-5
+        assert figures["signs"] == 0.0
+    assert report["bytes"] == (tmp_path / "detector.onnx").stat().st_size
+    assert report["operations"]["Conv"] == 3
+    assert report["versions"]["onnxruntime"] == onnxruntime.__version__
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "detector.onnx",
+        "detector.report.json",
+    ]
+
+
+def test_file_is_valid_and_of_standard_operations(detector, tmp_path):
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    model = onnx.load(tmp_path / "detector.onnx")
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+    assert {entry.version for entry in model.opset_import if not entry.domain} == {18}
+
+
+@pytest.mark.parametrize("kind", ["dense", "convolution", "depthwise"])
+def test_weights_are_in_the_file_once(kind, tmp_path):
+    steps = {
+        "dense": [layers.Flatten(), layers.Dense(300), layers.Dense(300)],
+        "convolution": [layers.Conv2D(100, 3), layers.Conv2D(100, 3, strides=2)],
+        "depthwise": [
+            layers.Conv2D(200, 3),
+            layers.DepthwiseConv2D(9, padding="same"),
+            layers.DepthwiseConv2D(9, strides=2, padding="same"),
+        ],
+    }
+    head = [layers.GlobalAveragePooling2D()] if kind != "dense" else []
+    classifier = keras.Sequential([keras.Input((16, 16, 3)), *steps[kind], *head, layers.Dense(5)])
+    path = tmp_path / "detector.onnx"
+    ODINDetector(classifier).export(path, format="onnx", verbose=False)
+    assert path.stat().st_size < 4 * classifier.count_params() + 40_000
+
+
+def test_uncalibrated_detector_exports_with_a_note(images, tmp_path, capsys):
+    MSPDetector(small_classifier()).export(tmp_path / "detector.onnx", format="onnx")
+    assert "no threshold" in capsys.readouterr().out
+    assert not scored(tmp_path / "detector.onnx", images=images)["is_ood"].any()
+    assert load_artifact(tmp_path / "detector.onnx").threshold == -np.inf
+
+
+def softmax_head():
+    return keras.Sequential(
+        [keras.Input((8, 8, 3)), layers.Flatten(), layers.Dense(4, activation="softmax")]
+    )
+
+
+def nested():
+    inputs = keras.Input((8, 8, 3))
+    return keras.Model(inputs, layers.Dense(4)(small_classifier()(layers.Rescaling(0.5)(inputs))))
+
+
+@keras.saving.register_keras_serializable(package="tests")
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.convolution = layers.Conv2D(4, 3, activation="tanh")
+        self.dense = layers.Dense(4)
+        self.flatten = layers.Flatten()
+
+    def call(self, inputs):
+        return self.dense(self.flatten(self.convolution(inputs)))
+
+
+def subclassed():
+    model = Subclassed()
+    model(np.zeros((1, 8, 8, 3), "float32"))
+    return model
+
+
+@pytest.mark.parametrize("classifier", [softmax_head, nested, subclassed])
+def test_classifiers_of_all_kinds_export(classifier, images, tmp_path):
+    detector = ODINDetector(classifier())
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    outputs = scored(tmp_path / "detector.onnx", images=images)
+    assert_same_outputs(outputs, detector.predict(images, verbose=0))
+
+
+@pytest.mark.parametrize("shape", [(7,), (9, 2)])
+def test_inputs_need_not_be_images(shape, tmp_path):
+    classifier = keras.Sequential(
+        [keras.Input(shape), layers.Flatten(), layers.Dense(8, "tanh"), layers.Dense(4)]
+    )
+    detector = ODINDetector(classifier)
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    inputs = np.random.default_rng(0).uniform(size=(5, *shape)).astype("float32")
+    outputs = scored(tmp_path / "detector.onnx", images=inputs)
+    assert_same_outputs(outputs, detector.predict(inputs, verbose=0))
+
+
+def test_recurrent_loop_is_refused_with_its_layer_and_what_to_do(tmp_path):
+    classifier = keras.Sequential(
+        [keras.Input((6, 3)), layers.LSTM(4, name="reader"), layers.Dense(4)]
+    )
+    with pytest.raises(ValueError, match=r"unroll=True.*tf_saved_model.*While.*layers reader"):
+        ODINDetector(classifier).export(tmp_path / "detector.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_unknown_operation_is_refused_with_its_layer(tmp_path):
+    inputs = keras.Input((8, 8, 3))
+    x = layers.Resizing(5, 5, interpolation="bicubic", name="shrink")(inputs)
+    classifier = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+    with pytest.raises(ValueError, match=r"ResizeBicubicGrad.*from the layers shrink"):
+        ODINDetector(classifier).export(tmp_path / "detector.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+def test_other_precisions_are_refused_with_what_to_do(policy, images, tmp_path):
+    classifier = keras.Sequential(
+        [
+            keras.Input((8, 8, 3)),
+            layers.Conv2D(4, 3, dtype=policy, name="half"),
+            layers.Flatten(),
+            layers.Dense(4),
+        ]
+    )
+    detector = ODINDetector(classifier)
+    with pytest.raises(ValueError, match=r"dtype_policy = 'float32'.*Received: the layers half"):
+        detector.export(tmp_path / "detector.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+    for layer in classifier.layers:
+        layer.dtype_policy = "float32"
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    outputs = scored(tmp_path / "detector.onnx", images=images)
+    assert_same_outputs(outputs, detector.predict(images, verbose=0))
+
+
+def test_file_that_no_runtime_loads_is_never_left_behind(detector, tmp_path, monkeypatch):
+    convert = onnx_module.convert
+
+    def broken(*arguments):
+        model = convert(*arguments)
+        model.graph.node[0].input[0] = "nowhere"
+        return model
+
+    monkeypatch.setattr(onnx_module, "convert", broken)
+    with pytest.raises(ValueError, match="not one that onnxruntime runs; nothing was written"):
+        detector.export(tmp_path / "detector.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_wrong_file_is_never_left_behind(detector, tmp_path, monkeypatch):
+    convert = onnx_module.convert
+
+    def wrong(*arguments):
+        model = convert(*arguments)
+        for node in model.graph.node:
+            if node.op_type == "Sign":
+                node.op_type = "Abs"
+        for node in model.graph.node:
+            if node.op_type == "Erf":
+                node.op_type = "Tanh"
+        return model
+
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    before = (tmp_path / "detector.onnx").read_bytes()
+    monkeypatch.setattr(onnx_module, "convert", wrong)
+    with pytest.raises(ValueError, match="disagrees with the detector; nothing was written"):
+        detector.export(tmp_path / "detector.onnx", format="onnx")
+    assert (tmp_path / "detector.onnx").read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_unusable_paths_and_options_are_refused(detector, tmp_path):
+    with pytest.raises(ValueError, match=r"must end in \.onnx"):
+        detector.export(tmp_path / "detector", format="onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(ValueError, match="there is a folder of that name"):
+        detector.export(tmp_path / "folder.onnx", format="onnx")
+    with pytest.raises(ValueError, match="Received: data_format='NCHW'"):
+        detector.export(tmp_path / "detector.onnx", format="onnx", data_format="NCHW")
+    with pytest.raises(ValueError, match="Received: an array of no samples"):
+        detector.export(
+            tmp_path / "detector.onnx", format="onnx", sample_inputs=np.zeros((0, 8, 8, 3))
+        )
+    vector = MSPDetector(keras.Sequential([keras.Input((7,)), layers.Dense(4)]))
+    with pytest.raises(ValueError, match="no channels to put first"):
+        vector.export(tmp_path / "v.onnx", format="onnx", data_format="channels_first")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.onnx"]
+
+
+def test_export_leaves_functions_traced_as_before(detector, tmp_path):
+    import tensorflow as tf
+
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    assert not tf.config.functions_run_eagerly()
