@@ -182,8 +182,8 @@ class ODINDetector(Detector):
     def check_inputs(self, inputs: Any) -> None:
         """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`.
 
-        Values far outside `input_range`, or all of them in a small corner of it, mean that
-        epsilon is a different fraction of the truth than its number says.
+        Values outside `input_range` mean that epsilon is a different fraction of the truth than
+        its number says. Values that fill only a small part of it are not noticed.
         """
         super().check_inputs(inputs)
         values = ops.convert_to_numpy(inputs)
