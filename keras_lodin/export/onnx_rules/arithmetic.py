@@ -33,7 +33,7 @@ def complementary_error_function(builder: Builder) -> str:
 
 @rule("RsqrtGrad")
 def reciprocal_square_root_gradient(builder: Builder) -> str:
-    """Y = x^(-1/2): dx = -1/2 y^3 dy."""
+    """With y = x^(-1/2): dx = -1/2 y^3 dy."""
     outputs, upstream = builder.inputs
     cube = builder.op("Mul", builder.op("Mul", outputs, outputs), outputs)
     return builder.op("Mul", builder.op("Mul", cube, upstream), -0.5)
@@ -41,21 +41,21 @@ def reciprocal_square_root_gradient(builder: Builder) -> str:
 
 @rule("SqrtGrad")
 def square_root_gradient(builder: Builder) -> str:
-    """Y = x^(1/2): dx = dy / (2 y)."""
+    """With y = x^(1/2): dx = dy / (2 y)."""
     outputs, upstream = builder.inputs
     return builder.op("Div", builder.op("Mul", upstream, 0.5), outputs)
 
 
 @rule("ReciprocalGrad", "InvGrad")
 def reciprocal_gradient(builder: Builder) -> str:
-    """Y = 1 / x: dx = -y^2 dy."""
+    """With y = 1 / x: dx = -y^2 dy."""
     outputs, upstream = builder.inputs
     return builder.op("Neg", builder.op("Mul", builder.op("Mul", outputs, outputs), upstream))
 
 
 @rule("Xlogy")
 def x_log_y(builder: Builder) -> str:
-    """X log(y), and 0 where x is 0 whatever y is."""
+    """Gives x log(y), and 0 where x is 0 whatever y is."""
     x, y = builder.inputs
     product = builder.op("Mul", x, builder.op("Log", y))
     return builder.op("Where", builder.op("Equal", x, 0.0), x, product)
@@ -63,14 +63,14 @@ def x_log_y(builder: Builder) -> str:
 
 @rule("MulNoNan")
 def multiply_no_nan(builder: Builder) -> str:
-    """X y, and 0 where y is 0 whatever x is."""
+    """Gives x y, and 0 where y is 0 whatever x is."""
     x, y = builder.inputs
     return builder.op("Where", builder.op("Equal", y, 0.0), y, builder.op("Mul", x, y))
 
 
 @rule("Xdivy")
 def x_divided_by_y(builder: Builder) -> str:
-    """X / y, and 0 where x is 0 whatever y is."""
+    """Gives x / y, and 0 where x is 0 whatever y is."""
     x, y = builder.inputs
     return builder.op("Where", builder.op("Equal", x, 0.0), x, builder.op("Div", x, y))
 

@@ -67,6 +67,15 @@ class Builder:
             return None
         return np.asarray(node.get_tensor_value(as_list=False))
 
+    def factors(self, tensor: str) -> tuple[str, str] | None:
+        """The two factors of a tensor that is a product, or None."""
+        node = self._graph.get_node_by_output(tensor)
+        while node is not None and node.type == "Identity":
+            node = node.inputs[0]
+        if node is None or node.type != "Mul":
+            return None
+        return node.input[0], node.input[1]
+
     def consumers(self) -> list[Any]:
         """The nodes that read the TensorFlow node's first output."""
         return self._graph.find_output_consumers(self._node.output[0])

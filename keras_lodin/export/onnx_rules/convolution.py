@@ -39,6 +39,7 @@ def convolution_gradient(builder: Builder) -> str:
     channels = _channels(builder, sizes)
     groups = channels // int(kernel_shape[-2] or 1)
     transposed = builder.transpose(kernel, [rank - 1, rank - 2, *range(spatial)])
+    upstream, transposed = _scaled_kernel(builder, upstream, transposed)
     gradient = convolution_adjoint(
         builder, builder.channels_first(upstream), transposed, window, groups, sizes
     )
@@ -58,6 +59,7 @@ def depthwise_convolution_gradient(builder: Builder) -> str:
     window = window_of(builder, [height, width], builder.output_shape(), builder.shape(upstream))
     transposed = builder.transpose(kernel, [2, 3, 0, 1])
     per_output = builder.op("Reshape", transposed, [channels * multiplier, 1, height, width])
+    upstream, per_output = _scaled_kernel(builder, upstream, per_output)
     gradient = convolution_adjoint(
         builder, builder.channels_first(upstream), per_output, window, channels, sizes
     )
@@ -117,6 +119,34 @@ def convolution_adjoint(
         pads=before + [max(n, 0) for n in after],
         output_padding=[max(-n, 0) for n in after],
     )
+
+
+def _scaled_kernel(builder: Builder, upstream: str, kernel: str) -> tuple[str, str]:
+    """Moves a factor per channel from dy to the kernel: a batch normalization's, behind the layer.
+
+    Done once when a runtime loads the file, instead of for every pixel. In the forward pass
+    runtimes do it by themselves.
+
+    Args:
+        builder: at the gradient node.
+        upstream: dy, channels last.
+        kernel: (channels out, ...).
+
+    Returns:
+        dy and the kernel, both as they were if dy is no such product.
+    """
+    factors = builder.factors(upstream)
+    rank = len(builder.known_shape(upstream))
+    channels = builder.known_shape(kernel)[0]
+    for scale, rest in (factors, factors[::-1]) if factors else ():
+        value = builder.value(scale)
+        # (channels,), or with ones before it; not one number per pixel.
+        if value is None or value.ndim > rank or value.size != channels:
+            continue
+        if value.ndim and value.shape[-1] == channels:
+            column = value.reshape(-1, *[1] * (rank - 1))
+            return rest, builder.op("Mul", kernel, builder.constant(column))
+    return upstream, kernel
 
 
 def _turned_round(builder: Builder, kernel: str, window: Window, groups: int) -> str:

@@ -10,7 +10,7 @@ from keras_lodin.export.onnx_rules.registry import rule
 
 @rule("StridedSliceGrad")
 def strided_slice_gradient(builder: Builder) -> str:
-    """Y = x[begin:end:stride]: dx is zero except dx[begin + stride m] = dy[m].
+    """With y = x[begin:end:stride]: dx is zero except dx[begin + stride m] = dy[m].
 
     Axis by axis: an index's axis comes back, a new axis goes, a negative stride is turned round,
     zeros are set between the pixels for a stride above 1, and then before and after them.
@@ -132,7 +132,7 @@ def _placed(
 
 @rule("MirrorPadGrad")
 def mirror_padding_gradient(builder: Builder) -> str:
-    """Y = x with its border reflected outside: dx adds each reflected pixel to its original.
+    """With y = x with its border reflected outside: dx adds each reflected pixel to its original.
 
     Axis by axis with b pixels before and a after: the middle, plus the first b and the last a
     turned round, set at the places that they were copied from.

@@ -18,7 +18,7 @@ from keras_lodin.export.onnx_rules.registry import rule
 
 @rule("MaxPool", "MaxPool3D")
 def max_pooling(builder: Builder) -> str:
-    """y[m] = max of x over window m; the padding is never the largest."""
+    """With y[m] = max of x over window m; the padding is never the largest."""
     (inputs,) = builder.inputs
     window = _window(builder, builder.shape(inputs), builder.output_shape())
     first, pads = _padded(builder, builder.channels_first(inputs), window, -np.inf)
@@ -28,7 +28,7 @@ def max_pooling(builder: Builder) -> str:
 
 @rule("AvgPool", "AvgPool3D")
 def average_pooling(builder: Builder) -> str:
-    """y[m] = sum of x over window m / c[m], c the number of its pixels that lie in the image."""
+    """With c[m] the pixels of window m in the image: y[m] = sum of x over window m / c[m]."""
     (inputs,) = builder.inputs
     window = _window(builder, builder.shape(inputs), builder.output_shape())
     first, pads = _padded(builder, builder.channels_first(inputs), window, 0.0)
@@ -45,7 +45,7 @@ def average_pooling(builder: Builder) -> str:
 
 @rule("MaxPoolGrad", "MaxPool3DGrad")
 def max_pooling_gradient(builder: Builder) -> str:
-    """y[m] = x[n(m)], n(m) the largest pixel of window m: dx[n] = sum of dy[m] with n(m) = n.
+    """With y[m] = x[n(m)], n(m) the largest pixel of window m: dx[n] = sum of dy[m] with n(m) = n.
 
     Windows that overlap may pick the same pixel, so the gradients are added up: ONNX's MaxPool
     gives n(m) as an index into the flat tensor, and ScatterElements adds dy there.
@@ -72,7 +72,7 @@ def max_pooling_gradient(builder: Builder) -> str:
 
 @rule("AvgPoolGrad", "AvgPool3DGrad")
 def average_pooling_gradient(builder: Builder) -> str:
-    """y[m] = sum of x over window m / c[m]: dx[n] = sum of dy[m] / c[m] over windows m that see n.
+    """With y[m] = mean of window m, c[m] pixels: dx[n] = sum of dy[m] / c[m] over m that see n.
 
     c counts the pixels of the window that lie in the image. What remains is the adjoint of a
     convolution with a kernel of ones, the same for every channel: channels join the batch.
