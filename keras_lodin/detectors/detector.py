@@ -181,15 +181,15 @@ class Detector(keras.Model):
         `logits`, `score` and `is_ood`. The artifact is checked before it is moved into place.
 
         Args:
-            filepath: the folder (SavedModel) or `.onnx` file to write.
-            format: "tf_saved_model" or "onnx".
+            filepath: the folder (SavedModel), `.onnx` or `.tflite` file to write.
+            format: "tf_saved_model", "onnx" or "litert".
             verbose: whether to print what was written. None prints.
             **kwargs: options of the format. For "onnx", `data_format="channels_first"` for an
                 input of (batch, channels, ...), and `sample_inputs`, inputs to compare on.
 
         Raises:
-            ValueError: for an unknown format or option, a classifier that ONNX has no operations
-                for, or an artifact that disagrees with the detector.
+            ValueError: for an unknown format or option, a classifier that ONNX or LiteRT has no
+                operations for, or an artifact that disagrees with the detector.
             OSError: if the artifact cannot be written. Nothing half-written stays.
         """
         from keras_lodin.export import export_detector

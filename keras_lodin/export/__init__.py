@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_lodin.export.artifact import Artifact as Artifact
 from keras_lodin.export.artifact import load_artifact as load_artifact
+from keras_lodin.export.litert import export_litert
 from keras_lodin.export.onnx import export_onnx
 from keras_lodin.export.saved_model import export_saved_model
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 FORMATS: dict[str, Callable[..., Any]] = {
     "tf_saved_model": export_saved_model,
     "onnx": export_onnx,
+    "litert": export_litert,
 }
 
 
@@ -34,7 +36,8 @@ def export_detector(
         detector: the detector.
         path: the folder or file to write. What stands there is replaced once the new artifact has
             been checked, and not before.
-        format: "tf_saved_model" (see `export_saved_model`) or "onnx" (see `export_onnx`).
+        format: "tf_saved_model" (see `export_saved_model`), "onnx" (see `export_onnx`) or
+            "litert" (see `export_litert`).
         verbose: whether to print what was written.
         **options: what the format takes; see its own function.
 

@@ -98,8 +98,8 @@ def load_artifact(path: str | os.PathLike) -> Artifact:
     """Loads an exported or saved detector.
 
     Args:
-        path: a SavedModel folder or an `.onnx` file that `Detector.export` wrote, or a `.keras`
-            file that `Detector.save` wrote.
+        path: a SavedModel folder, an `.onnx` or a `.tflite` file that `Detector.export` wrote, or
+            a `.keras` file that `Detector.save` wrote.
 
     Returns:
         an `Artifact`.
@@ -115,10 +115,13 @@ def load_artifact(path: str | os.PathLike) -> Artifact:
         return _load_saved_model(path)
     if path.suffix == ".onnx":
         return _load_onnx(path)
+    if path.suffix == ".tflite":
+        return _load_litert(path)
     if path.suffix == ".keras":
         return _load_keras(path)
     raise ValueError(
-        f"An artifact is a SavedModel folder, an .onnx file or a .keras file. Received: path={path}"
+        "An artifact is a SavedModel folder, an .onnx file or a .keras file, or a .tflite file. "
+        f"Received: path={path}"
     )
 
 
@@ -175,6 +178,19 @@ def _load_onnx(path: Path) -> Artifact:
         return dict(zip(names, session.run(names, {metadata["input_name"]: batch}), strict=True))
 
     return Artifact(metadata, run)
+
+
+def _load_litert(path: Path) -> Artifact:
+    from keras_lodin.export import litert
+
+    metadata = litert.read_metadata(path)
+    if metadata is None:
+        raise ValueError(
+            "The .tflite file was not written by keras-lodin: it holds no score. Wrap the "
+            f"classifier in a detector, and export that. Received: path={path}"
+        )
+    score = litert.signature(path.read_bytes(), "serving_default")
+    return Artifact(metadata, lambda batch: score(**{metadata["input_name"]: batch}))
 
 
 def _load_keras(path: Path) -> Artifact:
