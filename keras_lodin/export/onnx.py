@@ -55,8 +55,9 @@ def export_onnx(
 
     What cannot be converted is refused before anything is written. What was written is checked
     before it is moved into place: by ONNX's checker, then in onnxruntime against TensorFlow,
-    outputs and input gradient, on random inputs of two batch sizes and on `sample_inputs`. The
-    report of that is printed, and written beside the file as `<name>.report.json`.
+    outputs and input gradient, on random inputs of two batch sizes and on `sample_inputs`, whose
+    report is printed, and written beside the file as `<name>.report.json`; also on inputs far
+    outside of the range, and on constant ones.
 
     Args:
         detector: the detector. Before `calibrate`, `is_ood` is False unless a threshold is given.
@@ -231,6 +232,19 @@ def _refusals_of_runtimes() -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def _refusals_of_tensorflow(batch: np.ndarray) -> Iterator[None]:
+    """Tells the detector's own failures from those of the file."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise ValueError(
+            "TensorFlow cannot compute the detector on a batch of its input's shape; nothing was "
+            "written. Expected a detector that `predict` scores. "
+            f"Received: shape {batch.shape}, {type(error).__name__}: {error.message}"
+        ) from error
+
+
 def _session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # It warns that the threshold is an input with a default, which is what it is for.
@@ -252,7 +266,8 @@ def _verify(
     names = [output.name for output in session.get_outputs()]
 
     def reference(batch: np.ndarray) -> Mapping[str, np.ndarray]:
-        outputs = function(tf.constant(batch), tf.constant(threshold))
+        with _refusals_of_tensorflow(batch):
+            outputs = function(tf.constant(batch), tf.constant(threshold))
         return {name: value.numpy() for name, value in outputs.items()}
 
     def run(batch: np.ndarray, **more: Any) -> dict[str, np.ndarray]:
@@ -265,6 +280,11 @@ def _verify(
     for batch in batches:
         found = parity.check(reference, run, batch, threshold)
         figures.append({"batch": list(batch.shape), **found})
+    if with_gradient:
+        wide = parity.wide_batch(detector, reference)
+        if wide is not None:
+            parity.check(reference, run, wide, threshold)
+        parity.check_finite(reference, run, parity.constant_batch(detector))
     for moved, verdict in ((-np.inf, False), (np.inf, True)):
         is_ood = run(batches[0], threshold=np.array(moved, "float32"))["is_ood"]
         if (is_ood != verdict).any():

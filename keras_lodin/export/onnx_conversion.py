@@ -34,7 +34,13 @@ _OPTIMIZERS = {
     "remove_back_to_back": tf2onnx.optimizer.BackToBackOptimizer,
 }
 
-_LOOPS = {"While", "StatelessWhile", "If", "StatelessIf", "Case", "StatelessCase"}
+# Of tf2onnx's rewritings of the graph: the first leaves the gradient of a dilated convolution with
+# tensors of other shapes than it was built for, the second writes identity matrices of a type that
+# onnxruntime has not.
+_UNWANTED_REWRITERS = ("rewrite_conv_dilations", "rewrite_eye")
+
+_LOOPS = {"While", "StatelessWhile"}
+_BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 
 
 def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
@@ -53,7 +59,7 @@ def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
             that they come from, and what to do instead.
     """
     concrete = traced(function)
-    _refuse_loops(concrete, layer_names)
+    _refuse_control_flow(concrete, layer_names)
     source = weightless_graph(concrete)
     names = {tensor: tensor.split(":")[0] for tensor in (*source.inputs, *source.weights)}
     names.update({tensor: name for name, tensor in source.outputs.items()})
@@ -63,7 +69,7 @@ def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
     with tf.device("/cpu:0"), _problems() as problems:
         graph_def = _folded(source.graph_def, inputs, outputs)
         _refuse_unknown(graph_def, layer_names)
-        with tf.Graph().as_default() as graph, _without_rewriter("rewrite_conv_dilations"):
+        with tf.Graph().as_default() as graph, _without_rewriters(*_UNWANTED_REWRITERS):
             tf.import_graph_def(graph_def, name="")
             converted = tf2onnx.tfonnx.process_tf_graph(
                 graph,
@@ -117,13 +123,15 @@ def _refuse_unknown(graph_def: Any, layer_names: Sequence[str]) -> None:
         raise _refusal(unknown, layer_names)
 
 
-def _refuse_loops(concrete: Any, layer_names: Sequence[str]) -> None:
+def _refuse_control_flow(concrete: Any, layer_names: Sequence[str]) -> None:
     operations = concrete.graph.get_operations()
-    loops = [
-        (operation.type, operation.name) for operation in operations if operation.type in _LOOPS
+    found = [
+        (operation.type, operation.name)
+        for operation in operations
+        if operation.type in _LOOPS | _BRANCHES
     ]
-    if loops:
-        raise _refusal(loops, layer_names)
+    if found:
+        raise _refusal(found, layer_names)
 
 
 def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> ValueError:
@@ -132,7 +140,12 @@ def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) ->
     if _LOOPS & set(operations):
         advice = (
             "Loops have no gradient in ONNX: build recurrent layers with `unroll=True` on inputs "
-            "of a fixed length, or"
+            "of a fixed length, give `TimeDistributed` and other layers over steps such inputs, or"
+        )
+    elif _BRANCHES & set(operations):
+        advice = (
+            "A branch that is chosen while the graph runs has no gradient in ONNX: choose with "
+            "`keras.ops.where`, or do in Python what depends on nothing but sizes, or"
         )
     else:
         advice = "Replace these layers by ones of other operations, or"
@@ -140,7 +153,7 @@ def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) ->
         f"The classifier cannot be written as ONNX; nothing was written. {advice} export with "
         "format='tf_saved_model', which takes every classifier. Received: "
         f"TensorFlow operations {', '.join(operations)} without an ONNX form, "
-        f"from the layers {', '.join(layers) or '(unknown)'}"
+        + (f"from the layers {', '.join(layers)}" if layers else "from functions outside of layers")
     )
 
 
@@ -174,14 +187,16 @@ class _Collector(logging.Handler):
 
 
 @contextlib.contextmanager
-def _without_rewriter(name: str) -> Iterator[None]:
-    """Leaves out one of tf2onnx's rewritings of the graph."""
-    rewriter = getattr(tf2onnx.tfonnx, name)
-    setattr(tf2onnx.tfonnx, name, lambda graph, nodes: nodes)
+def _without_rewriters(*names: str) -> Iterator[None]:
+    """Leaves out some of tf2onnx's rewritings of the graph."""
+    rewriters = {name: getattr(tf2onnx.tfonnx, name) for name in names}
+    for name in names:
+        setattr(tf2onnx.tfonnx, name, lambda graph, nodes: nodes)
     try:
         yield
     finally:
-        setattr(tf2onnx.tfonnx, name, rewriter)
+        for name, rewriter in rewriters.items():
+            setattr(tf2onnx.tfonnx, name, rewriter)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,9 @@ _TINY = float(np.finfo("float32").tiny)
 # Two sizes, neither of which is the other's multiple: a batch size that was baked in shows.
 BATCH_SIZES = (1, 3)
 
+# How far outside of its range inputs are tried, in widths of the range; the first that works.
+_REACHES = (8.0, 2.0)
+
 # What two runtimes that add in another order may differ by. See `differences`.
 _TOLERANCES = {"logits": 1e-4, "score": 1e-3, "gradient": 1e-3, "signs": 2e-3}
 
@@ -49,6 +52,63 @@ def random_batches(detector: Detector) -> list[np.ndarray]:
         rng.uniform(low, high, (size, *shape)).astype("float32")
         for size, shape in zip(BATCH_SIZES, _runnable_shapes(detector), strict=True)
     ]
+
+
+def wide_batch(detector: Detector, reference: Run) -> np.ndarray | None:
+    """Random inputs far outside of the range, where activations reach their other pieces.
+
+    Args:
+        detector: the detector.
+        reference: its outputs for a batch.
+
+    Returns:
+        a float32 array, as far out as the detector's outputs still are finite numbers; None if
+        they are finite nowhere outside.
+    """
+    low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
+    shape = _runnable_shapes(detector)[0]
+    directions = np.random.default_rng(2).normal(size=(BATCH_SIZES[-1], *shape))
+    for reach in _REACHES:
+        batch = ((low + high) / 2.0 + reach * (high - low) * directions).astype("float32")
+        if all(np.isfinite(value).all() for value in reference(batch).values()):
+            return batch
+    return None
+
+
+def constant_batch(detector: Detector) -> np.ndarray:
+    """Three inputs that are the same everywhere: 0, the middle of the range, and its end.
+
+    Args:
+        detector: the detector.
+
+    Returns:
+        a float32 array.
+    """
+    low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
+    shape = _runnable_shapes(detector)[0]
+    values = np.reshape([0.0, (low + high) / 2.0, high], (-1, *[1] * len(shape)))
+    return np.broadcast_to(values, (len(values), *shape)).astype("float32")
+
+
+def check_finite(reference: Run, artifact: Run, batch: np.ndarray) -> None:
+    """Raises ValueError if the artifact's score is not a number where the detector's is one.
+
+    For inputs at which a classifier has kinks and ties, where two runtimes may rightly take
+    different gradients: those must be gradients all the same.
+
+    Args:
+        reference: the detector's outputs for a batch.
+        artifact: the artifact's.
+        batch: the inputs.
+    """
+    expected, actual = reference(batch)["score"], artifact(batch)["score"]
+    lost = np.isfinite(expected) & ~np.isfinite(actual)
+    if lost.any():
+        raise ValueError(
+            "The artifact's score is not a number where the detector's is one, on inputs that are "
+            "constant; nothing was written. This is a fault of the export: please report it, with "
+            f"the classifier's layers. Received: scores {actual} instead of {expected}"
+        )
 
 
 def _runnable_shapes(detector: Detector) -> list[tuple[int, ...]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,13 +48,25 @@ def _inlined_functions() -> Iterator[None]:
 
 
 def traced(function: Any) -> Any:
-    """A trace of a `tf.function` by its input signature, with no calls of functions in it."""
-    with _inlined_functions():
-        # A function of its own: the caller's may hold a trace with calls in it.
-        fresh = tf.function(
-            function.python_function, input_signature=function.input_signature, autograph=False
-        )
-        return fresh.get_concrete_function()
+    """A trace of a `tf.function` by its input signature, with no calls of functions in it.
+
+    Raises:
+        ValueError: if TensorFlow cannot trace it.
+    """
+    # A function of its own: the caller's may hold a trace with calls in it.
+    fresh = tf.function(
+        function.python_function, input_signature=function.input_signature, autograph=False
+    )
+    try:
+        with _inlined_functions():
+            return fresh.get_concrete_function()
+    except Exception as error:  # whatever the classifier, or TensorFlow's gradients, raise
+        raise ValueError(
+            "TensorFlow cannot trace the detector; nothing was written. Expected a classifier "
+            "whose layers all have a gradient and take a free batch size, and free sizes wherever "
+            "its input has them. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
 
 
 def weightless_graph(concrete: Any) -> WeightlessGraph:
@@ -66,9 +79,13 @@ def weightless_graph(concrete: Any) -> WeightlessGraph:
         a `WeightlessGraph`.
 
     Raises:
-        ValueError: if the function changes variables while it runs.
+        ValueError: if an output depends on a variable that the function changes while it runs.
     """
-    graph_def = concrete.graph.as_graph_def(add_shapes=True)
+    whole = concrete.graph.as_graph_def(add_shapes=True)
+    inputs = [tensor.op.name for tensor in concrete.inputs]
+    outputs = [tensor.op.name for tensor in concrete.structured_outputs.values()]
+    graph_def = _what_is_read(whole, [*inputs, *outputs])
+    _refuse_changed_variables(whole, graph_def)
     nodes = {node.name: node for node in graph_def.node}
     captured = concrete.captured_inputs
     placeholders = concrete.inputs[len(concrete.inputs) - len(captured) :]
@@ -78,7 +95,7 @@ def weightless_graph(concrete: Any) -> WeightlessGraph:
         value = variables[id(source)] if source.dtype == tf.resource else source
         _set_value(nodes[placeholder.op.name], value.numpy(), weights)
     for node in graph_def.node:
-        _read_value(node, nodes)
+        _read_value(node)
     own = concrete.inputs[: len(concrete.inputs) - len(captured)]
     return WeightlessGraph(
         graph_def,
@@ -86,6 +103,51 @@ def weightless_graph(concrete: Any) -> WeightlessGraph:
         {name: tensor.name for name, tensor in concrete.structured_outputs.items()},
         weights,
     )
+
+
+def _what_is_read(whole: Any, wanted: Sequence[str]) -> Any:
+    """The nodes that wanted ones depend on by their numbers, not by their order in time alone.
+
+    What goes: checks, and counters such as the seed that a layer of random augmentation moves on
+    at inference too, where it does nothing else.
+    """
+    nodes = {node.name: node for node in whole.node}
+    kept: set[str] = set()
+    waiting = list(wanted)
+    while waiting:
+        name = waiting.pop()
+        if name not in kept:
+            kept.add(name)
+            waiting += [
+                tensor.split(":")[0] for tensor in nodes[name].input if not tensor.startswith("^")
+            ]
+    graph_def = copy.deepcopy(whole)
+    del graph_def.node[:]
+    for node in whole.node:
+        if node.name in kept:
+            copied = graph_def.node.add()
+            copied.CopyFrom(node)
+            copied.input[:] = [tensor for tensor in node.input if not tensor.startswith("^")]
+    return graph_def
+
+
+def _refuse_changed_variables(whole: Any, graph_def: Any) -> None:
+    """Raises ValueError if a variable is read that another node of the whole graph changes."""
+    changes = {
+        node.input[0]: node
+        for node in whole.node
+        if node.op.startswith(("Assign", "ResourceScatter", "ResourceApply"))
+    }
+    for node in graph_def.node:
+        for variable in node.input:
+            if variable in changes:
+                change = changes[variable]
+                raise ValueError(
+                    "The classifier changes a variable at inference and computes with it (a state, "
+                    "or the seed of random numbers); an ONNX file cannot. Expected a classifier "
+                    "whose outputs depend on its input alone; nothing was written. "
+                    f"Received: operation {change.op} at {change.name!r}"
+                )
 
 
 def _set_value(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> None:
@@ -103,15 +165,10 @@ def _set_value(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> 
     node.attr["_output_shapes"].list.shape.add().CopyFrom(shape)
 
 
-def _read_value(node: Any, nodes: dict[str, Any]) -> None:
+def _read_value(node: Any) -> None:
     """Turns an operation on a variable into the same one on its value."""
     if node.op == "ReadVariableOp":
         node.op = "Identity"
         dtype = node.attr["dtype"].type
         del node.attr["dtype"]
         node.attr["T"].type = dtype
-    elif node.op == "AssignVariableOp" or node.op.startswith(("Assign", "ResourceScatter")):
-        raise ValueError(
-            "The classifier changes a variable at inference; an ONNX file cannot. Expected a "
-            f"classifier without state. Received: operation {node.op} at {node.name!r}"
-        )

@@ -8,12 +8,16 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from keras import layers
+import tensorflow as tf
+from keras import layers, ops
 
 from keras_lodin.detectors import EnergyDetector, MaxLogitDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
 from keras_lodin.export import onnx as onnx_module
+from keras_lodin.export.onnx_rules import RULES
 from tests.export.networks import small_classifier
+
+RIGHT_RULES = dict(RULES)
 
 FRESH_PROCESS = """
 import sys
@@ -258,13 +262,160 @@ def test_recurrent_loop_is_refused_with_its_layer_and_what_to_do(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def dense_after(*steps, shape=(8, 8, 3)):
+    x = inputs = keras.Input(shape)
+    for step in steps:
+        x = step(x)
+    return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+
+
 def test_unknown_operation_is_refused_with_its_layer(tmp_path):
-    inputs = keras.Input((8, 8, 3))
-    x = layers.Resizing(5, 5, interpolation="bicubic", name="shrink")(inputs)
-    classifier = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
-    with pytest.raises(ValueError, match=r"ResizeBicubicGrad.*from the layers shrink"):
+    classifier = dense_after(layers.Lambda(lambda x: tf.math.erfinv(0.5 * x), name="inverse"))
+    with pytest.raises(ValueError, match=r"operations Erfinv .*from the layers inverse"):
+        ODINDetector(classifier).export(tmp_path / "detector.onnx", format="onnx")
+    function_only = dense_after(lambda x: ops.fft((x, x))[0])
+    with pytest.raises(ValueError, match=r"operations .*FFT.*functions outside of layers"):
+        ODINDetector(function_only).export(tmp_path / "detector.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+class Branch(keras.layers.Layer):
+    def call(self, x):
+        return ops.cond(ops.sum(x) > 0, lambda: x, lambda: 2 * x)
+
+
+def test_branch_is_refused_with_its_layer_and_what_to_do(tmp_path):
+    classifier = dense_after(Branch(name="fork"))
+    with pytest.raises(ValueError, match=r"keras\.ops\.where.*If.*from the layers fork"):
         ODINDetector(classifier).export(tmp_path / "detector.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
+
+
+class Stateful(keras.layers.Layer):
+    """Counts its calls; adds the count, or a random number, to what it gives if told to."""
+
+    def __init__(self, adds):
+        super().__init__(name="stateful")
+        self.adds = adds
+        self.seed_generator = keras.random.SeedGenerator(0)
+
+    def build(self, input_shape):
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False)
+
+    def call(self, x):
+        self.count.assign_add(1.0)
+        if self.adds == "count":
+            return x + self.count
+        if self.adds == "noise":
+            return x + keras.random.normal(ops.shape(x), seed=self.seed_generator)
+        return x
+
+
+@pytest.mark.parametrize("adds", ["count", "noise"])
+def test_state_that_outputs_depend_on_is_refused(adds, tmp_path):
+    detector = ODINDetector(dense_after(Stateful(adds)))
+    with pytest.raises(ValueError, match=r"outputs depend on its input alone.*Assign.*stateful"):
+        detector.export(tmp_path / "detector.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_state_that_no_output_depends_on_is_left_out(images, tmp_path):
+    detector = ODINDetector(dense_after(Stateful(None)))
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    outputs = scored(tmp_path / "detector.onnx", images=images)
+    assert_same_outputs(outputs, detector.predict(images, verbose=0))
+
+
+def test_detector_that_tensorflow_cannot_trace_is_refused_before_anything_is_written(tmp_path):
+    rounded = dense_after(lambda x: ops.cast(ops.cast(x, "int32"), "float32"))
+    resized = dense_after(layers.Lambda(lambda x: tf.image.resize(x, (5, 5), "area")))
+    for classifier, reason in ((rounded, "have no gradient"), (resized, "ResizeArea")):
+        with pytest.raises(ValueError, match=f"cannot trace the detector.*{reason}"):
+            ODINDetector(classifier).export(tmp_path / "detector.onnx", format="onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_score_that_is_no_number_is_out_of_distribution(detector, images, tmp_path):
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    images[1, 3, 3] = np.nan
+    outputs = scored(tmp_path / "detector.onnx", images=images)
+    assert np.isnan(outputs["score"]).tolist() == [False, True] + [False] * 18
+    assert outputs["is_ood"][1]
+
+
+def test_logits_that_are_far_apart_have_the_same_score(images, tmp_path):
+    classifier = dense_after(layers.Rescaling(1e4))
+    detector = ODINDetector(classifier, temperature=1.0)
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    outputs = scored(tmp_path / "detector.onnx", images=images)
+    expected = detector.predict(images, verbose=0)
+    assert np.ptp(expected["logits"], axis=1).min() > 200
+    assert_same_outputs(outputs, expected)
+
+
+@pytest.mark.parametrize("step", ["relu", "normalization", "pooling"])
+def test_image_of_zeros_has_the_same_score(step, tmp_path):
+    """Every unit of it lies on a kink, and every norm is zero."""
+    steps = {
+        "relu": [layers.Conv2D(6, 3, padding="same", activation="relu")],
+        "normalization": [layers.UnitNormalization(axis=[1, 2]), layers.Conv2D(6, 3)],
+        "pooling": [layers.Conv2D(6, 3, activation="relu"), layers.MaxPooling2D(3, 2)],
+    }
+    detector = ODINDetector(dense_after(*steps[step]), temperature=10.0, epsilon=0.02)
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    black = np.zeros((2, 8, 8, 3), "float32")
+    outputs = scored(tmp_path / "detector.onnx", images=black)
+    assert_same_outputs(outputs, detector.predict(black, verbose=0))
+
+
+WRONG_RULES = {
+    # By operation: the layers that need it, and a rule that gives something else.
+    "ReluGrad": (lambda: layers.ReLU(), lambda builder: builder.inputs[0]),
+    "Relu6Grad": (lambda: layers.Activation("relu6"), lambda builder: below_six_or_not(builder)),
+    "TanhGrad": (lambda: layers.Activation("tanh"), lambda builder: builder.inputs[1]),
+    "MaxPoolGrad": (lambda: layers.MaxPooling2D(3, 1), lambda builder: changed(builder, "none")),
+    "SelectV2": (
+        lambda: layers.Lambda(lambda x: tf.where(x > 0.0, tf.math.log(x + 0.1), 0.0)),
+        lambda builder: as_products(builder),
+    ),
+}
+
+
+def below_six_or_not(builder):
+    upstream, outputs = builder.inputs
+    gate = builder.op("Cast", builder.op("Greater", outputs, 0.0), to=1)
+    return builder.op("Mul", upstream, gate)
+
+
+def changed(builder, reduction):
+    """The rule of max pooling, its windows' gradients not added up."""
+    plain = builder.ops
+
+    def ops_of(kind, count, *inputs, **attributes):
+        if kind == "ScatterElements":
+            attributes["reduction"] = reduction
+        return plain(kind, count, *inputs, **attributes)
+
+    builder.ops = ops_of
+    return RIGHT_RULES["MaxPoolGrad"](builder)
+
+
+def as_products(builder):
+    condition, x, y = builder.inputs
+    chosen = builder.op("Mul", builder.op("Cast", condition, to=1), x)
+    other = builder.op("Cast", builder.op("Not", condition), to=1)
+    return builder.op("Add", chosen, builder.op("Mul", other, y))
+
+
+@pytest.mark.parametrize("operation", WRONG_RULES)
+def test_wrong_rule_is_caught(operation, tmp_path, monkeypatch):
+    layer, wrong = WRONG_RULES[operation]
+    detector = ODINDetector(dense_after(layers.Conv2D(6, 3), layer()))
+    detector.export(tmp_path / "right.onnx", format="onnx", verbose=False)
+    monkeypatch.setitem(RULES, operation, wrong)
+    with pytest.raises(ValueError, match="fault of the export"):
+        detector.export(tmp_path / "wrong.onnx", format="onnx")
+    assert not list(tmp_path.glob("wrong*"))
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
@@ -343,7 +494,5 @@ def test_unusable_paths_and_options_are_refused(detector, tmp_path):
 
 
 def test_export_leaves_functions_traced_as_before(detector, tmp_path):
-    import tensorflow as tf
-
     detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
     assert not tf.config.functions_run_eagerly()

@@ -100,10 +100,12 @@ def test_convolution(rank, options):
     assert_same_in_onnxruntime(chain((*(9, 8, 7)[:rank], 4), layer(6, **options)))
 
 
-@pytest.mark.parametrize("rank", [1, 2])
-def test_grouped_convolution(rank):
+@pytest.mark.parametrize("options", ["plain", "strides, same", "dilation, same"])
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_grouped_convolution(rank, options):
     layer = getattr(layers, f"Conv{rank}D")
-    assert_same_in_onnxruntime(chain((*(9, 8)[:rank], 4), layer(6, 3, groups=2)))
+    step = layer(6, groups=2, **{"kernel_size": 3, **CONVOLUTIONS[options]})
+    assert_same_in_onnxruntime(chain((*(7, 6, 5)[:rank], 4), step))
 
 
 def test_causal_convolution():
@@ -175,6 +177,14 @@ LAYERS = {
     "rescaling": lambda: layers.Rescaling(1 / 2.0, offset=-1.0),
     "resizing, bilinear": lambda: layers.Resizing(11, 5),
     "resizing, nearest": lambda: layers.Resizing(11, 5, interpolation="nearest"),
+    "resizing, bicubic": lambda: layers.Resizing(11, 5, interpolation="bicubic"),
+    "resizing, lanczos": lambda: layers.Resizing(11, 5, interpolation="lanczos3"),
+    "resizing, antialias": lambda: layers.Resizing(5, 4, antialias=True),
+    "resizing, cropped": lambda: layers.Resizing(6, 6, crop_to_aspect_ratio=True),
+    "upsampling, bicubic": lambda: layers.UpSampling2D((3, 2), interpolation="bicubic"),
+    "cropped to the center": lambda: layers.CenterCrop(5, 4),
+    "random colors, none at inference": lambda: layers.RandomSaturation(0.2, value_range=(0, 1)),
+    "unit normalization over axes": lambda: layers.UnitNormalization(axis=[1, 2]),
     "upsampling, bilinear": lambda: layers.UpSampling2D(2, interpolation="bilinear"),
     "permute": lambda: layers.Permute((2, 1, 3)),
     "reshape": lambda: layers.Reshape((4, -1)),
@@ -184,6 +194,7 @@ LAYERS = {
     "prelu": lambda: layers.PReLU(shared_axes=[1, 2]),
     "relu with all its options": lambda: layers.ReLU(0.4, negative_slope=0.1, threshold=0.05),
     "softmax over an axis": lambda: layers.Softmax(axis=1),
+    "einsum dense, any rank": lambda: layers.EinsumDense("...x,xy->...y", 6, bias_axes="y"),
     "einsum dense": lambda: layers.EinsumDense("abcd,de->abce", output_shape=(None, None, 6)),
     "time distributed": lambda: layers.TimeDistributed(layers.Dense(3)),
 }
@@ -243,6 +254,9 @@ MERGES = {
     "logarithms": lambda a, b: ops.logaddexp(a, b) + ops.log1p(ops.abs(b)) + ops.expm1(a),
     "cumulative sum": lambda a, b: ops.cumsum(a, axis=1) * b,
     "normalize": lambda a, b: ops.normalize(a) * b,
+    "trace": lambda a, b: a * ops.trace(b, axis1=1, axis2=2)[:, None, None],
+    "sorted": lambda a, b: ops.sort(a, axis=1) * ops.top_k(b, 6)[0],
+    "levels": lambda a, b: a * ops.cast(ops.digitize(b, np.array([0.0, 0.5])), "float32"),
 }
 
 
@@ -268,6 +282,8 @@ FREE = {
     "padding": lambda: [layers.ZeroPadding2D(1), layers.Cropping2D(((1, 0), (0, 1)))],
     "normalization": lambda: [layers.GroupNormalization(3), layers.LayerNormalization()],
     "resizing": lambda: [layers.Resizing(6, 9)],
+    "resizing, cropped": lambda: [layers.Resizing(6, 6, crop_to_aspect_ratio=True)],
+    "cropped to the center": lambda: [layers.CenterCrop(12, 9)],
     "excitation": lambda: [lambda x: x * layers.GlobalAveragePooling2D(keepdims=True)(x)],
 }
 

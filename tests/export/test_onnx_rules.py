@@ -73,7 +73,17 @@ ELEMENTWISE = {
     "Xlogy": lambda x: tf.math.xlogy(x, x + 3.0),
     "Xdivy": lambda x: tf.math.xdivy(x, x + 3.0),
     "MulNoNan": lambda x: tf.math.multiply_no_nan(x, tf.nn.relu(x)),
+    "SelectV2": lambda x: tf.where(x > 0.5, x, tf.square(x)),
+    "Select": lambda x: tf.raw_ops.Select(condition=tf.reduce_sum(x, [1, 2]) > 0, x=x, y=3 * x),
+    "Bucketize": lambda x: x * tf.cast(bucket(x, [-1.0, 0.0, 0.5]), tf.float32),
+    "OneHot": lambda x: x * tf.one_hot(tf.argmax(x, -1) - 1, 3),
+    "OneHot on another axis": lambda x: x * tf.one_hot(tf.argmax(x, 1) - 2, 5, 2.0, 3.0, axis=1),
+    "TopKV2": lambda x: tf.math.top_k(x, 2)[0] * tf.cast(tf.math.top_k(x, 2)[1], tf.float32),
 }
+
+
+def bucket(x, boundaries):
+    return tf.raw_ops.Bucketize(input=x, boundaries=boundaries)
 
 
 @pytest.mark.parametrize("operation", ELEMENTWISE)
@@ -81,19 +91,52 @@ def test_elementwise_gradient(operation):
     assert run_both(ELEMENTWISE[operation], (5, 3)) < 1e-6
 
 
-@pytest.mark.parametrize("x", [1e-7, -1e-7, 1e-3, 0.5, -0.5])
-def test_small_numbers_keep_their_digits(x):
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
-    def function(x):
-        return {"expm1": tf.math.expm1(x), "log1p": tf.math.log1p(x)}
-
+def values_of(function, x):
+    """A function's outputs at single numbers, in TensorFlow and in onnxruntime."""
+    traced = tf.function(function, input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
     session = onnxruntime.InferenceSession(
-        convert(function, []).SerializeToString(), providers=["CPUExecutionProvider"]
+        convert(traced, []).SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    expm1, log1p = session.run(["expm1", "log1p"], {"x": np.array([x], "float32")})
-    exact = np.float64(np.float32(x))
-    np.testing.assert_allclose(expm1, np.expm1(exact), rtol=5e-7)
-    np.testing.assert_allclose(log1p, np.log1p(exact), rtol=5e-7)
+    x = np.array(x, "float32")
+    names = [output.name for output in session.get_outputs()]
+    given = dict(zip(names, session.run(names, {"x": x}), strict=True))
+    return {name: value.numpy() for name, value in traced(tf.constant(x)).items()}, given
+
+
+def test_small_numbers_keep_their_digits():
+    x = [1e-7, -1e-7, 1e-3, 0.5, -0.5]
+    _, given = values_of(lambda x: {"expm1": tf.math.expm1(x), "log1p": tf.math.log1p(x)}, x)
+    exact = np.array(x, "float32").astype("float64")
+    np.testing.assert_allclose(given["expm1"], np.expm1(exact), rtol=5e-7)
+    np.testing.assert_allclose(given["log1p"], np.log1p(exact), rtol=5e-7)
+
+
+def test_large_numbers_give_what_tensorflow_gives():
+    x = [5.0, 80.0, 300.0, 1e5, 1e10, 3e38, -5.0, -80.0, -300.0, -1e10, np.inf, -np.inf, np.nan]
+    expected, given = values_of(lambda x: {"expm1": tf.math.expm1(x), "log1p": tf.math.log1p(x)}, x)
+    np.testing.assert_allclose(given["expm1"], expected["expm1"], rtol=3e-6)
+    np.testing.assert_allclose(given["log1p"], expected["log1p"], rtol=1e-6)
+
+
+UNDEFINED = {
+    "logarithm of what is not chosen": lambda x: tf.where(x > 0, tf.math.log(x), 0.0),
+    "norm of zeros": lambda x: tf.norm(tf.stack([x, 0 * x], -1), axis=-1) * 0.0,
+    "normalized zeros": lambda x: x * tf.minimum(tf.math.rsqrt(x * x), 1e6),
+    "reciprocal that is cut off": lambda x: tf.minimum(tf.math.reciprocal(tf.abs(x)), 5.0),
+}
+
+
+@pytest.mark.parametrize("name", UNDEFINED)
+def test_infinite_slope_that_nothing_reaches_is_no_gradient(name):
+    def function(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = UNDEFINED[name](x)
+        return {"y": y, "gradient": tape.gradient(y, x)}
+
+    expected, given = values_of(function, [0.0, 0.0, 0.7, -0.7])
+    np.testing.assert_allclose(given["y"], expected["y"], rtol=1e-6)
+    np.testing.assert_allclose(given["gradient"], expected["gradient"], rtol=1e-5)
 
 
 POOLING = [
@@ -186,6 +229,17 @@ def test_convolution_gradient_with_explicit_padding(padding, stride):
     assert run_both(lambda x: tf.nn.conv2d(x, weights, stride, padding), (7, 6, 2)) < 1e-6
 
 
+def test_factors_that_spread_a_gradient_over_the_channels():
+    """A factor per channel moves into the kernel, unless its product makes the channels."""
+    factors, weights = tf.constant([1.0, 2.0, 3.0, 4.0]), kernel(3, 3, 2, 4)
+
+    def weighted_sum(x):
+        return tf.reduce_sum(tf.nn.conv2d(x, weights, 1, "SAME") * factors, -1, keepdims=True)
+
+    assert run_both(weighted_sum, (7, 6, 2)) < 1e-6
+    assert run_both(lambda x: tf.nn.conv2d(x, weights, 1, "SAME") * factors, (7, 6, 2)) < 1e-6
+
+
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "dilation"),
@@ -240,6 +294,31 @@ def test_resizing_gradient(kind, size, mode, shape):
     assert run_both(resize, shape, batches=(2, 3)) < 2e-6
 
 
+@pytest.mark.parametrize("antialias", [False, True])
+@pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (3, 20)])
+@pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])
+@pytest.mark.parametrize("method", ["bilinear", "bicubic", "lanczos3", "lanczos5"])
+def test_resizing_by_a_kernel(method, size, shape, antialias):
+    def resize(x):
+        return tf.image.resize(x, size, method, antialias=antialias)
+
+    assert run_both(resize, shape, batches=(2, 3)) < 1e-6
+
+
+def test_resizing_that_moves_and_leaves_the_image():
+    def resize(x):
+        return tf.raw_ops.ScaleAndTranslate(
+            images=x,
+            size=[9, 5],
+            scale=[0.7, 1.3],
+            translation=[1.2, -0.7],
+            kernel_type="triangle",
+            antialias=True,
+        )
+
+    assert run_both(resize, (8, 7, 2)) < 1e-6
+
+
 SLICES = {
     "part": lambda x: x[:, 1:5, 2:],
     "strides": lambda x: x[:, ::2, 1::3],
@@ -252,6 +331,12 @@ SLICES = {
     "ellipsis": lambda x: x[..., 1],
     "new axis": lambda x: x[:, tf.newaxis, 1:3, ..., tf.newaxis],
     "behind the end": lambda x: x[:, 2:100],
+    "from the middle": lambda x: x[:, tf.shape(x)[1] // 2 :],
+    "the second half": lambda x: x[:, -(tf.shape(x)[1] // 2) :, 1:],
+    "from a third, strides": lambda x: x[:, tf.shape(x)[1] // 3 :: 2],
+    "turned round from a free place": lambda x: x[:, tf.shape(x)[1] - 2 : 0 : -2],
+    "the middle": lambda x: x[:, tf.shape(x)[1] // 2],
+    "the largest row": lambda x: x[:, tf.argmax(tf.reduce_sum(x, [0, 2, 3]))],
 }
 
 
@@ -283,6 +368,53 @@ BROADCASTS = {
 @pytest.mark.parametrize("shape", [(5, 6), (None, 6)], ids=["static", "free"])
 def test_broadcast_gradient(name, shape):
     assert run_both(BROADCASTS[name], shape) < 2e-6
+
+
+PRODUCTS = {
+    "...x,xy->...y": (6, 4),
+    "abx,xy->aby": (6, 4),
+    "abx,yx->aby": (4, 6),
+    "...x,x->...": (6,),
+    "abA,Aa->abA": None,
+    "xA...,...->x...": (6,),
+}
+
+
+@pytest.mark.parametrize("equation", PRODUCTS)
+@pytest.mark.parametrize("shape", [(5, 6), (None, 6)], ids=["static", "free"])
+def test_product_gradient(equation, shape):
+    sizes = PRODUCTS[equation]
+    if sizes is None:
+        # The two letters are one axis each, of the sizes 6 and the batch's.
+        assert run_both(lambda x: tf.einsum(equation, x, tf.transpose(x[:, 0])), shape) < 1e-6
+    else:
+        assert run_both(lambda x: tf.einsum(equation, x, kernel(*sizes)), shape) < 1e-6
+
+
+def test_product_gradient_of_a_diagonal():
+    assert run_both(lambda x: tf.einsum("...bb->...b", x), (6, 6)) < 1e-6
+    assert run_both(lambda x: tf.einsum("abb,acb->ac", x, x), (6, 6)) < 1e-6
+
+
+MATRICES = {
+    "diagonal": lambda x: tf.square(tf.linalg.diag_part(x)),
+    "trace": lambda x: tf.square(tf.linalg.trace(x)),
+    "diagonal matrix": lambda x: tf.square(tf.linalg.diag(x) + 1.0),
+    "identity": lambda x: x * tf.eye(tf.shape(x)[1], tf.shape(x)[2]),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+@pytest.mark.parametrize("shape", [(5, 6), (6, 6), (7, 6), (None, 6)])
+def test_matrix_gradient(name, shape):
+    assert run_both(MATRICES[name], shape) < 1e-6
+
+
+def test_other_diagonals_and_orders_are_refused():
+    with pytest.raises(ValueError, match="only the main diagonal"):
+        run_both(lambda x: tf.linalg.diag_part(x, k=1), (5, 5))
+    with pytest.raises(ValueError, match="order that no two runtimes share"):
+        run_both(lambda x: tf.math.top_k(x, 3, sorted=False)[0], (5, 6))
 
 
 SHAPES = {

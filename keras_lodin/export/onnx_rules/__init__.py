@@ -10,7 +10,9 @@ from keras_lodin.export.onnx_rules import blocks as blocks
 from keras_lodin.export.onnx_rules import convolution as convolution
 from keras_lodin.export.onnx_rules import indexing as indexing
 from keras_lodin.export.onnx_rules import pooling as pooling
+from keras_lodin.export.onnx_rules import products as products
 from keras_lodin.export.onnx_rules import resizing as resizing
+from keras_lodin.export.onnx_rules import selection as selection
 from keras_lodin.export.onnx_rules import shapes as shapes
 from keras_lodin.export.onnx_rules.registry import RULES as RULES
 from keras_lodin.export.onnx_rules.registry import handlers as handlers

@@ -10,18 +10,29 @@ from keras_lodin.export.onnx_rules.registry import rule
 
 @rule("Expm1")
 def expm1(builder: Builder) -> str:
-    """exp(u) - 1 = 2 sinh(u / 2) exp(u / 2): exact, and keeps the digits of a small u."""
-    half = builder.op("Mul", builder.inputs[0], 0.5)
+    """exp(u) - 1 = 2 sinh(u / 2) exp(u / 2): exact, and keeps the digits of a small u.
+
+    Below -40 it is -1 to the last digit, and sinh would become infinite.
+    """
+    (inputs,) = builder.inputs
+    half = builder.op("Mul", builder.op("Max", inputs, -40.0), 0.5)
     product = builder.op("Mul", builder.op("Sinh", half), builder.op("Exp", half))
     return builder.op("Mul", product, 2.0)
 
 
 @rule("Log1p")
 def log1p(builder: Builder) -> str:
-    """log(1 + v) = 2 atanh(v / (2 + v)): exact, and keeps the digits of a small v."""
+    """log(1 + v) = 2 atanh(v / (2 + v)): exact, and keeps the digits of a small v.
+
+    Above 1 the quotient comes too close to 1 for atanh, while 1 + v has all the digits; below -1
+    both are NaN, as long as the quotient is not rounded to 1.
+    """
     (inputs,) = builder.inputs
     ratio = builder.op("Div", inputs, builder.op("Add", inputs, 2.0))
-    return builder.op("Mul", builder.op("Atanh", ratio), 2.0)
+    small = builder.op("Mul", builder.op("Atanh", ratio), 2.0)
+    large = builder.op("Log", builder.op("Add", inputs, 1.0))
+    far = builder.op("Greater", builder.op("Abs", inputs), 1.0)
+    return builder.op("Where", far, large, small)
 
 
 @rule("Erfc")
@@ -31,26 +42,38 @@ def complementary_error_function(builder: Builder) -> str:
     return builder.op("Sub", builder.like(inputs, 1.0), builder.op("Erf", inputs))
 
 
+def _unless_none_arrives(builder: Builder, upstream: str, gradient: str) -> str:
+    """dx, and 0 where dy is 0 whatever f' is: TensorFlow's own rule where f' may be infinite.
+
+    Without it a norm of zeros, of a black image, has the gradient 0 times infinity.
+    """
+    return builder.op("Where", builder.op("Equal", upstream, 0.0), upstream, gradient)
+
+
 @rule("RsqrtGrad")
 def reciprocal_square_root_gradient(builder: Builder) -> str:
-    """With y = x^(-1/2): dx = -1/2 y^3 dy."""
+    """With y = x^(-1/2): dx = -1/2 y^3 dy, and 0 where dy is 0."""
     outputs, upstream = builder.inputs
     cube = builder.op("Mul", builder.op("Mul", outputs, outputs), outputs)
-    return builder.op("Mul", builder.op("Mul", cube, upstream), -0.5)
+    gradient = builder.op("Mul", builder.op("Mul", cube, upstream), -0.5)
+    return _unless_none_arrives(builder, upstream, gradient)
 
 
 @rule("SqrtGrad")
 def square_root_gradient(builder: Builder) -> str:
-    """With y = x^(1/2): dx = dy / (2 y)."""
+    """With y = x^(1/2): dx = dy / (2 y), and 0 where dy is 0."""
     outputs, upstream = builder.inputs
-    return builder.op("Div", builder.op("Mul", upstream, 0.5), outputs)
+    gradient = builder.op("Div", builder.op("Mul", upstream, 0.5), outputs)
+    return _unless_none_arrives(builder, upstream, gradient)
 
 
 @rule("ReciprocalGrad", "InvGrad")
 def reciprocal_gradient(builder: Builder) -> str:
-    """With y = 1 / x: dx = -y^2 dy."""
+    """With y = 1 / x: dx = -y^2 dy, and 0 where dy is 0."""
     outputs, upstream = builder.inputs
-    return builder.op("Neg", builder.op("Mul", builder.op("Mul", outputs, outputs), upstream))
+    square = builder.op("Mul", outputs, outputs)
+    gradient = builder.op("Neg", builder.op("Mul", square, upstream))
+    return _unless_none_arrives(builder, upstream, gradient)
 
 
 @rule("Xlogy")

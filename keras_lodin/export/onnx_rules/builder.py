@@ -31,6 +31,11 @@ class Builder:
         self._node = node
         self.inputs: list[str] = list(node.input)
 
+    @property
+    def kind(self) -> str:
+        """The TensorFlow operation's name."""
+        return str(self._node.type)
+
     def attribute(self, name: str, default: Any = None) -> Any:
         """Value of an attribute of the TensorFlow node; text is decoded."""
         value = self._node.get_attr_value(name, default)

@@ -18,6 +18,31 @@ from keras_lodin.export.onnx_rules.geometry import Window, sliced_to_size, windo
 from keras_lodin.export.onnx_rules.registry import rule
 
 
+@rule("Conv3D")
+def convolution_3d(builder: Builder) -> str:
+    """The forward pass in three dimensions: tf2onnx writes it too, but forgets the groups."""
+    inputs, kernel = builder.inputs
+    kernel_shape = builder.known_shape(kernel)
+    window = window_of(
+        builder,
+        [int(size or 0) for size in kernel_shape[:3]],
+        builder.shape(inputs),
+        builder.output_shape(),
+    )
+    channels = builder.known_shape(inputs)[-1]
+    if channels is None:
+        raise ValueError("the number of channels of a convolution is unknown")
+    convolved = builder.op(
+        "Conv",
+        builder.channels_first(inputs),
+        builder.transpose(kernel, [4, 3, 0, 1, 2]),
+        dilations=window.dilations,
+        group=channels // int(kernel_shape[-2] or 1),
+        **window.attributes(),
+    )
+    return builder.channels_last(convolved, 5)
+
+
 @rule("Conv2DBackpropInput", "Conv3DBackpropInputV2", "Conv3DBackpropInput")
 def convolution_gradient(builder: Builder) -> str:
     """The adjoint of a convolution; also the forward pass of a transposed one.
@@ -142,6 +167,9 @@ def _scaled_kernel(builder: Builder, upstream: str, kernel: str) -> tuple[str, s
         value = builder.value(scale)
         # (channels,), or with ones before it; not one number per pixel.
         if value is None or value.ndim > rank or value.size != channels:
+            continue
+        # Nor what the product itself spreads over the channels or pixels of a smaller tensor.
+        if builder.shape(rest) != builder.shape(upstream):
             continue
         if value.ndim and value.shape[-1] == channels:
             column = value.reshape(-1, *[1] * (rank - 1))

@@ -63,6 +63,16 @@ class Window:
             before = [0] * len(needed)
         return before, [n - b for n, b in zip(needed, before, strict=True)]
 
+    def attributes(self) -> dict[str, object]:
+        """ONNX's attributes of the forward pass: sizes, strides and padding."""
+        found: dict[str, object] = {"kernel_shape": self.kernel, "strides": self.strides}
+        if self.kind == "VALID":
+            return found
+        if self.free and self.kind == "SAME":
+            return {**found, "auto_pad": "SAME_UPPER"}
+        before, after = self.explicit if self.kind == "EXPLICIT" else self.padding()
+        return {**found, "pads": before + [max(n, 0) for n in after]}
+
 
 def window_of(
     builder: Builder,

@@ -15,8 +15,9 @@ def strided_slice_gradient(builder: Builder) -> str:
     Axis by axis: an index's axis comes back, a new axis goes, a negative stride is turned round,
     zeros are set between the pixels for a stride above 1, and then before and after them.
     """
-    sizes, begin, end, strides, upstream = builder.inputs
-    begins, ends, steps = (_bounds(builder, tensor) for tensor in (begin, end, strides))
+    sizes, begin, _, strides, upstream = builder.inputs
+    steps = [int(step) for step in np.atleast_1d(_constant(builder, strides))]
+    begins = _begins(builder, begin, len(steps))
     shape = builder.output_shape()
     rank = int(builder.known_shape(sizes)[0] or 0) if shape is None else len(shape)
     shape = [None] * rank if shape is None else shape
@@ -24,7 +25,7 @@ def strided_slice_gradient(builder: Builder) -> str:
         name: int(builder.attribute(f"{name}_mask", 0))
         for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
     }
-    added, shrunk, slices = _axes(begins, ends, steps, masks, rank)
+    added, shrunk, slices = _axes(begins, steps, masks, rank)
     gradient = upstream
     if added:
         gradient = builder.op("Squeeze", gradient, added)
@@ -36,16 +37,25 @@ def strided_slice_gradient(builder: Builder) -> str:
     return gradient
 
 
-def _bounds(builder: Builder, tensor: str) -> list[int]:
+def _constant(builder: Builder, tensor: str) -> np.ndarray:
     value = builder.value(tensor)
     if value is None:
-        raise ValueError("the bounds of a slice are not constants")
-    return np.atleast_1d(value).astype(int).tolist()
+        raise ValueError("the steps of a slice are not constants")
+    return value
+
+
+def _begins(builder: Builder, tensor: str, count: int) -> list[int | str]:
+    """Where a slice begins on each axis: a number, or an int64 of shape (1,) from the graph."""
+    value = builder.value(tensor)
+    if value is not None:
+        return np.atleast_1d(value).astype(int).tolist()
+    begins = builder.cast_to_int64(tensor)
+    return [builder.op("Slice", begins, [place], [place + 1]) for place in range(count)]
 
 
 def _axes(
-    begins: list[int], ends: list[int], steps: list[int], masks: dict[str, int], rank: int
-) -> tuple[list[int], list[int], dict[int, tuple[int, int]]]:
+    begins: list[int | str], steps: list[int], masks: dict[str, int], rank: int
+) -> tuple[list[int], list[int], dict[int, tuple[int | str, int]]]:
     """What a slice does to each axis.
 
     Returns:
@@ -60,7 +70,7 @@ def _axes(
     named = sum(not marked("new_axis", i) and not marked("ellipsis", i) for i in range(count))
     added: list[int] = []
     shrunk: list[int] = []
-    slices: dict[int, tuple[int, int]] = {}
+    slices: dict[int, tuple[int | str, int]] = {}
     axis = out = 0
     for place in range(count):
         if marked("ellipsis", place):
@@ -90,7 +100,7 @@ def _placed(
     gradient: str,
     axis: int,
     rank: int,
-    first: int,
+    first: int | str,
     step: int,
     size: int | None,
     shape_of: str,
@@ -113,9 +123,8 @@ def _placed(
     elif step < 0:
         gradient = builder.reversed(gradient, [axis])
     # The place of the first pixel that x has in its own order.
-    start = builder.constant([first])
-    start = builder.op("Add", total, first) if first < 0 else builder.op("Min", start, total)
-    start = builder.op("Max", start, 0)
+    start = _from_the_front(builder, first, total)
+    start = builder.op("Max", builder.op("Min", start, total), 0)
     if step < 0:
         # A begin behind the end starts at the end.
         start = builder.op("Min", start, builder.op("Sub", total, 1))
@@ -128,6 +137,14 @@ def _placed(
     pads = builder.concat([zeros_before, start, zeros_after, zeros_before, behind, zeros_after])
     # Behind may be negative after a stride: the zeros that follow the last pixel are cut off.
     return builder.op("Pad", gradient, pads)
+
+
+def _from_the_front(builder: Builder, first: int | str, total: str) -> str:
+    """A place that, if negative, is counted from the end: int64 of shape (1,)."""
+    if isinstance(first, str):
+        from_end = builder.op("Add", first, total)
+        return builder.op("Where", builder.op("Less", first, 0), from_end, first)
+    return builder.op("Add", total, first) if first < 0 else builder.constant([first])
 
 
 @rule("MirrorPadGrad")

@@ -143,10 +143,6 @@ def _padded(builder: Builder, first: str, window: Window, value: float) -> tuple
 
 def _attributes(window: Window, pads: str | None) -> dict[str, object]:
     """ONNX's attributes of the windows; where `pads` are given, the padding is done."""
-    attributes: dict[str, object] = {"kernel_shape": window.kernel, "strides": window.strides}
-    if window.kind == "VALID" or pads:
-        return attributes
-    if window.free:
-        return {**attributes, "auto_pad": "SAME_UPPER"}
-    before, after = window.padding()
-    return {**attributes, "pads": before + [max(n, 0) for n in after]}
+    if pads:
+        return {"kernel_shape": window.kernel, "strides": window.strides}
+    return window.attributes()
