@@ -281,9 +281,7 @@ def _verify(
         found = parity.check(reference, run, batch, threshold)
         figures.append({"batch": list(batch.shape), **found})
     if with_gradient:
-        wide = parity.wide_batch(detector, reference)
-        if wide is not None:
-            parity.check(reference, run, wide, threshold)
+        parity.check_outside(detector, reference, run, batches[1])
         parity.check_finite(reference, run, parity.constant_batch(detector))
     for moved, verdict in ((-np.inf, False), (np.inf, True)):
         is_ood = run(batches[0], threshold=np.array(moved, "float32"))["is_ood"]

@@ -20,8 +20,11 @@ _TINY = float(np.finfo("float32").tiny)
 # Two sizes, neither of which is the other's multiple: a batch size that was baked in shows.
 BATCH_SIZES = (1, 3)
 
-# How far outside of its range inputs are tried, in widths of the range; the first that works.
+# How far outside of their range inputs are tried, in widths of the range, and what is allowed
+# there: a piece of an activation that is missing shows, saturation and ties must not.
 _REACHES = (8.0, 2.0)
+_OUTSIDE = {"logits": 1e-2, "score": 0.1, "gradient": 0.1}
+_FADED = 1e-3
 
 # What two runtimes that add in another order may differ by. See `differences`.
 _TOLERANCES = {"logits": 1e-4, "score": 1e-3, "gradient": 1e-3, "signs": 2e-3}
@@ -54,29 +57,8 @@ def random_batches(detector: Detector) -> list[np.ndarray]:
     ]
 
 
-def wide_batch(detector: Detector, reference: Run) -> np.ndarray | None:
-    """Random inputs far outside of the range, where activations reach their other pieces.
-
-    Args:
-        detector: the detector.
-        reference: its outputs for a batch.
-
-    Returns:
-        a float32 array, as far out as the detector's outputs still are finite numbers; None if
-        they are finite nowhere outside.
-    """
-    low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
-    shape = _runnable_shapes(detector)[0]
-    directions = np.random.default_rng(2).normal(size=(BATCH_SIZES[-1], *shape))
-    for reach in _REACHES:
-        batch = ((low + high) / 2.0 + reach * (high - low) * directions).astype("float32")
-        if all(np.isfinite(value).all() for value in reference(batch).values()):
-            return batch
-    return None
-
-
 def constant_batch(detector: Detector) -> np.ndarray:
-    """Three inputs that are the same everywhere: 0, the middle of the range, and its end.
+    """Three inputs that are the same everywhere: 0 or what is next to it, the middle, the end.
 
     Args:
         detector: the detector.
@@ -86,7 +68,9 @@ def constant_batch(detector: Detector) -> np.ndarray:
     """
     low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
     shape = _runnable_shapes(detector)[0]
-    values = np.reshape([0.0, (low + high) / 2.0, high], (-1, *[1] * len(shape)))
+    values = np.reshape(
+        [min(max(0.0, low), high), (low + high) / 2.0, high], (-1, *[1] * len(shape))
+    )
     return np.broadcast_to(values, (len(values), *shape)).astype("float32")
 
 
@@ -101,7 +85,10 @@ def check_finite(reference: Run, artifact: Run, batch: np.ndarray) -> None:
         artifact: the artifact's.
         batch: the inputs.
     """
-    expected, actual = reference(batch)["score"], artifact(batch)["score"]
+    outputs = _outputs(reference, batch)
+    if outputs is None:
+        return
+    expected, actual = outputs["score"], artifact(batch)["score"]
     lost = np.isfinite(expected) & ~np.isfinite(actual)
     if lost.any():
         raise ValueError(
@@ -225,6 +212,66 @@ def check(reference: Run, artifact: Run, batch: np.ndarray, threshold: float) ->
             f"Received: {actual['is_ood']} instead of {expected['is_ood']}"
         )
     return found
+
+
+def check_outside(detector: Detector, reference: Run, artifact: Run, inside: np.ndarray) -> None:
+    """Raises ValueError if an artifact is another function far outside of the input range.
+
+    There activations reach pieces that inputs of the range do not. Two runtimes may part there as
+    well: where units are saturated, a gradient is a difference of rounding errors, and a largest
+    one that everything hangs on is a tie. So inputs on which the gradient has faded are passed
+    over, and where it is the logits that differ, inputs closer to the range decide.
+
+    Args:
+        detector: the detector.
+        reference: its outputs for a batch.
+        artifact: the artifact's.
+        inside: a batch of inputs within the range.
+    """
+    low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
+    directions = np.random.default_rng(2).normal(size=inside.shape)
+    slope = _slope(reference(inside))
+    for reach in _REACHES:
+        batch = ((low + high) / 2.0 + reach * (high - low) * directions).astype("float32")
+        try:
+            expected = reference(batch)
+        except (
+            Exception
+        ):  # whatever a classifier raises for numbers that it cannot take: codes, say
+            continue
+        finite = all(np.isfinite(value).all() for value in expected.values())
+        if not finite or _slope(expected) < _FADED * slope:
+            continue
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = differences(expected, artifact(batch))
+            noise = _floor(reference, batch, expected)
+        found.pop("signs", None)
+        allowed = {name: max(_OUTSIDE[name], _NOISE_FACTOR * noise[name]) for name in found}
+        if _within(found, allowed):
+            return
+        if found["logits"] <= allowed["logits"] or reach == _REACHES[-1]:
+            listed = ", ".join(f"{name} by {value:.2g}" for name, value in found.items())
+            raise ValueError(
+                "The artifact disagrees with the detector on inputs outside of the input range; "
+                "nothing was written. This is a fault of the export: please report it, with the "
+                f"classifier's layers. Received: relative differences of {listed}"
+            )
+
+
+def _outputs(reference: Run, batch: np.ndarray) -> Outputs | None:
+    """The detector's outputs, or None for inputs that its classifier cannot take: codes, say."""
+    try:
+        return reference(batch)
+    except Exception:  # whatever it raises
+        return None
+
+
+def _slope(outputs: Outputs) -> float:
+    """The smallest norm of a sample's input gradient; 1 for a detector that takes none."""
+    if "gradient" not in outputs:
+        return 1.0
+    gradient = outputs["gradient"].astype("float64")
+    return float(np.min(np.linalg.norm(gradient.reshape(len(gradient), -1), axis=1)))
 
 
 def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:

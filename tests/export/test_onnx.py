@@ -368,6 +368,20 @@ def test_image_of_zeros_has_the_same_score(step, tmp_path):
     assert_same_outputs(outputs, detector.predict(black, verbose=0))
 
 
+@pytest.mark.parametrize("step", ["hard choice", "saturation", "overflow", "codes"])
+def test_what_parts_runtimes_far_outside_of_the_range_is_no_reason_to_refuse(step, tmp_path):
+    steps = {
+        # Far outside, several channels are 1 up to rounding: which is the largest?
+        "hard choice": lambda x: x * ops.one_hot(ops.argmax(ops.tanh(x), -1), 3),
+        "saturation": lambda x: ops.max_pool(ops.tanh(20 * (x - 0.5)), 2, 1, "same"),
+        "overflow": lambda x: ops.exp(12 * x),
+        "codes": lambda x: x * layers.Embedding(2, 3)(ops.cast(ops.floor(x[..., 0]), "int32")),
+    }
+    detector = ODINDetector(dense_after(steps[step]))
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    assert (tmp_path / "detector.onnx").exists()
+
+
 WRONG_RULES = {
     # By operation: the layers that need it, and a rule that gives something else.
     "ReluGrad": (lambda: layers.ReLU(), lambda builder: builder.inputs[0]),
