@@ -98,8 +98,7 @@ class Detector(keras.Model):
         return {
             "logits": forward_pass.logits,
             "score": score,
-            # Not `score <= threshold`: a NaN compares false, and would pass as in-distribution.
-            "is_ood": ops.logical_not(ops.greater(score, self._threshold)),
+            "is_ood": verdict(score, self._threshold),
         }
 
     @property
@@ -212,6 +211,16 @@ class Detector(keras.Model):
             config["classifier"], custom_objects=custom_objects
         )
         return cls(**{**config, "classifier": classifier})
+
+
+def verdict(score: Any, threshold: Any) -> Any:
+    """Which scores are out-of-distribution: bool, `(batch,)`.
+
+    Those at or below the threshold, and those that are not a number. (Not as `not score >
+    threshold`: TensorFlow's graph optimizer makes that `score <= threshold`, and a NaN would
+    pass.)
+    """
+    return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:

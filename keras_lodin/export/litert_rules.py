@@ -106,13 +106,9 @@ def _selu_grad(op: Any, dy: Any, y: Any) -> Any:
     return dy * tf.where(y < 0.0, y + _SELU_SCALE * _SELU_ALPHA, _SELU_SCALE)
 
 
-@_rule("LogicalNot")
-def _logical_not(op: Any, x: Any) -> Any:
-    """LiteRT turns `not (a > b)` into `a <= b`, and a NaN would pass as in-distribution."""
-    if x.op.type != "Greater":
-        return tf.logical_not(x)
-    a, b = x.op.inputs
-    return (a <= b) | tf.not_equal(a, a)
+@_rule("IsNan")
+def _is_nan(op: Any, x: Any) -> Any:
+    return tf.not_equal(x, x)
 
 
 @_rule("BitwiseAnd")

@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
-from keras import ops
 
+from keras_lodin.detectors.detector import verdict
 from keras_lodin.gradients import ForwardPass
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ def input_name(detector: Detector) -> str:
     inputs = getattr(detector.classifier, "inputs", None)
     name = inputs[0].name if inputs else ""
     reserved = {*OUTPUT_NAMES, "threshold", "gradient"}
-    if not name.isidentifier() or _AUTOMATIC_NAME.fullmatch(name) or name in reserved:
+    usable = name.isidentifier() and name.isascii() and name not in reserved
+    if not usable or _AUTOMATIC_NAME.fullmatch(name):
         return "images"
     return name
 
@@ -86,8 +87,7 @@ def serving_function(
         outputs = {
             "logits": forward_pass.logits,
             "score": score,
-            # The form is that of `Detector.call`: a NaN must not pass.
-            "is_ood": ops.logical_not(ops.greater(score, threshold)),
+            "is_ood": verdict(score, threshold),
         }
         if with_gradient and forward_pass.gradients:
             outputs["gradient"] = forward_pass.gradients[0]

@@ -135,6 +135,15 @@ def test_uncalibrated_detector_exports_with_a_note(images, tmp_path, capsys):
     assert metadata["calibrated"] is False
 
 
+def test_score_that_is_not_a_number_is_out_of_distribution(detector, images, tmp_path):
+    images[3] = np.nan
+    detector.export(tmp_path / "artifact", verbose=False)
+    loaded = tf.saved_model.load(str(tmp_path / "artifact"))
+    outputs = loaded.signatures["serving_default"](images=tf.constant(images))
+    assert np.isnan(outputs["score"].numpy()[3])
+    assert outputs["is_ood"].numpy()[3]
+
+
 def test_exporting_again_replaces_the_artifact(detector, images, tmp_path):
     detector.export(tmp_path / "artifact", verbose=False)
     detector.threshold = 100.0

@@ -7,7 +7,6 @@ from onnx import TensorProto
 from keras_lodin.export.onnx_rules.builder import Builder
 from keras_lodin.export.onnx_rules.registry import rule
 
-
 # What onnxruntime chooses between. Others are chosen in a wider type, truth values as int32.
 _CHOSEN = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64}
 _HALVES = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
