@@ -10,13 +10,11 @@ from keras import ops
 
 from keras_lodin import quotient_forms
 from keras_lodin.batch_function import BatchFunction
-from keras_lodin.classifier_head import ClassifierHead, find_head
+from keras_lodin.classifier_head import find_head
 from keras_lodin.data.batches import check_images, check_labels, iterate_batches
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.progress import track
-
-FORMS = ("softmax", "logits", "pooled")
-ESTIMATORS = ("exact",)
+from keras_lodin.quotient_settings import QuotientSettings
 
 
 def gradient_quotient(
@@ -25,6 +23,9 @@ def gradient_quotient(
     y: Any = None,
     form: str = "softmax",
     estimator: str = "exact",
+    samples: int = 1,
+    norm: str | None = None,
+    seed: int | None = None,
     from_logits: bool | None = None,
     batch_size: int = 32,
     verbose: int | str = "auto",
@@ -43,7 +44,10 @@ def gradient_quotient(
             `x` is an array.
         form: "softmax", "logits" or "pooled". "pooled" has one value for all the samples given,
             which every sample gets.
-        estimator: "exact".
+        estimator: "exact", "sampled" or "projected".
+        samples: how many classes "sampled" draws, or directions "projected".
+        norm: "l1" or "l2"; None for "l1", and "l2" for "projected".
+        seed: of what is drawn. None for another draw at every call.
         from_logits: as in `keras_lodin.Detector`.
         batch_size: samples per batch, for data that is not batched already. It changes memory and
             speed, not values.
@@ -53,9 +57,9 @@ def gradient_quotient(
         float32 array of shape `(samples,)`. 0 where every gradient is zero.
 
     Raises:
-        ValueError: for a form or an estimator that is not known, two classes with "softmax",
-            "pooled" on a classifier that ends in a softmax, inputs that are not finite or have the
-            wrong shape, labels that are missing or out of range.
+        ValueError: for settings that are not known or do not go together, two classes with
+            "softmax", "pooled" on a classifier that ends in a softmax, inputs that are not finite
+            or have the wrong shape, labels that are missing or out of range.
 
     Example:
     ```python
@@ -63,12 +67,14 @@ def gradient_quotient(
     ```
     """
     head = find_head(classifier, from_logits)
-    check_settings(head, form, estimator)
+    settings = QuotientSettings(form, estimator, samples, norm)
+    settings.check_classifier(head)
+    generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
     def norms(batch: Any) -> dict[str, Any]:
         inputs, labels = batch
         forward_pass = ForwardPass(lambda x: head.logits(x, training=False), inputs)
-        label_norm, other_norm = norms_of_form(forward_pass, labels, form)
+        label_norm, other_norm = settings.norms(forward_pass, labels, generator)
         return {"label": label_norm, "other": other_norm}
 
     compiled = BatchFunction(norms)
@@ -91,48 +97,3 @@ def gradient_quotient(
         label_norm = np.full_like(label_norm, label_norm.sum(dtype="float64"))
         other_norm = np.full_like(other_norm, other_norm.sum(dtype="float64"))
     return ops.convert_to_numpy(quotient_forms.quotient(label_norm, other_norm))
-
-
-def norms_of_form(forward_pass: ForwardPass, labels: Any, form: str) -> tuple[Any, Any]:
-    """The label's norm and the sum of the others', `(batch,)` each, exactly.
-
-    Costs `classes - 1` backward passes for "softmax", `classes` for "logits", two for "pooled".
-
-    Args:
-        forward_pass: of the classifier, over a batch.
-        labels: integer tensor of shape `(batch,)`.
-        form: one of `FORMS`.
-    """
-    logits = forward_pass.logits
-    if form == "softmax":
-        differences = forward_pass.input_gradients(quotient_forms.difference_cotangents(logits))
-        return quotient_forms.softmax_norms(logits, differences, labels)
-    if form == "logits":
-        jacobian = forward_pass.input_gradients(quotient_forms.class_cotangents(logits))
-        return quotient_forms.logits_norms(jacobian, labels)
-    cotangents = quotient_forms.pooled_cotangents(logits, labels)
-    return quotient_forms.pooled_norms(forward_pass.input_gradients(cotangents))
-
-
-def check_settings(head: ClassifierHead, form: str, estimator: str) -> None:
-    """Raises ValueError for settings that do not exist or carry no signal on this classifier."""
-    if form not in FORMS:
-        raise ValueError(f"`form` must be one of {FORMS}. Received: form={form!r}")
-    if estimator not in ESTIMATORS:
-        raise ValueError(
-            f"`estimator` must be one of {ESTIMATORS}. Received: estimator={estimator!r}"
-        )
-    if form == "softmax" and head.num_classes == 2:
-        raise ValueError(
-            "With two classes the softmax gradients are each other's negative, so the quotient is "
-            "1 for every input and every network: it carries no signal. Use at least three "
-            "classes, or form='logits'. Received: form='softmax', a classifier with 2 classes"
-        )
-    if form == "pooled" and not head.from_logits:
-        raise ValueError(
-            "form='pooled' needs a classifier that returns logits. On softmax outputs the other "
-            "classes sum to 1 - S_y, so the pooled quotient is 1 for every input: it carries no "
-            "signal. Drop the softmax from the classifier and compile its loss with "
-            "`from_logits=True`, or use form='softmax'. Received: form='pooled', a classifier "
-            "that ends in a softmax"
-        )

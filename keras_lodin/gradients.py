@@ -13,6 +13,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_lodin.directional_derivative import directional_derivative
+from keras_lodin.graph_walk import NESTED_GRAPHS, operations_between
+from keras_lodin.vectorized_gradient import vectorized_gradient
+
 
 class ForwardPass:
     """One pass of a classifier over a batch, from which input gradients can still be taken.
@@ -38,13 +42,26 @@ class ForwardPass:
         inputs = tf.convert_to_tensor(inputs)
         if not inputs.dtype.is_floating:
             inputs = tf.cast(inputs, tf.float32)
-        self.inputs = inputs
+        # A tensor of this pass alone: `directional_derivative` follows it through the graph.
+        self.inputs = inputs = tf.identity(inputs)
         self._logits_function = logits_function
         # Only the inputs are watched: an outer tape of the caller sees the weights.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(inputs)
             self.logits = tf.cast(logits_function(inputs), tf.float32)
         self._tape = tape
+        self._operations = self._walkable_operations()
+
+    def _walkable_operations(self) -> list[Any] | None:
+        """The operations from inputs to logits, or None where they cannot be listed.
+
+        There are none in eager mode, and inside of a nested graph they are out of sight.
+        """
+        if tf.executing_eagerly():
+            return None
+        operations = operations_between(self.inputs, self.logits)
+        nested = any(operation.type in NESTED_GRAPHS for operation in operations)
+        return None if nested else operations
 
     def logits_at(self, inputs: Any) -> Any:
         """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
@@ -63,14 +80,17 @@ class ForwardPass:
             ValueError: if the logits do not depend on the inputs differentiably.
         """
         gradient = self._tape.gradient(self.logits, self.inputs, output_gradients=cotangent)
-        if gradient is None:
+        return self._checked(gradient)
+
+    def _checked(self, derivative: Any) -> Any:
+        if derivative is None:
             raise ValueError(
                 "The classifier's logits have no gradient with respect to its inputs: somewhere "
                 "on the way they are cast to integers, rounded or detached. Expected a classifier "
                 "that is differentiable from its input to its logits. "
                 f"Received: inputs of shape {self.inputs.shape} and dtype {self.inputs.dtype.name}"
             )
-        return tf.cast(gradient, tf.float32)
+        return tf.cast(derivative, tf.float32)
 
     def input_gradients(self, cotangents: Any) -> Any:
         """Several vector-Jacobian products at once: one traced backward pass, run vectorised.
@@ -84,4 +104,51 @@ class ForwardPass:
         Returns:
             float32 tensor of shape `(count, *inputs.shape)`.
         """
-        return tf.vectorized_map(self.input_gradient, cotangents)
+        if self._operations is None:
+            return tf.vectorized_map(self.input_gradient, cotangents)
+        gradients = vectorized_gradient(self._operations, self.inputs, self.logits, cotangents)
+        return self._checked(gradients)
+
+    def read_by_gradients(self, shape: Any) -> list[Any]:
+        """The floating-point tensors of this pass that `input_gradients` reads.
+
+        Args:
+            shape: shape of the cotangents.
+        """
+        specification = tf.TensorSpec(shape, tf.float32)
+        trace = tf.function(self.input_gradients).get_concrete_function(specification)
+        return [tensor for tensor in trace.captured_inputs if tensor.dtype.is_floating]
+
+    def directional_derivative(self, direction: Any) -> Any:
+        """The Jacobian-vector product `sum_i d logits[b, j] / d inputs[b, i] * direction[b, i]`.
+
+        One pass in forward mode serves all classes. The forward pass is not run again: dropout
+        masks are the same, and BatchNormalization is not updated twice. Its batch statistics
+        count as constant.
+
+        Args:
+            direction: float32 tensor of the inputs' shape.
+
+        Returns:
+            float32 tensor of shape `(batch, classes)`.
+
+        Raises:
+            ValueError: if the logits do not depend on the inputs differentiably.
+        """
+        if self._operations is None:
+            return self._transposed_twice(direction)
+        direction = tf.cast(direction, self.inputs.dtype)
+        return self._checked(
+            directional_derivative(self._operations, self.inputs, self.logits, direction)
+        )
+
+    def _transposed_twice(self, direction: Any) -> Any:
+        """The directional derivative as the transpose of the input gradient: slower, always right.
+
+        The input gradient g is linear in its cotangent u; d <g(u), v> / du is the product J v.
+        """
+        cotangent = tf.zeros_like(self.logits)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(cotangent)
+            gradient = self.input_gradient(cotangent)
+        return tape.gradient(gradient, cotangent, output_gradients=tf.cast(direction, tf.float32))

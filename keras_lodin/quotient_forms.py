@@ -1,12 +1,18 @@
-"""The Gradient Quotient's forms as pure functions of logits and input gradients.
+"""The Gradient Quotient's forms as pure functions of logits and norms of input gradients.
 
-    GQ = ||d S_y/dx||_1 / sum_{j != y} ||d S_j/dx||_1         (Jevnisek & Avidan 2022, eq. 3)
+    GQ = ||d S_y/dx|| / sum_{j != y} ||d S_j/dx||             (Jevnisek & Avidan 2022, eq. 3)
 
 with S the softmax, y the label, and one value per sample. Computed literally this is 0/0 as soon
-as the classifier is confident, because every softmax gradient underflows together. `softmax_norms`
-computes the same number from differences of LOGIT gradients, which do not underflow.
+as the classifier is confident, because every softmax gradient underflows together. So every one of
+them is divided by `1 - S_m`, m being the predicted class. With r the softmax over the classes other
+than m, and e_j the j-th unit vector,
 
-Each form gives two norms per sample, the label's and the sum of the others'; `quotient` divides.
+    d S_j / (1 - S_m) = r_j * (gradient at the cotangent e_j - e_m - (1 - S_m) (r - e_m)),   j != m
+    d S_m / (1 - S_m) = -S_m * (gradient at the cotangent r - e_m)
+
+and the common divisor cancels in the quotient. Nothing here vanishes for a confident sample, right
+or wrong. (The label cannot be the reference: 0/0 again for a confidently wrong one.) The cotangents
+say where to pull back from; `quotient_estimators.py` does it, and `quotient` divides.
 """
 
 from __future__ import annotations
@@ -25,109 +31,94 @@ def other_classes(logits: Any) -> Any:
     Returns:
         int32 tensor of shape `(batch, classes - 1)`.
     """
-    predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
+    predicted = predicted_class(logits)
     slots = ops.arange(logits.shape[-1] - 1, dtype="int32")
     return slots + ops.cast(slots[None, :] >= predicted[:, None], "int32")
 
 
-def difference_cotangents(logits: Any) -> Any:
-    """Cotangents whose vector-Jacobian products are `J_j - J_m`, m being the predicted class.
+def predicted_class(logits: Any) -> Any:
+    """The class of the largest logit: int32, `(batch,)`."""
+    return ops.cast(ops.argmax(logits, axis=-1), "int32")
+
+
+def confidence_and_rest(logits: Any) -> tuple[Any, Any, Any]:
+    """The predicted class's probability, what it leaves, and how the others share that.
 
     Args:
-        logits: tensor of shape `(batch, classes)`.
+        logits: float32 tensor of shape `(batch, classes)`.
 
     Returns:
-        float32 tensor of shape `(classes - 1, batch, classes)`: `e_j - e_m`, for the other
-        classes j in ascending order.
+        `S_m` and `1 - S_m`, float32 of shape `(batch,)`, neither rounded off by the other, and
+        `log r`, float32 of shape `(batch, classes)`: the logarithm of the softmax over the classes
+        other than m, minus infinity at m.
     """
-    classes = logits.shape[-1]
-    others = ops.one_hot(other_classes(logits), classes, dtype="float32")
-    predicted = ops.one_hot(ops.argmax(logits, axis=-1), classes, dtype="float32")
-    return ops.transpose(others - predicted[:, None, :], (1, 0, 2))
-
-
-def class_cotangents(logits: Any) -> Any:
-    """Cotangents whose vector-Jacobian products are the logits' gradients, class by class.
-
-    Args:
-        logits: tensor of shape `(batch, classes)`.
-
-    Returns:
-        float32 tensor of shape `(classes, batch, classes)`.
-    """
-    identity = ops.eye(logits.shape[-1], dtype="float32")
-    return identity[:, None, :] + ops.zeros_like(logits, dtype="float32")[None]
-
-
-def l1_norms(gradients: Any) -> Any:
-    """Sums of absolute values over all input axes: `(count, batch, ...)` to `(count, batch)`."""
-    return ops.sum(ops.abs(gradients), axis=tuple(range(2, len(gradients.shape))))
-
-
-def softmax_norms(logits: Any, differences: Any, labels: Any) -> tuple[Any, Any]:
-    """Norms of the poster's form, from differences of logit gradients.
-
-    With m the predicted class as reference, r the softmax over the classes other than m, and
-    `B_j = J_j - J_m`, every softmax gradient divided by `1 - S_m` is
-
-        d S_m / (1 - S_m) = -S_m b,  d S_j / (1 - S_m) = r_j (B_j - (1 - S_m) b),  b = sum_k r_k B_k
-
-    and the common divisor cancels in the quotient. Nothing here vanishes for a confident sample,
-    right or wrong. (The label cannot be the reference: 0/0 again for a confidently wrong one.)
-
-    Args:
-        logits: float32 tensor of shape `(batch, classes)`, at least three classes.
-        differences: float32 tensor of shape `(classes - 1, batch, ...)`, the input gradients of
-            `difference_cotangents(logits)`.
-        labels: integer tensor of shape `(batch,)`.
-
-    Returns:
-        `||d S_y||_1 / (1 - S_m)` and `sum_{j != y} ||d S_j||_1 / (1 - S_m)`, two float32 tensors
-        of shape `(batch,)`; the first is never larger than the second.
-    """
-    others = other_classes(logits)
-    predicted = ops.cast(ops.argmax(logits, axis=-1), "int32")
-    other_logits = ops.take_along_axis(logits, others, axis=-1)
+    is_predicted = _is_class(logits, predicted_class(logits))
     # Relative to the largest: a constant on all logits cancels before anything is rounded.
-    other_logits = other_logits - ops.max(logits, axis=-1, keepdims=True)
-    margin = -ops.logsumexp(other_logits, axis=-1)
-    confidence, rest = ops.sigmoid(margin), ops.sigmoid(-margin)
-    weights = ops.transpose(ops.softmax(other_logits, axis=-1))  # (classes - 1, batch)
-    input_axes = (1,) * (len(differences.shape) - 2)
-
-    def per_sample(values: Any) -> Any:
-        return ops.reshape(values, (*values.shape[:-1], -1, *input_axes))
-
-    mean_difference = ops.sum(per_sample(weights) * differences, axis=0)
-    centred = differences - per_sample(rest) * mean_difference
-    other_norms = weights * l1_norms(centred)
-    predicted_norm = confidence * l1_norms(mean_difference[None])
-
-    labels = ops.cast(labels, "int32")
-    is_label = ops.concatenate(
-        [ops.equal(predicted, labels)[None], ops.transpose(ops.equal(others, labels[:, None]))]
-    )
-    return _split(ops.concatenate([predicted_norm, other_norms]), is_label)
+    relative = logits - ops.max(logits, axis=-1, keepdims=True)
+    # Not minus infinity: its derivative would be 0 times infinity.
+    others = ops.where(is_predicted, _FAR_BELOW, relative)
+    log_sum = ops.logsumexp(others, axis=-1)
+    log_shares = ops.where(is_predicted, -float("inf"), others - log_sum[:, None])
+    return ops.sigmoid(-log_sum), ops.sigmoid(log_sum), log_shares
 
 
-def logits_norms(jacobian: Any, labels: Any) -> tuple[Any, Any]:
-    """Norms of the logits' own gradients: `||J_y||_1` and `sum_{j != y} ||J_j||_1`.
+# Below any logit relative to the largest, and still a number.
+_FAR_BELOW = -1e30
+
+
+def softmax_cotangents(logits: Any, classes: Any) -> Any:
+    """Cotangents of `d S_j / ((1 - S_m) r_j)`, or for j = m of `-d S_m / ((1 - S_m) S_m)`.
 
     Args:
-        jacobian: float32 tensor of shape `(classes, batch, ...)`, the input gradients of
-            `class_cotangents(logits)`.
-        labels: integer tensor of shape `(batch,)`.
+        logits: float32 tensor of shape `(batch, classes)`.
+        classes: the classes j, int32 tensor of shape `(count, batch)`.
 
     Returns:
-        two float32 tensors of shape `(batch,)`.
+        float32 tensor of shape `(count, batch, classes)`.
     """
-    classes = ops.arange(jacobian.shape[0], dtype="int32")
-    is_label = ops.equal(classes[:, None], ops.cast(labels, "int32")[None, :])
-    return _split(l1_norms(jacobian), is_label)
+    predicted = predicted_class(logits)
+    winner = ops.cast(_is_class(logits, predicted), "float32")
+    _, rest, log_shares = confidence_and_rest(logits)
+    towards_others = ops.exp(log_shares) - winner  # r - e_m
+    chosen = ops.one_hot(classes, logits.shape[-1], dtype="float32")
+    other = chosen - winner - rest[:, None] * towards_others
+    return ops.where(ops.equal(classes, predicted)[..., None], towards_others, other)
+
+
+def softmax_weights(logits: Any, classes: Any) -> Any:
+    """What the norms at `softmax_cotangents` are multiplied by: r_j, or S_m for j = m.
+
+    Args:
+        logits: float32 tensor of shape `(batch, classes)`.
+        classes: the classes j, int32 tensor of shape `(count, batch)`.
+
+    Returns:
+        float32 tensor of shape `(count, batch)`.
+    """
+    confidence, _, log_shares = confidence_and_rest(logits)
+    log_share = ops.transpose(ops.take_along_axis(log_shares, ops.transpose(classes), axis=-1))
+    is_predicted = ops.equal(classes, predicted_class(logits))
+    share = ops.exp(ops.where(is_predicted, 0.0, log_share))
+    return ops.where(is_predicted, confidence, share)
+
+
+def class_cotangents(logits: Any, classes: Any) -> Any:
+    """Cotangents whose vector-Jacobian products are the logits' own gradients.
+
+    Args:
+        logits: tensor of shape `(batch, classes)`.
+        classes: int32 tensor of shape `(count, batch)`.
+
+    Returns:
+        float32 tensor of shape `(count, batch, classes)`.
+    """
+    return ops.one_hot(classes, logits.shape[-1], dtype="float32")
 
 
 def pooled_cotangents(logits: Any, labels: Any) -> Any:
-    """Cotangents of `o_y` and of `sum_{j != y} o_j`, for `pooled_norms`.
+    """Cotangents of `o_y` and of `sum_{j != y} o_j`: the other classes' LOGITS pooled.
+
+    The published code takes the norms of these two, and divides their sums over the batch.
 
     Args:
         logits: tensor of shape `(batch, classes)`.
@@ -140,22 +131,41 @@ def pooled_cotangents(logits: Any, labels: Any) -> Any:
     return ops.stack([label, 1.0 - label])
 
 
-def pooled_norms(gradients: Any) -> tuple[Any, Any]:
-    """Norms as the published code takes them, with the other classes' LOGITS o pooled.
-
-        ||d o_y/dx||_1  and  ||d sum_{j != y} o_j/dx||_1
-
-    The published quotient divides their sums over the batch, not sample by sample.
+def norms(gradients: Any, norm: str) -> Any:
+    """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`.
 
     Args:
-        gradients: float32 tensor of shape `(2, batch, ...)`, the input gradients of
-            `pooled_cotangents(logits, labels)`.
+        gradients: float32 tensor.
+        norm: "l1" or "l2".
+    """
+    axes = tuple(range(2, len(gradients.shape)))
+    if norm == "l1":
+        return ops.sum(ops.abs(gradients), axis=axes)
+    # Scaled, so that no square leaves float32; and without the infinite slope of a root at zero.
+    largest = ops.stop_gradient(ops.max(ops.abs(gradients), axis=axes, keepdims=True))
+    scale = ops.where(largest > 0.0, largest, 1.0)
+    squares = ops.sum(ops.square(gradients / scale), axis=axes)
+    some = squares > 0.0
+    root = ops.where(some, ops.sqrt(ops.where(some, squares, 1.0)), 0.0)
+    return root * ops.reshape(scale, ops.shape(squares))
+
+
+def split_by_label(class_norms: Any, classes: Any, labels: Any) -> tuple[Any, Any]:
+    """The label's norm and the sum of the others'.
+
+    Args:
+        class_norms: float32 tensor of shape `(count, batch)`.
+        classes: the class of each, int32 tensor of the same shape.
+        labels: integer tensor of shape `(batch,)`.
 
     Returns:
         two float32 tensors of shape `(batch,)`.
     """
-    norms = l1_norms(gradients)
-    return norms[0], norms[1]
+    is_label = ops.equal(classes, ops.cast(labels, "int32")[None])
+    return (
+        ops.sum(ops.where(is_label, class_norms, 0.0), axis=0),
+        ops.sum(ops.where(is_label, 0.0, class_norms), axis=0),
+    )
 
 
 def quotient(label_norm: Any, other_norm: Any) -> Any:
@@ -179,9 +189,6 @@ def quotient(label_norm: Any, other_norm: Any) -> Any:
     return ops.where(defined, label / ops.where(defined, others, 1.0), 0.0)
 
 
-def _split(norms: Any, is_label: Any) -> tuple[Any, Any]:
-    """Sums over classes of the label's norm and of the others', `(classes, batch)` each."""
-    return (
-        ops.sum(ops.where(is_label, norms, 0.0), axis=0),
-        ops.sum(ops.where(is_label, 0.0, norms), axis=0),
-    )
+def _is_class(logits: Any, classes: Any) -> Any:
+    """Where a class's own column is: bool, `(batch, classes)`."""
+    return ops.equal(ops.arange(logits.shape[-1], dtype="int32")[None], classes[:, None])

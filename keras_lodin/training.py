@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import random
 from typing import Any, cast
 
 import keras
@@ -11,9 +13,10 @@ from keras import ops
 
 from keras_lodin import keras_internals
 from keras_lodin.classifier_head import find_head
-from keras_lodin.gradient_quotient import check_settings, norms_of_form
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.quotient_forms import quotient
+from keras_lodin.quotient_settings import QuotientSettings, check_count
+from keras_lodin.step_seeds import StepSeeds
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -42,7 +45,23 @@ class GQModel(keras.Model):
             classes. "logits" takes the gradients of the logits instead of the softmax. "pooled"
             is what the published code computes, with lambda = 1e-6: on the logits, the other
             classes summed before the norm, norms summed over the batch (of one replica).
-        estimator: "exact", `classes - 1` backward passes in one vectorised step.
+        estimator: how the norms are computed. "exact" takes every class, and a step costs about
+            as many plain steps as there are classes N. "sampled" takes the label exactly and
+            `samples` of the others, drawn by their probability: about `samples + 3` plain steps
+            for any N. "projected" takes the derivatives of all classes along `samples` random
+            directions: about `samples + 1` plain steps for any N.
+        samples: K, the number of classes that "sampled" draws, or directions that "projected"
+            does. More of them mean less noise and less bias.
+        every: GQ is computed on every k-th step, with k times the weight: the same in
+            expectation, at a k-th of the extra cost. An epoch without such a step logs a `gq`
+            of NaN.
+        norm: "l1" is the poster's; "l2" may replace it. None for "l1", and for "l2" with
+            "projected", which estimates that one better.
+        chunk_size: None, or how many classes "exact" holds in memory at a time. It bounds the
+            memory, and costs a third more time.
+        seed: of what the estimators draw, an integer; None for one chosen at random. What is
+            drawn depends on it and on `optimizer.iterations` alone, so that a training that is
+            resumed draws what it would have drawn.
         from_logits: True when the classifier returns logits, False when it returns
             probabilities, None to find out from its last layer.
         name: name of the model.
@@ -52,8 +71,9 @@ class GQModel(keras.Model):
             detector after training.
 
     Raises:
-        ValueError: for two classes with "softmax", "pooled" on a classifier that ends in a
-            softmax, or a model that is not a classifier.
+        ValueError: for settings that do not exist or do not go together, two classes with
+            "softmax", "pooled" on a classifier that ends in a softmax, or a model that is not a
+            classifier.
 
     Example:
     ```python
@@ -70,23 +90,32 @@ class GQModel(keras.Model):
         gq_weight: float = 0.1,
         form: str = "softmax",
         estimator: str = "exact",
+        samples: int = 1,
+        every: int = 1,
+        norm: str | None = None,
+        chunk_size: int | None = None,
+        seed: int | None = None,
         from_logits: bool | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
         head = find_head(classifier, from_logits)
-        check_settings(head, form, estimator)
+        settings = QuotientSettings(form, estimator, samples, norm, chunk_size)
+        settings.check_classifier(head)
+        check_count("every", every)
         if not math.isfinite(gq_weight):
             raise ValueError(f"`gq_weight` must be finite. Received: gq_weight={gq_weight}")
         super().__init__(name=name, dtype=kwargs.pop("dtype", classifier.dtype_policy), **kwargs)
         self.classifier = classifier
         self.gq_weight = float(gq_weight)
-        self.form = form
-        self.estimator = estimator
+        self.every = every
+        # Chosen now, so that a saved model draws on as this one would.
+        self.seed = random.randrange(2**31) if seed is None else seed
+        self.quotient_settings = settings
         self.from_logits = head.from_logits
         self._head = head
         if gq_weight:
-            self._gq_tracker = keras.metrics.Mean(name="gq")
+            self._gq_tracker = _MeanOrNan(name="gq")
         self.build(head.input_shape)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -103,20 +132,52 @@ class GQModel(keras.Model):
             return cast(dict[str, Any], super().train_step(data))
         x, y, sample_weight = keras_internals.unpack_x_y_sample_weight(data)
         x = self._checked_inputs(x)
+        labels = sparse_labels(y)
+
+        def gradients_of(weight: float) -> tuple[list[Any], Any, Any, Any]:
+            return self._gradients(x, y, labels, sample_weight, weight)
+
+        if self.every == 1:
+            share = tf.ones(())
+            gradients, y_pred, loss, gq = gradients_of(self.gq_weight)
+        else:
+            due = self.optimizer.iterations % self.every == 0
+            share = tf.cast(due, tf.float32)
+            gradients, y_pred, loss, gq = tf.cond(
+                due,
+                lambda: self._dense(gradients_of(self.gq_weight * self.every)),
+                lambda: self._dense(gradients_of(0.0)),
+            )
+        batch_size = tf.shape(x)[0]
+        keras_internals.update_loss_tracker(self, loss, batch_size)
+        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        self._gq_tracker.update_state(gq, sample_weight=share * tf.cast(batch_size, tf.float32))
+        return cast(dict[str, Any], self.compute_metrics(x, y, y_pred, sample_weight))
+
+    def _gradients(
+        self, x: Any, y: Any, labels: Any, sample_weight: Any, weight: float
+    ) -> tuple[list[Any], Any, Any, Any]:
+        """Gradients of the trainable weights, predictions, loss and mean quotient of a batch."""
         with tf.GradientTape() as tape:
             forward_pass = ForwardPass(lambda inputs: self._head.logits(inputs, training=True), x)
             y_pred = self._head.output(forward_pass.logits)
-            gq = self._mean_quotient(forward_pass, sparse_labels(y), sample_weight)
             loss = keras_internals.compute_loss(self, x, y, y_pred, sample_weight)
-            loss += self.gq_weight * keras_internals.scaled_for_distribution(self, gq)
-            batch_size = tf.shape(x)[0]
-            keras_internals.update_loss_tracker(self, loss, batch_size)
+            gq = tf.zeros(())
+            if weight:
+                gq = self._mean_quotient(forward_pass, labels, sample_weight)
+                loss += weight * keras_internals.scaled_for_distribution(self, gq)
             # Inside the tape: mixed precision must differentiate the scaled loss.
             scaled_loss = self.optimizer.scale_loss(loss)
-        gradients = tape.gradient(scaled_loss, self.trainable_weights)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
-        self._gq_tracker.update_state(gq, sample_weight=batch_size)
-        return cast(dict[str, Any], self.compute_metrics(x, y, y_pred, sample_weight))
+        return tape.gradient(scaled_loss, self.trainable_weights), y_pred, loss, gq
+
+    def _dense(self, results: tuple[list[Any], Any, Any, Any]) -> tuple[list[Any], Any, Any, Any]:
+        """What `_gradients` gave, in the form that both branches of a condition can have."""
+        gradients, y_pred, loss, gq = results
+        dense = [
+            tf.zeros_like(variable) if gradient is None else tf.convert_to_tensor(gradient)
+            for gradient, variable in zip(gradients, self.trainable_weights, strict=True)
+        ]
+        return dense, y_pred, loss, gq
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One validation step, without GQ: a `val_gq` that nobody computed would read 0."""
@@ -138,12 +199,14 @@ class GQModel(keras.Model):
 
     def _mean_quotient(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
         """The batch's mean quotient, weighted as Keras weights the loss."""
-        label_norm, other_norm = norms_of_form(forward_pass, labels, self.form)
+        label_norm, other_norm = self.quotient_settings.norms(
+            forward_pass, labels, StepSeeds(self.seed, self.optimizer.iterations)
+        )
         if sample_weight is None:
             weights = ops.ones_like(label_norm)
         else:
             weights = ops.cast(ops.reshape(sample_weight, (-1,)), "float32")
-        if self.form == "pooled":
+        if self.quotient_settings.form == "pooled":
             return quotient(ops.sum(weights * label_norm), ops.sum(weights * other_norm))
         return ops.mean(weights * quotient(label_norm, other_norm))
 
@@ -153,8 +216,9 @@ class GQModel(keras.Model):
             **super().get_config(),
             "classifier": keras.saving.serialize_keras_object(self.classifier),
             "gq_weight": self.gq_weight,
-            "form": self.form,
-            "estimator": self.estimator,
+            **dataclasses.asdict(self.quotient_settings),
+            "every": self.every,
+            "seed": self.seed,
             "from_logits": self.from_logits,
         }
 
@@ -165,6 +229,13 @@ class GQModel(keras.Model):
             config["classifier"], custom_objects=custom_objects
         )
         return cls(**{**config, "classifier": classifier})
+
+
+class _MeanOrNan(keras.metrics.Mean):
+    """A mean that is not a number before the first value, where Keras's own is 0."""
+
+    def result(self) -> Any:
+        return ops.where(self.count > 0.0, super().result(), float("nan"))
 
 
 def sparse_labels(y: Any) -> Any:

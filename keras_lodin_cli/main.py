@@ -133,6 +133,13 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
     help="Weight of the Gradient Quotient; 0 is plain cross-entropy. Repeat for several runs.",
 )
 @click.option("--form", default="softmax", show_default=True, help="softmax, logits or pooled.")
+@click.option(
+    "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
+)
+@click.option("--samples", type=int, default=1, show_default=True, help="Draws of an estimator.")
+@click.option(
+    "--every", type=int, default=1, show_default=True, help="Compute GQ on every k-th step."
+)
 @click.option("--output", required=True, metavar="RUN", help="Folder of the run.")
 @click.option("--epochs", type=int, default=20, show_default=True)
 @click.option("--batch-size", type=int, default=64, show_default=True)
@@ -209,7 +216,7 @@ def evaluate(
     epilog="Example: keras-lodin export detector.keras --format onnx --output detector.onnx"
 )
 @click.argument("model", metavar="MODEL_OR_DETECTOR")
-@click.option("--format", default="tf_saved_model", show_default=True, help="Or onnx.")
+@click.option("--format", default="tf_saved_model", show_default=True, help="Or onnx, litert.")
 @click.option("--output", required=True, metavar="PATH", help="Folder or file to write.")
 @click.option(
     "--data-format",

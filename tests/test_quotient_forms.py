@@ -9,8 +9,18 @@ from hypothesis import strategies as st
 from keras import ops
 
 from keras_lodin import quotient_forms
+from keras_lodin.quotient_estimators import exact_norms
+from tests.linear_pass import (
+    LinearPass,
+    literal_norms,
+    predicted_rest,
+    size,
+    softmax_jacobian,
+)
 
-finite = st.floats(-8, 8, width=32)
+# TensorFlow takes the numbers below 1e-38 for zero.
+finite = st.floats(-8, 8, width=32, allow_subnormal=False)
+norm_names = st.sampled_from(["l1", "l2"])
 
 
 @st.composite
@@ -23,42 +33,39 @@ def classifications(draw, spread=finite):
     return logits, jacobian, labels
 
 
-def differences(logits, jacobian):
-    """What a classifier with this Jacobian returns for `difference_cotangents`."""
-    cotangents = ops.convert_to_numpy(quotient_forms.difference_cotangents(logits))
-    return np.einsum("kbn,nbp->kbp", cotangents, jacobian)
+def norms_of(logits, jacobian, labels, form="softmax", norm="l1"):
+    found = exact_norms(LinearPass(logits, jacobian), labels, form, norm)
+    return [ops.convert_to_numpy(value) for value in found]
 
 
-def softmax_quotient(logits, jacobian, labels):
-    norms = quotient_forms.softmax_norms(
-        ops.convert_to_tensor(logits), differences(logits, jacobian), labels
-    )
-    return ops.convert_to_numpy(quotient_forms.quotient(*norms))
+def softmax_quotient(logits, jacobian, labels, norm="l1"):
+    found = norms_of(logits, jacobian, labels, "softmax", norm)
+    return ops.convert_to_numpy(quotient_forms.quotient(*found))
 
 
-def literal_quotient(logits, jacobian, labels):
-    """The poster's formula as it is written, in float64."""
-    logits, jacobian = logits.astype("float64"), jacobian.astype("float64")
-    softmax = np.exp(logits - logits.max(-1, keepdims=True))
-    softmax /= softmax.sum(-1, keepdims=True)
-    mean = np.einsum("bn,nbp->bp", softmax, jacobian)
-    norms = np.abs(softmax.T[:, :, None] * (jacobian - mean)).sum(-1)
-    label = norms[labels, np.arange(len(labels))]
-    return label, norms.sum(0) - label
-
-
-@given(classifications())
-def test_softmax_form_equals_the_literal_formula_in_float64(case):
-    label, others = literal_quotient(*case)
+@given(classifications(), norm_names)
+def test_softmax_form_equals_the_literal_formula_in_float64(case, norm):
+    label, others = literal_norms(*case, norm=norm)
     clear = others > 1e-3
     np.testing.assert_allclose(
-        softmax_quotient(*case)[clear], (label / np.where(others > 0, others, 1))[clear], atol=2e-4
+        softmax_quotient(*case, norm)[clear],
+        (label / np.where(others > 0, others, 1))[clear],
+        atol=2e-4,
     )
 
 
-@given(classifications(st.floats(-1e4, 1e4, width=32)))
-def test_softmax_form_lies_between_0_and_1_for_any_logits(case):
-    quotient = softmax_quotient(*case)
+@given(classifications(), norm_names)
+def test_softmax_norms_are_the_literal_ones_divided_by_what_the_predicted_class_leaves(case, norm):
+    rest = predicted_rest(case[0])
+    for found, literal in zip(
+        norms_of(*case, norm=norm), literal_norms(*case, norm=norm), strict=True
+    ):
+        np.testing.assert_allclose(found * rest, literal, rtol=1e-4, atol=1e-4 * rest.max())
+
+
+@given(classifications(st.floats(-1e4, 1e4, width=32, allow_subnormal=False)), norm_names)
+def test_softmax_form_lies_between_0_and_1_for_any_logits(case, norm):
+    quotient = softmax_quotient(*case, norm)
     assert np.all(quotient >= 0.0)
     assert np.all(quotient <= 1.0 + 1e-5)
 
@@ -72,76 +79,138 @@ def test_softmax_form_does_not_see_a_constant_added_to_all_logits(case, constant
     )
 
 
-@given(classifications(), st.sampled_from([1e-30, 1e-12, 1e12, 1e30]))
-def test_quotient_and_its_derivative_survive_any_scale_of_the_gradients(case, scale):
+@given(classifications(), st.sampled_from([1e-30, 1e-12, 1e12, 1e30]), norm_names)
+def test_quotient_and_its_derivative_survive_any_scale_of_the_gradients(case, scale, norm):
     logits, jacobian, labels = case
-    given_differences = tf.constant(differences(logits, jacobian) * np.float32(scale), tf.float32)
+    scaled = tf.constant(jacobian * np.float32(scale), tf.float32)
     with tf.GradientTape() as tape:
-        tape.watch(given_differences)
-        norms = quotient_forms.softmax_norms(tf.constant(logits), given_differences, labels)
+        tape.watch(scaled)
+        norms = exact_norms(LinearPass(logits, scaled), labels, "softmax", norm)
         total = tf.reduce_sum(quotient_forms.quotient(*norms))
     assert np.isfinite(total)
-    assert np.all(np.isfinite(tape.gradient(total, given_differences) * np.float32(scale)))
+    assert np.all(np.isfinite(tape.gradient(total, scaled) * np.float32(scale)))
 
 
+@pytest.mark.parametrize("norm", ["l1", "l2"])
 @pytest.mark.parametrize("margin", [1e4, -1e4, 30.0, 0.0])
-def test_softmax_form_is_finite_and_informative_for_huge_logits_right_or_wrong(margin, rng):
+def test_softmax_form_is_finite_and_informative_for_huge_logits_right_or_wrong(margin, norm, rng):
     logits = np.array([[margin, 0.0, 1.0, -1.0]], "float32")
     jacobian = rng.normal(size=(4, 1, 9)).astype("float32")
-    label, others = quotient_forms.softmax_norms(
-        ops.convert_to_tensor(logits), differences(logits, jacobian), np.array([0])
-    )
+    label, others = norms_of(logits, jacobian, np.array([0]), norm=norm)
     assert np.isfinite(label)
     assert 0.0 < others < np.inf  # divided by 1 - S_m, nothing vanishes
-    quotient = softmax_quotient(logits, jacobian, np.array([0]))
+    quotient = softmax_quotient(logits, jacobian, np.array([0]), norm)
     # A label at exp(-10,000) of the probability has no share of the movement.
-    assert (quotient[0] == 0.0) if margin < 0 else (0.0 < quotient[0] <= 1.0)
+    assert (quotient[0] == 0.0) if margin < 0 else (0.0 < quotient[0] <= 1.0 + 1e-6)
 
 
-def test_quotient_of_zero_gradients_is_0_with_a_zero_derivative():
+@pytest.mark.parametrize("form", ["softmax", "logits", "pooled"])
+@pytest.mark.parametrize("norm", ["l1", "l2"])
+def test_quotient_of_zero_gradients_is_0_with_a_zero_derivative(form, norm):
     logits = tf.constant([[1.0, 2.0, 0.0]])
-    zeros = tf.zeros((2, 1, 5))
+    zeros = tf.zeros((3, 1, 5))
     with tf.GradientTape() as tape:
         tape.watch([logits, zeros])
-        value = quotient_forms.quotient(*quotient_forms.softmax_norms(logits, zeros, [1]))
+        norms = exact_norms(LinearPass(logits, zeros), np.array([1]), form, norm)
+        value = quotient_forms.quotient(*norms)
     assert value.numpy() == [0.0]
     for gradient in tape.gradient(value, [logits, zeros]):
-        assert not np.any(gradient)
+        assert gradient is None or not np.any(gradient)
 
 
-@given(classifications())
-def test_logits_form_is_the_ratio_of_row_norms(case):
-    _, jacobian, labels = case
-    label, others = quotient_forms.logits_norms(jacobian, labels)
-    norms = np.abs(jacobian).sum(-1)
-    expected = norms[labels, np.arange(len(labels))]
-    np.testing.assert_allclose(label, expected, rtol=1e-5)
-    np.testing.assert_allclose(others, norms.sum(0) - expected, rtol=1e-4, atol=1e-4)
+@given(classifications(), norm_names)
+def test_logits_form_is_the_ratio_of_row_norms(case, norm):
+    label, others = norms_of(*case, form="logits", norm=norm)
+    expected, expected_others = literal_norms(*case, form="logits", norm=norm)
+    np.testing.assert_allclose(label, expected, rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(others, expected_others, rtol=1e-4, atol=1e-4)
+
+
+@given(classifications(), norm_names)
+def test_pooled_form_is_the_norm_of_the_label_and_of_the_sum_of_the_others(case, norm):
+    label, others = norms_of(*case, form="pooled", norm=norm)
+    expected, expected_others = literal_norms(*case, form="pooled", norm=norm)
+    np.testing.assert_allclose(label, expected, rtol=1e-5, atol=1e-30)
+    np.testing.assert_allclose(others, expected_others, rtol=1e-4, atol=1e-4)
 
 
 @given(classifications())
 def test_pooled_norms_on_softmax_outputs_are_equal_so_the_form_is_refused_there(case):
     logits, jacobian, labels = case
-    softmax = tf.nn.softmax(logits).numpy()
-    mean = np.einsum("bn,nbp->bp", softmax, jacobian)
-    softmax_jacobian = softmax.T[:, :, None] * (jacobian - mean)
-    cotangents = ops.convert_to_numpy(quotient_forms.pooled_cotangents(logits, labels))
-    gradients = np.einsum("kbn,nbp->kbp", cotangents, softmax_jacobian)
-    label, others = quotient_forms.pooled_norms(gradients)
+    of_softmax = softmax_jacobian(logits, jacobian).astype("float32")
+    label, others = norms_of(logits, of_softmax, labels, form="pooled")
     np.testing.assert_allclose(label, others, atol=1e-4)
 
 
 @given(classifications())
-def test_cotangents_pick_the_classes_they_name(case):
+def test_cotangents_and_weights_make_every_softmax_gradient_up_to_sign(case):
     logits, jacobian, _ = case
-    predicted = ops.convert_to_numpy(ops.argmax(logits, axis=-1))
-    others = ops.convert_to_numpy(quotient_forms.other_classes(logits))
-    for row, (winner, rest) in enumerate(zip(predicted, others, strict=True)):
+    classes = np.arange(logits.shape[1])[:, None] + np.zeros(len(logits), "int32")
+    classes = classes.astype("int32")
+    gradients = LinearPass(logits, jacobian).input_gradients(
+        quotient_forms.softmax_cotangents(tf.constant(logits), classes)
+    )
+    weights = quotient_forms.softmax_weights(tf.constant(logits), classes)
+    found = ops.convert_to_numpy(weights[..., None] * gradients)
+    sign = np.where(classes == logits.argmax(-1), -1.0, 1.0)
+    rest = predicted_rest(logits)[:, None]
+    np.testing.assert_allclose(
+        sign[..., None] * found * rest,
+        softmax_jacobian(logits, jacobian),
+        rtol=1e-4,
+        atol=1e-4 * rest.max(),
+    )
+
+
+@given(classifications())
+def test_other_classes_are_all_but_the_predicted_in_ascending_order(case):
+    logits, _, _ = case
+    predicted = ops.convert_to_numpy(quotient_forms.predicted_class(tf.constant(logits)))
+    np.testing.assert_array_equal(predicted, logits.argmax(-1))
+    others = ops.convert_to_numpy(quotient_forms.other_classes(tf.constant(logits)))
+    for winner, rest in zip(predicted, others, strict=True):
         assert [*rest] == [j for j in range(logits.shape[1]) if j != winner]
-        for slot, j in enumerate(rest):
-            np.testing.assert_allclose(
-                differences(logits, jacobian)[slot, row],
-                jacobian[j, row] - jacobian[winner, row],
-                rtol=1e-5,
-                atol=1e-5,
-            )
+
+
+@given(classifications(st.floats(-40, 40, width=32, allow_subnormal=False)))
+def test_confidence_and_what_it_leaves_are_not_rounded_by_each_other(case):
+    logits, _, _ = case
+    confidence, rest, log_shares = quotient_forms.confidence_and_rest(tf.constant(logits))
+    expected = predicted_rest(logits)
+    np.testing.assert_allclose(rest, expected, rtol=2e-5)
+    np.testing.assert_allclose(confidence, 1.0 - expected, rtol=2e-5)
+    shares = np.exp(ops.convert_to_numpy(log_shares))
+    np.testing.assert_allclose(shares.sum(-1), 1.0, rtol=1e-5)
+    assert np.all(shares[np.arange(len(logits)), logits.argmax(-1)] == 0.0)
+
+
+@given(classifications(), st.sampled_from([1e-30, 1.0, 1e30]), norm_names)
+def test_norms_are_those_of_float64_at_any_scale(case, scale, norm):
+    _, jacobian, _ = case
+    gradients = jacobian.astype("float32") * np.float32(scale)
+    folded = gradients.reshape(*gradients.shape[:2], 1, -1)  # over every axis after the second
+    found = ops.convert_to_numpy(quotient_forms.norms(tf.constant(folded), norm))
+    expected = size(gradients.astype("float64"), norm)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-36)
+
+
+@given(classifications())
+def test_the_derivative_of_l2_is_the_unit_vector(case):
+    _, jacobian, _ = case
+    gradients = tf.constant(jacobian)
+    with tf.GradientTape() as tape:
+        tape.watch(gradients)
+        total = tf.reduce_sum(quotient_forms.norms(gradients, "l2"))
+    exact = jacobian.astype("float64")
+    length = size(exact, "l2")[..., None]
+    np.testing.assert_allclose(
+        tape.gradient(total, gradients), exact / np.where(length > 0.0, length, 1.0), atol=1e-5
+    )
+
+
+def test_norms_are_split_into_the_labels_and_the_sum_of_the_others():
+    norms = np.array([[1.0, 2.0], [10.0, 20.0], [100.0, 200.0]], "float32")
+    classes = np.array([[4, 0], [2, 4], [0, 2]], "int32")
+    label, others = quotient_forms.split_by_label(norms, classes, np.array([2, 0]))
+    np.testing.assert_array_equal(label, [10.0, 2.0])
+    np.testing.assert_array_equal(others, [101.0, 220.0])

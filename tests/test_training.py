@@ -7,14 +7,54 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_lodin
+from keras_lodin.gradients import ForwardPass
+from keras_lodin.quotient_settings import QuotientSettings
+from keras_lodin.step_seeds import StepSeeds
 from tests import networks
 from tests.processes import run_python
 
 FORMS = ["softmax", "logits", "pooled"]
 
+DETERMINISTIC = {
+    **{form: {"form": form} for form in FORMS},
+    "in chunks": {"chunk_size": 2},
+    "every third": {"every": 3},
+}
+RANDOM = {
+    "sampled": {"estimator": "sampled", "samples": 2, "seed": 5},
+    "sampled logits": {"estimator": "sampled", "form": "logits", "seed": 5},
+    "projected": {"estimator": "projected", "samples": 2, "seed": 5},
+    "projected pooled": {"estimator": "projected", "form": "pooled", "seed": 5},
+    "sampled, every third": {"estimator": "sampled", "every": 3, "seed": 5},
+}
 
-def compiled(classifier, form="softmax", gq_weight=0.1, optimizer=None, **options):
-    model = keras_lodin.GQModel(classifier, gq_weight=gq_weight, form=form)
+
+def over(*kinds):
+    """A test's `settings`, by their names."""
+    named = {name: value for kind in kinds for name, value in kind.items()}
+    return pytest.mark.parametrize("settings", named.values(), ids=named.keys())
+
+
+def quotient_of(classifier, images, labels, settings):
+    """What `gq` should be in the first step: by the public function, or with the step's draws."""
+    known = {k: v for k, v in settings.items() if k not in ("every", "seed")}
+    if "estimator" not in settings:
+        known.pop("chunk_size", None)
+        return keras_lodin.gradient_quotient(classifier, images, labels, **known).mean()
+
+    @tf.function
+    def norms():
+        forward_pass = ForwardPass(lambda x: classifier(x, training=False), tf.constant(images))
+        seeds = StepSeeds(settings["seed"], 0)
+        return QuotientSettings(**known).norms(forward_pass, tf.constant(labels), seeds)
+
+    label, others = (norm.numpy() for norm in norms())
+    pooled = settings.get("form") == "pooled"
+    return label.sum() / others.sum() if pooled else np.mean(label / others)
+
+
+def compiled(classifier, settings=None, gq_weight=0.1, optimizer=None, **options):
+    model = keras_lodin.GQModel(classifier, gq_weight=gq_weight, **(settings or {}))
     model.compile(
         optimizer or keras.optimizers.SGD(0.05, momentum=0.9),
         keras.losses.SparseCategoricalCrossentropy(from_logits=True),
@@ -33,16 +73,17 @@ def plain(classifier, optimizer=None):
     return classifier
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_logged_loss_is_cross_entropy_plus_weighted_quotient(form, images, labels):
+@over(DETERMINISTIC, RANDOM)
+def test_logged_loss_is_cross_entropy_plus_weighted_quotient(settings, images, labels):
     classifier = networks.convolutional()
-    gq = keras_lodin.gradient_quotient(classifier, images, labels, form=form).mean()
+    gq = quotient_of(classifier, images, labels, settings)
     cross_entropy = plain(classifier).evaluate(images, labels, verbose=0, return_dict=True)["loss"]
-    logs = compiled(classifier, form, gq_weight=0.3).train_on_batch(
+    logs = compiled(classifier, settings, gq_weight=0.3).train_on_batch(
         images, labels, return_dict=True
     )
     np.testing.assert_allclose(logs["gq"], gq, rtol=1e-5)
-    np.testing.assert_allclose(logs["loss"], cross_entropy + 0.3 * gq, rtol=1e-5)
+    weight = 0.3 * settings.get("every", 1)
+    np.testing.assert_allclose(logs["loss"], cross_entropy + weight * gq, rtol=1e-5)
     assert set(logs) == {"loss", "accuracy", "gq"}
 
 
@@ -88,10 +129,11 @@ def test_weight_zero_trains_exactly_as_plain_keras(images, labels):
     assert "gq" not in history.history  # nothing that was not computed is reported
 
 
-def test_batch_normalization_is_updated_once_a_step(images, labels):
+@over(DETERMINISTIC, RANDOM)
+def test_batch_normalization_is_updated_once_a_step(settings, images, labels):
     first, second = networks.convolutional(True), networks.convolutional(True)
     second.set_weights(first.get_weights())
-    compiled(first, optimizer=keras.optimizers.SGD(0.0)).train_on_batch(images, labels)
+    compiled(first, settings, optimizer=keras.optimizers.SGD(0.0)).train_on_batch(images, labels)
     plain(second, keras.optimizers.SGD(0.0)).train_on_batch(images, labels)
     np.testing.assert_allclose(first.layers[2].moving_mean, second.layers[2].moving_mean, rtol=1e-6)
 
@@ -124,60 +166,106 @@ def test_fit_takes_datasets_class_weights_and_one_hot_labels(images, labels):
     assert np.isfinite(history["loss"][0])
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_samples_of_weight_zero_do_not_count(form, images, labels):
+@over(DETERMINISTIC)
+def test_samples_of_weight_zero_do_not_count(settings, images, labels):
     weights = np.r_[np.full(6, 2.0), np.zeros(6)].astype("float32")
     classifier = networks.convolutional()
-    gq = keras_lodin.gradient_quotient(classifier, images[:6], labels[:6], form=form).mean()
-    logs = compiled(classifier, form).train_on_batch(
+    gq = quotient_of(classifier, images[:6], labels[:6], settings)
+    logs = compiled(classifier, settings).train_on_batch(
         images, labels, sample_weight=weights, return_dict=True
     )
     np.testing.assert_allclose(logs["gq"], gq, rtol=1e-5)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_eager_steps_equal_compiled_ones(form, images, labels):
+@over(DETERMINISTIC, RANDOM)
+def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels):
+    weights = np.r_[np.full(6, 2.0), np.zeros(6)].astype("float32")
+    others = np.r_[labels[:6], (labels[6:] + 1) % networks.CLASSES]
+    results = []
+    for y in (labels, others):
+        keras.utils.set_random_seed(1)
+        model = compiled(networks.convolutional(), settings)
+        logs = model.train_on_batch(images, y, sample_weight=weights, return_dict=True)
+        results.append((logs["loss"], logs["gq"], *model.get_weights()))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
+
+
+@over(DETERMINISTIC, RANDOM)
+def test_eager_steps_equal_compiled_ones(settings, images, labels):
+    # A directional derivative in training mode takes the batch's statistics as constant only
+    # where it sees them, in a graph.
+    normalization = settings.get("estimator") != "projected"
     logs = []
     for eager in (True, False):
         keras.utils.set_random_seed(1)
-        model = compiled(networks.convolutional(True), form, run_eagerly=eager)
+        model = compiled(networks.convolutional(normalization), settings, run_eagerly=eager)
         logs.append(model.train_on_batch(images, labels, return_dict=True))
     assert logs[0] == pytest.approx(logs[1], rel=1e-4)
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_jit_compilation_and_several_steps_per_execution_change_nothing(form, images, labels):
-    results = []
-    for options in ({"jit_compile": False}, {"jit_compile": True}, {"steps_per_execution": 2}):
-        keras.utils.set_random_seed(1)
-        model = compiled(networks.convolutional(activation="tanh"), form, **options)
-        model.fit(images, labels, batch_size=6, shuffle=False, epochs=2, verbose=0)
-        results.append(model.get_weights())
-    for other in results[1:]:
-        for a, b in zip(results[0], other, strict=True):
-            np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+def weights_after_training(settings, images, labels, **options):
+    keras.utils.set_random_seed(1)
+    classifier = (
+        networks.convolutional(activation="tanh")
+        if settings.keys() <= {"form"}
+        else networks.dense(shape=(8, 8, 1))  # XLA compiles it sooner
+    )
+    model = compiled(classifier, settings, **options)
+    model.fit(images, labels, batch_size=6, shuffle=False, epochs=2, verbose=0)
+    return model.get_weights()
 
 
-def test_gradient_accumulation_equals_one_large_batch(images, labels):
+@over(DETERMINISTIC, {name: RANDOM[name] for name in ("sampled", "projected")})
+def test_several_steps_per_execution_change_nothing(settings, images, labels):
+    one = weights_after_training(settings, images, labels)
+    two = weights_after_training(settings, images, labels, steps_per_execution=2)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@over(DETERMINISTIC)
+def test_jit_compilation_changes_nothing(settings, images, labels):
+    plain_steps = weights_after_training(settings, images, labels, jit_compile=False)
+    with_xla = weights_after_training(settings, images, labels, jit_compile=True)
+    for a, b in zip(plain_steps, with_xla, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+@over({name: RANDOM[name] for name in ("sampled", "projected")})
+def test_jit_compilation_of_what_is_drawn_trains_as_well(settings, images, labels):
+    """XLA draws other numbers from the same seed."""
+    model = compiled(networks.dense(shape=(8, 8, 1)), settings, jit_compile=True)
+    history = model.fit(images, labels, epochs=10, shuffle=False, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert all(np.all(np.isfinite(w)) for w in model.get_weights())
+
+
+@over(DETERMINISTIC)
+def test_gradient_accumulation_equals_one_large_batch(settings, images, labels):
+    if settings.get("form") == "pooled":
+        pytest.skip("the pooled quotient is one value for the batch, whatever its size")
     weights = []
     for batch_size, steps in ((12, None), (4, 3)):
         keras.utils.set_random_seed(1)
         optimizer = keras.optimizers.SGD(0.1, gradient_accumulation_steps=steps)
-        model = compiled(networks.convolutional(activation="tanh"), optimizer=optimizer)
-        model.fit(images, labels, batch_size=batch_size, shuffle=False, epochs=1, verbose=0)
+        classifier = networks.convolutional(activation="tanh")
+        model = compiled(classifier, settings, optimizer=optimizer)
+        model.fit(images, labels, batch_size=batch_size, shuffle=False, epochs=2, verbose=0)
         weights.append(model.get_weights())
     for a, b in zip(*weights, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
-def test_mixed_precision_trains_close_to_float32(policy, images, labels):
+@over({"exact": {}, "in chunks": {"chunk_size": 2}, "every third": {"every": 3}}, RANDOM)
+def test_mixed_precision_trains_close_to_float32(settings, policy, images, labels):
     logs = []
     for name in ("float32", policy):
         keras.utils.set_random_seed(1)
         keras.config.set_dtype_policy(name)
         try:
-            model = compiled(networks.convolutional(activation="tanh"))
+            model = compiled(networks.convolutional(activation="tanh"), settings)
         finally:
             keras.config.set_dtype_policy("float32")
         logs.append(model.train_on_batch(images, labels, return_dict=True))
@@ -230,13 +318,13 @@ def test_dropout_and_softmax_outputs_train(images, labels):
     )
 
 
-@pytest.mark.parametrize("form", FORMS)
-def test_saved_model_continues_with_the_same_loss(form, images, labels, tmp_path):
-    model = compiled(networks.convolutional(True), form)
+@over(DETERMINISTIC, RANDOM)
+def test_saved_model_continues_with_the_same_loss(settings, images, labels, tmp_path):
+    model = compiled(networks.convolutional(True), settings)
     model.fit(images, labels, epochs=2, verbose=0, shuffle=False)
     model.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
-    for setting in ("gq_weight", "form", "estimator", "from_logits"):
+    for setting in ("gq_weight", "from_logits", "form", "estimator", *settings):
         assert loaded.get_config()[setting] == model.get_config()[setting]
     for original in (model, loaded):
         original.reset_metrics()
@@ -264,40 +352,128 @@ def test_callbacks_for_checkpoints_backups_and_tensorboard_work(images, labels, 
     assert "gq" in (tmp_path / "log.csv").read_text().splitlines()[0]
 
 
-def test_two_replicas_report_the_same_loss_as_one(images, labels):
-    script = """
+REPLICAS = """
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras_lodin
 from tests import networks
-from tests.processes import run_python
 
 rng = np.random.default_rng(0)
 x = rng.uniform(size=(12, 8, 8, 1)).astype("float32")
 y = rng.integers(0, 7, size=12)
-results = []
-for strategy in (
-    tf.distribute.get_strategy(), tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
-):
+one = tf.distribute.get_strategy()
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+
+def train(strategy, normalization=False, **settings):
     with strategy.scope():
         keras.utils.set_random_seed(1)
-        model = keras_lodin.GQModel(networks.convolutional(activation="tanh"), 0.5)
+        classifier = networks.convolutional(normalization, activation="tanh")
+        model = keras_lodin.GQModel(classifier, 0.5, **settings)
         model.compile(
             keras.optimizers.SGD(0.1),
             keras.losses.SparseCategoricalCrossentropy(from_logits=True),
         )
     data = tf.data.Dataset.from_tensor_slices((x, y)).batch(6)
     history = model.fit(data, epochs=3, verbose=0).history
-    results.append((history, [np.array(w) for w in model.get_weights()]))
-(one, one_weights), (two, two_weights) = results
-for name in one:
-    np.testing.assert_allclose(one[name], two[name], rtol=1e-4, err_msg=name)
-for a, b in zip(one_weights, two_weights):
-    np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+    return model, history
+
+"""
+
+
+def test_two_replicas_report_the_same_loss_as_one():
+    script = """
+for settings in ({}, {"chunk_size": 2}, {"every": 2}, {"chunk_size": 4, "every": 3}):
+    (alone, expected), (shared, history) = train(one, **settings), train(two, **settings)
+    for name in expected:
+        np.testing.assert_allclose(
+            history[name], expected[name], rtol=1e-4, err_msg=f"{settings} {name}"
+        )
+    for a, b in zip(alone.get_weights(), shared.get_weights()):
+        np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-6)
 print("equal")
 """
-    assert "equal" in run_python(script)
+    assert "equal" in run_python(REPLICAS + script)
+
+
+def test_two_replicas_stay_in_step_whatever_is_drawn_or_normalized():
+    script = """
+for settings in (
+    {"every": 2},
+    {"estimator": "sampled", "samples": 2, "every": 2},
+    {"estimator": "projected", "seed": 5},
+):
+    model, history = train(two, normalization=True, **settings)
+    assert np.all(np.isfinite([*history.values()])), settings
+    for variable in model.trainable_variables:
+        first, second = (copy.numpy() for copy in variable.value.values)
+        assert np.all(np.isfinite(first)), settings
+        np.testing.assert_array_equal(first, second, err_msg=f"{settings} {variable.path}")
+print("in step")
+"""
+    assert "in step" in run_python(REPLICAS + script)
+
+
+def test_every_second_step_takes_the_quotient_with_twice_the_weight(images, labels):
+    def start():
+        keras.utils.set_random_seed(1)
+        return networks.convolutional(activation="tanh")
+
+    classifier, by_hand = start(), start()
+    optimizer = keras.optimizers.SGD(0.05)
+    model = compiled(classifier, {"every": 2}, gq_weight=0.4, optimizer=optimizer)
+    log = model.fit(images, labels, batch_size=6, shuffle=False, verbose=0).history
+    after = classifier.get_weights()
+
+    gq = keras_lodin.gradient_quotient(by_hand, images[:6], labels[:6]).mean()
+    twice = compiled(by_hand, gq_weight=0.8, optimizer=keras.optimizers.SGD(0.05))
+    first = twice.train_on_batch(images[:6], labels[:6], return_dict=True)["loss"]
+    without = plain(by_hand, keras.optimizers.SGD(0.05))
+    second = without.train_on_batch(images[6:], labels[6:], return_dict=True)["loss"]
+    for a, b in zip(after, by_hand.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert log["loss"][0] == pytest.approx((first + second) / 2, rel=1e-5)
+    assert log["gq"][0] == pytest.approx(gq, rel=1e-5)  # of the steps that computed it
+
+
+@over(RANDOM)
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settings, images, labels):
+    results = []
+    for seed in (1, 1, 2):
+        keras.utils.set_random_seed(1)
+        model = compiled(networks.convolutional(), {**settings, "seed": seed})
+        model.fit(images, labels, batch_size=6, epochs=2, shuffle=False, verbose=0)
+        results.append(np.concatenate([w.ravel() for w in model.classifier.get_weights()]))
+    np.testing.assert_array_equal(results[0], results[1])
+    assert not np.array_equal(results[0], results[2])
+
+
+@over(RANDOM)
+def test_every_step_draws_anew(settings, images, labels):
+    settings = {name: value for name, value in settings.items() if name != "every"}
+    still = compiled(networks.convolutional(), settings, optimizer=keras.optimizers.SGD(0.0))
+    log = still.fit(images, labels, epochs=3, shuffle=False, verbose=0).history
+    assert len(set(log["gq"])) == 3
+
+
+@pytest.mark.parametrize("estimator", ["exact", "sampled", "projected"])
+def test_a_dropped_input_has_no_gradient_in_the_step_that_dropped_it(estimator):
+    """One number per sample: the logits are 0 exactly where dropout took it."""
+    inputs = keras.Input((1,))
+    classifier = keras.Sequential([inputs, layers.Dropout(0.5, seed=3), layers.Dense(4)])
+    settings, generator = QuotientSettings("logits", estimator), keras.random.SeedGenerator(1)
+
+    @tf.function(autograph=False)
+    def step(x, y):
+        forward_pass = ForwardPass(lambda x: classifier(x, training=True), x)
+        norms = settings.norms(forward_pass, y, generator)
+        return forward_pass.logits, norms
+
+    logits, norms = step(np.ones((60, 1), "float32"), np.zeros(60, "int32"))
+    dropped = ~np.any(logits, axis=-1)
+    assert 10 < dropped.sum() < 50
+    for norm in norms:
+        np.testing.assert_array_equal(norm.numpy() == 0.0, dropped)
 
 
 def test_nan_inputs_stop_training_before_they_reach_a_weight(images, labels):
@@ -336,6 +512,27 @@ def test_uint8_images_train(images, labels):
         (lambda: (networks.convolutional(classes=2), {}), r"two classes"),
         (lambda: (networks.convolutional(), {"form": "pool"}), r"`form` must be one of"),
         (lambda: (networks.convolutional(), {"gq_weight": np.nan}), r"`gq_weight` must be finite"),
+        (lambda: (networks.convolutional(), {"norm": "l3"}), r"`norm` must be one of"),
+        (
+            lambda: (networks.convolutional(), {"estimator": "sampled", "samples": 0}),
+            r"`samples` must be an integer above 0",
+        ),
+        (
+            lambda: (networks.convolutional(), {"estimator": "projected", "samples": 1.5}),
+            r"`samples` must be an integer above 0",
+        ),
+        (lambda: (networks.convolutional(), {"samples": 2}), r"`samples` is for the estimators"),
+        (lambda: (networks.convolutional(), {"every": 0}), r"`every` must be an integer above 0"),
+        (lambda: (networks.convolutional(), {"every": True}), r"`every` must be an integer"),
+        (lambda: (networks.convolutional(), {"chunk_size": 0}), r"`chunk_size` must be an integer"),
+        (
+            lambda: (networks.convolutional(), {"estimator": "sampled", "chunk_size": 2}),
+            r"`chunk_size` bounds the memory of estimator='exact'",
+        ),
+        (
+            lambda: (networks.convolutional(), {"estimator": "sampled", "form": "pooled"}),
+            r"nothing to draw",
+        ),
         (lambda: (networks.convolutional(activation="relu", classes=1), {}), r"regression"),
     ],
 )
@@ -349,3 +546,10 @@ def test_unusable_settings_are_refused_with_the_reason(make, message):
 def test_missing_labels_are_refused(images):
     with pytest.raises(ValueError, match=r"GQModel needs one array of labels"):
         compiled(networks.convolutional()).fit(images, verbose=0)
+
+
+def test_epoch_without_a_quotient_logs_no_number_instead_of_zero(images, labels):
+    model = compiled(networks.convolutional(), {"every": 3})
+    logged = model.fit(images, labels, batch_size=6, epochs=3, verbose=0).history["gq"]
+    # Steps 0 and 1, 2 and 3, 4 and 5, of which 0 and 3 compute the quotient.
+    assert [np.isnan(value) for value in logged] == [False, False, True]

@@ -31,6 +31,9 @@ def train(
     *,
     gq_weight: float = 0.0,
     form: str = "softmax",
+    estimator: str = "exact",
+    samples: int = 1,
+    every: int = 1,
     epochs: int = 20,
     batch_size: int = 64,
     learning_rate: float = 0.1,
@@ -57,14 +60,17 @@ def train(
             fine-tune.
         output: folder of the run.
         gq_weight: weight of the Gradient Quotient; 0 for plain cross-entropy.
-        form: form of the quotient, see `keras_lodin.GQModel`.
+        form: form of the quotient, see `keras_lodin.GQModel`; so for the next three.
+        estimator: "exact", "sampled" or "projected".
+        samples: how many classes or directions an estimator draws.
+        every: GQ is computed on every k-th step.
         epochs: number of epochs.
         batch_size: samples per step.
         learning_rate: the highest, at the start.
         weight_decay: L2 penalty in the convention of the published recipe (added to the gradient
             before momentum).
         augment: None, or "crop-flip" for random crops (4 pixels of padding) and horizontal flips.
-        seed: of weights, order and augmentation.
+        seed: of weights, order, augmentation and what an estimator draws.
         validation: specification of labelled data to watch during training; by default the
             "calibration" part of `id` where it has one.
         input_range: range of the classifier's inputs; by default judged by its first layers.
@@ -86,6 +92,9 @@ def train(
         "model": str(model),
         "gq_weight": float(gq_weight),
         "form": form,
+        "estimator": estimator,
+        "samples": samples,
+        "every": every,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -183,14 +192,17 @@ class _Checkpoint(keras.callbacks.Callback):
                 "the epoch before is kept. Lower the learning rate or the size of the GQ weight. "
                 f"Received: loss={logs['loss']} in epoch {epoch + 1}"
             )
-        self._run["history"].append({"epoch": epoch + 1, **logs})
+        # JSON has no NaN, which `gq` is where no step of the epoch computed it.
+        known = {name: value if math.isfinite(value) else None for name, value in logs.items()}
+        self._run["history"].append({"epoch": epoch + 1, **known})
         _write_run(self._output, self._run)
         with atomic_write(self._output / "checkpoint.keras") as temporary:
             self.model.save(temporary)
 
 
 def _compiled(classifier: keras.Model, settings: dict[str, Any], steps: int) -> GQModel:
-    model = GQModel(classifier, gq_weight=settings["gq_weight"], form=settings["form"])
+    names = ("gq_weight", "form", "estimator", "samples", "every", "seed")
+    model = GQModel(classifier, **{name: settings[name] for name in names})
     schedule = keras.optimizers.schedules.CosineDecay(
         settings["learning_rate"], steps * settings["epochs"]
     )

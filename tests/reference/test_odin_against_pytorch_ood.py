@@ -28,9 +28,9 @@ from scipy.stats import spearmanr
 
 import keras_lodin
 from tests import networks
+from tests.reference.weights import weight_arrays
 
 HERE = Path(__file__).resolve().parent
-WEIGHTED = (layers.Conv2D, layers.BatchNormalization, layers.Dense)
 # Temperature, epsilon, and the precision of the reference.
 SETTINGS = [
     (1000.0, 0.0, "float32"),
@@ -59,10 +59,7 @@ def reference_python():
 
 def reference_scores(python, folder, network, model, images, settings=(), extra=None):
     """Logits and ODIN scores of the PyTorch twin of a Keras model, in a process of its own."""
-    weights = dict(extra or {})
-    for number, layer in enumerate(in_order_of_creation(model)):
-        for position, array in enumerate(layer.get_weights()):
-            weights[f"{number}_{position}"] = array
+    weights = {**(extra or {}), **weight_arrays(model)}
     files = [folder / name for name in ("weights.npz", "inputs.npz", "scores.npz")]
     np.savez(files[0], **weights)
     np.savez(files[1], settings=np.array(settings, "U32").reshape(-1, 3), **images)
@@ -75,23 +72,6 @@ def reference_scores(python, folder, network, model, images, settings=(), extra=
     assert finished.returncode == 0, finished.stdout + finished.stderr
     with np.load(files[2]) as scores:
         return dict(scores)
-
-
-def in_order_of_creation(model):
-    """Layers with weights as the network's code makes them: a block's projection comes first."""
-    weighted = [layer for layer in model.layers if isinstance(layer, WEIGHTED)]
-    # Keras lists layers by depth, which puts a projection beside its block's second convolution.
-    by_name = {layer.name: layer for layer in weighted}
-    ordered = []
-    for layer in weighted:
-        if "_shortcut_" in layer.name:
-            continue
-        if layer.name.endswith("_1_conv"):
-            block = layer.name.removesuffix("_1_conv")
-            projection = [f"{block}_shortcut_conv", f"{block}_shortcut_norm"]
-            ordered += [by_name[name] for name in projection if name in by_name]
-        ordered.append(layer)
-    return ordered
 
 
 def compare(python, folder, network, model, images, settings, extra=None, input_range=(0, 1)):

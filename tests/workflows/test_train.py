@@ -77,6 +77,29 @@ def test_interrupted_run_ends_as_the_uninterrupted_one(
         assert ours == pytest.approx(whole, rel=1e-4)
 
 
+def test_interrupted_run_draws_on_as_the_uninterrupted_one(tmp_path, monkeypatch):
+    """The estimator's random state and the place within `every` steps are part of the state."""
+    settings = {**SETTINGS, "gq_weight": 1.0, "estimator": "projected", "every": 2, "epochs": 2}
+    whole = train(output=tmp_path / "whole", **settings)
+    module = sys.modules["keras_lodin.workflows.train"]
+    original = module._Checkpoint.on_epoch_end
+
+    def dies(self, epoch, logs=None):
+        original(self, epoch, logs)
+        if epoch == 0:
+            raise _StopError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module._Checkpoint, "on_epoch_end", dies)
+        with pytest.raises(_StopError):
+            train(output=tmp_path / "run", **settings)
+    resumed = train(output=tmp_path / "run", **settings)
+    for ours, expected in zip(weights(resumed), weights(whole), strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-5, atol=1e-6)
+    other = train(output=tmp_path / "other", **{**settings, "seed": 1})
+    assert any(np.any(a != b) for a, b in zip(weights(other), weights(whole), strict=True))
+
+
 def _raise_stop(*arguments, **options):
     raise _StopError
 

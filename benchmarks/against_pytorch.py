@@ -1,0 +1,159 @@
+"""keras-lodin against PyTorch on the same weights, images and cores.
+
+    python benchmarks/against_pytorch.py --python torch-env/bin/python --output FILE.csv
+
+Two comparisons, in turn with each other, ours and theirs, in processes of their own: a training
+step with the published (pooled) form of the Gradient Quotient, and ODIN's images per second
+against pytorch-ood's. `tests/reference/README.md` says how to make the PyTorch environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+import keras_lodin  # noqa: E402
+from keras_lodin.files import atomic_write  # noqa: E402
+from tests.reference.weights import weight_arrays  # noqa: E402
+
+# Images to score: a second or so of work for either side.
+IMAGES = {"resnet20": 512, "resnet18": 128}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--python", required=True, help="Python of the reference environment")
+    parser.add_argument("--output", default=None, help="CSV file to write")
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    rows = [
+        row
+        for network, classifier in (
+            ("resnet20", keras_lodin.models.ResNet20()),
+            ("resnet18", keras_lodin.models.ResNet18()),
+        )
+        for row in compare(network, classifier, options.python, options.rounds)
+    ]
+    if options.output:
+        with atomic_write(options.output) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def compare(network: str, classifier: keras.Model, python: str, rounds: int) -> list[dict]:
+    rng = np.random.default_rng(0)
+    images = rng.uniform(size=(IMAGES[network], 32, 32, 3)).astype("float32")
+    labels = rng.integers(0, 10, len(images))
+    arrays = {"images": images, "labels": labels, "scale": 1.0, "offset": 0.0}
+    detector = keras_lodin.ODINDetector(classifier)
+    ours: dict[str, Callable[[], object]] = {
+        "pooled": training_step(classifier, images, labels, form="pooled", gq_weight=1e-6),
+        "plain": training_step(classifier, images, labels, gq_weight=0.0),
+        "odin": lambda: detector.predict(images, batch_size=128, verbose=0),
+        "logits": lambda: classifier.predict(images, batch_size=128, verbose=0),
+    }
+    pairs = {
+        "pooled GQ step: keras-lodin / PyTorch": ("ours", "pooled", "theirs", "pooled"),
+        "plain step: Keras / PyTorch": ("ours", "plain", "theirs", "plain"),
+        "pooled GQ step / plain step: keras-lodin": ("ours", "pooled", "ours", "plain"),
+        "pooled GQ step / plain step: PyTorch": ("theirs", "pooled", "theirs", "plain"),
+        "ODIN images per second: keras-lodin / pytorch-ood": ("theirs", "odin", "ours", "odin"),
+        "plain images per second: Keras / PyTorch": ("theirs", "logits", "ours", "logits"),
+        "ODIN / plain predict: keras-lodin": ("ours", "odin", "ours", "logits"),
+        "ODIN / plain: pytorch-ood": ("theirs", "odin", "theirs", "logits"),
+    }
+    threads = str(os.cpu_count())
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "arrays.npz"
+        np.savez(path, **arrays, **weight_arrays(classifier))
+        worker = subprocess.Popen(
+            [python, str(ROOT / "benchmarks" / "pytorch_worker.py"), network, str(path), threads],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            # Waiting threads that spin would slow the other side.
+            env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+        )
+        try:
+            seconds = {"ours": timed(ours), "theirs": asked(worker)}
+            for side in seconds.values():
+                for task in ours:
+                    side(task)
+            rows = []
+            for what, (side, task, other_side, other_task) in pairs.items():
+                ratios = [
+                    seconds[side](task) / seconds[other_side](other_task) for _ in range(rounds)
+                ]
+                row = {
+                    "network": network,
+                    "what": what,
+                    "median": round(statistics.median(ratios), 2),
+                    "least": round(min(ratios), 2),
+                    "most": round(max(ratios), 2),
+                    "rounds": rounds,
+                }
+                print(", ".join(str(value) for value in row.values()), flush=True)
+                rows.append(row)
+        finally:
+            worker.kill()
+            worker.wait()
+    return rows
+
+
+def timed(functions: dict[str, Callable[[], object]]) -> Callable[[str], float]:
+    def seconds(task: str) -> float:
+        start = time.perf_counter()
+        functions[task]()
+        return time.perf_counter() - start
+
+    return seconds
+
+
+def asked(worker: subprocess.Popen) -> Callable[[str], float]:
+    def seconds(task: str) -> float:
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        worker.stdin.write(task + "\n")
+        worker.stdin.flush()
+        answer = worker.stdout.readline()
+        if not answer:
+            raise SystemExit(f"The PyTorch process ended at the task {task!r}; its error is above.")
+        return float(answer)
+
+    return seconds
+
+
+def training_step(
+    classifier: keras.Model, images: np.ndarray, labels: np.ndarray, **settings: object
+) -> Callable[[], object]:
+    model = keras_lodin.GQModel(classifier, **settings)
+    model.compile(
+        keras.optimizers.SGD(1e-4, momentum=0.9),
+        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    )
+    model.optimizer.build(model.trainable_variables)
+    x, y = tf.constant(images[:32]), tf.constant(labels[:32])
+    step = tf.function(lambda x, y: model.train_step((x, y)))
+    return lambda: float(step(x, y)["loss"])
+
+
+if __name__ == "__main__":
+    main()

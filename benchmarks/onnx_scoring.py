@@ -1,0 +1,104 @@
+"""ODIN in onnxruntime against the plain classifier there, and against TensorFlow, as ratios.
+
+    python benchmarks/onnx_scoring.py --output docs/results/onnx/scoring.csv
+
+ODIN is three forward-equivalents: forward, backward to the input, forward. So 3.0 is the floor of
+the first ratio. Pairs are measured in turn, A B A B ...; the median of the pairwise ratios is
+printed with the smallest and the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import onnxruntime
+
+import keras_lodin
+from keras_lodin.files import atomic_write
+
+# The size of a batch is that of a server: many small images, few large ones.
+NETWORKS = {"resnet20": (32, 64), "MobileNetV2": (224, 4), "ResNet50": (224, 4)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--output", default=None, help="CSV file to write")
+    parser.add_argument("--rounds", type=int, default=9)
+    options = parser.parse_args()
+    rows = []
+    for network in options.networks:
+        rows.extend(measure(network, options.rounds))
+    if options.output:
+        with atomic_write(options.output) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def measure(network: str, rounds: int) -> list[dict]:
+    size, batch = NETWORKS[network]
+    if network == "resnet20":
+        classifier = keras_lodin.models.ResNet20(num_classes=10, input_shape=(size, size, 3))
+    else:
+        classifier = getattr(keras.applications, network)(weights=None, classifier_activation=None)
+    images = np.random.default_rng(0).uniform(size=(batch, size, size, 3)).astype("float32")
+    odin = keras_lodin.ODINDetector(classifier)
+    in_onnx = session(odin, images)
+    plain = session(keras_lodin.MaxLogitDetector(classifier), images)
+    pairs = {
+        "onnxruntime: ODIN / plain forward (floor 3.0)": (in_onnx, plain),
+        "ODIN: onnxruntime / TensorFlow": (in_onnx, lambda: odin.predict_on_batch(images)),
+    }
+    rows = []
+    for what, (ours, base) in pairs.items():
+        row = {"network": network, "batch": batch, "what": what, **ratios(ours, base, rounds)}
+        print(", ".join(str(value) for value in row.values()), flush=True)
+        rows.append(row)
+    return rows
+
+
+def session(detector: keras_lodin.Detector, images: np.ndarray) -> Callable[[], object]:
+    """Exports a detector, and gives a function that runs the file once on the images."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "detector.onnx"
+        detector.export(path, format="onnx", verbose=False)
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        loaded = onnxruntime.InferenceSession(
+            str(path), settings, providers=["CPUExecutionProvider"]
+        )
+    name = loaded.get_inputs()[0].name
+    return lambda: loaded.run(["score", "is_ood"], {name: images})
+
+
+def ratios(ours: Callable, base: Callable, rounds: int) -> dict[str, float]:
+    ours(), base()
+    found = []
+    for _ in range(rounds):
+        seconds = []
+        for function in (ours, base):
+            start = time.perf_counter()
+            function()
+            seconds.append(time.perf_counter() - start)
+        found.append(seconds[0] / seconds[1])
+    return {
+        "median": round(statistics.median(found), 2),
+        "least": round(min(found), 2),
+        "most": round(max(found), 2),
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""Writes the tables of README and docs from the committed results.
+
+    python benchmarks/tables.py
+
+A line `<!-- table: FILE -->` says where a table belongs and which results it shows; what follows it
+up to the next empty line is replaced. `tests/test_tables.py` checks that nothing has drifted.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = ("README.md", "docs/performance.md", "docs/exported_files.md")
+_PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
+
+
+def main() -> None:
+    for page in PAGES:
+        path = ROOT / page
+        path.write_text(filled(path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def filled(text: str) -> str:
+    """A page with its tables made anew; those that are written by hand stay."""
+
+    def table(match: re.Match) -> str:
+        heading, file, old = match.groups()
+        make = TABLES.get(file)
+        return heading + (make(ROOT / file) if make else old)
+
+    return _PLACE.sub(table, text)
+
+
+def cost(path: Path) -> str:
+    rows = _rows(path)
+    cases = list(dict.fromkeys((row["network"], int(row["classes"])) for row in rows))
+    cells = {
+        (row["network"], int(row["classes"]), row["setting"]): (
+            f"{row['time_ratio']} ({row['least']} to {row['most']}); {row['memory_ratio']}"
+        )
+        for row in rows
+    }
+    settings = list(dict.fromkeys(row["setting"] for row in rows))
+    return _markdown(
+        ["", *(f"{network}, {classes} classes" for network, classes in cases)],
+        [[name, *(cells.get((*case, name), "") for case in cases)] for name in settings],
+    )
+
+
+def cost_in_brief(path: Path) -> str:
+    shown = {
+        "softmax, exact": "exact",
+        "softmax, sampled, K=1": "sampled",
+        "softmax, projected, K=1": "projected",
+        "softmax, projected, K=1, every=4": "projected, every 4th step",
+    }
+    ratios = {
+        (row["setting"], int(row["classes"])): row["time_ratio"]
+        for row in _rows(path.parent / "table.csv")
+        if row["network"] == "resnet20"
+    }
+    return _markdown(
+        ["estimator", "10 classes", "100 classes", "1,000 classes"],
+        [
+            [label, *(ratios.get((name, count), "") for count in (10, 100, 1000))]
+            for name, label in shown.items()
+        ],
+    )
+
+
+def quality(path: Path) -> str:
+    return _markdown(
+        ["estimator", "norm", "K", "quotient (exact)", "deviation", "cosine", "of the mean"],
+        [
+            [
+                row["estimator"],
+                row["norm"].upper(),
+                row["samples"],
+                f"{row['mean']} ({row['exact']})",
+                row["standard_deviation"],
+                f"{row['cosine']} ± {row['cosine_interval']}",
+                row["cosine_of_mean"],
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
+def growth(path: Path) -> str:
+    return _markdown(
+        ["setting", "grows with", "to the power"],
+        [[row["setting"], row["grows"], row["exponent"]] for row in _rows(path)],
+    )
+
+
+def pairs(path: Path) -> str:
+    return _markdown(
+        ["network", "what", "median (smallest to largest)"],
+        [
+            [row["network"], row["what"], f"{row['median']} ({row['least']} to {row['most']})"]
+            for row in _rows(path)
+        ],
+    )
+
+
+def applications(path: Path) -> str:
+    names = ("logits", "score", "gradient", "signs")
+    return _markdown(
+        ["network", *names, "MB", "seconds", "peak GB"],
+        [
+            [
+                row["network"],
+                *(f"{row[name]} ({row[f'xla_{name}']})" for name in names),
+                row["megabytes"],
+                row["export_seconds"],
+                f"{int(row['peak_megabytes']) / 1000:.1f}",
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
+def real_data(path: Path) -> str:
+    lines = []
+    for file in sorted(path.parent.glob("*.json")):
+        result = json.loads(file.read_text(encoding="utf-8"))
+        for name, both in result["auroc"].items():
+            lines.append(
+                [
+                    result["network"],
+                    name,
+                    result["images"][name],
+                    f"{both['tensorflow']:.6f}",
+                    f"{both['onnxruntime']:.6f}",
+                    f"{100 * result['same_is_ood'][name]:.2f} %",
+                ]
+            )
+        own = next(name for name in result["images"] if name not in result["auroc"])
+        same = f"{100 * result['same_is_ood'][own]:.2f} %"
+        lines.append([result["network"], f"{own} (ID)", result["images"][own], "", "", same])
+    return _markdown(
+        ["network", "images", "count", "AUROC, TensorFlow", "AUROC, onnxruntime", "same verdict"],
+        lines,
+    )
+
+
+TABLES: dict[str, Callable[[Path], str]] = {
+    "docs/results/gq_cost/table.csv": cost,
+    "docs/results/gq_cost/*": cost_in_brief,
+    "docs/results/gq_cost/exponents.csv": growth,
+    "docs/results/estimators.csv": quality,
+    "docs/results/against_pytorch.csv": pairs,
+    "docs/results/onnx/applications.csv": applications,
+    "docs/results/onnx/*.json": real_data,
+    "docs/results/onnx/scoring.csv": pairs,
+}
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with open(path, newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _markdown(header: list[str], rows: list[list[Any]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

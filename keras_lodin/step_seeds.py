@@ -1,0 +1,33 @@
+"""Random seeds that follow from a step."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+class StepSeeds(keras.random.SeedGenerator):
+    """The seeds of one training step, a function of a first seed and the step's number.
+
+    Keras does not save the state of its seed generators, so that a training that is resumed would
+    draw other numbers than one that was not interrupted. This one has no state.
+
+    Args:
+        seed: an integer.
+        step: number of the step, a tensor.
+    """
+
+    def __init__(self, seed: int, step: Any) -> None:
+        # Not the base class's: it makes a variable.
+        self._seed = seed
+        self._step = step
+        self._draws = 0
+
+    def next(self, ordered: bool = True) -> Any:
+        """The seed of the step's next draw: two uint32."""
+        # A large prime apart, so that no draw of a step repeats one of a step nearby.
+        first = tf.cast(self._step, tf.int64) + self._seed * 1_000_003
+        self._draws += 1
+        return tf.cast(tf.stack([first % 2**32, tf.constant(self._draws, tf.int64)]), tf.uint32)

@@ -1,0 +1,73 @@
+"""The private names of TensorFlow, each held to its contract."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+
+def internals():
+    """The module, or a failure that says which TensorFlow it does not fit."""
+    try:
+        from keras_lodin import tensorflow_internals
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"tensorflow_internals.py does not fit TensorFlow {tf.__version__}: {error}")
+    return tensorflow_internals
+
+
+def says(name):
+    return f"`{name}` no longer works as tensorflow_internals.py says in {tf.__version__}"
+
+
+def test_gradient_function_takes_the_operation_and_its_cotangents(rng):
+    a, b, cotangent = (rng.normal(size=(2, 2)).astype("float32") for _ in range(3))
+
+    @tf.function
+    def compute(a, b, cotangent):
+        product = tf.matmul(a, b)
+        return internals().gradient_function(product.op)(product.op, cotangent)
+
+    for_a, for_b = compute(a, b, cotangent)
+    np.testing.assert_allclose(for_a, cotangent @ b.T, rtol=1e-5, err_msg=says("gradient_function"))
+    np.testing.assert_allclose(for_b, a.T @ cotangent, rtol=1e-5, err_msg=says("gradient_function"))
+
+
+def test_gradient_function_of_several_outputs_takes_one_cotangent_for_each():
+    @tf.function
+    def compute(x):
+        left, _ = tf.split(x, 2)
+        gradient = internals().gradient_function(left.op)
+        return gradient(left.op, tf.constant([1.0, 2.0]), tf.constant([3.0, 4.0]))[-1]
+
+    np.testing.assert_array_equal(
+        compute(tf.zeros(4)), [1.0, 2.0, 3.0, 4.0], err_msg=says("gradient_function")
+    )
+
+
+def test_gradient_function_finds_a_custom_gradient():
+    @tf.custom_gradient
+    def doubled(x):
+        return 2.0 * x, lambda upstream: 77.0 * upstream
+
+    @tf.function
+    def compute(x):
+        operation = doubled(x).op
+        # That of the result comes first, then those of what it was computed from.
+        return internals().gradient_function(operation)(operation, tf.ones(3))[-1]
+
+    np.testing.assert_array_equal(
+        compute(tf.zeros(3)), [77.0] * 3, err_msg=says("gradient_function")
+    )
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        tf.shape,  # declared without a derivative
+        lambda x: tf.raw_ops.SoftsignGrad(gradients=x, features=x),  # one that nobody wrote
+    ],
+    ids=["declared", "missing"],
+)
+def test_gradient_function_of_an_operation_without_a_derivative_is_none(function):
+    with tf.Graph().as_default():
+        operation = function(tf.zeros((2, 3))).op
+        assert internals().gradient_function(operation) is None, says("gradient_function")
