@@ -43,6 +43,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
 # Settings whose cost does not grow with the number of classes.
 FLAT = [name for name in SETTINGS if "pooled" in name or "exact" not in name]
 
+BRIEF = ["softmax, sampled, K=1", "softmax, projected, K=1", "pooled, exact"]
+
 # Network, classes, batch, pixels, settings.
 TABLE: list[tuple[str, int, int, int, list[str]]] = [
     ("resnet20", 10, 32, 32, list(SETTINGS)),
@@ -50,6 +52,7 @@ TABLE: list[tuple[str, int, int, int, list[str]]] = [
     ("resnet20", 1000, 32, 32, FLAT),
     ("resnet18", 10, 32, 32, ["softmax, exact", *FLAT]),
     ("resnet18", 1000, 32, 32, FLAT),
+    ("wide_resnet_40_4", 10, 32, 32, BRIEF),
     ("efficientnet_lite0", 1000, 8, 224, FLAT),
 ]
 GROWING = ["softmax, exact", "softmax, sampled, K=1", "softmax, projected, K=1"]

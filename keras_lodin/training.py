@@ -105,6 +105,8 @@ class GQModel(keras.Model):
         check_count("every", every)
         if not math.isfinite(gq_weight):
             raise ValueError(f"`gq_weight` must be finite. Received: gq_weight={gq_weight}")
+        if seed is not None and not isinstance(seed, int):
+            raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
         super().__init__(name=name, dtype=kwargs.pop("dtype", classifier.dtype_policy), **kwargs)
         self.classifier = classifier
         self.gq_weight = float(gq_weight)

@@ -197,6 +197,8 @@ def test_norms_are_those_of_float64_at_any_scale(case, scale, norm):
 @given(classifications())
 def test_the_derivative_of_l2_is_the_unit_vector(case):
     _, jacobian, _ = case
+    # Half of the smallest float32 is 0 to a processor that flushes what is below it.
+    jacobian = np.where(np.abs(jacobian) < 1e-30, np.float32(0), jacobian)
     gradients = tf.constant(jacobian)
     with tf.GradientTape() as tape:
         tape.watch(gradients)

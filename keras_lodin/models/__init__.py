@@ -8,3 +8,4 @@ from keras_lodin.models.resnet import ResNet18 as ResNet18
 from keras_lodin.models.resnet import ResNet20 as ResNet20
 from keras_lodin.models.resnet import ResNet34 as ResNet34
 from keras_lodin.models.small_convnet import SmallConvNet as SmallConvNet
+from keras_lodin.models.wide_resnet import WideResNet as WideResNet

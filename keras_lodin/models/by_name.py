@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import keras
 
 from keras_lodin.models.resnet import ResNet18, ResNet20, ResNet34
 from keras_lodin.models.small_convnet import SmallConvNet
+from keras_lodin.models.wide_resnet import WideResNet
 from keras_lodin.suggestions import did_you_mean
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
@@ -15,6 +17,9 @@ _BUILDERS: dict[str, Callable[..., keras.Model]] = {
     "resnet20": ResNet20,
     "resnet34": ResNet34,
     "small_convnet": SmallConvNet,
+    "wide_resnet_34_1": partial(WideResNet, 34, 1),
+    "wide_resnet_34_10": partial(WideResNet, 34, 10),
+    "wide_resnet_40_4": partial(WideResNet, 40, 4),
 }
 
 

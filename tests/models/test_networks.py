@@ -1,5 +1,7 @@
 """The networks of the literature: their sizes, their outputs and their names."""
 
+from functools import partial
+
 import keras
 import numpy as np
 import pytest
@@ -20,6 +22,9 @@ def trainable(model):
         (models.ResNet34, 10, 21_282_122),
         (models.ResNet34, 100, 21_328_292),
         (models.ResNet20, 10, 269_722),
+        (partial(models.WideResNet, 34, 1), 10, 466_714),
+        (partial(models.WideResNet, 34, 1), 100, 472_564),
+        (partial(models.WideResNet, 40, 4), 10, 8_949_210),
     ],
 )
 def test_trainable_parameters_are_those_of_the_literature(make, classes, count):
@@ -33,6 +38,7 @@ def test_trainable_parameters_are_those_of_the_literature(make, classes, count):
         ("resnet20", (32, 32, 3)),
         ("resnet20", (28, 28, 1)),
         ("resnet34", (16, 16, 3)),
+        ("wide_resnet_34_1", (32, 32, 3)),
         ("small_convnet", (8, 8, 1)),
         ("small_convnet", (28, 28, 1)),
         ("small_convnet", (5, 7, 3)),
@@ -98,3 +104,9 @@ def test_an_unknown_name_is_refused_with_the_nearest():
 def test_a_shape_that_is_not_an_images_is_refused():
     with pytest.raises(ValueError, match=r"\(height, width, channels\).*Received: input_shape=\(7"):
         models.build("resnet18", num_classes=10, input_shape=(7,))
+
+
+@pytest.mark.parametrize("settings", [{"depth": 12}, {"depth": 4}, {"width": 0}])
+def test_wide_networks_that_do_not_exist_are_refused(settings):
+    with pytest.raises(ValueError, match=r"Received: (depth|width)="):
+        models.WideResNet(**settings)
