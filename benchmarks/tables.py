@@ -109,6 +109,16 @@ def pairs(path: Path) -> str:
     )
 
 
+def ratios(path: Path) -> str:
+    return _markdown(
+        ["what", "ratio (smallest to largest of the pairs)"],
+        [
+            [row["what"], f"{float(row['ratio']):.2f} ({row['least']} to {row['most']})"]
+            for row in _rows(path)
+        ],
+    )
+
+
 def applications(path: Path) -> str:
     names = ("logits", "score", "gradient", "signs")
     return _markdown(
@@ -156,6 +166,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gq_cost/exponents.csv": growth,
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
+    "docs/results/ratios.csv": ratios,
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,

@@ -21,7 +21,7 @@ def test_tables_are_those_of_the_results(page):
 def test_a_number_changed_by_hand_shows():
     text = (ROOT / "docs/performance.md").read_text(encoding="utf-8")
     place = text.index("<!-- table: docs/results/estimators.csv -->")
-    changed = text[:place] + re.sub(r"0\.9", "0.8", text[place:])
+    changed = text[:place] + re.sub(r"\| 0\.9", "| 0.8", text[place:], count=1)
     assert tables.filled(changed) == text != changed
 
 
