@@ -53,15 +53,17 @@ def score_images(
         image_shape=loaded.input_shape[1:],
         input_range=input_range or loaded.input_range,
     )
-    columns: dict[str, list[np.ndarray]] = {"logits": [], "score": [], "is_ood": []}
+    columns: dict[str, list[np.ndarray]] = {"class": [], "score": [], "is_ood": []}
     batches = track(source.batches(batch_size), "Scoring", verbose)
     with closing(batches):
         for (images,) in batches:
-            for name, values in loaded.score(images.numpy()).items():
+            outputs = loaded.score(images.numpy())
+            # Not the logits: of a million images they would not fit the memory.
+            columns["class"].append(outputs.pop("logits").argmax(axis=-1))
+            for name, values in outputs.items():
                 columns[name].append(values)
     unreadable = dict(source.skipped)
     readable = [file for file in files if file not in unreadable]
-    classes = np.concatenate(columns["logits"]).argmax(axis=-1)
     rows = [
         {
             "path": file,
@@ -72,7 +74,7 @@ def score_images(
         }
         for file, number, score, is_ood in zip(
             readable,
-            classes,
+            np.concatenate(columns["class"]),
             np.concatenate(columns["score"]),
             np.concatenate(columns["is_ood"]),
             strict=True,
