@@ -124,7 +124,8 @@ class ForwardPass:
 
         One pass in forward mode serves all classes. The forward pass is not run again: dropout
         masks are the same, and BatchNormalization is not updated twice. Its batch statistics
-        count as constant.
+        count as constant, except in eager mode and where the network holds another graph: there
+        they move with the inputs.
 
         Args:
             direction: float32 tensor of the inputs' shape.

@@ -8,21 +8,9 @@ from pathlib import Path
 import pytest
 
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
 
-NETWORKS = [
-    "ResNet50",
-    "ResNet50V2",
-    "MobileNetV2",
-    "MobileNetV3Small",
-    "EfficientNetB0",
-    "EfficientNetV2B0",
-    "DenseNet121",
-    "VGG16",
-    "InceptionV3",
-    "Xception",
-    "ConvNeXtTiny",
-    "NASNetMobile",
-]
+from onnx_parity import NETWORKS  # noqa: E402
 
 
 def printed_json(*command):
