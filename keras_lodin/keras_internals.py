@@ -7,18 +7,22 @@ a new Keras moves one, this is the module to mend.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, NamedTuple
 
 from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.models.functional import operation_fn
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 __all__ = [
+    "call_of",
     "compute_dtypes",
     "compute_loss",
     "layer_names",
+    "layers_of",
     "patch_tf2onnx",
     "producer",
+    "run_for_inference",
     "scaled_for_distribution",
     "unpack_x_y_sample_weight",
     "unscale_loss_for_distribution",
@@ -26,12 +30,39 @@ __all__ = [
 ]
 
 
+class Call(NamedTuple):
+    """One call of an operation on symbolic tensors.
+
+    Attributes:
+        operation: a layer, a model or an operation without weights.
+        number: which of the operation's calls it is.
+        inputs: the tensors that the operation took.
+        output: which of the tensors that it made was asked for.
+    """
+
+    operation: Any
+    number: int
+    inputs: list[Any]
+    output: int
+
+
+def call_of(tensor: Any) -> Call:
+    """The call that made a symbolic tensor."""
+    operation, number, output = tensor._keras_history
+    return Call(operation, number, operation._inbound_nodes[number].input_tensors, output)
+
+
 def producer(tensor: Any) -> tuple[Any, Any]:
     """The operation that made a symbolic tensor, and that operation's first input tensor."""
-    history = tensor._keras_history
-    node = history.operation._inbound_nodes[history.node_index]
-    inputs = node.input_tensors
-    return history.operation, inputs[0] if inputs else None
+    call = call_of(tensor)
+    return call.operation, call.inputs[0] if call.inputs else None
+
+
+def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
+    """A `keras.Function` of lists, run as a functional model runs with `training=False`."""
+    return function._run_through_graph(
+        inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
+    )
 
 
 def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
@@ -49,16 +80,20 @@ def update_loss_tracker(model: Any, loss: Any, batch_size: Any) -> None:
     model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=batch_size)
 
 
+def layers_of(model: Any) -> list[Any]:
+    """All layers in a model, those inside of other layers too."""
+    return list(model._flatten_layers(include_self=False))
+
+
 def layer_names(model: Any) -> list[str]:
     """Names of all layers in a model, those inside of other layers too, and of its operations."""
-    layers = model._flatten_layers(include_self=False)
-    names = {layer.name for layer in layers}
+    names = {layer.name for layer in layers_of(model)}
     return sorted(names | {operation.name for operation in getattr(model, "operations", ())})
 
 
 def compute_dtypes(model: Any) -> dict[str, str]:
     """The type that each layer in a model computes in, by the layer's name."""
-    return {layer.name: layer.compute_dtype for layer in model._flatten_layers(include_self=False)}
+    return {layer.name: layer.compute_dtype for layer in layers_of(model)}
 
 
 def patch_tf2onnx() -> None:

@@ -41,6 +41,25 @@ def batch(rng):
     return rng.normal(size=(6, 4)).astype("float32"), rng.integers(0, 3, 6)
 
 
+def test_call_of_tells_calls_and_outputs_apart():
+    pixels, other = keras.Input((4,), name="pixels"), keras.Input((4,), name="other")
+    shared = layers.Dense(4)
+    first = shared(pixels)
+    second = shared(first)
+    two = keras.Model([pixels, other], [second, layers.Add()([second, other])])
+    arguments = [keras.Input((4,)), keras.Input((4,))]
+    outputs = two(arguments)
+    call_of = internals().call_of
+    assert call_of(second).operation is shared, says("call_of")
+    assert call_of(first).number != call_of(second).number, says("call_of")
+    assert call_of(second).inputs[0] is first, says("call_of")
+    assert call_of(pixels).inputs == [], says("call_of")
+    assert [call_of(tensor).output for tensor in outputs] == [0, 1], says("call_of")
+    assert call_of(outputs[0]).number == call_of(outputs[1]).number, says("call_of")
+    for given, found in zip(arguments, call_of(outputs[1]).inputs, strict=True):
+        assert given is found, says("call_of")
+
+
 def test_producer_finds_the_operation_and_its_first_input():
     inputs = keras.Input((4,))
     dense, add = layers.Dense(3), layers.Add()
@@ -162,3 +181,15 @@ def test_tf2onnx_runs_after_its_patch():
     assert {node.op_type for node in proto.graph.node} >= {"Softmax", "ReduceMax"}, says(
         "patch_tf2onnx"
     )
+
+
+def test_a_function_runs_for_inference_from_the_middle_of_a_graph(rng):
+    inputs = keras.Input((4,))
+    middle = layers.Dense(3)(inputs)
+    noisy = layers.Dropout(0.5)(layers.BatchNormalization()(middle), training=True)
+    model = keras.Model(inputs, noisy)
+    function = keras.Function([middle], [noisy])
+    x = rng.uniform(size=(5, 4)).astype("float32")
+    (found,) = internals().run_for_inference(function, [model.layers[1](x)])
+    np.testing.assert_array_equal(found, model(x, training=False), says("run_for_inference"))
+    assert len(model.layers[2]._inbound_nodes) == 1, "`keras.Function` adds calls to layers"

@@ -7,18 +7,23 @@ from functools import partial
 
 import keras
 
+from keras_lodin.models.msdnet import MSDNet
 from keras_lodin.models.resnet import ResNet18, ResNet20, ResNet34
 from keras_lodin.models.small_convnet import SmallConvNet
 from keras_lodin.models.wide_resnet import WideResNet
 from keras_lodin.suggestions import did_you_mean
 
 _BUILDERS: dict[str, Callable[..., keras.Model]] = {
+    "msdnet": MSDNet,
     "resnet18": ResNet18,
+    "resnet18_width16": partial(ResNet18, width=16, name="resnet18_width16"),
     "resnet20": ResNet20,
     "resnet34": ResNet34,
+    "resnet34_width16": partial(ResNet34, width=16, name="resnet34_width16"),
     "small_convnet": SmallConvNet,
     "wide_resnet_34_1": partial(WideResNet, 34, 1),
     "wide_resnet_34_10": partial(WideResNet, 34, 10),
+    "wide_resnet_40_1": partial(WideResNet, 40, 1),
     "wide_resnet_40_4": partial(WideResNet, 40, 4),
 }
 
@@ -37,7 +42,8 @@ def build(name: str, num_classes: int, input_shape: Sequence[int]) -> keras.Mode
         input_shape: `(height, width, channels)`.
 
     Returns:
-        a `keras.Model` from images with values from 0 to 1 to logits.
+        a `keras.Model` from images with values from 0 to 1 to logits; `msdnet` returns a list of
+        them, one for each exit.
 
     Raises:
         ValueError: for an unknown name, or a shape that is not that of an image.

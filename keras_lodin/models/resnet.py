@@ -16,6 +16,7 @@ def ResNet18(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
     name: str = "resnet18",
+    width: int = 64,
 ) -> keras.Model:
     """ResNet18 with the stem for 32-pixel images: a 3 x 3 convolution and no pooling.
 
@@ -25,23 +26,28 @@ def ResNet18(  # noqa: N802
         num_classes: number of classes.
         input_shape: `(height, width, channels)`, values from 0 to 1.
         name: name of the model.
+        width: filters of the first stage; each later stage has twice as many as the one before.
 
     Returns:
         a `keras.Model` from images to LOGITS of shape `(batch, num_classes)`. The layer before
         the last is named `features`.
+
+    Raises:
+        ValueError: if `width` is not a whole number above 0.
 
     Example:
     ```python
     classifier = keras_lodin.models.ResNet18(num_classes=10, input_shape=(32, 32, 3))
     ```
     """
-    return _wide_stem_resnet((2, 2, 2, 2), num_classes, input_shape, name)
+    return _wide_stem_resnet((2, 2, 2, 2), width, num_classes, input_shape, name)
 
 
 def ResNet34(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
     name: str = "resnet34",
+    width: int = 64,
 ) -> keras.Model:
     """ResNet34 with the stem for 32-pixel images: a 3 x 3 convolution and no pooling.
 
@@ -51,17 +57,21 @@ def ResNet34(  # noqa: N802
         num_classes: number of classes.
         input_shape: `(height, width, channels)`, values from 0 to 1.
         name: name of the model.
+        width: filters of the first stage; each later stage has twice as many as the one before.
 
     Returns:
         a `keras.Model` from images to LOGITS of shape `(batch, num_classes)`. The layer before
         the last is named `features`.
+
+    Raises:
+        ValueError: if `width` is not a whole number above 0.
 
     Example:
     ```python
     classifier = keras_lodin.models.ResNet34(num_classes=10, input_shape=(32, 32, 3))
     ```
     """
-    return _wide_stem_resnet((3, 4, 6, 3), num_classes, input_shape, name)
+    return _wide_stem_resnet((3, 4, 6, 3), width, num_classes, input_shape, name)
 
 
 def ResNet20(  # noqa: N802
@@ -100,16 +110,22 @@ def ResNet20(  # noqa: N802
 
 
 def _wide_stem_resnet(
-    blocks: Sequence[int], num_classes: int, input_shape: Sequence[int], name: str
+    blocks: Sequence[int], width: int, num_classes: int, input_shape: Sequence[int], name: str
 ) -> keras.Model:
+    if not isinstance(width, int) or width < 1:
+        raise ValueError(f"`width` must be a whole number above 0. Received: width={width!r}")
     inputs = keras.Input(tuple(input_shape), name="images")
-    x = _convolution_norm(inputs, 64, 3, 1, "stem")
+    x = _convolution_norm(inputs, width, 3, 1, "stem")
     x = layers.ReLU(name="stem_relu")(x)
     for stage, count in enumerate(blocks):
         for block in range(count):
             strides = 2 if stage > 0 and block == 0 else 1
             x = _basic_block(
-                x, 64 * 2**stage, strides, f"stage{stage + 1}_block{block + 1}", _projected_shortcut
+                x,
+                width * 2**stage,
+                strides,
+                f"stage{stage + 1}_block{block + 1}",
+                _projected_shortcut,
             )
     return _classify(inputs, x, num_classes, name)
 

@@ -25,6 +25,7 @@ def trainable(model):
         (partial(models.WideResNet, 34, 1), 10, 466_714),
         (partial(models.WideResNet, 34, 1), 100, 472_564),
         (partial(models.WideResNet, 40, 4), 10, 8_949_210),
+        (partial(models.WideResNet, 40, 4), 100, 8_972_340),
     ],
 )
 def test_trainable_parameters_are_those_of_the_literature(make, classes, count):
@@ -64,7 +65,7 @@ def test_logits_are_float32_under_half_precision(name):
     finally:
         keras.config.set_dtype_policy(before)
     assert model.layers[1].compute_dtype == "bfloat16"
-    assert model.output.dtype == "float32"
+    assert {output.dtype for output in model.outputs} == {"float32"}
 
 
 def test_resnet20_follows_the_shared_port_of_the_published_weights(shared_data, rng):
@@ -93,7 +94,8 @@ def test_resnet20_follows_the_shared_port_of_the_published_weights(shared_data, 
 
 
 def test_names_are_those_of_the_command_line():
-    assert {"resnet18", "resnet20", "resnet34", "small_convnet"} <= set(models.names())
+    published = {"msdnet", "resnet18", "resnet20", "resnet34", "wide_resnet_40_4"}
+    assert published | {"small_convnet"} <= set(models.names())
 
 
 def test_an_unknown_name_is_refused_with_the_nearest():
@@ -110,3 +112,18 @@ def test_a_shape_that_is_not_an_images_is_refused():
 def test_wide_networks_that_do_not_exist_are_refused(settings):
     with pytest.raises(ValueError, match=r"Received: (depth|width)="):
         models.WideResNet(**settings)
+
+
+@pytest.mark.parametrize("make", [models.ResNet18, models.ResNet34])
+def test_width_sets_the_filters_of_each_stage(make):
+    model = make(width=6, input_shape=(16, 16, 3))
+    names = ["stem_conv", *(f"stage{stage}_block2_2_conv" for stage in (1, 2, 3, 4))]
+    assert [model.get_layer(name).filters for name in names] == [6, 6, 12, 24, 48]
+    assert model.get_layer("features").output.shape == (None, 48)
+
+
+@pytest.mark.parametrize("make", [models.ResNet18, models.ResNet34])
+@pytest.mark.parametrize("width", [0, -1, 16.0])
+def test_widths_that_do_not_exist_are_refused(make, width):
+    with pytest.raises(ValueError, match=rf"`width` must be .* Received: width={width}"):
+        make(width=width)

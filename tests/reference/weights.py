@@ -1,4 +1,4 @@
-"""A Keras model's weights in the order in which `torch_networks.py` takes them."""
+"""A Keras model's weights as `torch_networks.py` takes them: in its order, or by name."""
 
 from keras import layers
 
@@ -10,6 +10,15 @@ def weight_arrays(model):
     return {
         f"{number}_{position}": array
         for number, layer in enumerate(_in_order_of_creation(model))
+        for position, array in enumerate(layer.get_weights())
+    }
+
+
+def weight_arrays_by_name(model):
+    """Arrays by `<name of the layer>_<position>`."""
+    return {
+        f"{layer.name}_{position}": array
+        for layer in model.layers
         for position, array in enumerate(layer.get_weights())
     }
 
