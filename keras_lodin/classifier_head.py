@@ -13,9 +13,9 @@ from keras import ops
 from keras_lodin.keras_internals import producer
 
 # Operations that turn logits into logits, looked through in search of the head.
-_PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
+PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
 # Operations after which a tensor cannot be a softmax output.
-_LINEAR = (
+LINEAR = (
     keras.layers.Dense,
     keras.layers.EinsumDense,
     keras.layers.Conv1D,
@@ -30,10 +30,12 @@ class ClassifierHead:
 
     Attributes:
         logits: `(inputs, training=None) -> (batch, classes)`; shares the classifier's weights.
+            For a classifier with several exits, a list of such tensors, the first exit first.
         output: maps logits to what the classifier itself returns (identity or softmax).
         from_logits: True when the classifier itself returns logits.
         num_classes: the number of classes.
         input_shape: the input's shape with the batch first, `(None, ...)`.
+        exits: how many exits the classifier has; 0 for one that has one output, no list.
     """
 
     logits: Callable[..., Any]
@@ -41,6 +43,55 @@ class ClassifierHead:
     from_logits: bool
     num_classes: int
     input_shape: tuple[int | None, ...]
+    exits: int = 0
+
+
+def has_exits(classifier: keras.Model) -> bool:
+    """Whether a model has several outputs, as networks with early exits do."""
+    return is_functional(classifier) and len(classifier.outputs) > 1
+
+
+def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
+    """Finds the logits of a classifier with several exits.
+
+    Args:
+        classifier: a functional Keras model with one input and a list of outputs of shape
+            `(batch, classes)` each, the logits of its exits, the earliest first.
+        from_logits: True or None. Exits that end in a softmax are refused.
+
+    Returns:
+        a `ClassifierHead` whose `logits` are a list.
+
+    Raises:
+        ValueError: if the model is not such a classifier.
+    """
+    if not isinstance(classifier, keras.Model) or not has_exits(classifier):
+        raise ValueError(
+            "Expected a functional `keras.Model` with several outputs, the logits of its exits. "
+            f"Received: classifier={classifier!r}"
+        )
+    input_shape = _input_shape(classifier)
+    shapes = [tuple(output.shape) for output in classifier.outputs]
+    sizes = {shape[-1] for shape in shapes}
+    if any(len(shape) != 2 for shape in shapes) or len(sizes) > 1 or min(sizes) < 2:
+        raise ValueError(
+            "Every exit must return one logit per class for each sample, shape (batch, classes), "
+            f"all of the same classes. Received: output shapes {shapes}"
+        )
+    ends = [keras.Model(classifier.inputs[0], output) for output in classifier.outputs]
+    if from_logits is False or not all(_ends_in_logits(end, input_shape) for end in ends):
+        raise ValueError(
+            "The exits must return logits, without a softmax. "
+            f"Received: classifier={classifier.name!r}, from_logits={from_logits}"
+        )
+    return ClassifierHead(
+        _taking_a_tensor(classifier),
+        lambda logits: logits,
+        True,
+        shapes[0][1],
+        input_shape,
+        exits=len(shapes),
+    )
 
 
 def find_head(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -92,7 +143,7 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             f"Received: classifier={classifier!r}"
         )
     shape: Any
-    if _is_functional(classifier):
+    if is_functional(classifier):
         inputs = classifier.inputs
         shape = inputs[0].shape if len(inputs) == 1 else [tuple(x.shape) for x in inputs]
     else:
@@ -124,7 +175,7 @@ def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:
 
 
 def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> int:
-    if _is_functional(classifier):
+    if is_functional(classifier):
         outputs = classifier.outputs
     else:
         dtype = classifier.input_dtype
@@ -134,8 +185,8 @@ def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -
     if len(shapes) != 1:
         raise ValueError(
             f"The classifier {classifier.name!r} must have one output, the logits of shape "
-            "(batch, classes). Build a model that ends at them: "
-            "`keras.Model(model.inputs, model.outputs[i])`. "
+            "(batch, classes). Take one exit, `keras_lodin.models.at_exit(model, -1)`, or wrap the "
+            "model in a MOODDetector, which is made for several. "
             f"Received: {len(shapes)} outputs, of shapes {shapes}"
         )
     if len(shapes[0]) != 2 or shapes[0][1] is None or shapes[0][1] < 2:
@@ -148,22 +199,22 @@ def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -
     return shapes[0][1]
 
 
-def _is_functional(model: Any) -> bool:
+def is_functional(model: Any) -> bool:
     """Whether the model's graph of layers is known: functional models and built `Sequential`s."""
     return isinstance(model, keras.Model) and bool(getattr(model, "inputs", None))
 
 
 def _last_operation(
-    model: keras.Model, looked_through: tuple[type, ...] = _PASS_THROUGH
+    model: keras.Model, looked_through: tuple[type, ...] = PASS_THROUGH
 ) -> tuple[Any, Any]:
     """The last operation that changes values, with its input; steps over the others."""
     operation, source = producer(model.outputs[0])
-    while isinstance(operation, looked_through) or _activation_name(operation) == "linear_only":
+    while isinstance(operation, looked_through) or activation_name(operation) == "linear_only":
         operation, source = producer(source)
     return operation, source
 
 
-def _activation_name(operation: Any) -> str | None:
+def activation_name(operation: Any) -> str | None:
     """Name of an operation's activation, "linear_only" for `Activation("linear")`."""
     # `keras.ops.softmax` in a functional model is an operation of the layer's own name.
     if type(operation).__name__ == "Softmax":
@@ -177,12 +228,12 @@ def _activation_name(operation: Any) -> str | None:
 
 def _ends_in_logits(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> bool:
     model = classifier
-    while _is_functional(model):
+    while is_functional(model):
         operation, _ = _last_operation(model)
-        name = _activation_name(operation)
+        name = activation_name(operation)
         if name == "softmax":
             return False
-        if name == "linear" and isinstance(operation, _LINEAR):
+        if name == "linear" and isinstance(operation, LINEAR):
             return True
         if name in ("sigmoid", "hard_sigmoid"):
             raise ValueError(
@@ -208,7 +259,7 @@ def _returns_probabilities(classifier: keras.Model, input_shape: tuple[int | Non
 
 def _before_softmax(model: keras.Model) -> Callable[..., Any] | None:
     """A function from the model's inputs to the input of its last softmax."""
-    if not _is_functional(model):
+    if not is_functional(model):
         return None
     # Not over reshapes: behind them the softmax may run over another axis.
     operation, source = _last_operation(model, looked_through=(keras.layers.Dropout,))
@@ -217,10 +268,10 @@ def _before_softmax(model: keras.Model) -> Callable[..., Any] | None:
         if inner is None or operation is model:
             return None
         return _chain(_up_to(model, source), inner)
-    if _activation_name(operation) != "softmax":
+    if activation_name(operation) != "softmax":
         return None
     if isinstance(operation, keras.layers.Dense):
-        return _chain(_up_to(model, source), _linear_part(operation))
+        return _chain(_up_to(model, source), linear_part(operation))
     if isinstance(operation, keras.layers.Activation) or not hasattr(operation, "activation"):
         return _up_to(model, source)
     return None
@@ -233,7 +284,7 @@ def _up_to(model: keras.Model, tensor: Any) -> Callable[..., Any]:
     return keras.Model(model.inputs[0], tensor, name=f"{model.name}_before_softmax")
 
 
-def _linear_part(dense: keras.layers.Dense) -> Callable[..., Any]:
+def linear_part(dense: keras.layers.Dense) -> Callable[..., Any]:
     """A `Dense` layer without its activation, on the same weights."""
 
     def linear(inputs: Any, training: bool | None = None) -> Any:

@@ -8,7 +8,8 @@ an exported graph stays free of their gradient operations.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -39,17 +40,43 @@ class ForwardPass:
     """
 
     def __init__(self, logits_function: Callable[[Any], Any], inputs: Any) -> None:
+        self._record(inputs, lambda x: [logits_function(x)])
+        self._keep(0)
+
+    @classmethod
+    def of_exits(
+        cls, exits_function: Callable[[Any], Sequence[Any]], inputs: Any
+    ) -> list[ForwardPass]:
+        """One pass of a classifier with several exits, as a `ForwardPass` for each exit.
+
+        Args:
+            exits_function: maps inputs to a list of logits, each of shape `(batch, classes)`.
+            inputs: as of the constructor.
+        """
+        first = cls.__new__(cls)
+        first._record(inputs, exits_function)
+        passes = [first, *(copy.copy(first) for _ in first._outputs[1:])]
+        for number, forward_pass in enumerate(passes):
+            forward_pass._keep(number)
+        return passes
+
+    def _record(self, inputs: Any, function: Callable[[Any], Sequence[Any]]) -> None:
         inputs = tf.convert_to_tensor(inputs)
         if not inputs.dtype.is_floating:
             inputs = tf.cast(inputs, tf.float32)
         # A tensor of this pass alone: `directional_derivative` follows it through the graph.
         self.inputs = inputs = tf.identity(inputs)
-        self._logits_function = logits_function
+        self._function = function
         # Only the inputs are watched: an outer tape of the caller sees the weights.
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(inputs)
-            self.logits = tf.cast(logits_function(inputs), tf.float32)
+            self._outputs = [tf.cast(logits, tf.float32) for logits in function(inputs)]
         self._tape = tape
+
+    def _keep(self, number: int) -> None:
+        """Makes one output of the recorded function the logits of this pass."""
+        self._number = number
+        self.logits = self._outputs[number]
         self._operations = self._walkable_operations()
 
     def _walkable_operations(self) -> list[Any] | None:
@@ -65,7 +92,7 @@ class ForwardPass:
 
     def logits_at(self, inputs: Any) -> Any:
         """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
-        return tf.cast(self._logits_function(inputs), tf.float32)
+        return tf.cast(self._function(inputs)[self._number], tf.float32)
 
     def input_gradient(self, cotangent: Any) -> Any:
         """The vector-Jacobian product `sum_j cotangent[b, j] * d logits[b, j] / d inputs[b]`.

@@ -12,7 +12,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_lodin import keras_internals
-from keras_lodin.classifier_head import find_head
+from keras_lodin.classifier_head import find_exits, find_head, has_exits
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.quotient_forms import quotient
 from keras_lodin.quotient_settings import QuotientSettings, check_count
@@ -33,11 +33,18 @@ class GQModel(keras.Model):
 
     Everything else is Keras's: `compile`, `fit`, callbacks, sample weights, mixed precision,
     distribution, `.keras` files. The training log gains `gq`, the mean quotient before it is
-    weighted. Validation reports the compiled loss and metrics without the GQ term.
+    weighted. Validation reports the compiled loss and metrics without the GQ term. To train with
+    GQ alone, compile with `loss_weights=0.0`.
+
+    A classifier with several exits (`keras_lodin.models.MSDNet`) is trained at all of them: the
+    loss is the sum over the exits of the compiled loss and of `gq_weight * GQ`. Labels are given
+    once. Compile one loss and one list of metrics per exit, and weigh the losses with Keras's
+    `loss_weights`; `gq` is the mean over the exits.
 
     Args:
         classifier: a built `keras.Model` with one input and one output of shape
-            `(batch, classes)`, logits or softmax probabilities. It is trained in place.
+            `(batch, classes)`, logits or softmax probabilities; or a list of such outputs, the
+            logits of several exits. It is trained in place.
         gq_weight: weight of the GQ term. Positive weights push the quotient down, as the poster
             does; negative ones push it up. With 0 the quotient is not computed and a step costs
             what an ordinary one costs.
@@ -99,7 +106,8 @@ class GQModel(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        head = find_head(classifier, from_logits)
+        find = find_exits if has_exits(classifier) else find_head
+        head = find(classifier, from_logits)
         settings = QuotientSettings(form, estimator, samples, norm, chunk_size)
         settings.check_classifier(head)
         check_count("every", every)
@@ -116,6 +124,9 @@ class GQModel(keras.Model):
         self.quotient_settings = settings
         self.from_logits = head.from_logits
         self._head = head
+        if head.exits:
+            # Keras names the loss and the metrics of each exit after them.
+            self.output_names = list(classifier.output_names)
         if gq_weight:
             self._gq_tracker = _MeanOrNan(name="gq")
         self.build(head.input_shape)
@@ -130,11 +141,12 @@ class GQModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch: forward, input gradients, loss, weight gradients, update."""
+        data = self._labels_for_exits(data)
         if not self.gq_weight:
             return cast(dict[str, Any], super().train_step(data))
         x, y, sample_weight = keras_internals.unpack_x_y_sample_weight(data)
         x = self._checked_inputs(x)
-        labels = sparse_labels(y)
+        labels = sparse_labels(y[0] if self._head.exits else y)
 
         def gradients_of(weight: float) -> tuple[list[Any], Any, Any, Any]:
             return self._gradients(x, y, labels, sample_weight, weight)
@@ -161,16 +173,38 @@ class GQModel(keras.Model):
     ) -> tuple[list[Any], Any, Any, Any]:
         """Gradients of the trainable weights, predictions, loss and mean quotient of a batch."""
         with tf.GradientTape() as tape:
-            forward_pass = ForwardPass(lambda inputs: self._head.logits(inputs, training=True), x)
-            y_pred = self._head.output(forward_pass.logits)
+            passes, y_pred = self._training_pass(x)
             loss = keras_internals.compute_loss(self, x, y, y_pred, sample_weight)
             gq = tf.zeros(())
             if weight:
-                gq = self._mean_quotient(forward_pass, labels, sample_weight)
-                loss += weight * keras_internals.scaled_for_distribution(self, gq)
+                quotients = [self._mean_quotient(one, labels, sample_weight) for one in passes]
+                gq = sum(quotients) / len(quotients)
+                added = weight * len(quotients) * gq
+                loss += keras_internals.scaled_for_distribution(self, added)
             # Inside the tape: mixed precision must differentiate the scaled loss.
             scaled_loss = self.optimizer.scale_loss(loss)
         return tape.gradient(scaled_loss, self.trainable_weights), y_pred, loss, gq
+
+    def _training_pass(self, x: Any) -> tuple[list[ForwardPass], Any]:
+        """One forward pass, as one `ForwardPass` for each exit, and the predictions."""
+
+        def logits(inputs: Any) -> Any:
+            return self._head.logits(inputs, training=True)
+
+        if self._head.exits:
+            passes = ForwardPass.of_exits(logits, x)
+            return passes, [one.logits for one in passes]
+        forward_pass = ForwardPass(logits, x)
+        return [forward_pass], self._head.output(forward_pass.logits)
+
+    def _labels_for_exits(self, data: Any) -> Any:
+        """A batch whose labels are repeated for every exit, if there are several."""
+        if not self._head.exits:
+            return data
+        x, y, sample_weight = keras_internals.unpack_x_y_sample_weight(data)
+        if not isinstance(y, (list, tuple)):
+            y = [y] * self._head.exits
+        return x, list(y), sample_weight
 
     def _dense(self, results: tuple[list[Any], Any, Any, Any]) -> tuple[list[Any], Any, Any, Any]:
         """What `_gradients` gave, in the form that both branches of a condition can have."""
@@ -183,7 +217,7 @@ class GQModel(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One validation step, without GQ: a `val_gq` that nobody computed would read 0."""
-        logs = super().test_step(data)
+        logs = super().test_step(self._labels_for_exits(data))
         return {name: value for name, value in logs.items() if name != "gq"}
 
     def _checked_inputs(self, x: Any) -> Any:

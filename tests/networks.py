@@ -96,3 +96,17 @@ def in_float64(make, model, **options):
         keras.config.set_dtype_policy(policy)
     twin.set_weights(model.get_weights())
     return twin
+
+
+def with_exits(classes=CLASSES, shape=(8, 8, 1), exits=3):
+    """A network that images can leave early: a trunk, and from each of its blocks an exit."""
+    inputs = keras.Input(shape, name="images")
+    x, outputs = inputs, []
+    for number in range(1, exits + 1):
+        skip = layers.Conv2D(4, 1, name=f"skip{number}")(x)
+        x = layers.Conv2D(4, 3, padding="same", activation="tanh", name=f"block{number}")(x)
+        x = layers.BatchNormalization(name=f"norm{number}")(x)
+        pooled = layers.GlobalAveragePooling2D(name=f"exit{number}_features")(x)
+        outputs.append(layers.Dense(classes, name=f"exit{number}_logits")(pooled))
+        x = layers.Add(name=f"add{number}")([x, skip])
+    return with_statistics(keras.Model(inputs, outputs, name="with_exits"))

@@ -554,3 +554,81 @@ def test_epoch_without_a_quotient_logs_no_number_instead_of_zero(images, labels)
     logged = model.fit(images, labels, batch_size=6, epochs=3, verbose=0).history["gq"]
     # Steps 0 and 1, 2 and 3, 4 and 5, of which 0 and 3 compute the quotient.
     assert [np.isnan(value) for value in logged] == [False, False, True]
+
+
+# --- Several exits ---------------------------------------------------------------------------
+
+
+def compiled_exits(network, gq_weight=0.0, **options):
+    model = keras_lodin.GQModel(network, gq_weight=gq_weight)
+    model.compile(
+        keras.optimizers.SGD(0.05, momentum=0.9),
+        [keras.losses.SparseCategoricalCrossentropy(from_logits=True) for _ in network.outputs],
+        metrics=[["accuracy"] for _ in network.outputs],
+        **options,
+    )
+    return model
+
+
+def exit_losses(network, images, labels):
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    return [float(loss(labels, logits)) for logits in network(images, training=False)]
+
+
+@pytest.fixture
+def exits_without_statistics():
+    """Training and inference mode agree without BatchNormalization."""
+    network = networks.with_exits()
+    for layer in network.layers:
+        layer.trainable = not isinstance(layer, layers.BatchNormalization)
+    return network
+
+
+@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 2.0]])
+def test_the_loss_of_several_exits_is_the_weighted_sum_of_theirs(
+    exits_without_statistics, weights, images, labels
+):
+    network = exits_without_statistics
+    expected = np.dot(exit_losses(network, images, labels), weights or [1.0, 1.0, 1.0])
+    model = compiled_exits(network, loss_weights=weights)
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
+    assert {"exit1_logits_accuracy", "exit3_logits_accuracy"} <= set(logs)
+
+
+def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics, images, labels):
+    network = exits_without_statistics
+    quotients = [
+        keras_lodin.gradient_quotient(
+            keras_lodin.models.at_exit(network, number), images, labels
+        ).mean()
+        for number in range(3)
+    ]
+    expected = sum(exit_losses(network, images, labels)) + 0.3 * sum(quotients)
+    logs = compiled_exits(network, gq_weight=0.3).train_on_batch(images, labels, return_dict=True)
+    np.testing.assert_allclose(logs["gq"], np.mean(quotients), rtol=1e-5)
+    np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("gq_weight", [0.0, 0.1])
+def test_several_exits_learn_validate_save_and_go_on(gq_weight, images, labels, tmp_path):
+    model = compiled_exits(networks.with_exits(), gq_weight)
+    history = model.fit(
+        images, labels, validation_data=(images, labels), epochs=25, batch_size=6, verbose=0
+    ).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert "val_exit2_logits_accuracy" in history
+    model.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    first, second = (
+        network.train_on_batch(images, labels, return_dict=True) for network in (model, loaded)
+    )
+    np.testing.assert_allclose(first["loss"], second["loss"], rtol=1e-6)
+
+
+def test_a_loss_of_weight_zero_trains_with_the_quotient_alone(images, labels):
+    classifier = networks.convolutional()
+    gq = keras_lodin.gradient_quotient(classifier, images, labels).mean()
+    model = compiled(classifier, gq_weight=0.5, loss_weights=0.0)
+    logs = model.train_on_batch(images, labels, return_dict=True)
+    np.testing.assert_allclose(logs["loss"], 0.5 * gq, rtol=1e-5)
