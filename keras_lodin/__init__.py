@@ -8,7 +8,9 @@ from keras_lodin import models as models
 from keras_lodin import workflows as workflows
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector
+from keras_lodin.detectors import MahalanobisDetector as MahalanobisDetector
 from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
+from keras_lodin.detectors import MOODDetector as MOODDetector
 from keras_lodin.detectors import MSPDetector as MSPDetector
 from keras_lodin.detectors import ODINDetector as ODINDetector
 from keras_lodin.evaluation import Evaluation as Evaluation

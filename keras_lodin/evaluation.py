@@ -6,7 +6,7 @@ import contextlib
 import importlib.metadata
 import os
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,6 @@ from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.batches import check_labels, iterate_batches
 from keras_lodin.data.source import Source
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.gradients import ForwardPass
 from keras_lodin.progress import track
 from keras_lodin.report.files import write_csv, write_json, write_scores
 from keras_lodin.report.table import ResultsTable
@@ -199,7 +198,7 @@ def evaluate(
     ood_data: Mapping[str, Any],
     *,
     batch_size: int = 128,
-    model: str | None = None,
+    model: str | Mapping[str, str] | None = None,
     id_name: str | None = None,
     resamples: int = 1000,
     seed: int = 0,
@@ -222,8 +221,9 @@ def evaluate(
             accuracy needs its labels; without them it is None.
         ood_data: name -> out-of-distribution test data, in the same forms. Labels are not used.
         batch_size: samples per batch, for data that is not batched already.
-        model: name of the classifier in the results; by default its Keras name. Where several
-            classifiers would get the same name, the later ones get "_1", "_2", ... after it.
+        model: name of the classifier in the results, or of each detector's classifier by the
+            detector's name; by default its Keras name. Where several classifiers would get the
+            same name, the later ones get "_1", "_2", ... after it.
         id_name: name of the ID data in the results; by default a source's own, otherwise "id".
         resamples: number of bootstrap resamples behind each interval.
         seed: seed of the bootstrap.
@@ -305,13 +305,12 @@ def _score_batch(
     detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Any
 ) -> dict[str, dict[str, Any]]:
     """Each detector's scores and each model's predictions, with one pass per classifier."""
-    passes: dict[tuple[int, bool], ForwardPass] = {}
+    passes: dict[Hashable, Any] = {}
     predictions, scores = {}, {}
     for name, detector in detectors.items():
-        # Two readings of one classifier's output have different logits.
-        key = (id(detector.classifier), detector.from_logits)
+        key = detector.pass_key
         if key not in passes:
-            passes[key] = ForwardPass(detector.logits_function, inputs)
+            passes[key] = detector.forward_pass(inputs, **detector.side_values(inputs))
         predictions[models[name]] = ops.argmax(passes[key].logits, axis=-1)
         scores[name] = detector.score(passes[key])
     return {"predictions": predictions, "scores": scores}
@@ -393,13 +392,16 @@ def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int
         raise ValueError(f"`resamples` must be at least 1. Received: resamples={resamples}")
 
 
-def _model_names(detectors: Mapping[str, Detector], model: str | None) -> dict[str, str]:
+def _model_names(
+    detectors: Mapping[str, Detector], model: str | Mapping[str, str] | None
+) -> dict[str, str]:
     """Detector name -> name of its classifier, one name per classifier."""
     names: dict[int, str] = {}
-    for detector in detectors.values():
+    for detector_name, detector in detectors.items():
         classifier = detector.classifier
         if id(classifier) not in names:
-            base = name = classifier.name if model is None else model
+            given = model.get(detector_name) if isinstance(model, Mapping) else model
+            base = name = given or classifier.name
             number = 0
             while name in names.values():
                 number += 1

@@ -77,6 +77,20 @@ def parse(text: str) -> Specification:
     return Specification(text, kind, options)
 
 
+def has_parts(text: str) -> bool:
+    """Whether the parts of a source, "train", "calibration" and "test", share no example.
+
+    A folder, an .npz file and a named split are taken whole whatever the part.
+
+    Args:
+        text: a specification.
+    """
+    specification = parse(text)
+    if specification.kind == "tfds":
+        return specification.options["split"] is None
+    return specification.kind not in ("dir", "npz")
+
+
 def _parse_digits(argument: str) -> dict[str, Any]:
     classes: set[int] = set()
     for item in argument.split(",") if argument else ["0-9"]:

@@ -2,6 +2,8 @@
 
 from keras_lodin.detectors.detector import Detector as Detector
 from keras_lodin.detectors.energy import EnergyDetector as EnergyDetector
+from keras_lodin.detectors.mahalanobis import MahalanobisDetector as MahalanobisDetector
 from keras_lodin.detectors.max_logit import MaxLogitDetector as MaxLogitDetector
+from keras_lodin.detectors.mood import MOODDetector as MOODDetector
 from keras_lodin.detectors.msp import MSPDetector as MSPDetector
 from keras_lodin.detectors.odin import ODINDetector as ODINDetector

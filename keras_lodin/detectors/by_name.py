@@ -6,11 +6,16 @@ from typing import Any
 
 import keras
 
+from keras_lodin.classifier_head import has_exits
+from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.energy import EnergyDetector
+from keras_lodin.detectors.mahalanobis import MahalanobisDetector
 from keras_lodin.detectors.max_logit import MaxLogitDetector
+from keras_lodin.detectors.mood import MOODDetector, published_boundaries
 from keras_lodin.detectors.msp import MSPDetector
 from keras_lodin.detectors.odin import ODINDetector
+from keras_lodin.exits import at_exit
 from keras_lodin.suggestions import did_you_mean
 
 _CLASSES: dict[str, type[Detector]] = {
@@ -18,7 +23,11 @@ _CLASSES: dict[str, type[Detector]] = {
     "max_logit": MaxLogitDetector,
     "energy": EnergyDetector,
     "odin": ODINDetector,
+    "mahalanobis": MahalanobisDetector,
+    "mood": MOODDetector,
 }
+# They step in the input's units, or make pictures of them.
+_WITH_INPUT_RANGE = ("odin", "mahalanobis", "mood")
 
 
 def names() -> list[str]:
@@ -29,21 +38,57 @@ def names() -> list[str]:
 def build(
     name: str, classifier: keras.Model, input_range: tuple[float, float], **options: Any
 ) -> Detector:
-    """A detector by name, with its default settings.
+    """A detector by name, with its default settings; MOOD's boundaries as the classifier has them.
 
     Args:
         name: one of `names()`.
-        classifier: see `Detector`.
-        input_range: range of the classifier's inputs, for the detectors that step in them.
+        classifier: see `Detector`, and `MOODDetector` for "mood".
+        input_range: range of the classifier's inputs, for the detectors that need it.
         **options: see the detector's own class.
 
     Raises:
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or a classifier that the detector cannot wrap.
     """
     check(name)
-    if name == "odin":
+    if name in _WITH_INPUT_RANGE:
         options["input_range"] = input_range
+    if name == "mood" and has_exits(classifier):
+        options.setdefault("boundaries", published_boundaries(classifier))
     return _CLASSES[name](classifier, **options)
+
+
+def build_all(
+    chosen: list[str] | None, classifier: keras.Model, input_range: tuple[float, float]
+) -> dict[str, Detector]:
+    """Several detectors by name, around one classifier.
+
+    A network with several exits is wrapped whole by "mood", and at its last exit by the others.
+
+    Args:
+        chosen: names of detectors; None for all that can wrap this classifier.
+        classifier: a classifier with one output, or a network with several exits.
+        input_range: range of its inputs.
+
+    Raises:
+        ValueError: for unknown names, or a classifier that one of them cannot wrap.
+    """
+    single = at_exit(classifier) if has_exits(classifier) else classifier
+    detectors = {}
+    for name in chosen or names():
+        check(name)
+        wrapped = classifier if name == "mood" else single
+        try:
+            detectors[name] = build(name, wrapped, input_range)
+        except ValueError:
+            # What every classifier can be wrapped in tells whether it is one at all.
+            if chosen or not needs_statistics(name):
+                raise
+    return detectors
+
+
+def needs_statistics(name: str) -> bool:
+    """Whether a detector has to be adapted to training data before it scores."""
+    return issubclass(_CLASSES[name], AdaptiveDetector)
 
 
 def check(name: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.classifier_head import find_head
+from keras_lodin.classifier_head import ClassifierHead, find_head
 from keras_lodin.data.batches import check_images, iterate_batches
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics import threshold_at_tpr
@@ -30,7 +30,8 @@ class Detector(keras.Model):
       out-of-distribution.
 
     A new detector needs one method, `score(forward_pass)`; weights of its own are created in
-    `build`, before it calls `super().build`.
+    `build`, before it calls `super().build`. One that reads more than the logits has a
+    `forward_pass` of its own.
 
     Args:
         classifier: a built `keras.Model` with one input and one output of shape
@@ -46,6 +47,10 @@ class Detector(keras.Model):
             in a softmax whose input cannot be reached.
     """
 
+    # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`
+    # computes them; whoever runs an exported file has to give them.
+    side_inputs: tuple[str, ...] = ()
+
     def __init__(
         self,
         classifier: keras.Model,
@@ -55,7 +60,7 @@ class Detector(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        head = find_head(classifier, from_logits)
+        head = self._find_head(classifier, from_logits)
         # Scores need float32 whatever the global policy: in float16 every score at temperature
         # 1000 is the same number. The classifier keeps its own policy inside.
         super().__init__(name=name, dtype=kwargs.pop("dtype", "float32"), **kwargs)
@@ -72,6 +77,9 @@ class Detector(keras.Model):
         self.logits_function = lambda inputs: head.logits(inputs, training=False)
         self.build(head.input_shape)
 
+    def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
+        return find_head(classifier, from_logits)
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the threshold; the classifier's weights exist already."""
         self.input_shape_with_batch = tuple(input_shape)
@@ -83,22 +91,57 @@ class Detector(keras.Model):
         self.built = True
 
     @abc.abstractmethod
-    def score(self, forward_pass: ForwardPass) -> Any:
+    def score(self, forward_pass: Any) -> Any:
         """The score of each sample: float32, `(batch,)`, higher = more in-distribution.
 
         Args:
-            forward_pass: a `ForwardPass` of this detector's classifier, which may be shared with
-                other detectors.
+            forward_pass: what this detector's `forward_pass` gave, which may be shared with other
+                detectors.
         """
+
+    def forward_pass(self, inputs: Any, **side_values: Any) -> Any:
+        """One pass of the classifier over a batch, for `score` to read.
+
+        Args:
+            inputs: a batch of inputs.
+            **side_values: one tensor for each name in `side_inputs`.
+
+        Returns:
+            a `ForwardPass`, or another value with `inputs` and `logits`.
+        """
+        return ForwardPass(self.logits_function, inputs)
+
+    @property
+    def pass_key(self) -> Hashable:
+        """Detectors with equal keys can share one `forward_pass`."""
+        # Two readings of one classifier's output have different logits.
+        return id(self.classifier), self.from_logits
+
+    def side_values(self, inputs: Any) -> dict[str, Any]:
+        """The values of `side_inputs` for a batch of inputs."""
+        return {}
+
+    def example_side_values(self, count: int) -> dict[str, np.ndarray]:
+        """Values of `side_inputs` that lead every way the score can go, for `count` inputs."""
+        return {}
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Logits, score and verdict of a batch."""
-        forward_pass = ForwardPass(self.logits_function, inputs)
+        forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
         score = self.score(forward_pass)
         return {
             "logits": forward_pass.logits,
             "score": score,
             "is_ood": verdict(score, self._threshold),
+        }
+
+    def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
+        """Shapes and types of the outputs, known without running anything."""
+        batch = inputs.shape[0]
+        return {
+            "logits": keras.KerasTensor((batch, self.num_classes), dtype="float32"),
+            "score": keras.KerasTensor((batch,), dtype="float32"),
+            "is_ood": keras.KerasTensor((batch,), dtype="bool"),
         }
 
     @property

@@ -12,6 +12,8 @@ from keras import ops
 
 from keras_lodin import calibration
 from keras_lodin.detectors.detector import Detector, shortest_float
+from keras_lodin.detectors.epsilon import checked_epsilon
+from keras_lodin.detectors.input_range import check_in_range, checked_input_range
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.odin_score import tempered_score, winning_cotangent
@@ -62,13 +64,7 @@ class ODINDetector(Detector):
         **kwargs: Any,
     ) -> None:
         super().__init__(classifier, **kwargs)
-        low, high = (float(bound) for bound in input_range)
-        if not -math.inf < low < high < math.inf:
-            raise ValueError(
-                "`input_range` must be the lowest and the highest input value, (lo, hi). "
-                f"Received: input_range={input_range}"
-            )
-        self.input_range = (low, high)
+        self.input_range = checked_input_range(input_range)
         self.channel_std = self._checked_channel_std(channel_std)
         self.temperature = temperature
         self.epsilon = epsilon
@@ -109,12 +105,7 @@ class ODINDetector(Detector):
 
     @epsilon.setter
     def epsilon(self, value: float) -> None:
-        if not 0.0 <= value < math.inf:
-            raise ValueError(
-                "`epsilon` must be a fraction of the input range, 0 or more. "
-                f"Received: epsilon={value}"
-            )
-        self._epsilon.assign(value)
+        self._epsilon.assign(checked_epsilon(value))
         self.threshold = -np.inf
 
     def score(self, forward_pass: ForwardPass) -> Any:
@@ -186,20 +177,10 @@ class ODINDetector(Detector):
         its number says. Values that fill only a small part of it are not noticed.
         """
         super().check_inputs(inputs)
-        values = ops.convert_to_numpy(inputs)
-        low, high = self.input_range
-        if self.channel_std is not None:
-            self._check_spread(values)
-            return
-        least, most = float(values.min()), float(values.max())
-        # Resizing and augmentation may overshoot by a rounding error.
-        slack = 1e-3 * (high - low)
-        if least < low - slack or most > high + slack:
-            raise ValueError(
-                f"Inputs must lie in the detector's input_range=({low:g}, {high:g}); epsilon is a "
-                "fraction of it. Pass the range of the classifier's inputs as `input_range`, or "
-                f"scale the inputs to it. Received: values from {least:g} to {most:g}"
-            )
+        if self.channel_std is None:
+            check_in_range(inputs, self.input_range)
+        else:
+            self._check_spread(ops.convert_to_numpy(inputs))
 
     def _check_spread(self, inputs: np.ndarray) -> None:
         """Raises ValueError for standardised inputs, `(x - mean) / std`, of too wide an x."""

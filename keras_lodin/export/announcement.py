@@ -24,6 +24,7 @@ def announce(
     lines = [
         f"{kind} of {metadata['detector']}: {path}",
         f"  input   {metadata['input_name']} float32 ({', '.join(map(str, shape))})",
+        *(f"  input   {name} float32 (free)" for name in metadata["side_inputs"]),
         f"  outputs {', '.join(metadata['output_names'])}",
     ]
     if metadata["calibrated"]:

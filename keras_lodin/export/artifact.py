@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from keras_lodin.data.complexity import png_sizes
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.export.metadata import METADATA_FILE, METADATA_KEY, artifact_metadata
 
@@ -143,7 +144,8 @@ def _load_saved_model(path: Path) -> Artifact:
     def run(batch: np.ndarray) -> dict[str, Any]:
         # `loaded` is named here to keep it: TensorFlow frees the variables with it.
         signature = loaded.signatures["serving_default"]
-        outputs = signature(**{metadata["input_name"]: tf.constant(batch)})
+        given = {metadata["input_name"]: batch, **_side_values(metadata, batch)}
+        outputs = signature(**{name: tf.constant(value) for name, value in given.items()})
         return {name: value.numpy() for name, value in outputs.items()}
 
     return Artifact(metadata, run)
@@ -173,9 +175,11 @@ def _load_onnx(path: Path) -> Artifact:
     names = metadata["output_names"]
 
     def run(batch: np.ndarray) -> dict[str, Any]:
+        side = _side_values(metadata, batch)
         if metadata["data_format"] == "channels_first":
             batch = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
-        return dict(zip(names, session.run(names, {metadata["input_name"]: batch}), strict=True))
+        outputs = session.run(names, {metadata["input_name"]: batch, **side})
+        return dict(zip(names, outputs, strict=True))
 
     return Artifact(metadata, run)
 
@@ -190,7 +194,17 @@ def _load_litert(path: Path) -> Artifact:
             f"classifier in a detector, and export that. Received: path={path}"
         )
     score = litert.signature(path.read_bytes(), "serving_default")
-    return Artifact(metadata, lambda batch: score(**{metadata["input_name"]: batch}))
+
+    def run(batch: np.ndarray) -> dict[str, Any]:
+        return score(**{metadata["input_name"]: batch, **_side_values(metadata, batch)})
+
+    return Artifact(metadata, run)
+
+
+def _side_values(metadata: dict[str, Any], batch: np.ndarray) -> dict[str, np.ndarray]:
+    """What an artifact takes beside the batch: at most the images' complexity."""
+    low, high = metadata["input_range"]
+    return {name: png_sizes(batch, (low, high)).numpy() for name in metadata["side_inputs"]}
 
 
 def _load_keras(path: Path) -> Artifact:

@@ -79,9 +79,9 @@ def export_litert(detector: Detector, path: str | os.PathLike, *, verbose: bool 
     serve = rewritten(serving_function(detector))
     threshold = detector.threshold
 
-    @tf.function(input_signature=serve.input_signature[:1], autograph=False)
-    def serving_default(inputs: Any) -> Any:
-        return serve(inputs, tf.constant(threshold))
+    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
+    def serving_default(*inputs: Any) -> Any:
+        return serve(*inputs, tf.constant(threshold))
 
     content = convert({"serving_default": serving_default, "with_threshold": serve})
     with atomic_write(path) as file:
@@ -158,19 +158,23 @@ def _verify(
     (name, threshold) = function.input_signature[0].name, np.float32(detector.threshold)
 
     def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        outputs = function(tf.constant(batch), tf.constant(threshold))
+        side = map(tf.constant, detector.example_side_values(len(batch)).values())
+        outputs = function(tf.constant(batch), *side, tf.constant(threshold))
         return {name: value.numpy() for name, value in outputs.items()}
 
+    def given(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: batch, **detector.example_side_values(len(batch))}
+
     moved = signature(content, "with_threshold")
-    runs = [lambda batch: moved(**{name: batch, "threshold": threshold})]
+    runs = [lambda batch: moved(**given(batch), threshold=threshold)]
     if not with_gradient:
         default = signature(content, "serving_default")
-        runs.append(lambda batch: default(**{name: batch}))
+        runs.append(lambda batch: default(**given(batch)))
     for run in runs:
         for batch in batches:
             parity.check(reference, run, batch, float(threshold))
     for other, verdict in ((-np.inf, False), (np.inf, True)):
-        is_ood = moved(**{name: batches[0], "threshold": np.float32(other)})["is_ood"]
+        is_ood = moved(**given(batches[0]), threshold=np.float32(other))["is_ood"]
         if (is_ood != verdict).any():
             raise ValueError(
                 "The LiteRT file's `threshold` must move `is_ood`; nothing was written. "

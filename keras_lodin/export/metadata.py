@@ -52,6 +52,7 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         "input_name": input_name(detector),
         "input_shape": list(detector.input_shape_with_batch),
         "input_dtype": "float32",
+        "side_inputs": list(detector.side_inputs),
         "output_names": list(OUTPUT_NAMES),
     }
 

@@ -47,11 +47,12 @@ def export_onnx(
     """Writes an ONNX file of opset 18 that holds the classifier, its gradient and the threshold.
 
     Inputs: the batch, float32, named after the classifier's input, or `images`, with a free batch
-    size; and `threshold`, a float32 scalar that may be left out, its default being the calibrated
-    one. Outputs: `logits` (float32, `(batch, classes)`), `score` (float32, `(batch,)`, higher =
-    more in-distribution) and `is_ood` (bool, `(batch,)`). All operations are ONNX's own, the
-    weights are stored once, and what the file says about itself is among its metadata
-    properties: one each, and all of them as JSON under `keras_lodin`.
+    size; the detector's `side_inputs`, if it has any; and `threshold`, a float32 scalar that may
+    be left out, its default being the calibrated one. Outputs: `logits` (float32,
+    `(batch, classes)`), `score` (float32, `(batch,)`, higher = more in-distribution) and `is_ood`
+    (bool, `(batch,)`). All operations are ONNX's own, the weights are stored once, and what the
+    file says about itself is among its metadata properties: one each, and all of them as JSON
+    under `keras_lodin`.
 
     What cannot be converted is refused before anything is written. What was written is checked
     before it is moved into place: by ONNX's checker, then in onnxruntime against TensorFlow,
@@ -163,7 +164,7 @@ def _checked_samples(detector: Detector, sample_inputs: Any) -> np.ndarray:
 def _describe(model: onnx.ModelProto, metadata: dict[str, Any], threshold: float) -> None:
     """Gives the model its metadata, the threshold's default, and names for its free sizes."""
     graph = model.graph
-    names = [metadata["input_name"], "threshold"]
+    names = [metadata["input_name"], *metadata["side_inputs"], "threshold"]
     inputs = {value.name: value for value in graph.input}
     if set(inputs) != set(names):
         raise ValueError(
@@ -174,8 +175,8 @@ def _describe(model: onnx.ModelProto, metadata: dict[str, Any], threshold: float
     del graph.input[:]
     graph.input.extend(ordered)
     _name_free_sizes(graph.input[0], metadata["input_shape"], metadata["data_format"])
-    for output in graph.output:
-        _name_free_sizes(output, [None], metadata["data_format"])
+    for value in (*graph.input[1:-1], *graph.output):
+        _name_free_sizes(value, [None], metadata["data_format"])
     default = numpy_helper.from_array(np.array(threshold, "float32"), "threshold")
     graph.initializer.append(default)
     model.producer_name = "keras-lodin"
@@ -267,10 +268,12 @@ def _verify(
 
     def reference(batch: np.ndarray) -> Mapping[str, np.ndarray]:
         with _refusals_of_tensorflow(batch):
-            outputs = function(tf.constant(batch), tf.constant(threshold))
+            side = map(tf.constant, detector.example_side_values(len(batch)).values())
+            outputs = function(tf.constant(batch), *side, tf.constant(threshold))
         return {name: value.numpy() for name, value in outputs.items()}
 
     def run(batch: np.ndarray, **more: Any) -> dict[str, np.ndarray]:
+        more |= detector.example_side_values(len(batch))
         if metadata["data_format"] == "channels_first":
             batch = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
         outputs = session.run(names, {metadata["input_name"]: batch, **more})

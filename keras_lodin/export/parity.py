@@ -19,6 +19,8 @@ _TINY = float(np.finfo("float32").tiny)
 
 # Two sizes, neither of which is the other's multiple: a batch size that was baked in shows.
 BATCH_SIZES = (1, 3)
+# With side inputs: enough for every way that they lead.
+_BATCH_SIZES_WITH_SIDE_INPUTS = (1, 11)
 
 # How far outside of their range inputs are tried, in widths of the range, and what is allowed
 # there: a piece of an activation that is missing shows, saturation and ties must not.
@@ -42,18 +44,19 @@ def random_batches(detector: Detector) -> list[np.ndarray]:
         detector: the detector.
 
     Returns:
-        float32 arrays, one for each of `BATCH_SIZES`. Free sizes of the input are the smallest
-        of 32, 64, 128 and 256 that the classifier runs on, and in the second array others where
-        it runs on others.
+        float32 arrays, one for each of `BATCH_SIZES` (more samples for a detector with side
+        inputs). Free sizes of the input are the smallest of 32, 64, 128 and 256 that the
+        classifier runs on, and in the second array others where it runs on others.
 
     Raises:
         ValueError: if the classifier runs on none of them.
     """
     low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
     rng = np.random.default_rng(0)
+    sizes = _BATCH_SIZES_WITH_SIDE_INPUTS if detector.side_inputs else BATCH_SIZES
     return [
         rng.uniform(low, high, (size, *shape)).astype("float32")
-        for size, shape in zip(BATCH_SIZES, _runnable_shapes(detector), strict=True)
+        for size, shape in zip(sizes, _runnable_shapes(detector), strict=True)
     ]
 
 

@@ -28,8 +28,9 @@ def export_saved_model(
     It has two signatures, both with outputs `logits` (float32, `(batch, classes)`), `score`
     (float32, `(batch,)`, higher = more in-distribution) and `is_ood` (bool, `(batch,)`):
 
-    * `serving_default` takes the batch, and decides by the calibrated threshold;
-    * `with_threshold` takes the batch and a float32 scalar `threshold`.
+    * `serving_default` takes the batch (and the detector's `side_inputs`, if it has any), and
+      decides by the calibrated threshold;
+    * `with_threshold` takes a float32 scalar `threshold` as well.
 
     The input is named after the classifier's input, or `images`. It is float32 with a free batch
     size: a client that holds integers (pixels in bytes) casts them first; the values stay as they
@@ -86,10 +87,10 @@ def _check_replaceable(path: Path) -> None:
 def _write(detector: Detector, serve: Any, path: Path) -> None:
     threshold = detector.threshold
 
-    @tf.function(input_signature=serve.input_signature[:1], autograph=False)
-    def serving_default(inputs: Any) -> Any:
+    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
+    def serving_default(*inputs: Any) -> Any:
         # A call, not a copy: the classifier's graph is in the artifact once.
-        return serve(inputs, tf.constant(threshold))
+        return serve(*inputs, tf.constant(threshold))
 
     # Not `keras.export.ExportArchive`: it stores every weight twice.
     module = tf.Module()
@@ -110,10 +111,12 @@ def _verify(detector: Detector, serve: Any, path: Path, name: str) -> None:
     threshold = detector.threshold
 
     def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        return _numpy(serve(tf.constant(batch), tf.constant(threshold)))
+        side = detector.example_side_values(len(batch)).values()
+        return _numpy(serve(tf.constant(batch), *map(tf.constant, side), tf.constant(threshold)))
 
     def artifact(batch: np.ndarray) -> dict[str, np.ndarray]:
-        return _numpy(signature(**{name: tf.constant(batch)}))
+        given = {name: batch, **detector.example_side_values(len(batch))}
+        return _numpy(signature(**{key: tf.constant(value) for key, value in given.items()}))
 
     for batch in parity.random_batches(detector):
         parity.check(reference, artifact, batch, threshold)

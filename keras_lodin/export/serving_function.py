@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from keras_lodin.detectors.detector import verdict
-from keras_lodin.gradients import ForwardPass
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
@@ -19,20 +18,26 @@ OUTPUT_NAMES = ("logits", "score", "is_ood")
 _AUTOMATIC_NAME = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
 
 
-class RecordingForwardPass(ForwardPass):
-    """A `ForwardPass` that remembers the input gradients taken from it, so that they can be seen.
+class _RecordedPass:
+    """A detector's forward pass that remembers the input gradients taken from it.
+
+    Args:
+        forward_pass: the pass.
 
     Attributes:
         gradients: the gradients, in the order they were asked for.
     """
 
-    def __init__(self, logits_function: Any, inputs: Any) -> None:
-        super().__init__(logits_function, inputs)
+    def __init__(self, forward_pass: Any) -> None:
+        self._forward_pass = forward_pass
         self.gradients: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._forward_pass, name)
 
     def input_gradient(self, cotangent: Any) -> Any:
         """See `ForwardPass.input_gradient`."""
-        self.gradients.append(super().input_gradient(cotangent))
+        self.gradients.append(self._forward_pass.input_gradient(cotangent))
         return self.gradients[-1]
 
 
@@ -47,7 +52,7 @@ def input_name(detector: Detector) -> str:
     """
     inputs = getattr(detector.classifier, "inputs", None)
     name = inputs[0].name if inputs else ""
-    reserved = {*OUTPUT_NAMES, "threshold", "gradient"}
+    reserved = {*OUTPUT_NAMES, *detector.side_inputs, "threshold", "gradient"}
     usable = name.isidentifier() and name.isascii() and name not in reserved
     if not usable or _AUTOMATIC_NAME.fullmatch(name):
         return "images"
@@ -58,6 +63,8 @@ def serving_function(
     detector: Detector, *, channels_first: bool = False, with_gradient: bool = False
 ) -> Any:
     """A detector as a `tf.function` of a float32 batch and a float32 scalar `threshold`.
+
+    Between them come the detector's `side_inputs`, if it has any, float32 of shape `(batch,)`.
 
     Args:
         detector: the detector.
@@ -75,14 +82,17 @@ def serving_function(
         shape = [shape[0], shape[-1], *shape[1:-1]]
     signature = [
         tf.TensorSpec(shape, tf.float32, name=input_name(detector)),
+        *(tf.TensorSpec((None,), tf.float32, name=name) for name in detector.side_inputs),
         tf.TensorSpec((), tf.float32, name="threshold"),
     ]
 
     @tf.function(input_signature=signature, autograph=False)
-    def serve(inputs: Any, threshold: Any) -> dict[str, Any]:
+    def serve(inputs: Any, *others: Any) -> dict[str, Any]:
+        *side_values, threshold = others
         if channels_first:
             inputs = tf.transpose(inputs, [0, *range(2, rank), 1])
-        forward_pass = RecordingForwardPass(detector.logits_function, inputs)
+        side = dict(zip(detector.side_inputs, side_values, strict=True))
+        forward_pass = _RecordedPass(detector.forward_pass(inputs, **side))
         score = detector.score(forward_pass)
         outputs = {
             "logits": forward_pass.logits,

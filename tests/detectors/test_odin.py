@@ -350,7 +350,7 @@ def test_an_impossible_channel_std_is_refused(classifier, channel_std):
 @pytest.mark.parametrize("method", ["calibrate", "tune"])
 def test_inputs_outside_the_input_range_are_refused(classifier, images, method):
     detector = keras_lodin.ODINDetector(classifier)
-    message = r"input_range=\(0, 1\); epsilon is a fraction.*Received: values from .* to 25\d"
+    message = r"input_range=\(0, 1\), which its settings.*Received: values from .* to 25\d"
     with pytest.raises(ValueError, match=message):
         getattr(detector, method)(255 * images)
     assert not detector.calibrated

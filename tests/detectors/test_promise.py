@@ -6,13 +6,14 @@ import pytest
 from scipy.stats import betabinom
 
 import keras_lodin
+from tests.detectors.adapting import adapted
 
 TPR = 0.95
 
 
 @pytest.fixture(scope="module")
 def trained():
-    """A small net that has learnt the digits 0 to 6, and their calibration and test parts."""
+    """A small net that has learnt the digits 0 to 6, and their three parts."""
     keras.utils.set_random_seed(0)
     train, calibration, test = (
         keras_lodin.data.load("digits:0-6", part=part) for part in ("train", "calibration", "test")
@@ -26,7 +27,7 @@ def trained():
     batches = train.training_batches(64, seed=0, first_epoch=0, last_epoch=6)
     steps = train.steps_per_epoch(64)
     model.fit(batches, steps_per_epoch=steps, epochs=6, shuffle=False, verbose=0)
-    return model, calibration, test
+    return model, train, calibration, test
 
 
 @pytest.mark.parametrize(
@@ -37,11 +38,13 @@ def trained():
         (keras_lodin.MSPDetector, {}),
         (keras_lodin.MaxLogitDetector, {}),
         (keras_lodin.EnergyDetector, {}),
+        (keras_lodin.MahalanobisDetector, {}),
+        (keras_lodin.MahalanobisDetector, {"epsilon": 0.01}),
     ],
 )
 def test_95_percent_of_fresh_data_passes_within_sampling_error(trained, cls, options):
-    model, calibration, test = trained
-    detector = cls(model, **options)
+    model, train, calibration, test = trained
+    detector = adapted(cls(model, **options), (train,))
     detector.calibrate(calibration, tpr=TPR)
     passed = int((~detector.predict(test.batches(), verbose=0)["is_ood"]).sum())
     # With k of n calibration scores above it, the threshold lets a beta(k, n + 1 - k) fraction of
@@ -53,11 +56,16 @@ def test_95_percent_of_fresh_data_passes_within_sampling_error(trained, cls, opt
 
 
 def test_held_out_digits_score_lower(trained):
-    model, _, test = trained
+    model, train, _, test = trained
     unknown = keras_lodin.data.load("digits:7-9", part="test")
     assert float(np.mean(model.predict(test.batches(), verbose=0).argmax(-1) == labels(test))) > 0.9
-    for cls in (keras_lodin.ODINDetector, keras_lodin.MSPDetector, keras_lodin.EnergyDetector):
-        detector = cls(model)
+    for cls in (
+        keras_lodin.ODINDetector,
+        keras_lodin.MSPDetector,
+        keras_lodin.EnergyDetector,
+        keras_lodin.MahalanobisDetector,
+    ):
+        detector = adapted(cls(model), (train,))
         known_scores = detector.predict(test.batches(), verbose=0)["score"]
         unknown_scores = detector.predict(unknown.batches(), verbose=0)["score"]
         assert keras_lodin.metrics.auroc(known_scores, unknown_scores) > 0.8, cls

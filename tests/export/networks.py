@@ -1,6 +1,24 @@
-"""Small classifiers for the export tests."""
+"""Small classifiers for the export tests, and every detector that can be put around them."""
 
 import keras
+
+from keras_lodin.detectors import (
+    EnergyDetector,
+    MahalanobisDetector,
+    MaxLogitDetector,
+    MSPDetector,
+    ODINDetector,
+)
+
+# With a step, so that the input gradient is in the file, and without.
+DETECTORS = {
+    "ODIN": ODINDetector,
+    "MSP": MSPDetector,
+    "MaxLogit": MaxLogitDetector,
+    "Energy": EnergyDetector,
+    "Mahalanobis": MahalanobisDetector,
+    "Mahalanobis with a step": lambda model: MahalanobisDetector(model, epsilon=0.01),
+}
 
 
 def small_classifier(shape=(8, 8, 3), name=None):

@@ -9,9 +9,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_lodin.detectors import EnergyDetector, MaxLogitDetector, MSPDetector, ODINDetector
+from keras_lodin.detectors import MahalanobisDetector, ODINDetector
 from keras_lodin.export import litert, load_artifact
 from tests import networks
+from tests.detectors.adapting import adapted
+from tests.export.networks import DETECTORS
 
 ALONE = """
 import sys
@@ -84,9 +86,9 @@ def test_file_scores_in_a_new_environment_without_tensorflow(detector, images, t
     assert_scores_alone(python, detector, images, tmp_path)
 
 
-@pytest.mark.parametrize("kind", [ODINDetector, MSPDetector, MaxLogitDetector, EnergyDetector])
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports_with_a_free_batch(kind, images, tmp_path):
-    detector = kind(convolutional())
+    detector = adapted(DETECTORS[kind](convolutional()))
     path = exported(detector, tmp_path)
     for count in (1, 7):
         outputs = outputs_of(path, images=images[:count])
@@ -101,6 +103,17 @@ def test_perturbation_is_in_the_file(images, tmp_path):
     detector.epsilon = 0.0
     np.testing.assert_allclose(score, expected, rtol=1e-4)
     assert (score > 1.01 * detector.predict(images, verbose=0)["score"]).all()
+
+
+def test_features_their_gradient_and_the_statistics_are_in_the_file(images, tmp_path):
+    classifier = convolutional(normalization=True)
+    names = [layer.name for layer in classifier.layers[1:4]]
+    detector = adapted(MahalanobisDetector(classifier, names, epsilon=0.05))
+    score = outputs_of(exported(detector, tmp_path), images=images)["score"]
+    np.testing.assert_allclose(score, detector.predict(images, verbose=0)["score"], rtol=1e-4)
+    # A file that lost the gradient would score as if epsilon were 0.
+    unperturbed = adapted(MahalanobisDetector(classifier, names))
+    assert score.mean() > 0.8 * unperturbed.predict(images, verbose=0)["score"].mean()
 
 
 def test_threshold_is_an_input_of_the_other_signature(detector, images, tmp_path):

@@ -11,11 +11,12 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from keras_lodin.detectors import EnergyDetector, MaxLogitDetector, MSPDetector, ODINDetector
+from keras_lodin.detectors import MahalanobisDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
 from keras_lodin.export import onnx as onnx_module
 from keras_lodin.export.onnx_rules import RULES
-from tests.export.networks import small_classifier
+from tests.detectors.adapting import adapted
+from tests.export.networks import DETECTORS, small_classifier
 
 RIGHT_RULES = dict(RULES)
 
@@ -73,9 +74,9 @@ def test_file_scores_in_a_process_with_onnxruntime_alone(detector, images, tmp_p
         assert (outputs["is_ood"] != expected["is_ood"]).sum() <= 1
 
 
-@pytest.mark.parametrize("kind", [ODINDetector, MSPDetector, MaxLogitDetector, EnergyDetector])
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports(kind, images, tmp_path):
-    detector = kind(small_classifier())
+    detector = adapted(DETECTORS[kind](small_classifier()))
     detector.threshold = float(np.median(detector.predict(images, verbose=0)["score"]))
     detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
     for count in (1, 7):
@@ -95,6 +96,22 @@ def test_perturbation_is_in_the_file(images, tmp_path):
     unperturbed = detector.predict(images, verbose=0)["score"]
     np.testing.assert_allclose(score, expected, rtol=1e-4)
     assert (score > 1.01 * unperturbed).all()
+
+
+def test_features_their_gradient_and_the_statistics_are_in_the_file(images, tmp_path):
+    classifier = small_classifier()
+    names = [layer.name for layer in classifier.layers[:2]]
+    detector = adapted(MahalanobisDetector(classifier, names, layer_weights=[0.3, 1], epsilon=0.05))
+    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    score = scored(tmp_path / "detector.onnx", images=images)["score"]
+    np.testing.assert_allclose(score, detector.predict(images, verbose=0)["score"], rtol=1e-4)
+    # A file that lost the gradient would score as if epsilon were 0.
+    unperturbed = adapted(MahalanobisDetector(classifier, names, layer_weights=[0.3, 1]))
+    assert score.mean() > 0.8 * unperturbed.predict(images, verbose=0)["score"].mean()
+    report = json.loads((tmp_path / "detector.report.json").read_text())
+    for figures in report["parity"]:
+        assert figures["gradient"] < 1e-3
+        assert figures["signs"] == 0.0
 
 
 def test_threshold_is_an_optional_input(detector, images, tmp_path):

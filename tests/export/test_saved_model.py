@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_lodin.detectors import EnergyDetector, MaxLogitDetector, MSPDetector, ODINDetector
+from keras_lodin.detectors import MSPDetector, ODINDetector
 from keras_lodin.export import export_detector
-from tests.export.networks import small_classifier
+from tests.detectors.adapting import adapted
+from tests.export.networks import DETECTORS, small_classifier
 
 FRESH_PROCESS = """
 import sys
@@ -54,9 +55,9 @@ def test_saved_model_scores_in_a_process_without_keras_and_this_package(detector
         assert outputs["is_ood"].sum() == 4
 
 
-@pytest.mark.parametrize("kind", [ODINDetector, MSPDetector, MaxLogitDetector, EnergyDetector])
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports(kind, images, tmp_path):
-    detector = kind(small_classifier())
+    detector = adapted(DETECTORS[kind](small_classifier()))
     detector.calibrate(images, verbose=0)
     detector.export(tmp_path / "artifact", verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "artifact"))

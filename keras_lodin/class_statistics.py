@@ -1,0 +1,170 @@
+"""Class means and the covariance they share, of features that arrive batch by batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+class ClassStatistics:
+    """Streamed class means and the scatter of samples around the mean of their own class.
+
+    Batches are merged by the update of Chan, Golub & LeVeque (1979), in double precision: neither
+    how data is cut into batches nor their order matters, and memory does not grow with them.
+
+    Args:
+        num_classes: number of classes.
+        size: number of features.
+
+    Attributes:
+        counts: samples of each class so far, int64, `(num_classes,)`.
+        means: mean of each class, float64, `(num_classes, size)`; 0 for a class without samples.
+        scatter: sum over all samples of `(z - mean_y) (z - mean_y)^T`, float64, `(size, size)`.
+    """
+
+    def __init__(self, num_classes: int, size: int) -> None:
+        self.counts = np.zeros(num_classes, "int64")
+        self.means = np.zeros((num_classes, size))
+        self.scatter = np.zeros((size, size))
+
+    def update(self, features: np.ndarray, labels: np.ndarray) -> None:
+        """Takes in a batch.
+
+        Args:
+            features: array of shape `(batch, size)`.
+            labels: whole numbers below `num_classes`, `(batch,)`.
+
+        Raises:
+            ValueError: if a feature is not finite. The statistics stay as they were.
+        """
+        features = np.asarray(features, "float64")
+        if not np.isfinite(features).all():
+            raise ValueError(
+                "The features must be finite; are the classifier's weights? Received: "
+                f"{int((~np.isfinite(features)).sum())} of {features.size} features that are not"
+            )
+        classes, rows, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        means = np.zeros((len(classes), features.shape[1]))
+        np.add.at(means, rows, features)
+        means /= counts[:, None]
+        shifts = means - self.means[classes]
+        before, after = self.counts[classes], self.counts[classes] + counts
+        # One product for both parts of the update: within the batch, and of its means.
+        between = shifts * np.sqrt(before * counts / after)[:, None]
+        deviations = np.concatenate([features - means[rows], between])
+        self.scatter += deviations.T @ deviations
+        self.means[classes] += shifts * (counts / after)[:, None]
+        self.counts[classes] = after
+
+    @property
+    def count(self) -> int:
+        """Samples so far."""
+        return int(self.counts.sum())
+
+    @property
+    def present(self) -> np.ndarray:
+        """Which classes have samples: bool, `(num_classes,)`."""
+        return self.counts > 0
+
+    @property
+    def mean(self) -> np.ndarray:
+        """Mean of all samples: float64, `(size,)`."""
+        return self.counts @ self.means / self.count
+
+    @property
+    def covariance(self) -> np.ndarray:
+        """The covariance within classes, `scatter / count`: float64, `(size, size)`."""
+        return self.scatter / self.count
+
+    @property
+    def rounding_variance(self) -> float:
+        """The variance of the rounding errors of float32 features.
+
+        Relative to the features' squares, which can be far larger than their variance.
+        """
+        squares = self.counts @ np.square(self.means) / self.count + np.diag(self.covariance)
+        return float(np.finfo("float32").eps) ** 2 * float(squares.max())
+
+
+@dataclass(frozen=True)
+class Whitening:
+    """A linear map in which the covariance within classes is the identity.
+
+    Attributes:
+        mean: what is subtracted first, `(size,)`.
+        matrix: W with `W W^T` the precision, the (pseudo-)inverse covariance: `(size, size)`.
+            Its last columns are 0 where the covariance has no full rank.
+        centres: class means after the map, `(num_classes, size)`; 0 for a class without samples.
+        present: which classes have samples, `(num_classes,)`.
+        shrinkage: the shrinkage that was used.
+    """
+
+    mean: np.ndarray
+    matrix: np.ndarray
+    centres: np.ndarray
+    present: np.ndarray
+    shrinkage: float
+
+
+def whiten(statistics: ClassStatistics, shrinkage: float | None = None) -> Whitening:
+    """Turns statistics into the map under which Mahalanobis distances are Euclidean.
+
+    The covariance is `(1 - a) S + a tr(S) / size I`, S that of the statistics. Directions whose
+    variance is a rounding error of float32 features have no part in the inverse.
+
+    Args:
+        statistics: of at least two samples, of at least two classes.
+        shrinkage: a, between 0 and 1. None for 0 where S has full numerical rank, else for the
+            estimate of `oas_shrinkage`.
+
+    Raises:
+        ValueError: for too few samples or classes, and for features that do not vary within
+            classes.
+    """
+    present = statistics.present
+    if statistics.count < 2 or present.sum() < 2:
+        raise ValueError(
+            "The statistics need at least two samples, of at least two classes. "
+            f"Received: {statistics.count} samples of {int(present.sum())} classes"
+        )
+    size = len(statistics.scatter)
+    variances, directions = np.linalg.eigh(statistics.covariance)
+    tolerance = size * statistics.rounding_variance
+    if variances[-1] <= tolerance:
+        raise ValueError(
+            "The features must vary within classes. Received: "
+            f"{statistics.count} samples of {int(present.sum())} classes, each class of equal "
+            "features"
+        )
+    if shrinkage is None:
+        full_rank = variances[0] > tolerance
+        shrinkage = 0.0 if full_rank else oas_shrinkage(statistics.covariance, statistics.count)
+    # Shrinking towards a multiple of the identity leaves the directions as they are.
+    variances = (1.0 - shrinkage) * variances + shrinkage * np.mean(variances)
+    kept = variances > tolerance
+    matrix = np.zeros((size, size))
+    matrix[:, : int(kept.sum())] = directions[:, kept] / np.sqrt(variances[kept])
+    mean = statistics.mean
+    centres = np.where(present[:, None], (statistics.means - mean) @ matrix, 0.0)
+    return Whitening(mean, matrix, centres, present, float(shrinkage))
+
+
+def oas_shrinkage(covariance: np.ndarray, count: int) -> float:
+    """The oracle approximating shrinkage of Chen, Wiesel, Eldar & Hero (2010).
+
+    As scikit-learn computes it: without the factor `2 / size`, which matters only for few
+    features.
+
+    Args:
+        covariance: the covariance S of centred samples, `(size, size)`.
+        count: number of samples.
+
+    Returns:
+        a in `(1 - a) S + a tr(S) / size I`, between 0 and 1.
+    """
+    size = len(covariance)
+    mean_square = float(np.mean(np.square(covariance)))
+    squared_mean = float(np.trace(covariance) / size) ** 2
+    spread = (count + 1) * (mean_square - squared_mean / size)
+    return 1.0 if spread <= 0.0 else min((mean_square + squared_mean) / spread, 1.0)

@@ -1,0 +1,46 @@
+"""How complex an image is: the number of bytes it compresses to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import tensorflow as tf
+
+_CHANNELS = (1, 2, 3, 4)
+_SMALLEST_FILE = 9  # zlib's level: the slowest, and the one that `optimize=True` means in Pillow
+
+
+def png_sizes(images: Any, input_range: tuple[float, float]) -> Any:
+    """The size of each image as a PNG file, after Lin, Roy & Li (2021).
+
+    Pillow's `image.save(file, "PNG", optimize=True)` writes files of these sizes, so that
+    another program can compute them too.
+
+    Args:
+        images: batch of shape `(batch, height, width, channels)`, 1 to 4 channels. Values outside
+            `input_range` are clipped to it, and NaN is its lowest value.
+        input_range: `(lo, hi)`, the values that become 0 and 255.
+
+    Returns:
+        float32 tensor of shape `(batch,)`, bytes.
+    """
+    low, high = input_range
+    pixels = (tf.cast(images, tf.float32) - low) * (255.0 / (high - low))
+    pixels = tf.where(tf.math.is_nan(pixels), 0.0, tf.clip_by_value(pixels, 0.0, 255.0))
+    pixels = tf.cast(tf.round(pixels), tf.uint8)
+    # Of no image at all there is no PNG file: an empty batch is not given to the encoder.
+    files = tf.io.encode_png(pixels, compression=_SMALLEST_FILE)
+    return tf.cast(tf.strings.length(files), tf.float32)
+
+
+def check_image_shape(shape: tuple[int | None, ...]) -> None:
+    """Raises ValueError unless inputs of a shape are images that PNG can hold.
+
+    Args:
+        shape: shape of one input, without the batch.
+    """
+    if len(shape) != 3 or shape[-1] not in _CHANNELS:
+        raise ValueError(
+            "Only images of 1 to 4 channels, (height, width, channels), have a size as a PNG file. "
+            f"Received: inputs of shape {tuple(shape)}"
+        )

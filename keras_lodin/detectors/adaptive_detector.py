@@ -1,0 +1,79 @@
+"""What detectors with statistics share: `adapt` before they score."""
+
+from __future__ import annotations
+
+import abc
+from typing import Any
+
+import numpy as np
+
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.eager_values import eager_value
+
+
+class AdaptiveDetector(Detector):
+    """Base class of detectors that need statistics of in-distribution data before they score.
+
+    `adapt` computes them, in one pass and in constant memory, and keeps them as weights: they are
+    saved and exported with the detector. Before it, the detector refuses to score. Adapting again
+    starts from nothing, and forgets the threshold, which belonged to other scores.
+
+    A subclass creates its statistics in `build`, computes and assigns them in `_adapt`.
+    """
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates the note of whether there are statistics."""
+        self._adapted = self.add_weight(
+            name="adapted", shape=(), initializer="zeros", trainable=False
+        )
+        super().build(input_shape)
+
+    @property
+    def adapted(self) -> bool:
+        """Whether `adapt` has been called."""
+        return bool(eager_value(self._adapted))
+
+    def adapt(
+        self, x: Any, y: Any = None, *, batch_size: int = 128, verbose: int | str = "auto"
+    ) -> None:
+        """Computes the statistics that the score needs.
+
+        Never give data that will be tested on.
+
+        Args:
+            x: in-distribution inputs: an array, or data that yields `(x, y)`: a tuple, a
+                `tf.data.Dataset`, a `keras.utils.PyDataset` or a `keras_lodin.data.Source`.
+            y: labels, integers of shape `(samples,)`, when `x` is an array.
+            batch_size: samples per batch, for data that is not batched already.
+            verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
+
+        Raises:
+            ValueError: for empty data, inputs that are not finite or of the wrong shape, and
+                labels that are missing or out of range where the statistics need them. The
+                statistics there were before stay.
+        """
+        self._adapt(x if y is None else (x, y), batch_size, verbose)
+        self._adapted.assign(1.0)
+        self.threshold = -np.inf
+
+    @abc.abstractmethod
+    def _adapt(self, data: Any, batch_size: int, verbose: int | str) -> None:
+        """Goes through the data once, and assigns the statistics at the end."""
+
+    def forward_pass(self, inputs: Any, **side_values: Any) -> Any:
+        """See `Detector.forward_pass`; refuses without statistics."""
+        self._check_adapted()
+        return super().forward_pass(inputs, **side_values)
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises ValueError for inputs that cannot be scored, or without statistics."""
+        self._check_adapted()
+        super().check_inputs(inputs)
+
+    def _check_adapted(self) -> None:
+        if not self.adapted:
+            raise ValueError(
+                f"{type(self).__name__} needs statistics of in-distribution data before it scores: "
+                "call `adapt(x, y)` with training data first. "
+                f"Received: {self.name!r}, which has none"
+            )

@@ -1,0 +1,19 @@
+"""The one check of a step's size."""
+
+from __future__ import annotations
+
+import math
+
+
+def checked_epsilon(epsilon: float) -> float:
+    """The size of a step on the input, as a float.
+
+    Raises:
+        ValueError: unless it is a finite fraction of the input range, 0 or more.
+    """
+    if not 0.0 <= epsilon < math.inf:
+        raise ValueError(
+            "`epsilon` must be a fraction of the input range, 0 or more. "
+            f"Received: epsilon={epsilon}"
+        )
+    return float(epsilon)

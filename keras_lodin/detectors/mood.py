@@ -1,0 +1,249 @@
+"""MOOD: easy images leave a network early, and are judged where they leave."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lodin.batch_function import BatchFunction
+from keras_lodin.classifier_head import ClassifierHead, find_exits
+from keras_lodin.data.batches import iterate_batches
+from keras_lodin.data.complexity import check_image_shape, png_sizes
+from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.input_range import check_in_range, checked_input_range
+from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.eager_values import eager_value
+from keras_lodin.exits import ExitStages
+from keras_lodin.progress import track
+
+# Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.
+PUBLISHED_BOUNDARIES = (540.0, 1080.0, 1620.0, 2160.0)
+
+
+class ExitPass:
+    """One pass of a network with exits, in which each sample leaves at an exit of its own.
+
+    Samples are sorted by their exits once; at each stage those that leave stand first, and a
+    stage runs on those that have not left.
+
+    Args:
+        stages: the network.
+        inputs: tensor of shape `(batch, ...)`.
+        exits: int32 tensor of shape `(batch,)`, the number of each sample's exit.
+
+    Attributes:
+        inputs: as given.
+        exits: as given.
+        logits: float32 tensor of shape `(batch, classes)`, those of each sample's exit.
+    """
+
+    def __init__(self, stages: ExitStages, inputs: Any, exits: Any) -> None:
+        self.inputs = inputs = ops.cast(inputs, "float32")
+        self.exits = exits
+        # As floats: runtimes sort those, and not every one sorts integers.
+        order = ops.argsort(ops.cast(exits, "float32"))
+        values = stages.begin(ops.take(inputs, order, axis=0))
+        by_exit = []
+        for number in range(len(stages)):
+            values = stages.go(number, values)
+            leaving = ops.sum(ops.cast(ops.equal(exits, number), "int32"))
+            # Never on no sample at all: convolutions of TensorFlow and others fail on that.
+            here = {key: value[: ops.maximum(leaving, 1)] for key, value in values.items()}
+            logits = ops.cast(stages.leave(number, here), "float32")
+            by_exit.append(logits[:leaving])
+            kept = stages.kept(number, values)
+            values = {
+                key: value[ops.minimum(leaving, ops.shape(value)[0] - 1) :]
+                for key, value in kept.items()
+            }
+        back = ops.argsort(ops.cast(order, "float32"))
+        self.logits = ops.take(ops.concatenate(by_exit), back, axis=0)
+
+
+def published_boundaries(classifier: keras.Model) -> tuple[float, ...] | None:
+    """The paper's boundaries, for a network that they were made for; None for any other."""
+    fits = tuple(classifier.input_shape[1:3]) == (32, 32) and len(classifier.outputs) == 5
+    return PUBLISHED_BOUNDARIES if fits else None
+
+
+@keras.saving.register_keras_serializable(package="keras_lodin")
+class MOODDetector(AdaptiveDetector):
+    """Scores at an exit that the image's complexity chooses (Lin, Roy & Li 2021).
+
+        exit  i = number of boundaries below the image's size as a PNG file, in bytes
+        score   = T * logsumexp(f_i / T) - mean of that over in-distribution data at exit i
+
+    Higher = more in-distribution; 0 is the mean of in-distribution data at every exit. Simple
+    images leave early, and what only later exits need is not computed for them. The logits, and
+    so the class, are those of the image's exit.
+
+    `adapt` measures the means, over all of the data at every exit. The published code takes them
+    from the data that it tests on; here they come from training or calibration data.
+
+    An exported file takes the complexity as a second input, named `complexity` (float32,
+    `(batch,)`, bytes), as ONNX has no PNG compression; `keras_lodin.data.complexity` says how to
+    compute it elsewhere.
+
+    Args:
+        classifier: a functional `keras.Model` on images with several outputs, the LOGITS of its
+            exits, the earliest first; e.g. `keras_lodin.models.MSDNet()`. It is not changed.
+        boundaries: sizes in bytes, rising, one less than there are exits. The paper's, for five
+            exits and 32 x 32 pixels, by default. None to have `adapt` choose them so that equal
+            shares of its data leave at every exit.
+        temperature: T, positive.
+        input_range: `(lo, hi)`, the range of the classifier's input values: what becomes black and
+            white in the PNG file.
+        **kwargs: see `Detector`.
+
+    Raises:
+        ValueError: for a classifier without exits, inputs that are no images, or boundaries that
+            do not fit.
+
+    Example:
+    ```python
+    detector = keras_lodin.MOODDetector(keras_lodin.models.load("msdnet.keras"))
+    detector.adapt(id_images)
+    detector.calibrate(other_id_images, tpr=0.95)
+    detector.predict(images)["is_ood"]
+    ```
+    """
+
+    side_inputs = ("complexity",)
+
+    def __init__(
+        self,
+        classifier: keras.Model,
+        boundaries: Sequence[float] | None = PUBLISHED_BOUNDARIES,
+        temperature: float = 1.0,
+        input_range: tuple[float, float] = (0, 1),
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(classifier, **kwargs)
+        check_image_shape(self.input_shape_with_batch[1:])
+        self.boundaries_given = self._checked_boundaries(boundaries)
+        self._temperature = checked_temperature(temperature)
+        self.input_range = checked_input_range(input_range)
+        if self.boundaries_given is not None:
+            self._boundaries.assign(self.boundaries_given)
+        self._stages = ExitStages(classifier)
+
+    def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
+        return find_exits(classifier, from_logits)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        """Creates boundaries and mean energies."""
+        self.num_exits = len(self.classifier.outputs)
+        self._boundaries = self.add_weight(
+            name="boundaries", shape=(self.num_exits - 1,), initializer="zeros", trainable=False
+        )
+        self._mean_energies = self.add_weight(
+            name="mean_energies", shape=(self.num_exits,), initializer="zeros", trainable=False
+        )
+        super().build(input_shape)
+
+    def _checked_boundaries(self, boundaries: Sequence[float] | None) -> tuple[float, ...] | None:
+        if boundaries is None:
+            return None
+        values = tuple(float(value) for value in boundaries)
+        if len(values) != self.num_exits - 1 or not all(
+            0.0 < low < high < np.inf for low, high in zip(values, (*values[1:], 1e30), strict=True)
+        ):
+            raise ValueError(
+                f"`boundaries` must be {self.num_exits - 1} rising sizes in bytes for the "
+                f"classifier's {self.num_exits} exits, or None to have `adapt` choose them. "
+                f"Received: boundaries={boundaries}"
+            )
+        return values
+
+    @property
+    def temperature(self) -> float:
+        """T. Fixed: a compiled `predict` would not see a change."""
+        return self._temperature
+
+    @property
+    def boundaries(self) -> tuple[float, ...]:
+        """The sizes in bytes between the exits."""
+        return tuple(float(value) for value in eager_value(self._boundaries))
+
+    @property
+    def mean_energies(self) -> np.ndarray:
+        """`T * logsumexp(f_i / T)`, its mean over in-distribution data: float32, `(exits,)`."""
+        return eager_value(self._mean_energies)
+
+    def side_values(self, inputs: Any) -> dict[str, Any]:
+        """The size of each image as a PNG file."""
+        return {"complexity": png_sizes(inputs, self.input_range)}
+
+    def example_side_values(self, count: int) -> dict[str, np.ndarray]:
+        """Sizes that send images to every exit in turn."""
+        low, *others = (0.0, *self.boundaries)
+        sizes = np.array([*(low + high for low, high in _pairs(low, others)), 2.0 * others[-1]])
+        sizes[:-1] /= 2.0
+        return {"complexity": np.resize(sizes, count).astype("float32")}
+
+    def exit_of(self, complexity: Any) -> Any:
+        """The number of the exit for each complexity: int32, `(batch,)`, 0 the earliest."""
+        above = ops.greater(complexity[:, None], self._boundaries[None])
+        return ops.sum(ops.cast(above, "int32"), axis=-1)
+
+    @property
+    def pass_key(self) -> Any:
+        """No other detector lets the same images out at the same exits."""
+        return id(self)
+
+    def forward_pass(self, inputs: Any, **side_values: Any) -> ExitPass:
+        """One pass in which every image leaves at its own exit."""
+        self._check_adapted()
+        return ExitPass(self._stages, inputs, self.exit_of(side_values["complexity"]))
+
+    def score(self, forward_pass: ExitPass) -> Any:
+        """The adjusted energy at each image's exit: float32, `(batch,)`."""
+        means = ops.take(self._mean_energies, forward_pass.exits)
+        return self._energy(forward_pass.logits) - means
+
+    def _energy(self, logits: Any) -> Any:
+        return self.temperature * ops.logsumexp(logits / self.temperature, axis=-1)
+
+    def _adapt(self, data: Any, batch_size: int, verbose: int | str) -> None:
+        def measure(inputs: Any) -> dict[str, Any]:
+            energies = [
+                self._energy(ops.cast(logits, "float32")) for logits in self.logits_function(inputs)
+            ]
+            return {"energies": ops.stack(energies, axis=-1), **self.side_values(inputs)}
+
+        compiled = BatchFunction(measure)
+        total, sizes = np.zeros(self.num_exits), []
+        for inputs, _ in track(iterate_batches(data, batch_size), "Measuring energies", verbose):
+            Detector.check_inputs(self, inputs)
+            check_in_range(inputs, self.input_range)
+            outputs = compiled.predict_on_batch(inputs)
+            total += outputs["energies"].sum(axis=0, dtype="float64")
+            sizes.append(outputs["complexity"])
+        complexities = np.concatenate(sizes)
+        if self.boundaries_given is None:
+            shares = np.arange(1, self.num_exits) / self.num_exits
+            self._boundaries.assign(np.quantile(complexities, shares))
+        self._mean_energies.assign(total / complexities.size)
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`."""
+        super().check_inputs(inputs)
+        check_in_range(inputs, self.input_range)
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes this detector again, with its classifier inside."""
+        return {
+            **super().get_config(),
+            "boundaries": self.boundaries_given and list(self.boundaries_given),
+            "temperature": self.temperature,
+            "input_range": list(self.input_range),
+        }
+
+
+def _pairs(first: float, others: list[float]) -> list[tuple[float, float]]:
+    return list(zip([first, *others[:-1]], others, strict=True))
