@@ -100,6 +100,15 @@ _input_range = click.option(
 _batch_size = click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
 
 
+_statistics = click.option(
+    "--statistics",
+    metavar="SPEC",
+    default=None,
+    help="Training data for the statistics of mahalanobis and mood. The train part of --id by "
+    "default.",
+)
+
+
 @main.command(epilog="Example: keras-lodin quickstart --output quickstart")
 @click.option("--output", default="quickstart", show_default=True, help="Folder for everything.")
 @click.option("--seed", type=int, default=0, show_default=True)
@@ -146,6 +155,18 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
 @click.option("--learning-rate", type=float, default=0.1, show_default=True)
 @click.option("--weight-decay", type=float, default=5e-4, show_default=True)
 @click.option("--augment", default=None, metavar="crop-flip", help="Random crops and flips.")
+@click.option(
+    "--loss-weight",
+    "loss_weights",
+    type=float,
+    multiple=True,
+    default=(1.0,),
+    metavar="W",
+    help="Weight of the cross-entropy; 0 trains with GQ alone. Repeat: one for each exit.",
+)
+@click.option(
+    "--freeze-batch-norm", is_flag=True, help="Keep BatchNormalization as it is (fine-tuning)."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--validation", metavar="SPEC", default=None, help="Labelled data to watch.")
 def train(gq_weights: tuple[float, ...], output: str, **settings: Any) -> None:
@@ -166,6 +187,7 @@ Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.ker
 @click.option("--output", required=True, metavar="FILE.keras", help="The detector to write.")
 @click.option("--detector", default="odin", show_default=True, help="What to wrap a model in.")
 @click.option("--ood", metavar="SPEC", default=None, help="Validation OOD data, if you have any.")
+@_statistics
 @click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
 def tune(model: str, id: str, output: str, **settings: Any) -> None:
     """Choose T, epsilon and the threshold from in-distribution data, and save the detector."""
@@ -193,8 +215,9 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
     "detectors",
     multiple=True,
     metavar="NAME",
-    help="msp, max_logit, energy or odin; repeat. All by default.",
+    help="msp, max_logit, energy, odin, mahalanobis or mood; repeat. All that apply by default.",
 )
+@_statistics
 @click.option("--output", metavar="DIR", default=None, help="Folder for tables and plots.")
 @click.option("--resamples", type=int, default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
@@ -210,6 +233,38 @@ def evaluate(
     if output is not None:
         evaluation.save(output)
         click.echo(f"Results are in {output}: results.json, results.csv, scores.npz, plots/")
+
+
+@main.command(
+    epilog=f"""{_SPECIFICATIONS}
+
+\b
+Example: keras-lodin gradients cross-entropy gq --id digits:0-6 --ood digits:7-9 \\
+             --ood noise:uniform --output gradients"""
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@_options(_id, _data_dir, _input_range)
+@click.option("--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat.")
+@click.option("--output", required=True, metavar="DIR", help="Folder for the figure and numbers.")
+@click.option("--form", default="softmax", show_default=True, help="softmax or logits.")
+@click.option(
+    "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
+)
+@click.option("--samples", type=int, default=1, show_default=True, help="Draws of an estimator.")
+@click.option("--norm", default=None, metavar="l1|l2", help="By default l1; l2 for projected.")
+@click.option("--limit", type=int, default=None, metavar="N", help="At most N samples of a set.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+def gradients(
+    models: tuple[str, ...], id: str, ood: tuple[str, ...], output: str, **settings: Any
+) -> None:
+    """Draw the distributions of gradient norms and of their quotient, ID against OOD."""
+    from keras_lodin import workflows
+
+    command = shlex.join(["keras-lodin", *sys.argv[1:]])
+    comparison = workflows.gradients(models, id, ood, output, command=command, **settings)
+    Console().print(comparison.table())
+    click.echo(f"Results are in {output}: gradients.png, gradients.json, gradients.csv")
 
 
 @main.command(

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from keras_lodin.workflows import train
 from keras_lodin_cli.main import main
 
-COMMANDS = ["quickstart", "train", "tune", "evaluate", "export", "score"]
+COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score"]
 
 
 def run(*arguments):
@@ -62,7 +62,9 @@ def test_the_whole_way_from_training_to_scores(model, tmp_path):
     assert result.exit_code == 0, result.output
     assert result.output.startswith("In-distribution (ID): digits:0-6")
     results = json.loads((tmp_path / "results" / "results.json").read_text())
-    assert {row["detector"] for row in results["results"]} == {"msp", "max_logit", "energy", "odin"}
+    assert {row["detector"] for row in results["results"]} == {
+        *("msp", "max_logit", "energy", "odin", "mahalanobis")
+    }
     assert (tmp_path / "results" / "results.csv").exists()
     assert len(list((tmp_path / "results" / "plots").glob("*.png"))) == 2
 
@@ -80,6 +82,20 @@ def test_the_whole_way_from_training_to_scores(model, tmp_path):
     header, row = (tmp_path / "scores.csv").read_text().splitlines()
     assert header == "path,class,class_name,score,is_ood"
     assert "noise.png" in row
+
+
+def test_gradients_draws_a_figure_and_writes_the_numbers(model, tmp_path):
+    result = run(
+        *("gradients", model, "--id", "digits:0-6", "--ood", "digits:7-9"),
+        *("--limit", 20, "--output", tmp_path / "gradients"),
+    )
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("model: ID accuracy")
+    assert sorted(path.name for path in (tmp_path / "gradients").iterdir()) == [
+        *("gradients.csv", "gradients.json", "gradients.png")
+    ]
+    results = json.loads((tmp_path / "gradients" / "gradients.json").read_text())
+    assert [row["count"] for row in results["results"]] == [20, 20]
 
 
 def write_image(path, size=8):
@@ -103,7 +119,7 @@ def write_image(path, size=8):
             "(batch, 8, 8, 1)",
         ),
         (("evaluate", "{model}", "--id", "npz:{tmp}/wide.npz", "--ood", "photos"), "input_range"),
-        (("evaluate", "{tmp}/two.keras", "--id", "digits", "--ood", "photos"), "one output"),
+        (("evaluate", "{tmp}/two.keras", "--id", "digits", "--ood", "photos"), "same classes"),
         (("evaluate", "{tmp}/regression.keras", "--id", "digits", "--ood", "photos"), "regression"),
         (("evaluate", "{tmp}/text.keras", "--id", "digits", "--ood", "photos"), "Keras model"),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "x.keras", "--tpr", "2"), "tpr"),
@@ -126,7 +142,7 @@ def test_a_users_mistake_ends_with_one_sentence_and_code_2(arguments, message, m
     inputs = keras.Input((8, 8, 1))
     x = keras.layers.Flatten()(inputs)
     keras.Model(inputs, keras.layers.Dense(1)(x)).save(tmp_path / "regression.keras")
-    keras.Model(inputs, [keras.layers.Dense(3)(x)] * 2).save(tmp_path / "two.keras")
+    keras.Model(inputs, [keras.layers.Dense(n)(x) for n in (3, 4)]).save(tmp_path / "two.keras")
 
     arguments = [argument.format(model=model, tmp=tmp_path) for argument in arguments]
     result = run(*arguments)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
+from keras_lodin.detectors import MOODDetector
 from keras_lodin.evaluation import Evaluation, evaluate
-from keras_lodin.workflows.models_with_data import load_detectors
+from keras_lodin.workflows.models_with_data import (
+    adapted,
+    check_each_once,
+    load_detectors,
+    model_labels,
+)
 
 
 def evaluate_models(
@@ -16,6 +21,7 @@ def evaluate_models(
     ood: Sequence[str],
     *,
     detectors: Sequence[str] | None = None,
+    statistics: str | None = None,
     input_range: tuple[float, float] | None = None,
     data_dir: str | os.PathLike | None = None,
     batch_size: int = 128,
@@ -32,7 +38,9 @@ def evaluate_models(
         paths: `.keras` files of classifiers or detectors, or folders of training runs.
         id: specification of the in-distribution data.
         ood: specifications of the out-of-distribution data.
-        detectors: names of the detectors to wrap classifiers in; None for all.
+        detectors: names of the detectors to wrap classifiers in; None for all that apply.
+        statistics: specification of the training data that Mahalanobis and MOOD take their
+            statistics of; None for the "train" part of `id`.
         input_range: range of the classifiers' inputs; None for a detector's own, or judged by the
             first layers of each classifier.
         data_dir: folder of the TensorFlow datasets.
@@ -49,22 +57,33 @@ def evaluate_models(
         ValueError: for data or models that do not fit each other; see `keras_lodin.evaluate`.
         FileNotFoundError: if a file is missing.
     """
-    for name, values in (("paths", paths), ("ood", ood)):
-        repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
-        if repeated or not values:
-            raise ValueError(
-                f"`{name}` must name one or more, each once. Received: {name}={list(values)}"
-            )
+    check_each_once(paths=paths, ood=ood)
     evaluations = []
-    for path, label in zip(paths, _labels(paths), strict=True):
+    for path, label in zip(paths, model_labels(paths), strict=True):
         wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range)
+        wrapped = adapted(
+            wrapped,
+            inputs,
+            id,
+            statistics,
+            named=bool(detectors),
+            data_dir=data_dir,
+            batch_size=batch_size,
+            verbose=verbose,
+        )
         evaluations.append(
             evaluate(
                 wrapped,
                 inputs.load(id, "test", data_dir),
                 {name: inputs.load(name, "test", data_dir) for name in ood},
                 batch_size=batch_size,
-                model=label,
+                # MOOD's images leave at exits of their own: another accuracy than the last exit's.
+                model={
+                    name: f"{label} (early exits)"
+                    if isinstance(detector, MOODDetector) and len(wrapped) > 1
+                    else label
+                    for name, detector in wrapped.items()
+                },
                 id_name=id,
                 resamples=resamples,
                 seed=seed,
@@ -73,12 +92,3 @@ def evaluate_models(
             )
         )
     return Evaluation.merge(evaluations)
-
-
-def _labels(paths: Sequence[str | os.PathLike]) -> list[str]:
-    """Short names of the models: file or folder names, whole paths where those are the same."""
-    short = [Path(path).stem if Path(path).is_file() else Path(path).name for path in paths]
-    return [
-        name if short.count(name) == 1 else str(path)
-        for name, path in zip(short, paths, strict=True)
-    ]

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from keras_lodin import data, models
-from keras_lodin.classifier_head import find_head
+from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import Detector, by_name
+from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def load_detectors(
     Args:
         path: a `.keras` file or the folder of a training run. A classifier is wrapped in the
             detectors named; a detector is taken as it is.
-        names: names of detectors, None for all.
+        names: names of detectors, None for all that can wrap the classifier.
         input_range: range of the classifier's inputs; None for the detector's own, or judged by
             the classifier's first layers.
 
@@ -53,7 +57,8 @@ def load_detectors(
         the detectors by name, and the format of their inputs.
 
     Raises:
-        ValueError: for unknown names, or names for a file that is a detector already.
+        ValueError: for unknown names, a classifier that they cannot wrap, or names for a file
+            that is a detector already.
         FileNotFoundError: if there is no such file.
     """
     model = models.load(path)
@@ -69,10 +74,78 @@ def load_detectors(
             {by_name.name_of(model): model},
             InputFormat(model.input_shape_with_batch[1:], chosen),
         )
-    head = find_head(model)
     chosen = input_range or models.guess_input_range(model)
-    detectors = {
-        name: by_name.build(name, model, chosen, from_logits=head.from_logits)
-        for name in names or by_name.names()
+    detectors = by_name.build_all(names, model, chosen)
+    shape = next(iter(detectors.values())).input_shape_with_batch[1:]
+    return detectors, InputFormat(shape, chosen)
+
+
+def adapted(
+    detectors: dict[str, Detector],
+    inputs: InputFormat,
+    id: str,
+    statistics: str | None,
+    *,
+    named: bool,
+    data_dir: str | os.PathLike | None,
+    batch_size: int,
+    verbose: int | str,
+) -> dict[str, Detector]:
+    """Gives detectors the statistics that they need before they score.
+
+    Args:
+        detectors: by name. Those that have statistics keep them.
+        inputs: the format of their inputs.
+        id: specification of the in-distribution data.
+        statistics: specification of the labelled data to take statistics of, the "train" part of
+            it; None for the "train" part of `id`.
+        named: whether the user asked for these detectors. Otherwise those are left out for which
+            there is no data.
+        data_dir: folder of the TensorFlow datasets.
+        batch_size: samples per batch.
+        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+
+    Returns:
+        the detectors that can score.
+
+    Raises:
+        ValueError: if a detector that was named has no data: of a folder or a named split, the
+            "train" part is the test data itself.
+    """
+    waiting = {
+        name: detector
+        for name, detector in detectors.items()
+        if isinstance(detector, AdaptiveDetector) and not detector.adapted
     }
-    return detectors, InputFormat(head.input_shape[1:], chosen)
+    if not waiting:
+        return detectors
+    if statistics is None and not has_parts(id):
+        if named:
+            raise ValueError(
+                f"{', '.join(waiting)} needs training data to take statistics of, and of {id!r} "
+                "all is taken for the test. Name the training data. Received: statistics=None"
+            )
+        return {name: value for name, value in detectors.items() if name not in waiting}
+    source = inputs.load(statistics or id, "train", data_dir)
+    for detector in waiting.values():
+        detector.adapt(source, batch_size=batch_size, verbose=verbose)
+    return detectors
+
+
+def check_each_once(**arguments: Sequence[Any]) -> None:
+    """Raises ValueError unless each argument names one or more things, none of them twice."""
+    for name, values in arguments.items():
+        repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
+        if repeated or not values:
+            raise ValueError(
+                f"`{name}` must name one or more, each once. Received: {name}={list(values)}"
+            )
+
+
+def model_labels(paths: Sequence[str | os.PathLike]) -> list[str]:
+    """Short names of the models: file or folder names, whole paths where those are the same."""
+    short = [Path(path).stem if Path(path).is_file() else Path(path).name for path in paths]
+    return [
+        name if short.count(name) == 1 else str(path)
+        for name, path in zip(short, paths, strict=True)
+    ]

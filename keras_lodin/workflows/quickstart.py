@@ -13,6 +13,7 @@ import keras
 
 from keras_lodin import data, models
 from keras_lodin.detectors import by_name
+from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.evaluation import Evaluation, evaluate
 from keras_lodin.workflows.train import train
 from keras_lodin.workflows.tune import tune_model
@@ -57,10 +58,10 @@ def quickstart(
         )
         classifier = models.load(run)
         shape = classifier.input_shape[1:]
-        detectors = {
-            detector: by_name.build(detector, classifier, (0.0, 1.0), from_logits=True)
-            for detector in by_name.names()
-        }
+        detectors = by_name.build_all(None, classifier, (0.0, 1.0))
+        for detector in detectors.values():
+            if isinstance(detector, AdaptiveDetector):
+                detector.adapt(data.load(ID, part="train", image_shape=shape), verbose=0)
         report(f"Evaluating {', '.join(detectors)} on {', '.join(OOD)}")
         evaluations.append(
             evaluate(

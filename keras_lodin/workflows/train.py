@@ -16,9 +16,10 @@ import keras
 import numpy as np
 
 from keras_lodin import data, models
-from keras_lodin.classifier_head import find_head
-from keras_lodin.data.specification import parse
+from keras_lodin.classifier_head import ClassifierHead, find_exits, find_head, has_exits
+from keras_lodin.data.specification import has_parts
 from keras_lodin.files import atomic_write
+from keras_lodin.keras_internals import layers_of
 from keras_lodin.training import GQModel
 
 _MOMENTUM = 0.9
@@ -39,6 +40,8 @@ def train(
     learning_rate: float = 0.1,
     weight_decay: float = 5e-4,
     augment: str | None = None,
+    loss_weights: Sequence[float] = (1.0,),
+    freeze_batch_norm: bool = False,
     seed: int = 0,
     validation: str | None = None,
     input_range: tuple[float, float] | None = None,
@@ -70,6 +73,11 @@ def train(
         weight_decay: L2 penalty in the convention of the published recipe (added to the gradient
             before momentum).
         augment: None, or "crop-flip" for random crops (4 pixels of padding) and horizontal flips.
+        loss_weights: what the cross-entropy is multiplied by: one number, or one for each exit of a
+            network with several. With 0 and a `gq_weight`, a trained network is fine-tuned with
+            the quotient alone.
+        freeze_batch_norm: whether BatchNormalization keeps its statistics and weights, as small
+            batches of a fine-tuning want it.
         seed: of weights, order, augmentation and what an estimator draws.
         validation: specification of labelled data to watch during training; by default the
             "calibration" part of `id` where it has one.
@@ -100,6 +108,8 @@ def train(
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "augment": augment,
+        "loss_weights": [float(weight) for weight in loss_weights],
+        "freeze_batch_norm": freeze_batch_norm,
         "seed": seed,
         "validation": validation,
         "input_range": None if input_range is None else [float(bound) for bound in input_range],
@@ -111,7 +121,7 @@ def train(
 
     keras.utils.set_random_seed(seed)
     start = models.load(model) if Path(model).suffix == ".keras" else None
-    image_shape = None if start is None else find_head(start).input_shape[1:]
+    image_shape = None if start is None else _head(start).input_shape[1:]
     if input_range is None:
         input_range = (0.0, 1.0) if start is None else models.guess_input_range(start)
     pipeline: dict[str, Any] = {"input_range": input_range, "data_dir": data_dir}
@@ -128,6 +138,8 @@ def train(
         first_epoch = int(trained.optimizer.iterations.numpy()) // steps
     else:
         classifier = start or models.build(model, num_classes, source.shape)
+        if freeze_batch_norm:
+            run["frozen"] = _freeze_batch_norm(classifier)
         trained = _compiled(classifier, settings, steps)
         first_epoch = 0
     _check_classes(trained.classifier, num_classes, id)
@@ -148,6 +160,9 @@ def train(
         verbose=verbose,
         callbacks=[_Checkpoint(output, run)],
     )
+    for layer in layers_of(trained.classifier):
+        # Frozen for this training, not for whoever trains the network next.
+        layer.trainable = layer.trainable or layer.name in run.get("frozen", ())
     with atomic_write(output / "model.keras") as temporary:
         trained.classifier.save(temporary)
     _write_run(output, {**run, "complete": True})
@@ -206,6 +221,15 @@ def _compiled(classifier: keras.Model, settings: dict[str, Any], steps: int) -> 
     schedule = keras.optimizers.schedules.CosineDecay(
         settings["learning_rate"], steps * settings["epochs"]
     )
+    outputs = [] if not has_exits(classifier) else classifier.outputs
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=model.from_logits)
+    weights = settings["loss_weights"]
+    if len(weights) not in (1, len(outputs)):
+        raise ValueError(
+            "`loss_weights` must hold one number, or one for each exit of a network with several "
+            f"(this one has {len(outputs) or 1}). "
+            f"Received: loss_weights={weights}"
+        )
     model.compile(
         # Keras applies weight decay after momentum, where it acts 1 - momentum times as long.
         keras.optimizers.SGD(
@@ -213,13 +237,34 @@ def _compiled(classifier: keras.Model, settings: dict[str, Any], steps: int) -> 
             momentum=_MOMENTUM,
             weight_decay=settings["weight_decay"] / (1.0 - _MOMENTUM) or None,
         ),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=model.from_logits),
-        metrics=["accuracy"],
+        [loss for _ in outputs] or loss,
+        loss_weights=weights * (len(outputs) // len(weights)) if outputs else weights[0],
+        metrics=[["accuracy"] for _ in outputs] if outputs else ["accuracy"],
     )
     return model
 
 
+def _head(classifier: keras.Model) -> ClassifierHead:
+    return find_exits(classifier) if has_exits(classifier) else find_head(classifier)
+
+
+def _freeze_batch_norm(classifier: keras.Model) -> list[str]:
+    """Freezes what is not frozen yet, and tells the names."""
+    frozen = [
+        layer
+        for layer in layers_of(classifier)
+        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+    ]
+    for layer in frozen:
+        layer.trainable = False
+    return [layer.name for layer in frozen]
+
+
 def _check_settings(settings: dict[str, Any]) -> None:
+    if not all(0.0 <= weight < math.inf for weight in settings["loss_weights"]):
+        raise ValueError(
+            f"`loss_weights` must be 0 or more. Received: loss_weights={settings['loss_weights']}"
+        )
     for name in ("epochs", "batch_size"):
         if settings[name] < 1:
             raise ValueError(f"`{name}` must be 1 or more. Received: {name}={settings[name]}")
@@ -274,14 +319,9 @@ def _write_run(output: Path, run: dict[str, Any]) -> None:
 def _validation_source(
     id: str, validation: str | None, shape: tuple[int, ...], pipeline: dict[str, Any]
 ) -> data.Source | None:
-    if validation is None:
-        specification = parse(id)
-        has_parts = specification.kind == "digits" or (
-            specification.kind == "tfds" and specification.options.get("split") is None
-        )
-        # Of a folder or a named split the "calibration" part is the training data itself.
-        if not has_parts:
-            return None
+    # Of a folder or a named split the "calibration" part is the training data itself.
+    if validation is None and not has_parts(id):
+        return None
     source = data.load(validation or id, part="calibration", image_shape=shape, **pipeline)
     if not source.labelled:
         raise ValueError(f"Validation needs labels. Received: validation={validation!r}")
@@ -295,7 +335,7 @@ def _num_classes(source: data.Source) -> int:
 
 
 def _check_classes(classifier: keras.Model, num_classes: int, id: str) -> None:
-    outputs = find_head(classifier).num_classes
+    outputs = _head(classifier).num_classes
     if outputs < num_classes:
         raise ValueError(
             f"The data has {num_classes} classes, and the classifier only {outputs} outputs. "

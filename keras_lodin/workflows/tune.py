@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 
+from keras_lodin import models
 from keras_lodin.calibration import Tuning
 from keras_lodin.detectors import Detector, ODINDetector, by_name
 from keras_lodin.files import atomic_write
-from keras_lodin.workflows.models_with_data import load_detectors
+from keras_lodin.workflows.models_with_data import adapted, load_detectors
 
 
 def tune_model(
@@ -17,6 +18,7 @@ def tune_model(
     *,
     detector: str = "odin",
     ood: str | None = None,
+    statistics: str | None = None,
     tpr: float = 0.95,
     input_range: tuple[float, float] | None = None,
     data_dir: str | os.PathLike | None = None,
@@ -36,6 +38,8 @@ def tune_model(
             ODIN's; the others are calibrated only.
         ood: specification of out-of-distribution data for validation, or None to choose by
             in-distribution data alone.
+        statistics: specification of the training data that Mahalanobis and MOOD take their
+            statistics of; None for the "train" part of `id`.
         tpr: the fraction of in-distribution data that the threshold lets pass.
         input_range: range of the classifier's inputs; None for a detector's own, or judged by the
             first layers of the classifier.
@@ -55,9 +59,19 @@ def tune_model(
             f"The detector is saved as a `.keras` file. Received: output={str(output)!r}"
         )
     by_name.check(detector)
-    wrapped, inputs = load_detectors(path, None, input_range)
-    # A file that is a detector already is the only one.
-    tuned = wrapped[detector] if len(wrapped) > 1 else next(iter(wrapped.values()))
+    is_detector = isinstance(models.load(path), Detector)
+    wrapped, inputs = load_detectors(path, None if is_detector else [detector], input_range)
+    wrapped = adapted(
+        wrapped,
+        inputs,
+        id,
+        statistics,
+        named=True,
+        data_dir=data_dir,
+        batch_size=batch_size,
+        verbose=verbose,
+    )
+    (tuned,) = wrapped.values()
     source = inputs.load(id, "calibration", data_dir)
     if tuned.class_names is None and source.class_names is not None:
         tuned = _with_class_names(tuned, source.class_names)
@@ -82,4 +96,6 @@ def _with_class_names(detector: Detector, class_names: tuple[str, ...]) -> Detec
         return detector
     config = {**detector.get_config(), "class_names": class_names}
     config["classifier"] = detector.classifier
-    return type(detector)(**config)
+    named = type(detector)(**config)
+    named.set_weights(detector.get_weights())
+    return named
