@@ -314,3 +314,54 @@ def score(artifact: str, images: tuple[str, ...], output: str | None, **settings
         f"{len(rows)} images scored, {flagged} out-of-distribution, {len(unreadable)} skipped."
         + (f" The scores are in {output}" if output else "")
     )
+
+
+@main.group(cls=_Group)
+def recipe() -> None:
+    """Run the rows of the Learning ODIN poster, at its scale or at a smaller one."""
+
+
+@recipe.command(name="list", epilog="Example: keras-lodin recipe list")
+def list_recipes() -> None:
+    """Show the poster's table: every row, its published figures, and where it can run."""
+    from keras_lodin.report.recipe_tables import recipes_table, scales_text
+
+    Console().print(recipes_table())
+    click.echo(scales_text())
+
+
+@recipe.command(
+    epilog="""\b
+Example: keras-lodin recipe run odin-resnet18 odin-gq-resnet18 --scale digits --seeds 2
+         keras-lodin recipe compare odin-gq-resnet18 odin-resnet18"""
+)
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--scale", default="full", show_default=True, help="full, small or digits.")
+@click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
+@click.option("--output", default="recipes", show_default=True, help="Folder of all recipes.")
+@_data_dir
+@click.option("--pretrained", metavar="FILE.keras", default=None, help="For the imagenet recipes.")
+@click.option("--skip-missing", is_flag=True, help="Leave out OOD sets that are missing.")
+def run(names: tuple[str, ...], output: str, **settings: Any) -> None:
+    """Run recipes. Started again, they go on where they were stopped."""
+    from keras_lodin import workflows
+    from keras_lodin.report.recipe_tables import summary_table
+
+    command = shlex.join(["keras-lodin", *sys.argv[1:]])
+    for name in names:
+        summary = workflows.run_recipe(name, output, command=command, report=click.echo, **settings)
+        Console().print(summary_table(summary))
+        click.echo(f"The summary is in {output}/{name}.json, the networks in {output}/runs")
+
+
+@recipe.command(epilog="Example: keras-lodin recipe compare odin-gq-resnet18 odin-resnet18")
+@click.argument("first")
+@click.argument("second")
+@click.option("--output", default="recipes", show_default=True, help="Folder that they ran in.")
+def compare(first: str, second: str, output: str) -> None:
+    """Show the difference FIRST - SECOND, paired by seed, with its 95 % interval."""
+    from keras_lodin import workflows
+    from keras_lodin.report.recipe_tables import differences_table
+
+    differences = workflows.compare_recipes(first, second, output)
+    Console().print(differences_table(first, second, differences))

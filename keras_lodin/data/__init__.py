@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from keras_lodin.data.availability import missing as missing
 from keras_lodin.data.digits import load_digits
 from keras_lodin.data.folder import load_folder
 from keras_lodin.data.noise import load_noise

@@ -64,7 +64,16 @@ def load_tensorflow_dataset(
     # Imported where it is needed, so that importing the package stays fast.
     import tensorflow_datasets as tfds
 
-    builder = _find_builder(name, dataset, data_dir)
+    builder = find_builder(name, dataset, data_dir)
+    if not builder.info.splits:
+        try:
+            builder.download_and_prepare()
+        # Data sets fail in many ways: no network, a changed page, a manual download, a package.
+        except Exception as error:
+            raise OSError(
+                f"The data set {dataset!r} is not in {builder.data_path} and could not be "
+                f"downloaded: {error}"
+            ) from error
     info = builder.info
     split = _find_split(name, info, split, part)
     image_key, label_key = _find_features(name, info)
@@ -101,9 +110,20 @@ def load_tensorflow_dataset(
     )
 
 
-def _find_builder(
+def find_builder(
     name: str, dataset: str, data_dir: str | os.PathLike | None
 ) -> tfds.core.DatasetBuilder:
+    """The builder of a data set by name; nothing is downloaded.
+
+    Args:
+        name: The specification, for messages.
+        dataset: Name of the data set.
+        data_dir: Folder of the data sets; `None` for that of TensorFlow Datasets.
+
+    Raises:
+        FileNotFoundError: If there is no folder `data_dir`.
+        ValueError: If the data set is unknown.
+    """
     import tensorflow_datasets as tfds
 
     if data_dir is not None and not Path(data_dir).is_dir():
@@ -119,15 +139,6 @@ def _find_builder(
         raise ValueError(
             f"Unknown data set {dataset!r}.{did_you_mean(dataset, known)}{there} Received: {name!r}"
         ) from None
-    if not builder.info.splits:
-        try:
-            builder.download_and_prepare()
-        # Data sets fail in many ways: no network, a changed page, a manual download, a package.
-        except Exception as error:
-            raise OSError(
-                f"The data set {dataset!r} is not in {builder.data_path} and could not be "
-                f"downloaded: {error}"
-            ) from error
     return builder
 
 

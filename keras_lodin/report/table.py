@@ -21,7 +21,7 @@ _NOTE = (
 )
 
 # A rule under the header and nothing else, in characters that every terminal and file can hold.
-_UNDERLINED_HEADER = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
+UNDERLINED_HEADER = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
 class ResultsTable:
@@ -91,7 +91,7 @@ def _table(title: str, rows: list[dict[str, Any]], by_model: bool) -> Table:
     table = Table(
         title=Text(title, style="bold"),
         title_justify="left",
-        box=_UNDERLINED_HEADER,
+        box=UNDERLINED_HEADER,
         show_edge=False,
         pad_edge=False,
         padding=(0, 1, 0, 0),

@@ -4,6 +4,8 @@ from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
 from keras_lodin.workflows.export import export_model as export_model
 from keras_lodin.workflows.gradients import gradients as gradients
 from keras_lodin.workflows.quickstart import quickstart as quickstart
+from keras_lodin.workflows.recipe import compare_recipes as compare_recipes
+from keras_lodin.workflows.recipe import run_recipe as run_recipe
 from keras_lodin.workflows.score import score_images as score_images
 from keras_lodin.workflows.train import train as train
 from keras_lodin.workflows.tune import tune_model as tune_model

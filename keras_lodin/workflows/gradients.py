@@ -28,7 +28,7 @@ from keras_lodin.gradient_distributions import GradientDistributions, gradient_d
 from keras_lodin.quotient_settings import check_count
 from keras_lodin.report.files import write_file
 from keras_lodin.report.gradient_plots import QUANTITIES, write_gradient_figure
-from keras_lodin.report.table import _UNDERLINED_HEADER
+from keras_lodin.report.table import UNDERLINED_HEADER
 from keras_lodin.workflows.models_with_data import InputFormat, check_each_once, model_labels
 
 COLUMNS = ("model", "data", "kind", *QUANTITIES)
@@ -306,7 +306,7 @@ def _auroc(id_values: np.ndarray, ood_values: np.ndarray) -> float:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=_UNDERLINED_HEADER, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=UNDERLINED_HEADER, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
     table.add_column("Data", overflow="fold")
     for column in ("Count", "Predicted", "Others", "Quotient"):
