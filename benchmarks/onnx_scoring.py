@@ -12,9 +12,7 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +21,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import onnxruntime
+from timing import paired_ratios
 
 import keras_lodin
 from keras_lodin.files import atomic_write
@@ -63,7 +62,12 @@ def measure(network: str, rounds: int) -> list[dict]:
     }
     rows = []
     for what, (ours, base) in pairs.items():
-        row = {"network": network, "batch": batch, "what": what, **ratios(ours, base, rounds)}
+        row = {
+            "network": network,
+            "batch": batch,
+            "what": what,
+            **paired_ratios(ours, base, rounds),
+        }
         print(", ".join(str(value) for value in row.values()), flush=True)
         rows.append(row)
     return rows
@@ -81,23 +85,6 @@ def session(detector: keras_lodin.Detector, images: np.ndarray) -> Callable[[], 
         )
     name = loaded.get_inputs()[0].name
     return lambda: loaded.run(["score", "is_ood"], {name: images})
-
-
-def ratios(ours: Callable, base: Callable, rounds: int) -> dict[str, float]:
-    ours(), base()
-    found = []
-    for _ in range(rounds):
-        seconds = []
-        for function in (ours, base):
-            start = time.perf_counter()
-            function()
-            seconds.append(time.perf_counter() - start)
-        found.append(seconds[0] / seconds[1])
-    return {
-        "median": round(statistics.median(found), 2),
-        "least": round(min(found), 2),
-        "most": round(max(found), 2),
-    }
 
 
 if __name__ == "__main__":

@@ -13,12 +13,12 @@ import argparse
 import csv
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
+from timing import paired_ratios
 
 import keras_lodin
 from keras_lodin.files import atomic_write
@@ -51,20 +51,12 @@ def main() -> None:
 
 def compare(what: str, bound: str, rounds: int, ours: Callable, base: Callable) -> dict:
     """The pairwise ratios of two functions' times, after one warm-up of each."""
-    ours(), base()
-    ratios = []
-    for _ in range(rounds):
-        seconds = []
-        for function in (ours, base):
-            start = time.perf_counter()
-            function()
-            seconds.append(time.perf_counter() - start)
-        ratios.append(seconds[0] / seconds[1])
+    found = paired_ratios(ours, base, rounds)
     return {
         "what": what,
-        "ratio": round(float(np.median(ratios)), 3),
-        "least": round(min(ratios), 3),
-        "most": round(max(ratios), 3),
+        "ratio": found["median"],
+        "least": found["least"],
+        "most": found["most"],
         "rounds": rounds,
         "bound": bound,
     }

@@ -16,7 +16,13 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("README.md", "docs/performance.md", "docs/exported_files.md")
+PAGES = (
+    "README.md",
+    "docs/performance.md",
+    "docs/exported_files.md",
+    "docs/gradients.md",
+    "docs/recipes.md",
+)
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
 
 
@@ -160,6 +166,39 @@ def real_data(path: Path) -> str:
     )
 
 
+def mood_cost(path: Path) -> str:
+    exits = [f"exit{number}" for number in range(1, 6)]
+    return _markdown(
+        ["boundaries", "images", "leave at exits 1 to 5, %", "multiply-adds", "time"],
+        [
+            [
+                row["boundaries"],
+                row["data"],
+                " / ".join(f"{100 * float(row[name]):.0f}" for name in exits),
+                row["multiply_adds"],
+                f"{row['time_median']} ({row['time_least']} to {row['time_most']})",
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
+def gradient_medians(path: Path) -> str:
+    quantities = ("log10_label_norm", "log10_other_norm", "quotient")
+    lines = []
+    for row in json.loads(path.read_text(encoding="utf-8"))["results"]:
+        cells = []
+        for name in quantities:
+            text = f"{row[name]['median']:.3f}"
+            if row["kind"] == "ood":
+                text += f" ({100 * row['auroc'][name]:.1f})"
+            cells.append(text)
+        lines.append([row["model"], f"{row['data']}{' (ID)' * (row['kind'] == 'id')}", *cells])
+    return _markdown(
+        ["model", "data", "log10 predicted class", "log10 all others", "quotient"], lines
+    )
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gq_cost/table.csv": cost,
     "docs/results/gq_cost/*": cost_in_brief,
@@ -167,6 +206,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/ratios.csv": ratios,
+    "docs/results/mood_cost.csv": mood_cost,
+    "docs/results/gradients/gradients.json": gradient_medians,
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,

@@ -324,9 +324,9 @@ def recipe() -> None:
 @recipe.command(name="list", epilog="Example: keras-lodin recipe list")
 def list_recipes() -> None:
     """Show the poster's table: every row, its published figures, and where it can run."""
-    from keras_lodin.report.recipe_tables import recipes_table, scales_text
+    from keras_lodin.report.recipe_tables import recipes_tables, scales_text
 
-    Console().print(recipes_table())
+    Console().print(*recipes_tables())
     click.echo(scales_text())
 
 

@@ -98,6 +98,32 @@ def test_gradients_draws_a_figure_and_writes_the_numbers(model, tmp_path):
     assert [row["count"] for row in results["results"]] == [20, 20]
 
 
+def test_the_posters_table_is_listed():
+    result = run("recipe", "list")
+    assert result.exit_code == 0, result.output
+    flat = "".join(result.output.split())
+    for text in ("msp-wrn", "mood", "odin-gq-imagenet", "93.55", "1e-06", "Scalesmall:Fortwocores"):
+        assert text in flat
+
+
+def test_a_recipe_runs_and_is_compared(tmp_path, monkeypatch):
+    from dataclasses import replace
+
+    from keras_lodin.recipes import SCALES
+
+    networks = {"wide_resnet_40_4": "small_convnet", "resnet18": "small_convnet"}
+    training = {"cifar10": {"epochs": 1, "augment": None}}
+    tiny = replace(SCALES["digits"], networks=networks, training=training)
+    monkeypatch.setitem(SCALES, "digits", tiny)
+    folder = ("--output", tmp_path / "recipes")
+    result = run("recipe", "run", "msp-wrn", "odin-resnet18", "--scale", "digits", *folder)
+    assert result.exit_code == 0, result.output
+    assert "msp (the row's)" in " ".join(result.output.split())
+    result = run("recipe", "compare", "odin-resnet18", "msp-wrn", *folder)
+    assert result.exit_code == 0, result.output
+    assert "inconclusive (one seed)" in " ".join(result.output.split())
+
+
 def write_image(path, size=8):
     import keras
 
@@ -127,6 +153,30 @@ def write_image(path, size=8):
         (("export", "{model}", "--format", "h5", "--output", "{tmp}/a"), "must be one of"),
         (("score", "{model}", "{tmp}/rgb.npz"), "not a detector"),
         (("train", "--id", "digits", "--model", "resnet1", "--output", "{tmp}/r"), "resnet18"),
+        (
+            (
+                *("train", "--id", "digits", "--model", "small_convnet", "--output", "{tmp}/r"),
+                *("--loss-weight", "1", "--loss-weight", "2"),
+            ),
+            "one for each exit",
+        ),
+        (
+            (
+                *("evaluate", "{model}", "--id", "npz:{tmp}/rgb.npz", "--ood", "photos"),
+                *("--detector", "mahalanobis"),
+            ),
+            "Name the training data",
+        ),
+        (
+            ("tune", "{model}", "--id", "digits:0-6", "--output", "m.keras", "--detector", "mood"),
+            "several outputs",
+        ),
+        (("recipe", "run", "odin-resnet81", "--output", "{tmp}/r"), "Did you mean"),
+        (
+            ("recipe", "run", "mood", "--scale", "tiny", "--output", "{tmp}/r"),
+            "full, small, digits",
+        ),
+        (("recipe", "compare", "mood", "odin-wrn", "--output", "{tmp}/r"), "recipe run mood"),
     ],
 )
 def test_a_users_mistake_ends_with_one_sentence_and_code_2(arguments, message, model, tmp_path):

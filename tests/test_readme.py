@@ -45,6 +45,9 @@ def test_python_blocks_name_what_exists(block):
 def test_commands_have_the_options_that_they_are_shown_with(line):
     from keras_lodin_cli.main import main
 
-    command, *words = line.split()
-    known = {option for p in main.commands[command].params for option in p.opts}
+    name, *words = line.split()
+    command = main.commands[name]
+    if hasattr(command, "commands"):
+        command = command.commands[words.pop(0)]
+    known = {option for p in command.params for option in p.opts}
     assert {word for word in words if word.startswith("--")} <= known

@@ -15,30 +15,34 @@ from keras_lodin.report.table import UNDERLINED_HEADER
 _HEADINGS = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "Accuracy"}
 
 
-def recipes_table() -> Table:
-    """All recipes: data, network, detector, GQ, the poster's figures, scales."""
-    table = _table("Recipe", "Data", "Network", "Detector", "GQ", "AUROC/FPR95/accuracy", "Scales")
-    for recipe in RECIPES.values():
-        training, published = recipe.training, recipe.published
-        weight = 0.0 if training is None else training.gq_weight
-        table.add_row(
-            recipe.name,
-            recipe.id,
-            recipe.network,
-            recipe.detector,
-            f"{weight:g}" if weight else "-",
-            "-"
-            if published is None
-            else f"{published.auroc:.2f}/{published.fpr95:.2f}/{published.accuracy:.2f}",
-            ", ".join(scale.name for scale in SCALES.values() if recipe.id in scale.data),
-        )
-    return table
+def recipes_tables() -> list[Table]:
+    """All recipes, a table for each task: network, detector, GQ, the poster's figures."""
+    tables = []
+    for task in dict.fromkeys(recipe.id for recipe in RECIPES.values()):
+        recipes = [recipe for recipe in RECIPES.values() if recipe.id == task]
+        has_figures = any(recipe.published for recipe in recipes)
+        figures = ["AUROC/FPR95/acc."] if has_figures else []
+        table = _table("Recipe", "Network", "Detector", "GQ", *figures)
+        scales = ", ".join(scale.name for scale in SCALES.values() if task in scale.data)
+        table.title = Text(f"{task}, at scale {scales}", style="bold")
+        table.title_justify = "left"
+        for recipe in recipes:
+            weight = 0.0 if recipe.training is None else recipe.training.gq_weight
+            cells = [recipe.name, recipe.network, recipe.detector, f"{weight:g}" if weight else "-"]
+            if recipe.published is not None:
+                numbers = (recipe.published.auroc, recipe.published.fpr95)
+                cells.append("/".join(f"{n:.2f}" for n in (*numbers, recipe.published.accuracy)))
+            table.add_row(*cells)
+        table.add_row()
+        tables.append(table)
+    return tables
 
 
 def scales_text() -> str:
     """What each scale is."""
     lines = [f"Scale {scale.name}: {scale.description}" for scale in SCALES.values()]
     lines.append("AUROC/FPR95/accuracy are the poster's, in per cent: single runs, ID positive.")
+    lines.append("Runs: keras-lodin recipe run NAME --scale SCALE")
     return "\n".join(lines)
 
 
@@ -109,6 +113,7 @@ def _mean(figure: Mapping[str, Any]) -> str:
 
 def _table(*headings: str) -> Table:
     table = Table(box=UNDERLINED_HEADER, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for number, heading in enumerate(headings):
+        # Names are there to be copied.
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
     return table

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from keras_lodin.workflows.models_with_data import load_detectors
+from keras_lodin.workflows.models_with_data import load_detector
 
 
 def export_model(
@@ -19,8 +19,8 @@ def export_model(
 ) -> None:
     """Exports a detector, or a classifier wrapped in ODIN with its default settings.
 
-    A classifier has no threshold yet, and its artifact calls nothing out-of-distribution: tune it
-    first, and export the detector.
+    Of a network with several exits the last one is taken. A classifier has no threshold yet, and
+    its artifact calls nothing out-of-distribution: tune it first, and export the detector.
 
     Args:
         path: `.keras` file of a detector or classifier, or folder of a training run.
@@ -35,6 +35,5 @@ def export_model(
         ValueError: for an unknown format, or a model that cannot be exported.
         FileNotFoundError: if there is no such file.
     """
-    wrapped, _ = load_detectors(path, None, input_range)
-    detector = wrapped.get("odin") or next(iter(wrapped.values()))
+    detector, _ = load_detector(path, "odin", input_range)
     detector.export(output, format=format, verbose=verbose, **options)

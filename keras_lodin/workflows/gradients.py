@@ -19,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_lodin import metrics, models
-from keras_lodin.classifier_head import ClassifierHead, find_head
+from keras_lodin.classifier_head import ClassifierHead, find_head, has_exits
 from keras_lodin.data.batches import check_labels
 from keras_lodin.data.source import Source
 from keras_lodin.detectors import Detector
@@ -174,7 +174,7 @@ def gradients(
 
     Args:
         paths: `.keras` files of classifiers or detectors, or folders of training runs. Of a
-            detector the classifier inside is taken.
+            detector the classifier inside is taken, of a network with several exits the last.
         id: specification of the in-distribution data.
         ood: specifications of the out-of-distribution data.
         output: the folder for `gradients.json`, `gradients.csv` and `gradients.png`, or None.
@@ -259,6 +259,8 @@ def _load(
     if isinstance(model, Detector):
         known = known or getattr(model, "input_range", None)
         model, from_logits = model.classifier, model.from_logits
+    if has_exits(model):
+        model = models.at_exit(model)
     head = find_head(model, from_logits)
     chosen = known or models.guess_input_range(model)
     return model, head, InputFormat(head.input_shape[1:], chosen)

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import keras
+
 from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import Detector, by_name
@@ -62,12 +64,41 @@ def load_detectors(
         FileNotFoundError: if there is no such file.
     """
     model = models.load(path)
+    if isinstance(model, Detector) and names:
+        raise ValueError(
+            "The file is a detector already, with a score of its own. Name detectors for "
+            f"classifiers only. Received: path={str(path)!r}, detectors={names}"
+        )
+    return _wrapped(model, names, input_range)
+
+
+def load_detector(
+    path: str | os.PathLike, name: str, input_range: tuple[float, float] | None
+) -> tuple[Detector, InputFormat]:
+    """The detector in a model file, or the one to wrap its classifier in.
+
+    Args:
+        path: a `.keras` file or the folder of a training run.
+        name: name of the detector for a classifier.
+        input_range: as of `load_detectors`.
+
+    Returns:
+        the detector, and the format of its inputs.
+
+    Raises:
+        ValueError: for an unknown name, or a classifier that it cannot wrap.
+        FileNotFoundError: if there is no such file.
+    """
+    by_name.check(name)
+    wrapped, inputs = _wrapped(models.load(path), [name], input_range)
+    (detector,) = wrapped.values()
+    return detector, inputs
+
+
+def _wrapped(
+    model: keras.Model, names: list[str] | None, input_range: tuple[float, float] | None
+) -> tuple[dict[str, Detector], InputFormat]:
     if isinstance(model, Detector):
-        if names:
-            raise ValueError(
-                "The file is a detector already, with a score of its own. Name detectors for "
-                f"classifiers only. Received: path={str(path)!r}, detectors={names}"
-            )
         known = input_range or getattr(model, "input_range", None)
         chosen = known or models.guess_input_range(model.classifier)
         return (

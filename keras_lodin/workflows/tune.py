@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 
-from keras_lodin import models
 from keras_lodin.calibration import Tuning
 from keras_lodin.detectors import Detector, ODINDetector, by_name
 from keras_lodin.files import atomic_write
-from keras_lodin.workflows.models_with_data import adapted, load_detectors
+from keras_lodin.workflows.models_with_data import adapted, load_detector
 
 
 def tune_model(
@@ -58,11 +57,9 @@ def tune_model(
         raise ValueError(
             f"The detector is saved as a `.keras` file. Received: output={str(output)!r}"
         )
-    by_name.check(detector)
-    is_detector = isinstance(models.load(path), Detector)
-    wrapped, inputs = load_detectors(path, None if is_detector else [detector], input_range)
-    wrapped = adapted(
-        wrapped,
+    tuned, inputs = load_detector(path, detector, input_range)
+    adapted(
+        {by_name.name_of(tuned): tuned},
         inputs,
         id,
         statistics,
@@ -71,7 +68,6 @@ def tune_model(
         batch_size=batch_size,
         verbose=verbose,
     )
-    (tuned,) = wrapped.values()
     source = inputs.load(id, "calibration", data_dir)
     if tuned.class_names is None and source.class_names is not None:
         tuned = _with_class_names(tuned, source.class_names)
