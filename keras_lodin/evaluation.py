@@ -294,7 +294,7 @@ def evaluate(
         rows=rows,
         scores=scores,
         definitions=_definitions(resamples),
-        versions=_versions(),
+        versions=package_versions(),
         skipped=skipped,
         seed=seed,
         command=command,
@@ -464,7 +464,8 @@ def _definitions(resamples: int) -> dict[str, str]:
     }
 
 
-def _versions() -> dict[str, str | None]:
+def package_versions() -> dict[str, str | None]:
+    """Versions of the packages that figures depend on, and of Python."""
     versions: dict[str, str | None] = {}
     for package in ("keras-lodin", "keras", "tensorflow", "numpy", "scikit-learn"):
         key = package.replace("keras-lodin", "keras_lodin")

@@ -17,6 +17,7 @@ from keras_lodin.detectors.epsilon import checked_epsilon
 from keras_lodin.detectors.input_range import check_in_range, checked_input_range
 from keras_lodin.eager_values import eager_value
 from keras_lodin.feature_layers import FeatureLayers, FeaturePass
+from keras_lodin.models.input_range import guess_input_range
 from keras_lodin.progress import track
 
 
@@ -51,7 +52,8 @@ class MahalanobisDetector(AdaptiveDetector):
             Chen et al. (2010), "OAS"; `shrinkage_used` says what it was.
         input_range: `(lo, hi)`, the range of the classifier's input values, e.g. `(0, 255)` for a
             classifier that takes pixels and rescales them itself. The step is in these units, and
-            with one, inputs outside are refused by `adapt` and `calibrate`.
+            with one, inputs outside are refused by `adapt` and `calibrate`. None for the range
+            that the classifier's first layers show.
         **kwargs: see `Detector`.
 
     Raises:
@@ -74,7 +76,7 @@ class MahalanobisDetector(AdaptiveDetector):
         layer_weights: Sequence[float] | None = None,
         epsilon: float = 0.0,
         shrinkage: float | None = None,
-        input_range: tuple[float, float] = (0, 1),
+        input_range: tuple[float, float] | None = None,
         **kwargs: Any,
     ) -> None:
         # Before the base class, which builds: the statistics' shapes are those of the layers.
@@ -88,7 +90,9 @@ class MahalanobisDetector(AdaptiveDetector):
                 f"Received: shrinkage={shrinkage}"
             )
         self.shrinkage = None if shrinkage is None else float(shrinkage)
-        self.input_range = checked_input_range(input_range)
+        self.input_range = checked_input_range(
+            guess_input_range(classifier) if input_range is None else input_range
+        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Finds the features, and creates the statistics of each layer."""

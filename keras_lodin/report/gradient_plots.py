@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_lodin.report.files import write_file
-from keras_lodin.report.plots import _BINS, _COLOURS, _LINES, _plain
+from keras_lodin.report.plots import BINS, COLOURS, LINES, plain
 
 if TYPE_CHECKING:
     from keras_lodin.gradient_distributions import GradientDistributions
@@ -83,11 +83,11 @@ def gradient_figure(
             # The names of the axis stand under every panel; so do its numbers.
             axes.tick_params(labelbottom=True)
             if quantity == QUANTITIES[0]:
-                axes.set_title(_plain(model), fontsize="medium")
+                axes.set_title(plain(model), fontsize="medium")
     handles, _ = panels[0, 0].get_legend_handles_labels()
     figure.legend(
         handles,
-        [_plain(f"{'ID' if name == id_name else 'OOD'}: {name}") for name in names],
+        [plain(f"{'ID' if name == id_name else 'OOD'}: {name}") for name in names],
         loc="outside upper center",
         ncols=1 if max(map(len, names)) * min(len(names), 2) > 30 * columns else 2,
         frameon=False,
@@ -100,7 +100,7 @@ def _draw_panel(axes: Axes, values: Mapping[str, np.ndarray], edges: np.ndarray)
     """The first data set as an area, the others as outlines over it."""
     zeros = []
     for number, (name, samples) in enumerate(values.items()):
-        colour, line = _COLOURS[number % len(_COLOURS)], _LINES[max(number - 1, 0) % len(_LINES)]
+        colour, line = COLOURS[number % len(COLOURS)], LINES[max(number - 1, 0) % len(LINES)]
         some = samples[np.isfinite(samples)]
         axes.hist(
             np.clip(some, edges[0], edges[-1]),
@@ -121,7 +121,7 @@ def _draw_panel(axes: Axes, values: Mapping[str, np.ndarray], edges: np.ndarray)
     if zeros:
         axes.text(
             *(0.02, 0.97),
-            _plain("\n".join(zeros)),
+            plain("\n".join(zeros)),
             transform=axes.transAxes,
             va="top",
             fontsize="x-small",
@@ -135,7 +135,7 @@ def _edges(arrays: list[np.ndarray]) -> np.ndarray:
     finite = [array[np.isfinite(array)] for array in arrays]
     ends = [np.percentile(array, [0.5, 99.5], method="nearest") for array in finite if array.size]
     low, high = (float(np.min(ends)), float(np.max(ends))) if ends else (0.0, 1.0)
-    return np.histogram_bin_edges([], bins=_BINS, range=(low, high))
+    return np.histogram_bin_edges([], bins=BINS, range=(low, high))
 
 
 def _quotient_edges(edges: np.ndarray, form: str) -> np.ndarray:
@@ -143,7 +143,7 @@ def _quotient_edges(edges: np.ndarray, form: str) -> np.ndarray:
     high = float(edges[-1])
     if form == "softmax" and high < _ONE:
         high = 1.0
-    return np.histogram_bin_edges([], bins=_BINS, range=(0.0, high))
+    return np.histogram_bin_edges([], bins=BINS, range=(0.0, high))
 
 
 def _axis_label(quantity: str, form: str, norm: str) -> str:

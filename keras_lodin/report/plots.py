@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
 # Colours that people with any colour vision tell apart (Okabe and Ito 2008).
 _ID_COLOUR, _OOD_COLOUR = "#0072B2", "#D55E00"
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-_LINES = ("-", "--", "-.", ":")
-_BINS = 60
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("-", "--", "-.", ":")
+BINS = 60
 
 
 def write_plots(evaluation: Evaluation, folder: str | os.PathLike) -> None:
@@ -75,7 +75,7 @@ def histogram_figure(evaluation: Evaluation, ood: str) -> Figure:
     }
     figure.legend(
         handles,
-        [_plain(texts[label]) for label in labels],
+        [plain(texts[label]) for label in labels],
         loc="outside upper center",
         ncols=len(labels),
         frameon=False,
@@ -112,10 +112,10 @@ def roc_figure(evaluation: Evaluation, ood: str) -> Figure:
             f"{detector}: AUROC {100 * auroc(id_scores, ood_scores):.1f} %, "
             f"FPR95 {100 * fpr95:.1f} %"
         )
-        axes.plot(fpr, tpr, color=colour, linestyle=line, label=_plain(label))
+        axes.plot(fpr, tpr, color=colour, linestyle=line, label=plain(label))
         kept = np.mean(id_scores > threshold_at_tpr(id_scores, 0.95))
         axes.plot(fpr95, kept, color=colour, marker="o", markersize=4)
-    axes.set_title(_plain(f"ID: {id_name}\nOOD: {ood}"), fontsize="medium")
+    axes.set_title(plain(f"ID: {id_name}\nOOD: {ood}"), fontsize="medium")
     axes.set_xlabel("share of OOD kept (false positive rate)")
     axes.set_ylabel("share of ID kept (true positive rate)")
     axes.set(xlim=(-0.01, 1.01), ylim=(-0.01, 1.01), aspect="equal")
@@ -132,7 +132,7 @@ def _draw_histogram(
         np.percentile(scores, [0.5, 99.5], method="nearest") for scores in (id_scores, ood_scores)
     ]
     low, high = np.min(ends), np.max(ends)
-    edges = np.histogram_bin_edges([], bins=_BINS, range=(float(low), float(high)))
+    edges = np.histogram_bin_edges([], bins=BINS, range=(float(low), float(high)))
     for label, scores, colour in (
         ("ID", id_scores, _ID_COLOUR),
         ("OOD", ood_scores, _OOD_COLOUR),
@@ -147,7 +147,7 @@ def _draw_histogram(
             label=label,
         )
     axes.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label="threshold")
-    axes.set_title(_plain(detector), fontsize="medium")
+    axes.set_title(plain(detector), fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -159,13 +159,13 @@ def _line_styles(evaluation: Evaluation) -> list[tuple[str, str]]:
     detectors = list(dict.fromkeys(detector for _, detector in curves))
     styles = []
     for model, detector in curves:
-        turn, colour = divmod(detectors.index(detector), len(_COLOURS))
+        turn, colour = divmod(detectors.index(detector), len(COLOURS))
         line = turn * len(models) + models.index(model)
-        styles.append((_COLOURS[colour], _LINES[line % len(_LINES)]))
+        styles.append((COLOURS[colour], LINES[line % len(LINES)]))
     return styles
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Text that matplotlib does not read as mathematics."""
     return text.replace("$", r"\$")
 

@@ -23,7 +23,7 @@ from keras_lodin.classifier_head import ClassifierHead, find_head, has_exits
 from keras_lodin.data.batches import check_labels
 from keras_lodin.data.source import Source
 from keras_lodin.detectors import Detector
-from keras_lodin.evaluation import _versions
+from keras_lodin.evaluation import package_versions
 from keras_lodin.gradient_distributions import GradientDistributions, gradient_distributions
 from keras_lodin.quotient_settings import check_count
 from keras_lodin.report.files import write_file
@@ -117,7 +117,7 @@ class GradientComparison:
             "settings": self.settings,
             "results": self.rows,
             "definitions": _definitions(**self.settings),
-            "versions": _versions(),
+            "versions": package_versions(),
             "skipped": self.skipped,
             "command": self.command,
         }

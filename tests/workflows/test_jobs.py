@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import keras_lodin
-from keras_lodin.workflows import evaluate_models, export_model, score_images, tune_model
+from keras_lodin.detectors import by_name
+from keras_lodin.export import load_artifact
+from keras_lodin.workflows import evaluate_models, export_model, score_images, train, tune_model
+from tests import networks
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, detector_
 
     both = evaluate_models([run, detector_file], "digits:0-6", ["photos:100"])
     assert {row["model"] for row in both.rows} == {"run", "detector"}
-    assert len(both.rows) == 5  # a detector file is evaluated as it is
+    assert len(both.rows) == 6  # a detector file is evaluated as it is
 
 
 def test_artifact_and_keras_file_score_pictures_alike(artifact, detector_file, pictures, tmp_path):
@@ -126,3 +129,41 @@ def test_mistakes_are_refused_with_what_was_received(job, message, run, tmp_path
 def test_detectors_cannot_be_named_for_a_file_that_is_one(detector_file):
     with pytest.raises(ValueError, match="detector already"):
         evaluate_models([detector_file], "digits", ["photos"], detectors=["msp"])
+
+
+def test_a_network_with_exits_goes_all_the_way(tmp_path):
+    networks.with_exits().save(tmp_path / "network.keras")
+    run = train(
+        "digits:0-6",
+        tmp_path / "network.keras",
+        tmp_path / "run",
+        epochs=2,
+        loss_weights=(1.0, 0.5, 2.0),
+        verbose=0,
+    )
+    history = json.loads((run / "run.json").read_text())["history"][-1]
+    losses = [history[f"exit{number}_logits_loss"] for number in (1, 2, 3)]
+    assert history["loss"] == pytest.approx(np.dot(losses, [1.0, 0.5, 2.0]), rel=1e-3)
+
+    evaluation = evaluate_models([run], "digits:0-6", ["noise:uniform:60"], resamples=10)
+    assert {row["detector"] for row in evaluation.rows} == set(by_name.names())
+    assert set(evaluation.id["accuracy_by_model"]) == {"run", "run (early exits)"}
+
+    detector, _ = tune_model(run, "digits:0-6", tmp_path / "mood.keras", detector="mood")
+    assert detector.calibrated
+    assert detector.class_names == tuple("0123456")
+    assert len(detector.boundaries) == 2  # chosen by `adapt`: the published ones are for five exits
+
+    export_model(run, tmp_path / "artifact", verbose=False)
+    images = np.zeros((2, 8, 8, 1), "float32")
+    last = keras_lodin.models.at_exit(keras_lodin.models.load(run))
+    np.testing.assert_allclose(
+        load_artifact(tmp_path / "artifact").score(images)["logits"],
+        last.predict(images, verbose=0),
+        atol=1e-5,
+    )
+
+
+def test_statistics_never_come_from_test_data(run):
+    with pytest.raises(ValueError, match=r"all is taken for the test.*Received: statistics=None"):
+        evaluate_models([run], "dir:images", ["photos:20"], detectors=["mahalanobis"])
