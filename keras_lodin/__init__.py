@@ -15,6 +15,7 @@ from keras_lodin.detectors import MSPDetector as MSPDetector
 from keras_lodin.detectors import ODINDetector as ODINDetector
 from keras_lodin.evaluation import Evaluation as Evaluation
 from keras_lodin.evaluation import evaluate as evaluate
+from keras_lodin.gradient_distributions import gradient_distributions as gradient_distributions
 from keras_lodin.gradient_quotient import gradient_quotient as gradient_quotient
 from keras_lodin.training import GQModel as GQModel
 

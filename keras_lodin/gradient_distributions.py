@@ -94,8 +94,8 @@ def gradient_distributions(
 
     Example:
     ```python
-    inside = gradient_distributions(classifier, id_images)
-    outside = gradient_distributions(classifier, ood_images)
+    inside = keras_lodin.gradient_distributions(classifier, id_images)
+    outside = keras_lodin.gradient_distributions(classifier, ood_images)
     np.median(inside.log10_label_norm) - np.median(outside.log10_label_norm)
     ```
     """

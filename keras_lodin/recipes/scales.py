@@ -102,7 +102,7 @@ _SMALL = Scale(
     "small",
     "For two cores: 5,000 training images, 5 epochs, networks of a quarter of the width (MSDNet "
     "and WRN-34-1 whole), JPEG-compressed images, 2,000 test images. CIFAR-100's place is taken by "
-    "170 classes of Tiny ImageNet; ImageNet's by 911 photographs of 410 of its classes.",
+    "170 classes of Tiny ImageNet, 3 epochs; ImageNet's by 911 photographs of 410 classes.",
     {
         "cifar10": Data(
             "tfds:cifar10_jpeg75:train[:5000]",
@@ -126,7 +126,7 @@ _SMALL = Scale(
     _NARROW,
     {
         "cifar10": {"epochs": 5},
-        "cifar100": {"epochs": 5},
+        "cifar100": {"epochs": 3},
         "imagenet": {"batch_size": 8},
     },
 )
