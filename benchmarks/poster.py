@@ -82,7 +82,8 @@ def page(recipes: list[Recipe], runs: str) -> str:
         "",
         "**These figures cannot be compared with the poster's**, which stand beside them: the "
         f"scale differs. {SCALES['small'].description} What can be compared is one row with "
-        "another of the same table.",
+        "another of the same table. The accuracy column says how little the networks have learned "
+        "at this scale; with 170 classes, next to nothing: those rows show that the recipes run.",
         "",
         "AUROC / FPR95 (ID positive) / ID accuracy in per cent, means over the OOD sets and the "
         "seeds; ± is half of the 95 % t-interval over seeds. Every row has true ODIN (T = 1000, "
