@@ -68,6 +68,11 @@ class QuotientSettings:
         """Whether the estimator draws."""
         return self.estimator != "exact"
 
+    @property
+    def norm_used(self) -> str:
+        """The norm: as given, or the one that the estimator estimates best."""
+        return self.norm or ("l2" if self.estimator == "projected" else "l1")
+
     def check_classifier(self, head: ClassifierHead) -> None:
         """Raises ValueError if the form carries no signal on a classifier."""
         if self.form == "softmax" and head.num_classes == 2:
@@ -93,7 +98,7 @@ class QuotientSettings:
             labels: integer tensor of shape `(batch,)`.
             seed: an integer or a `keras.random.SeedGenerator`, for an estimator that draws.
         """
-        norm = self.norm or ("l2" if self.estimator == "projected" else "l1")
+        norm = self.norm_used
         if self.estimator == "exact":
             return exact_norms(forward_pass, labels, self.form, norm, self.chunk_size)
         estimate = sampled_norms if self.estimator == "sampled" else projected_norms

@@ -28,7 +28,6 @@ def png_sizes(images: Any, input_range: tuple[float, float]) -> Any:
     pixels = (tf.cast(images, tf.float32) - low) * (255.0 / (high - low))
     pixels = tf.where(tf.math.is_nan(pixels), 0.0, tf.clip_by_value(pixels, 0.0, 255.0))
     pixels = tf.cast(tf.round(pixels), tf.uint8)
-    # Of no image at all there is no PNG file: an empty batch is not given to the encoder.
     files = tf.io.encode_png(pixels, compression=_SMALLEST_FILE)
     return tf.cast(tf.strings.length(files), tf.float32)
 

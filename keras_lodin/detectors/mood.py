@@ -94,7 +94,7 @@ class MOODDetector(AdaptiveDetector):
             exits, the earliest first; e.g. `keras_lodin.models.MSDNet()`. It is not changed.
         boundaries: sizes in bytes, rising, one less than there are exits. The paper's, for five
             exits and 32 x 32 pixels, by default. None to have `adapt` choose them so that equal
-            shares of its data leave at every exit.
+            shares of its data leave at every exit, for which it keeps one number an image.
         temperature: T, positive.
         input_range: `(lo, hi)`, the range of the classifier's input values: what becomes black and
             white in the PNG file.
@@ -217,18 +217,19 @@ class MOODDetector(AdaptiveDetector):
             return {"energies": ops.stack(energies, axis=-1), **self.side_values(inputs)}
 
         compiled = BatchFunction(measure)
-        total, sizes = np.zeros(self.num_exits), []
+        total, count, sizes = np.zeros(self.num_exits), 0, []
         for inputs, _ in track(iterate_batches(data, batch_size), "Measuring energies", verbose):
             Detector.check_inputs(self, inputs)
             check_in_range(inputs, self.input_range)
             outputs = compiled.predict_on_batch(inputs)
             total += outputs["energies"].sum(axis=0, dtype="float64")
-            sizes.append(outputs["complexity"])
-        complexities = np.concatenate(sizes)
+            count += len(inputs)
+            if self.boundaries_given is None:
+                sizes.append(outputs["complexity"])
         if self.boundaries_given is None:
             shares = np.arange(1, self.num_exits) / self.num_exits
-            self._boundaries.assign(np.quantile(complexities, shares))
-        self._mean_energies.assign(total / complexities.size)
+            self._boundaries.assign(np.quantile(np.concatenate(sizes), shares))
+        self._mean_energies.assign(total / count)
 
     def check_inputs(self, inputs: Any) -> None:
         """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`."""

@@ -25,7 +25,7 @@ from keras_lodin.data.source import Source
 from keras_lodin.detectors import Detector
 from keras_lodin.evaluation import package_versions
 from keras_lodin.gradient_distributions import GradientDistributions, gradient_distributions
-from keras_lodin.quotient_settings import check_count
+from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.report.files import write_file
 from keras_lodin.report.gradient_plots import QUANTITIES, write_gradient_figure
 from keras_lodin.report.table import UNDERLINED_HEADER
@@ -205,7 +205,7 @@ def gradients(
         )
     if limit is not None:
         check_count("limit", limit)
-    norm = norm or ("l2" if estimator == "projected" else "l1")
+    norm = QuotientSettings(form, estimator, samples, norm).norm_used
     distributions: dict[str, dict[str, GradientDistributions]] = {}
     accuracies: dict[str, float | None] = {}
     skipped: dict[str, list[tuple[str, str]]] = {}

@@ -79,7 +79,7 @@ def run_recipe(
     rows: dict[int, list[dict[str, Any]]] = {}
     seconds: dict[int, float] = {}
     for seed in range(seeds):
-        folder = Path(output) / "runs" / _run_name(recipe, chosen) / f"seed{seed}"
+        folder = Path(output) / "runs" / _run_name(recipe, chosen, pretrained) / f"seed{seed}"
         model = _trained(recipe, chosen, task, folder, seed, pretrained, data_dir, report, verbose)
         results = _evaluated(model, task, folder, data_dir, resamples, command, report, verbose)
         rows[seed] = results["results"]
@@ -271,14 +271,15 @@ def _check_same(path: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _run_name(recipe: Recipe, scale: Scale) -> str:
+def _run_name(recipe: Recipe, scale: Scale, pretrained: str | os.PathLike | None) -> str:
     training = _training(recipe, scale)
     network = scale.networks.get(recipe.network, recipe.network)
     parts = [scale.name, recipe.id, network]
     if training is not None and training.gq_weight:
         parts.append(f"gq{training.gq_weight:g}")
-    elif recipe.network == PRETRAINED:
-        parts.append("as-it-is")
+    elif pretrained is not None and recipe.network == PRETRAINED:
+        # Nothing is trained that would know one file from another.
+        parts.append(f"as-it-is-{Path(pretrained).stem}")
     return "-".join(parts)
 
 
@@ -331,7 +332,7 @@ def _evaluated(
     if finished.exists():
         results: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
         measured = list(dict.fromkeys(row["ood"] for row in results["results"]))
-        if measured == oods:
+        if measured == oods and results["id"]["name"] == task.test:
             return results
     report(f"Evaluating {model}")
     start = time.perf_counter()

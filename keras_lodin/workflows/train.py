@@ -161,8 +161,10 @@ def train(
         callbacks=[_Checkpoint(output, run)],
     )
     for layer in layers_of(trained.classifier):
-        # Frozen for this training, not for whoever trains the network next.
-        layer.trainable = layer.trainable or layer.name in run.get("frozen", ())
+        # Frozen for this training, not for whoever trains the network next. Nothing else is
+        # touched: what is set on a model within the model would be set on all of its layers.
+        if layer.name in run.get("frozen", ()):
+            layer.trainable = True
     with atomic_write(output / "model.keras") as temporary:
         trained.classifier.save(temporary)
     _write_run(output, {**run, "complete": True})

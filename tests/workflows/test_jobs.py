@@ -164,6 +164,21 @@ def test_a_network_with_exits_goes_all_the_way(tmp_path):
     )
 
 
+def test_fine_tuning_leaves_what_the_user_froze_inside_a_nested_network_frozen(tmp_path):
+    inner = networks.convolutional(normalization=True)
+    inner.layers[1].trainable = False
+    inputs = keras.Input((8, 8, 1))
+    keras.Model(inputs, inner(inputs)).save(tmp_path / "nested.keras")
+    for freeze in (False, True):
+        folder = tmp_path / f"run{freeze}"
+        path = tmp_path / "nested.keras"
+        train("digits:0-6", path, folder, epochs=1, freeze_batch_norm=freeze, verbose=0)
+        trained = keras_lodin.models.load(folder).layers[-1]
+        assert [layer.trainable for layer in trained.layers] == [
+            layer.trainable for layer in inner.layers
+        ]
+
+
 def test_statistics_never_come_from_test_data(run):
     with pytest.raises(ValueError, match=r"all is taken for the test.*Received: statistics=None"):
         evaluate_models([run], "dir:images", ["photos:20"], detectors=["mahalanobis"])
