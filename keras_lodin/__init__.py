@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from keras_lodin import data as data
+from keras_lodin import losses as losses
 from keras_lodin import metrics as metrics
 from keras_lodin import models as models
 from keras_lodin import workflows as workflows
@@ -16,6 +17,7 @@ from keras_lodin.detectors import ODINDetector as ODINDetector
 from keras_lodin.evaluation import Evaluation as Evaluation
 from keras_lodin.evaluation import evaluate as evaluate
 from keras_lodin.gradient_distributions import gradient_distributions as gradient_distributions
+from keras_lodin.gradient_penalty import GradientPenaltyModel as GradientPenaltyModel
 from keras_lodin.gradient_quotient import gradient_quotient as gradient_quotient
 from keras_lodin.training import GQModel as GQModel
 

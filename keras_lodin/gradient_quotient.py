@@ -25,6 +25,7 @@ def gradient_quotient(
     estimator: str = "exact",
     samples: int = 1,
     norm: str | None = None,
+    temperature: float = 1.0,
     seed: int | None = None,
     from_logits: bool | None = None,
     batch_size: int = 32,
@@ -47,6 +48,7 @@ def gradient_quotient(
         estimator: "exact", "sampled" or "projected".
         samples: how many classes "sampled" draws, or directions "projected".
         norm: "l1" or "l2"; None for "l1", and "l2" for "projected".
+        temperature: T of the softmax, for the softmax form; see `keras_lodin.GQModel`.
         seed: of what is drawn. None for another draw at every call.
         from_logits: as in `keras_lodin.Detector`.
         batch_size: samples per batch, for data that is not batched already. It changes memory and
@@ -67,7 +69,7 @@ def gradient_quotient(
     ```
     """
     head = find_head(classifier, from_logits)
-    settings = QuotientSettings(form, estimator, samples, norm)
+    settings = QuotientSettings(form, estimator, samples, norm, temperature=temperature)
     settings.check_classifier(head)
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 

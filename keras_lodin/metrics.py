@@ -159,6 +159,44 @@ def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
     return 0.0 if abs(threshold) < tiny else float(threshold)
 
 
+def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence is from accuracy (Guo et al. 2017, eq. 3).
+
+    Predictions are sorted into bins of equal width by their confidence; the result is the mean
+    over the samples of |accuracy - mean confidence| of their bin.
+
+    Args:
+        confidence: probability of the predicted class, shape `(n,)`, from 0 to 1.
+        correct: whether each prediction is right, shape `(n,)`.
+        bins: number of bins; a bin's upper end belongs to it.
+
+    Returns:
+        a fraction: 0 is perfect.
+
+    Raises:
+        ValueError: for arrays that are empty, of other shapes, or out of range.
+
+    Example:
+    ```python
+    calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False])  # 0.1
+    ```
+    """
+    certainty, right = _scores(confidence, "confidence"), np.asarray(correct)
+    if right.shape != certainty.shape or not np.isin(right, (0, 1)).all():
+        raise ValueError(
+            "`correct` must hold one truth value for each confidence. "
+            f"Received: correct of shape {right.shape}, confidence of shape {certainty.shape}"
+        )
+    if bins < 1 or certainty.min() < 0.0 or certainty.max() > 1.0 + 1e-6:
+        raise ValueError(
+            "Confidences must be from 0 to 1, and there must be a bin. Received: confidences from "
+            f"{certainty.min()} to {certainty.max()}, bins={bins}"
+        )
+    places = np.clip(np.ceil(certainty * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(places, weights=right - certainty, minlength=bins)
+    return float(np.abs(gaps).sum() / certainty.size)
+
+
 def bootstrap_intervals(
     id_scores: ArrayLike,
     ood_scores: ArrayLike,

@@ -41,6 +41,7 @@ def exact_norms(
     form: str,
     norm: str = "l1",
     chunk_size: int | None = None,
+    temperature: float = 1.0,
 ) -> tuple[Any, Any]:
     """Every class's norm.
 
@@ -54,8 +55,9 @@ def exact_norms(
         norm: one of `NORMS`.
         chunk_size: None, or how many classes to hold in memory at a time; see
             `gradient_norms`.
+        temperature: what the softmax form divides the logits by.
     """
-    logits = forward_pass.logits
+    logits = forward_pass.logits / temperature
     if form == "pooled":
         cotangents = quotient_forms.pooled_cotangents(logits, labels)
         pooled, _ = gradient_norms(forward_pass, cotangents, norm, None, chunk_size)
@@ -77,7 +79,13 @@ def exact_norms(
 
 
 def sampled_norms(
-    forward_pass: ForwardPass, labels: Any, form: str, samples: int, norm: str, seed: Any
+    forward_pass: ForwardPass,
+    labels: Any,
+    form: str,
+    samples: int,
+    norm: str,
+    seed: Any,
+    temperature: float = 1.0,
 ) -> tuple[Any, Any]:
     """The label's norm exactly, and the others' from a few of them.
 
@@ -101,8 +109,9 @@ def sampled_norms(
         samples: K, how many of the others to draw.
         norm: one of `NORMS`.
         seed: an integer or a `keras.random.SeedGenerator`.
+        temperature: what the softmax form divides the logits by.
     """
-    logits = forward_pass.logits
+    logits = forward_pass.logits / temperature
     labels = ops.cast(labels, "int32")
     if form == "logits":
         log_probability = ops.where(_is_label(logits, labels), -float("inf"), 0.0 * logits)
@@ -157,7 +166,13 @@ def sampled_norms(
 
 
 def projected_norms(
-    forward_pass: ForwardPass, labels: Any, form: str, samples: int, norm: str, seed: Any
+    forward_pass: ForwardPass,
+    labels: Any,
+    form: str,
+    samples: int,
+    norm: str,
+    seed: Any,
+    temperature: float = 1.0,
 ) -> tuple[Any, Any]:
     """All norms from directional derivatives along a few random directions v.
 
@@ -175,7 +190,9 @@ def projected_norms(
         samples: K, how many directions to draw.
         norm: one of `NORMS`.
         seed: an integer or a `keras.random.SeedGenerator`.
+        temperature: what the softmax form divides the logits by.
     """
+    logits = forward_pass.logits / temperature
     # In one draw: with an integer as seed, several would all be the same.
     shape = (samples, *ops.shape(forward_pass.inputs))
     if norm == "l2":
@@ -186,7 +203,7 @@ def projected_norms(
     along = []
     for number in range(samples):
         derivative = forward_pass.directional_derivative(directions[number])
-        along.append(_softmax_derivative(forward_pass.logits, derivative, labels, form))
+        along.append(_softmax_derivative(logits, derivative, labels, form))
     values = ops.abs(ops.stack(along))  # (samples, classes, batch)
     if norm == "l2":
         found = math.sqrt(math.pi / 2.0) * ops.mean(values, axis=0)
@@ -198,7 +215,7 @@ def projected_norms(
         found = factor * ops.where(ops.all(some, axis=0), mean, 0.0)
     if form == "pooled":
         return found[0], found[1]
-    return quotient_forms.split_by_label(found, _every_class(forward_pass.logits), labels)
+    return quotient_forms.split_by_label(found, _every_class(logits), labels)
 
 
 def _softmax_derivative(logits: Any, derivative: Any, labels: Any, form: str) -> Any:

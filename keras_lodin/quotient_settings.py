@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ class QuotientSettings:
         samples: how many classes "sampled" draws, or directions "projected".
         norm: one of `NORMS`, or None for the one that the estimator estimates best.
         chunk_size: None, or how many classes "exact" holds in memory at a time.
+        temperature: T of the softmax, for the softmax form.
 
     Raises:
         ValueError: for a value that does not exist, or values that do not go together.
@@ -37,6 +39,7 @@ class QuotientSettings:
     samples: int = 1
     norm: str | None = None
     chunk_size: int | None = None
+    temperature: float = 1.0
 
     def __post_init__(self) -> None:
         for name, known in (("form", FORMS), ("estimator", ESTIMATORS), ("norm", (*NORMS, None))):
@@ -52,6 +55,16 @@ class QuotientSettings:
                     "passes for any number of classes. Received: "
                     f"chunk_size={self.chunk_size}, estimator={self.estimator!r}"
                 )
+        if not 0.0 < self.temperature < math.inf:
+            raise ValueError(
+                "`temperature` must be finite and positive. "
+                f"Received: temperature={self.temperature}"
+            )
+        if self.form != "softmax" and self.temperature != 1.0:
+            raise ValueError(
+                "`temperature` divides the logits before the softmax, so it is for form='softmax'. "
+                f"Received: temperature={self.temperature}, form={self.form!r}"
+            )
         if self.estimator == "exact" and self.samples != 1:
             raise ValueError(
                 "`samples` is for the estimators that draw; estimator='exact' takes every class. "
@@ -100,9 +113,11 @@ class QuotientSettings:
         """
         norm = self.norm_used
         if self.estimator == "exact":
-            return exact_norms(forward_pass, labels, self.form, norm, self.chunk_size)
+            return exact_norms(
+                forward_pass, labels, self.form, norm, self.chunk_size, self.temperature
+            )
         estimate = sampled_norms if self.estimator == "sampled" else projected_norms
-        return estimate(forward_pass, labels, self.form, self.samples, norm, seed)
+        return estimate(forward_pass, labels, self.form, self.samples, norm, seed, self.temperature)
 
 
 def check_count(name: str, value: Any) -> None:

@@ -149,6 +149,23 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
 @click.option(
     "--every", type=int, default=1, show_default=True, help="Compute GQ on every k-th step."
 )
+@click.option(
+    "--temperature", type=float, default=1.0, show_default=True, help="Of the softmax form."
+)
+@click.option(
+    "--loss",
+    default="cross_entropy",
+    show_default=True,
+    metavar="NAME[:VALUE]",
+    help="Or logit_norm[:TEMPERATURE], label_smoothing[:SMOOTHING].",
+)
+@click.option(
+    "--gradient-penalty",
+    type=float,
+    default=0.0,
+    metavar="W",
+    help="Weight of a penalty on the loss's input gradient, instead of GQ.",
+)
 @click.option("--output", required=True, metavar="RUN", help="Folder of the run.")
 @click.option("--epochs", type=int, default=20, show_default=True)
 @click.option("--batch-size", type=int, default=64, show_default=True)

@@ -545,7 +545,7 @@ def test_unusable_settings_are_refused_with_the_reason(make, message):
 
 
 def test_missing_labels_are_refused(images):
-    with pytest.raises(ValueError, match=r"GQModel needs one array of labels"):
+    with pytest.raises(ValueError, match=r"Training needs one array of labels"):
         compiled(networks.convolutional()).fit(images, verbose=0)
 
 

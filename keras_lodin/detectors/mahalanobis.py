@@ -14,9 +14,9 @@ from keras_lodin.class_statistics import ClassStatistics, whiten
 from keras_lodin.data.batches import check_images, check_labels, iterate_batches
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.epsilon import checked_epsilon
-from keras_lodin.detectors.input_range import check_in_range, checked_input_range
 from keras_lodin.eager_values import eager_value
 from keras_lodin.feature_layers import FeatureLayers, FeaturePass
+from keras_lodin.input_range import check_in_range, checked_input_range
 from keras_lodin.models.input_range import guess_input_range
 from keras_lodin.progress import track
 

@@ -15,10 +15,10 @@ from keras_lodin.data.batches import iterate_batches
 from keras_lodin.data.complexity import check_image_shape, png_sizes
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.input_range import check_in_range, checked_input_range
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.eager_values import eager_value
 from keras_lodin.exits import ExitStages
+from keras_lodin.input_range import check_in_range, checked_input_range
 from keras_lodin.progress import track
 
 # Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.

@@ -13,9 +13,9 @@ from keras import ops
 from keras_lodin import calibration
 from keras_lodin.detectors.detector import Detector, shortest_float
 from keras_lodin.detectors.epsilon import checked_epsilon
-from keras_lodin.detectors.input_range import check_in_range, checked_input_range
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients import ForwardPass
+from keras_lodin.input_range import check_in_range, checked_input_range
 from keras_lodin.odin_score import tempered_score, winning_cotangent
 
 

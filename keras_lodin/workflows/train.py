@@ -15,10 +15,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_lodin import data, models
+from keras_lodin import data, losses, models
 from keras_lodin.classifier_head import ClassifierHead, find_exits, find_head, has_exits
 from keras_lodin.data.specification import has_parts
 from keras_lodin.files import atomic_write
+from keras_lodin.gradient_penalty import GradientPenaltyModel
+from keras_lodin.input_gradient_model import InputGradientModel
 from keras_lodin.keras_internals import layers_of
 from keras_lodin.training import GQModel
 
@@ -35,6 +37,9 @@ def train(
     estimator: str = "exact",
     samples: int = 1,
     every: int = 1,
+    temperature: float = 1.0,
+    loss: str = "cross_entropy",
+    gradient_penalty: float = 0.0,
     epochs: int = 20,
     batch_size: int = 64,
     learning_rate: float = 0.1,
@@ -67,13 +72,17 @@ def train(
         estimator: "exact", "sampled" or "projected".
         samples: how many classes or directions an estimator draws.
         every: GQ is computed on every k-th step.
+        temperature: T of the softmax in the softmax form.
+        loss: "cross_entropy", "logit_norm[:TEMPERATURE]" or "label_smoothing[:SMOOTHING]", see
+            `keras_lodin.losses`.
+        gradient_penalty: weight of `keras_lodin.GradientPenaltyModel`'s penalty, instead of GQ.
         epochs: number of epochs.
         batch_size: samples per step.
         learning_rate: the highest, at the start.
         weight_decay: L2 penalty in the convention of the published recipe (added to the gradient
             before momentum).
         augment: None, or "crop-flip" for random crops (4 pixels of padding) and horizontal flips.
-        loss_weights: what the cross-entropy is multiplied by: one number, or one for each exit of a
+        loss_weights: what the loss is multiplied by: one number, or one for each exit of a
             network with several. With 0 and a `gq_weight`, a trained network is fine-tuned with
             the quotient alone.
         freeze_batch_norm: whether BatchNormalization keeps its statistics and weights, as small
@@ -103,6 +112,9 @@ def train(
         "estimator": estimator,
         "samples": samples,
         "every": every,
+        "temperature": float(temperature),
+        "loss": loss,
+        "gradient_penalty": float(gradient_penalty),
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
@@ -140,7 +152,7 @@ def train(
         classifier = start or models.build(model, num_classes, source.shape)
         if freeze_batch_norm:
             run["frozen"] = _freeze_batch_norm(classifier)
-        trained = _compiled(classifier, settings, steps)
+        trained = _compiled(classifier, settings, steps, input_range)
         first_epoch = 0
     _check_classes(trained.classifier, num_classes, id)
     # A run killed between writing its history and its checkpoint has one epoch too many.
@@ -217,14 +229,23 @@ class _Checkpoint(keras.callbacks.Callback):
             self.model.save(temporary)
 
 
-def _compiled(classifier: keras.Model, settings: dict[str, Any], steps: int) -> GQModel:
-    names = ("gq_weight", "form", "estimator", "samples", "every", "seed")
-    model = GQModel(classifier, **{name: settings[name] for name in names})
+def _compiled(
+    classifier: keras.Model,
+    settings: dict[str, Any],
+    steps: int,
+    input_range: tuple[float, float],
+) -> InputGradientModel:
+    model: InputGradientModel
+    if settings["gradient_penalty"]:
+        model = GradientPenaltyModel(classifier, settings["gradient_penalty"], input_range)
+    else:
+        names = ("gq_weight", "form", "estimator", "samples", "every", "temperature", "seed")
+        model = GQModel(classifier, **{name: settings[name] for name in names})
     schedule = keras.optimizers.schedules.CosineDecay(
         settings["learning_rate"], steps * settings["epochs"]
     )
     outputs = [] if not has_exits(classifier) else classifier.outputs
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=model.from_logits)
+    loss = losses.build(settings["loss"], bool(model.from_logits))
     weights = settings["loss_weights"]
     if len(weights) not in (1, len(outputs)):
         raise ValueError(
@@ -266,6 +287,12 @@ def _check_settings(settings: dict[str, Any]) -> None:
     if not all(0.0 <= weight < math.inf for weight in settings["loss_weights"]):
         raise ValueError(
             f"`loss_weights` must be 0 or more. Received: loss_weights={settings['loss_weights']}"
+        )
+    if settings["gq_weight"] and settings["gradient_penalty"]:
+        raise ValueError(
+            "A training has the Gradient Quotient or the gradient penalty, not both. "
+            f"Received: gq_weight={settings['gq_weight']}, "
+            f"gradient_penalty={settings['gradient_penalty']}"
         )
     for name in ("epochs", "batch_size"):
         if settings[name] < 1:
