@@ -16,9 +16,9 @@ import argparse
 import csv
 from pathlib import Path
 
+from keras_lodin.comparison import paired_difference
 from keras_lodin.files import atomic_write
 from keras_lodin.recipes import RECIPES, SCALES
-from keras_lodin.recipes.comparison import paired_difference
 from keras_lodin.recipes.recipe import Recipe
 from keras_lodin.workflows.recipe import compare_recipes, read_summary
 

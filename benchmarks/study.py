@@ -27,6 +27,7 @@ import numpy as np
 from keras_lodin.files import atomic_write
 from keras_lodin.selection import Candidate
 from keras_lodin.selection.separation import SCRAMBLED
+from keras_lodin.workflows.train import DivergenceError
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "study"
 DETECTORS = ("msp", "max_logit", "energy", "odin")
@@ -241,9 +242,7 @@ def one_run(job: tuple[Task, Candidate, int, str, str]) -> str:
         return f"{label}: there"
     try:
         figures = _figures(task, candidate, seed, Path(folder), data_dir)
-    except ValueError as error:
-        if "no longer a finite number" not in str(error):
-            raise
+    except DivergenceError as error:
         figures = {"diverged": str(error)}
     except Exception:  # A worker's traceback would be lost on its way to the parent.
         return f"{label}: FAILED\n{traceback.format_exc()}"

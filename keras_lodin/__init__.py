@@ -19,6 +19,8 @@ from keras_lodin.evaluation import evaluate as evaluate
 from keras_lodin.gradient_distributions import gradient_distributions as gradient_distributions
 from keras_lodin.gradient_penalty import GradientPenaltyModel as GradientPenaltyModel
 from keras_lodin.gradient_quotient import gradient_quotient as gradient_quotient
+from keras_lodin.selection import Candidate as Candidate
 from keras_lodin.training import GQModel as GQModel
+from keras_lodin.workflows.sweep import sweep as sweep
 
 __version__ = _version("keras-lodin")

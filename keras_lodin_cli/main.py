@@ -333,6 +333,98 @@ def score(artifact: str, images: tuple[str, ...], output: str | None, **settings
     )
 
 
+@main.command(
+    epilog=f"""{_SPECIFICATIONS}
+
+\b
+Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
+             --budget 40 --output sweep"""
+)
+@_options(_id, _data_dir, _input_range)
+@click.option(
+    "--model", required=True, metavar="NAME|PATH", help="Network by name, or .keras to fine-tune."
+)
+@click.option("--output", default="sweep", show_default=True, help="Folder of the sweep.")
+@click.option(
+    "--budget",
+    type=float,
+    default=40.0,
+    show_default=True,
+    help="Train at most as much as so many plain trainings.",
+)
+@click.option("--detector", default="odin", show_default=True, help="What it is chosen for.")
+@click.option(
+    "--gq-weight",
+    "gq_weights",
+    type=float,
+    multiple=True,
+    default=(-1.0, 1.0, -0.1, 0.1),
+    show_default=True,
+    metavar="W",
+    help="Weight to try, of either sign; repeat. The first ones survive a small budget.",
+)
+@click.option("--form", "forms", multiple=True, default=("logits", "softmax"), show_default=True)
+@click.option("--estimator", "estimators", multiple=True, default=("projected",), show_default=True)
+@click.option(
+    "--loss",
+    "losses",
+    multiple=True,
+    metavar="NAME[:VALUE]",
+    help="An alternative to GQ to try beside it: logit_norm, label_smoothing; repeat.",
+)
+@click.option(
+    "--gradient-penalty",
+    "gradient_penalties",
+    type=float,
+    multiple=True,
+    metavar="W",
+    help="An alternative to GQ to try beside it; repeat.",
+)
+@click.option("--seeds", type=int, default=5, show_default=True, help="Of the last rung.")
+@click.option("--epochs", type=int, default=20, show_default=True, help="Of a full training.")
+@click.option("--batch-size", type=int, default=64, show_default=True)
+@click.option("--learning-rate", type=float, default=0.1, show_default=True)
+@click.option("--weight-decay", type=float, default=5e-4, show_default=True)
+@click.option("--augment", default=None, metavar="crop-flip", help="Random crops and flips.")
+@click.option(
+    "--freeze-batch-norm", is_flag=True, help="Keep BatchNormalization as it is (fine-tuning)."
+)
+@click.option("--validation", metavar="SPEC", default=None, help="Labelled ID validation data.")
+@click.option(
+    "--ood", multiple=True, metavar="SPEC", help="OOD validation data, if you have any; repeat."
+)
+@click.option(
+    "--count", type=click.IntRange(1), default=500, show_default=True, help="Of each made-up set."
+)
+def sweep(
+    gq_weights: tuple[float, ...],
+    forms: tuple[str, ...],
+    estimators: tuple[str, ...],
+    losses: tuple[str, ...],
+    gradient_penalties: tuple[float, ...],
+    output: str,
+    **settings: Any,
+) -> None:
+    """Find out on your own data whether to train with GQ, and how. No OOD data is needed.
+
+    Started again, it goes on where it was stopped.
+    """
+    from rich.markdown import Markdown
+
+    from keras_lodin import workflows
+    from keras_lodin.workflows.sweep import candidates_of
+
+    found = workflows.sweep(
+        output=output,
+        candidates=candidates_of(gq_weights, forms, estimators, losses, gradient_penalties),
+        command=shlex.join(["keras-lodin", *sys.argv[1:]]),
+        report=click.echo,
+        **settings,
+    )
+    Console().print(Markdown(found.report))
+    click.echo(f"Results are in {output}: report.md, sweep.json, sweep.csv, runs/")
+
+
 @main.group(cls=_Group)
 def recipe() -> None:
     """Run the rows of the Learning ODIN poster, at its scale or at a smaller one."""

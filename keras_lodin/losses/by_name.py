@@ -9,7 +9,8 @@ from keras_lodin.losses.logit_norm import LogitNorm
 from keras_lodin.suggestions import did_you_mean
 
 _CROSS_ENTROPY = "cross_entropy"
-_WITH_VALUE = {"logit_norm": "its temperature", "label_smoothing": "the smoothing"}
+# What the value is when none is given.
+_WITH_VALUE = {"logit_norm": 0.04, "label_smoothing": 0.1}
 
 
 def names() -> list[str]:
@@ -46,21 +47,18 @@ def build(specification: str, from_logits: bool) -> keras.losses.Loss:
         if colon:
             raise ValueError(f"cross_entropy takes no value. Received: loss={specification!r}")
         return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-    value: tuple[float, ...] = ()
-    if colon:
-        try:
-            value = (float(text),)
-        except ValueError:
-            raise ValueError(
-                f"After the colon comes {_WITH_VALUE[name]}, a number. "
-                f"Received: loss={specification!r}"
-            ) from None
+    try:
+        value = float(text) if colon else _WITH_VALUE[name]
+    except ValueError:
+        raise ValueError(
+            f"After the colon comes a number. Received: loss={specification!r}"
+        ) from None
     if name == "label_smoothing":
-        return LabelSmoothing(*value, from_logits=from_logits)
+        return LabelSmoothing(value, from_logits=from_logits)
     if not from_logits:
         raise ValueError(
             "logit_norm needs a classifier that returns logits: of probabilities the length of the "
             f"logits is no longer known. Received: loss={specification!r}, a classifier that ends "
             "in a softmax"
         )
-    return LogitNorm(*value)
+    return LogitNorm(value)

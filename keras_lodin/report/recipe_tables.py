@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from keras_lodin.comparison import FIGURES, Spread
 from keras_lodin.recipes import RECIPES, SCALES
-from keras_lodin.recipes.comparison import FIGURES, Spread
 from keras_lodin.report.table import UNDERLINED_HEADER
 
 _HEADINGS = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "Accuracy"}

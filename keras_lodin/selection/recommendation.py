@@ -9,12 +9,14 @@ the same seeds, by more than chance.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from keras_lodin.recipes.comparison import Spread, paired_difference
+from keras_lodin.comparison import Spread, paired_difference
 
 # In fractions: half a point of accuracy.
 ACCURACY_ALLOWANCE = 0.005
+# Of one short training with one seed, whose accuracy is uncertain by more than that.
+SCREENING_ALLOWANCE = 0.02
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,11 @@ class Recommendation:
     separation: dict[str, Spread]
     accuracy: dict[str, Spread]
     reason: str
+
+    def admits(self, name: str, allowance: float = ACCURACY_ALLOWANCE) -> bool:
+        """Whether a candidate costs no more accuracy than is allowed."""
+        # A rounding error must not decide.
+        return self.accuracy[name].mean >= -allowance - 1e-12
 
 
 def recommend(
@@ -65,17 +72,15 @@ def recommend(
     names = [name for name in separation if name != control]
     gains = {name: paired_difference(separation[name], separation[control]) for name in names}
     losses = {name: paired_difference(accuracy[name], accuracy[control]) for name in names}
-    # A rounding error must not decide.
-    admitted = [name for name in names if losses[name].mean >= -ACCURACY_ALLOWANCE - 1e-12]
-    choice, reason = _choose(names, admitted, gains, control)
-    return Recommendation(choice, gains, losses, reason)
-
-
-def _choose(
-    names: list[str], admitted: list[str], gains: Mapping[str, Spread], control: str
-) -> tuple[str, str]:
+    undecided = Recommendation(control, gains, losses, "There was nothing to compare with.")
     if not names:
-        return control, "There was nothing to compare with."
+        return undecided
+    admitted = [name for name in names if undecided.admits(name)]
+    choice, reason = _choose(admitted, gains, control)
+    return replace(undecided, choice=choice, reason=reason)
+
+
+def _choose(admitted: list[str], gains: Mapping[str, Spread], control: str) -> tuple[str, str]:
     if not admitted:
         return control, (
             f"Every candidate cost more than {100 * ACCURACY_ALLOWANCE:g} points of accuracy."

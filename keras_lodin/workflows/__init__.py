@@ -7,5 +7,6 @@ from keras_lodin.workflows.quickstart import quickstart as quickstart
 from keras_lodin.workflows.recipe import compare_recipes as compare_recipes
 from keras_lodin.workflows.recipe import run_recipe as run_recipe
 from keras_lodin.workflows.score import score_images as score_images
+from keras_lodin.workflows.sweep import sweep as sweep
 from keras_lodin.workflows.train import train as train
 from keras_lodin.workflows.tune import tune_model as tune_model

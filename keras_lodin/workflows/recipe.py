@@ -13,10 +13,10 @@ from typing import Any
 import keras
 
 from keras_lodin import data
+from keras_lodin.comparison import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.evaluation import Evaluation
 from keras_lodin.files import atomic_write
 from keras_lodin.recipes import RECIPES, SCALES, Recipe
-from keras_lodin.recipes.comparison import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.recipes.recipe import PRETRAINED, Training
 from keras_lodin.recipes.scales import Data, OODSet, Scale
 from keras_lodin.suggestions import did_you_mean

@@ -99,8 +99,8 @@ def train(
         the folder.
 
     Raises:
-        ValueError: if the folder holds another run, the data has no labels, or the loss becomes
-            infinite or NaN.
+        ValueError: if the folder holds another run, or the data has no labels.
+        DivergenceError: a ValueError, if the loss becomes infinite or NaN.
         FileNotFoundError: if a file is missing.
     """
     output = Path(output)
@@ -205,6 +205,10 @@ def train_each(
     ]
 
 
+class DivergenceError(ValueError):
+    """The loss is no longer a finite number."""
+
+
 class _Checkpoint(keras.callbacks.Callback):
     """Saves history and model after every epoch, the history first."""
 
@@ -216,7 +220,7 @@ class _Checkpoint(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {name: float(value) for name, value in (logs or {}).items()}
         if not math.isfinite(logs["loss"]):
-            raise ValueError(
+            raise DivergenceError(
                 "Training stopped because the loss is no longer a finite number; the state after "
                 "the epoch before is kept. Lower the learning rate or the size of the GQ weight. "
                 f"Received: loss={logs['loss']} in epoch {epoch + 1}"

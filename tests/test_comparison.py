@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from keras_lodin.recipes.comparison import over_ood_sets, paired_difference, spread
+from keras_lodin.comparison import over_ood_sets, paired_difference, spread
 
 values = st.lists(st.floats(0.0, 1.0), min_size=2, max_size=6)
 

@@ -1,0 +1,454 @@
+"""Whether to switch GQ on, and how, found out on the user's own data."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from keras_lodin import data, models
+from keras_lodin.classifier_head import find_head
+from keras_lodin.data.specification import has_parts
+from keras_lodin.detectors import by_name
+from keras_lodin.evaluation import package_versions
+from keras_lodin.files import atomic_write
+from keras_lodin.quotient_settings import QuotientSettings
+from keras_lodin.report.sweep_report import sweep_markdown
+from keras_lodin.selection import Candidate, Recommendation, recommend
+from keras_lodin.selection.halving import Plan, Rung, plan
+from keras_lodin.selection.recommendation import SCREENING_ALLOWANCE
+from keras_lodin.selection.separation import (
+    SCRAMBLED,
+    mean_separation,
+    measure,
+    validation_specifications,
+    with_scrambled,
+)
+from keras_lodin.workflows.models_with_data import adapted, load_detectors
+from keras_lodin.workflows.train import DivergenceError, train
+
+OFF = Candidate()
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep found.
+
+    Attributes:
+        recommendation: what the selection rule says of the last rung.
+        choice: the recommended way to train; plain training if nothing is better.
+        plan: the rungs, and what they cost.
+        rows: one for each training: `rung`, `epochs`, `candidate`, `seed`, `id_accuracy`,
+            `separation`, and `auroc` by OOD set; or `diverged`.
+        report: the whole as Markdown, as in `report.md`.
+    """
+
+    recommendation: Recommendation
+    choice: Candidate
+    plan: Plan
+    rows: list[dict[str, Any]] = field(repr=False)
+    report: str = field(repr=False)
+
+
+def candidates_of(
+    gq_weights: Sequence[float] = (-1.0, 1.0, -0.1, 0.1),
+    forms: Sequence[str] = ("logits", "softmax"),
+    estimators: Sequence[str] = ("projected",),
+    losses: Sequence[str] = (),
+    gradient_penalties: Sequence[float] = (),
+) -> list[Candidate]:
+    """Every combination of GQ settings, then the alternatives to GQ.
+
+    Args:
+        gq_weights: weights of the quotient, of either sign.
+        forms: of the quotient, see `keras_lodin.GQModel`.
+        estimators: of the quotient.
+        losses: losses to try without GQ, see `keras_lodin.losses`.
+        gradient_penalties: weights of the input-gradient penalty to try without GQ.
+
+    Returns:
+        the candidates, in the order in which a small budget keeps them.
+    """
+    found = [
+        Candidate(gq_weight=weight, form=form, estimator=estimator)
+        for weight, form, estimator in product(gq_weights, forms, estimators)
+    ]
+    found += [Candidate(loss=loss) for loss in losses]
+    return found + [Candidate(gradient_penalty=weight) for weight in gradient_penalties]
+
+
+def sweep(
+    id: str,
+    model: str,
+    output: str | os.PathLike = "sweep",
+    *,
+    budget: float = 40.0,
+    candidates: Sequence[Candidate] | None = None,
+    detector: str = "odin",
+    seeds: int = 5,
+    epochs: int = 20,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    weight_decay: float = 5e-4,
+    augment: str | None = None,
+    freeze_batch_norm: bool = False,
+    validation: str | None = None,
+    ood: Sequence[str] = (),
+    count: int = 500,
+    input_range: tuple[float, float] | None = None,
+    data_dir: str | os.PathLike | None = None,
+    command: str | None = None,
+    report: Callable[[str], None] = print,
+    verbose: int | str = 0,
+) -> Sweep:
+    """Searches for the GQ that helps on one's own data, or finds that none does.
+
+    No out-of-distribution data is needed. Ways to train are compared by how well a detector tells
+    ID validation data from made-up data: noise, patches of photographs, and copies of the
+    validation data whose blocks changed places. Many candidates are trained briefly, the best of
+    them longer, the last two at full length with every seed, beside plain training with the same
+    seeds; then `keras_lodin.selection.recommend` speaks. Test data is not touched.
+
+    It can be killed at any moment and goes on when it is started again. The folder holds
+    `report.md`, `sweep.json`, `sweep.csv` and every trained network in `runs`.
+
+    Args:
+        id: specification of the in-distribution data: its "train" part is trained on.
+        model: name of a network, or path of a `.keras` file to fine-tune.
+        output: folder of the sweep.
+        budget: how much to train at most, in plain trainings of `epochs` epochs, by the floor of
+            each candidate's cost. Candidates that it does not allow are left out, and said so.
+        candidates: ways to train, the most promising first; None for `candidates_of()`.
+        detector: name of the detector that the classifier is to be wrapped in.
+        seeds: of the last rung, two or more.
+        epochs: length of a full training; so for all that follow, see `train`.
+        batch_size: samples per step.
+        learning_rate: the highest, at the start.
+        weight_decay: L2 penalty.
+        augment: None or "crop-flip".
+        freeze_batch_norm: whether BatchNormalization stays as it is.
+        validation: specification of labelled ID data to validate on; None for the "calibration"
+            part of `id`, where it has one.
+        ood: specifications of further OOD validation data, their "calibration" part. Never the
+            data that will be reported on.
+        count: examples of each made-up OOD set.
+        input_range: range of the classifier's inputs; by default judged by its first layers.
+        data_dir: folder of the TensorFlow datasets.
+        command: the command line to record.
+        report: is given a line of text before each training and at the end of each rung.
+        verbose: of each training: 0 for silence, 1 for a progress bar, "auto" for a bar on a
+            terminal and a line per epoch elsewhere.
+
+    Returns:
+        a `Sweep`.
+
+    Raises:
+        ValueError: for a budget too small, settings that do not go together, a folder that holds
+            another sweep, or data without a part to validate on.
+
+    Example:
+    ```python
+    found = keras_lodin.sweep("tfds:cifar10", "resnet20", "sweep", epochs=10)
+    print(found.report)
+    keras_lodin.workflows.train("tfds:cifar10", "resnet20", "run", **found.choice.settings)
+    ```
+    """
+    by_name.check(detector)
+    if validation is None and not has_parts(id):
+        raise ValueError(
+            f"Of {id!r} everything is trained on, so nothing is left to validate on. Name labelled "
+            "validation data of the same kind. Received: validation=None"
+        )
+    chosen = list(candidates_of() if candidates is None else candidates)
+    _check_candidates(chosen)
+    settings: dict[str, Any] = {
+        "id": id,
+        "model": str(model),
+        "budget": budget,
+        "candidates": [candidate.name for candidate in chosen],
+        "detector": detector,
+        "seeds": seeds,
+        "validation": validation,
+        "ood": list(ood),
+        "count": count,
+    }
+    training = {
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "augment": augment,
+        "freeze_batch_norm": freeze_batch_norm,
+        "input_range": input_range,
+    }
+    folder = Path(output)
+    runner = _Runner(folder, settings, training, data_dir, report, verbose)
+    classes = runner.check_and_count_classes(chosen)
+    made = plan([candidate.cost(classes) for candidate in chosen], epochs, budget, seeds)
+    runner.check_same_sweep()
+    report(_plan_text(made, chosen))
+
+    entered, rows = chosen[: made.candidates], []
+    for number, rung in enumerate(made.rungs, start=1):
+        found = runner.rung(number, len(made.rungs), rung, [OFF, *entered])
+        rows += found
+        if number < len(made.rungs):
+            kept = _best(found, entered)[: made.rungs[number].candidates]
+            report(f"Rung {number}: {', '.join(c.name for c in kept) or 'nothing'} goes on.")
+            entered = kept
+    last = [row for row in rows if row["rung"] == len(made.rungs) and not row["diverged"]]
+    recommendation = _recommendation(last, seeds)
+    choice = {c.name: c for c in (OFF, *chosen)}[recommendation.choice]
+    text = sweep_markdown(
+        settings | training, made, rows, recommendation, choice, chosen[made.candidates :], command
+    )
+    _write(folder, settings | training, made, rows, recommendation, text, command)
+    return Sweep(recommendation, choice, made, rows, text)
+
+
+class _Runner:
+    """Trains and measures in a folder; what is there already is not repeated."""
+
+    def __init__(
+        self,
+        folder: Path,
+        settings: dict[str, Any],
+        training: dict[str, Any],
+        data_dir: str | os.PathLike | None,
+        report: Callable[[str], None],
+        verbose: int | str,
+    ) -> None:
+        self._folder = folder
+        self._settings = settings
+        self._training = training
+        self._data_dir = data_dir
+        self._report = report
+        self._verbose = verbose
+        self._validation_data: tuple[Any, dict[str, Any]] | None = None
+
+    def check_and_count_classes(self, candidates: list[Candidate]) -> int:
+        """Builds the classifier once: what is wrong with it is said before anything is trained."""
+        model = self._settings["model"]
+        if Path(model).suffix == ".keras":
+            head = find_head(models.load(model), None)
+        else:
+            source = data.load(self._settings["id"], part="train", data_dir=self._data_dir)
+            if not source.labelled:
+                raise ValueError(
+                    f"A sweep needs labelled data. Received: id={self._settings['id']!r}"
+                )
+            classes = source.class_names
+            known = len(classes) if classes else 1 + max(int(y.max()) for _, y in _arrays(source))
+            head = find_head(models.build(model, known, source.shape), None)
+        for candidate in candidates:
+            if candidate.gq_weight:
+                QuotientSettings(
+                    candidate.form,
+                    candidate.estimator,
+                    candidate.samples,
+                    temperature=candidate.temperature,
+                ).check_classifier(head)
+        return head.num_classes
+
+    def check_same_sweep(self) -> None:
+        """Records what this sweep is; raises ValueError if the folder holds another."""
+        path = self._folder / "settings.json"
+        settings = json.loads(json.dumps(self._settings | self._training))
+        if path.exists():
+            before = json.loads(path.read_text(encoding="utf-8"))
+            different = [name for name in settings if before.get(name) != settings[name]]
+            if different:
+                raise ValueError(
+                    "The output folder holds a sweep with other settings "
+                    f"({', '.join(different)}). Choose another folder, or the same settings to go "
+                    f"on with it. Received: output={str(self._folder)!r}"
+                )
+            return
+        if self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir())):
+            raise ValueError(
+                "The output must be a new or empty folder, or one that holds the same sweep. "
+                f"Received: output={str(self._folder)!r}"
+            )
+        with atomic_write(path) as temporary:
+            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    def rung(
+        self, number: int, rungs: int, rung: Rung, candidates: list[Candidate]
+    ) -> list[dict[str, Any]]:
+        """Every training of one rung, seed by seed."""
+        jobs = [(candidate, seed) for seed in range(rung.seeds) for candidate in candidates]
+        rows = []
+        for place, (candidate, seed) in enumerate(jobs, start=1):
+            self._report(
+                f"Rung {number} of {rungs}, training {place} of {len(jobs)}: {candidate.name}, "
+                f"{rung.epochs} epochs, seed {seed}"
+            )
+            figures = self._figures(candidate, seed, rung.epochs)
+            row: dict[str, Any] = {
+                "rung": number,
+                "epochs": rung.epochs,
+                "candidate": candidate.name,
+                "seed": seed,
+                "diverged": "diverged" in figures,
+            }
+            if not row["diverged"]:
+                detector = self._settings["detector"]
+                row["id_accuracy"] = figures["id_accuracy"]
+                row["separation"] = mean_separation(figures, detector)
+                row["auroc"] = figures["auroc"][detector]
+            rows.append(row)
+        return rows
+
+    def _figures(self, candidate: Candidate, seed: int, epochs: int) -> dict[str, Any]:
+        run = self._folder / "runs" / f"{epochs}-epochs" / candidate.folder / f"seed{seed}"
+        cached = run.parent / f"seed{seed}.json"
+        if cached.exists():
+            figures: dict[str, Any] = json.loads(cached.read_text(encoding="utf-8"))
+            return figures
+        try:
+            train(
+                self._settings["id"],
+                self._settings["model"],
+                run,
+                seed=seed,
+                validation=self._settings["validation"],
+                data_dir=self._data_dir,
+                verbose=self._verbose,
+                **(self._training | candidate.settings | {"epochs": epochs}),
+            )
+        except DivergenceError as error:
+            figures = {"diverged": str(error)}
+        else:
+            figures = self._measured(run)
+        with atomic_write(cached) as temporary:
+            temporary.write_text(json.dumps(figures), encoding="utf-8")
+        return figures
+
+    def _measured(self, run: Path) -> dict[str, Any]:
+        wrapped, inputs = load_detectors(
+            run, [self._settings["detector"]], self._training["input_range"]
+        )
+        wrapped = adapted(
+            wrapped,
+            inputs,
+            self._settings["id"],
+            None if has_parts(self._settings["id"]) else self._settings["id"],
+            named=True,
+            data_dir=self._data_dir,
+            batch_size=128,
+            verbose=0,
+        )
+        if self._validation_data is None:
+            source = inputs.load(
+                self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
+            )
+            id_data, scrambled = with_scrambled(source)
+            made_up = validation_specifications(inputs.shape, self._settings["count"])
+            others = {
+                name: inputs.load(name, "calibration", self._data_dir)
+                for name in (*made_up, *self._settings["ood"])
+            }
+            self._validation_data = id_data, {**others, SCRAMBLED: scrambled}
+        return measure(wrapped, *self._validation_data)
+
+
+def _check_candidates(candidates: list[Candidate]) -> None:
+    names = [candidate.name for candidate in candidates]
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated or OFF.name in names:
+        raise ValueError(
+            "Each candidate must be given once, and plain training not at all: it takes part "
+            f"anyway. Received: {', '.join(repeated or [OFF.name])}"
+        )
+
+
+def _best(rows: list[dict[str, Any]], candidates: list[Candidate]) -> list[Candidate]:
+    """Those of a screening rung that did not diverge: the accurate first, by separation."""
+    found = {row["candidate"]: row for row in rows if not row["diverged"]}
+    if OFF.name not in found:
+        raise ValueError(
+            "Plain training diverged, so there is nothing to compare with. Lower the learning rate."
+        )
+    control = found[OFF.name]
+    recommendation = recommend(
+        {name: {0: row["separation"]} for name, row in found.items()},
+        {name: {0: row["id_accuracy"]} for name, row in found.items()},
+    )
+
+    def rank(candidate: Candidate) -> tuple[bool, float]:
+        admitted = recommendation.admits(candidate.name, SCREENING_ALLOWANCE)
+        return admitted, found[candidate.name]["separation"] - control["separation"]
+
+    return sorted((c for c in candidates if c.name in found), key=rank, reverse=True)
+
+
+def _recommendation(rows: list[dict[str, Any]], seeds: int) -> Recommendation:
+    by_candidate: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        by_candidate.setdefault(row["candidate"], []).append(row)
+    # One that diverges with some seeds is not to be recommended for the others.
+    whole = {name: found for name, found in by_candidate.items() if len(found) == seeds}
+    if OFF.name not in whole:
+        raise ValueError(
+            "Plain training diverged, so there is nothing to compare with. Lower the learning rate."
+        )
+
+    def by_seed(figure: str) -> dict[str, dict[int, float]]:
+        return {name: {row["seed"]: row[figure] for row in found} for name, found in whole.items()}
+
+    return recommend(by_seed("separation"), by_seed("id_accuracy"))
+
+
+def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
+    rungs = "; ".join(
+        f"{rung.candidates} candidates for {rung.epochs} epochs"
+        + (f" with {rung.seeds} seeds" if rung.seeds > 1 else "")
+        for rung in made.rungs
+    )
+    left_out = [candidate.name for candidate in candidates[made.candidates :]]
+    return (
+        f"Plan: {rungs}; plain training beside each. At most {made.cost:.1f} plain trainings."
+        + (f" The budget leaves out: {', '.join(left_out)}." if left_out else "")
+    )
+
+
+def _write(
+    folder: Path,
+    settings: dict[str, Any],
+    made: Plan,
+    rows: list[dict[str, Any]],
+    recommendation: Recommendation,
+    text: str,
+    command: str | None,
+) -> None:
+    summary = {
+        "recommendation": recommendation.choice,
+        "reason": recommendation.reason,
+        "settings": settings,
+        "cost": made.cost,
+        "rows": rows,
+        "versions": package_versions(),
+        "command": command,
+    }
+    with atomic_write(folder / "sweep.json") as temporary:
+        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    sets = list(dict.fromkeys(name for row in rows for name in row.get("auroc", ())))
+    with (
+        atomic_write(folder / "sweep.csv") as temporary,
+        open(temporary, "w", newline="", encoding="utf-8") as file,
+    ):
+        names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation"]
+        writer = csv.DictWriter(file, [*names, *sets], extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows({**row, **row.get("auroc", {})} for row in rows)
+    with atomic_write(folder / "report.md") as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def _arrays(source: Any) -> Any:
+    return ((x.numpy(), y.numpy()) for x, y in source.batches())
