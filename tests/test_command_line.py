@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from keras_lodin.workflows import train
 from keras_lodin_cli.main import main
 
-COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score"]
+COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]
 
 
 def run(*arguments):

@@ -16,13 +16,14 @@ ARCHITECTURES = [
 ]
 
 
-def finite_difference_softmax_jacobian(model64, x, step=1e-6):
+def finite_difference_softmax_jacobian(model64, x, step=1e-6, temperature=1.0):
     """dS_j/dx by central differences in float64: (classes, samples, input values)."""
     columns = []
     for sample in x.astype("float64"):
         steps = step * np.eye(sample.size).reshape(-1, *sample.shape)
         up, down = (
-            ops.convert_to_numpy(ops.softmax(model64(sample + sign * steps))) for sign in (1, -1)
+            ops.convert_to_numpy(ops.softmax(model64(sample + sign * steps) / temperature))
+            for sign in (1, -1)
         )
         columns.append((up - down).T / (2 * step))
     return np.stack(columns, axis=1)
@@ -41,6 +42,38 @@ def test_quotient_equals_float64_finite_differences(make, shape, normalization, 
     np.testing.assert_allclose(
         keras_lodin.gradient_quotient(model, x, y), label / (norms.sum(0) - label), rtol=1e-4
     )
+
+
+@pytest.mark.parametrize("temperature", [0.5, 20.0])
+def test_quotient_at_a_temperature_is_that_of_the_tempered_softmax(temperature, rng):
+    model = networks.convolutional()
+    twin = networks.in_float64(networks.convolutional, model)
+    x = rng.uniform(size=(6, 8, 8, 1)).astype("float32")
+    y = rng.integers(0, networks.CLASSES, size=6)
+    jacobian = finite_difference_softmax_jacobian(twin, x, temperature=temperature)
+    norms = np.abs(jacobian).sum(-1)
+    label = norms[y, np.arange(6)]
+    np.testing.assert_allclose(
+        keras_lodin.gradient_quotient(model, x, y, temperature=temperature),
+        label / (norms.sum(0) - label),
+        rtol=1e-4,
+    )
+
+
+def test_quotient_at_a_high_temperature_is_that_of_centred_logits(images, labels):
+    model = networks.convolutional()
+    centred = keras.Sequential([model, layers.Lambda(lambda f: f - ops.mean(f, -1, keepdims=True))])
+    np.testing.assert_allclose(
+        keras_lodin.gradient_quotient(model, images, labels, temperature=1e6),
+        keras_lodin.gradient_quotient(centred, images, labels, form="logits", from_logits=True),
+        rtol=1e-4,
+    )
+
+
+@pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 2.0, "form": "logits"}])
+def test_impossible_temperatures_are_refused(settings, classifier, images, labels):
+    with pytest.raises(ValueError, match="`temperature`"):
+        keras_lodin.gradient_quotient(classifier, images, labels, **settings)
 
 
 def test_quotient_of_saturated_softmax_is_finite_where_the_literal_formula_is_not(images):

@@ -33,6 +33,37 @@ def test_auroc_counts_a_tie_as_half_a_pair():
     assert metrics.auroc([2, 1], [3, 2]) == 0.125
 
 
+@given(
+    st.lists(st.tuples(st.floats(0.0, 1.0, width=32), st.booleans()), min_size=1, max_size=60),
+    st.integers(1, 20),
+)
+def test_calibration_error_is_the_weighted_gap_of_every_bin(predictions, bins):
+    confidence, correct = (np.array(column) for column in zip(*predictions, strict=True))
+    expected = 0.0
+    for number in range(bins):
+        low, high = number / bins, (number + 1) / bins
+        inside = (confidence > low) & (confidence <= high) | (confidence == 0.0) & (number == 0)
+        if inside.any():
+            gap = abs(correct[inside].mean() - confidence[inside].mean(dtype="float64"))
+            expected += inside.mean() * gap
+    assert metrics.calibration_error(confidence, correct, bins) == pytest.approx(expected, abs=1e-9)
+
+
+def test_calibration_error_of_honest_confidence_is_small_and_of_boasting_large(rng):
+    confidence = rng.uniform(0.5, 1.0, 20_000)
+    correct = rng.uniform(size=20_000) < confidence
+    assert metrics.calibration_error(confidence, correct) < 0.01
+    assert metrics.calibration_error(np.ones(20_000), correct) == pytest.approx(0.25, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("confidence", "correct"), [([0.5, 1.5], [1, 1]), ([0.5], [1, 0]), ([0.5], [2]), ([], [])]
+)
+def test_unusable_predictions_have_no_calibration_error(confidence, correct):
+    with pytest.raises(ValueError, match="Received"):
+        metrics.calibration_error(confidence, correct)
+
+
 def test_fpr_with_id_positive_by_hand():
     id_scores, ood_scores = [4, 3, 2, 1], [3, 2, 2, 0]
     # 3 of 4 ID must be kept: the scores from 2 up. They keep 3, 2 and 2 of OOD.

@@ -18,12 +18,15 @@ FORMS = ["softmax", "logits", "pooled"]
 DETERMINISTIC = {
     **{form: {"form": form} for form in FORMS},
     "in chunks": {"chunk_size": 2},
+    "tempered": {"temperature": 100.0},
     "every third": {"every": 3},
 }
 RANDOM = {
     "sampled": {"estimator": "sampled", "samples": 2, "seed": 5},
     "sampled logits": {"estimator": "sampled", "form": "logits", "seed": 5},
     "projected": {"estimator": "projected", "samples": 2, "seed": 5},
+    "projected, tempered": {"estimator": "projected", "temperature": 100.0, "seed": 5},
+    "sampled, tempered": {"estimator": "sampled", "temperature": 100.0, "seed": 5},
     "projected pooled": {"estimator": "projected", "form": "pooled", "seed": 5},
     "sampled, every third": {"estimator": "sampled", "every": 3, "seed": 5},
 }
