@@ -160,13 +160,14 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             cut(name, "test[:500]")
             for name in ("fashion_mnist", "cifar10", "dtd10", "tiny_imagenet")
         ),
+        candidates=(OFF, *PROJECTED[2:], *ALTERNATIVES[1::3], *COMBINED),
     )
     scratch = replace(
         cifar10,
         name="cifar10-scratch",
         model="resnet20",
-        candidates=(OFF, *PROJECTED[2:], *IDEAS[2:], *ALTERNATIVES[1::3], *COMBINED[:1]),
-        epochs=10,
+        candidates=(OFF, *PROJECTED[2:], *IDEAS[2:], *ALTERNATIVES[1::3], *COMBINED),
+        epochs=6,
         batch_size=64,
         learning_rate=0.1,
     )
