@@ -77,6 +77,14 @@ IDEAS = (
     gq(-5.0, "softmax", "projected", temperature=1000.0),
     gq(-5.0, "logits", "projected"),
 )
+# After a look at digits: how far down the good weights go, and quotients that end at 1.
+SECOND_ROUND = (
+    *(gq(weight, "logits") for weight in (-0.03, -0.3)),
+    *(gq(weight, "share") for weight in (-0.1, -1.0, -5.0)),
+    *(gq(weight, "softmax", temperature=1000.0) for weight in (-0.1, -1.0)),
+    *(gq(-0.1, "logits", estimator) for estimator in ("sampled", "projected")),
+    gq(-0.1, "logits", "projected", samples=4),
+)
 COMBINED = (
     gq(-1.0, "logits", "projected", loss="logit_norm:0.1"),
     gq(-1.0, "logits", "projected", loss="label_smoothing:0.1"),
@@ -115,7 +123,16 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
         validation_ood=("noise:uniform:500", "noise:gaussian:500", "photos:500"),
         test_ood=("digits:7-9", "tfds:fashion_mnist28:test[:1000]"),
         model="small_convnet",
-        candidates=(OFF, *GRID, *ESTIMATED, *POOLED, *ALTERNATIVES, *IDEAS, *COMBINED),
+        candidates=(
+            OFF,
+            *GRID,
+            *ESTIMATED,
+            *POOLED,
+            *ALTERNATIVES,
+            *IDEAS,
+            *COMBINED,
+            *SECOND_ROUND,
+        ),
         epochs=20,
     )
     others = ("tiny_imagenet", "dtd10", "mnist", "fashion_mnist")

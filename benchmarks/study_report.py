@@ -267,7 +267,10 @@ def plot_weights(results: Results, path: Path) -> None:
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
     for axis, (column, label) in zip(
         axes,
-        (("test_auroc", "ODIN AUROC - off, points"), ("test_accuracy", "ID accuracy - off, points")),
+        (
+            ("test_auroc", "ODIN AUROC - off, points"),
+            ("test_accuracy", "ID accuracy - off, points"),
+        ),
         strict=True,
     ):
         for colour, form in zip(COLOURS, ("softmax", "logits", "pooled"), strict=False):
@@ -325,7 +328,9 @@ def plot_candidates(every: list[Results], path: Path) -> None:
         axis.set_xscale("symlog", linthresh=2.0)
         axis.set_xlabel("ODIN AUROC - off, points", fontsize=8)
         axis.set_title(results.task.name, fontsize=9)
-    figure.suptitle("With GQ (first colour) and without; crosses lose more than 0.5 points accuracy")
+    figure.suptitle(
+        "With GQ (first colour) and without; crosses lose more than 0.5 points accuracy"
+    )
     figure.tight_layout()
     save(figure, path)
 

@@ -100,11 +100,11 @@ def gradient_distributions(
     ```
     """
     settings = QuotientSettings(form, estimator, samples, norm)
-    if form == "pooled":
+    if form not in ("softmax", "logits"):
         raise ValueError(
-            "form='pooled' takes the norms of a whole batch, which are no sample's own: there is "
-            "no distribution over samples. Use form='softmax' or form='logits'. "
-            "Received: form='pooled'"
+            "form='pooled' takes the norms of a whole batch, which are no sample's own, and "
+            "form='share' has the norms of form='logits'. Use form='softmax' or form='logits'. "
+            f"Received: form={form!r}"
         )
     head = find_head(classifier, from_logits)
     settings.check_classifier(head)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_lodin.classifier_head import ClassifierHead
@@ -17,13 +17,15 @@ from keras_lodin.quotient_estimators import (
     sampled_norms,
 )
 
+_SHARE = "share"
+
 
 @dataclass(frozen=True)
 class QuotientSettings:
     """The settings of a Gradient Quotient; `keras_lodin.GQModel` explains each.
 
     Args:
-        form: one of `FORMS`.
+        form: one of `FORMS`, or "share".
         estimator: one of `ESTIMATORS`.
         samples: how many classes "sampled" draws, or directions "projected".
         norm: one of `NORMS`, or None for the one that the estimator estimates best.
@@ -42,7 +44,8 @@ class QuotientSettings:
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
-        for name, known in (("form", FORMS), ("estimator", ESTIMATORS), ("norm", (*NORMS, None))):
+        forms = (*FORMS, _SHARE)
+        for name, known in (("form", forms), ("estimator", ESTIMATORS), ("norm", (*NORMS, None))):
             value = getattr(self, name)
             if value not in known:
                 raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
@@ -104,13 +107,19 @@ class QuotientSettings:
             )
 
     def norms(self, forward_pass: ForwardPass, labels: Any, seed: Any = None) -> tuple[Any, Any]:
-        """The label's norm and the sum of the others': float32, `(batch,)` each.
+        """What the quotient divides: float32, `(batch,)` each.
+
+        The label's norm and the sum of the others'; of the form "share" that of all, its own
+        included.
 
         Args:
             forward_pass: of the classifier, over a batch.
             labels: integer tensor of shape `(batch,)`.
             seed: an integer or a `keras.random.SeedGenerator`, for an estimator that draws.
         """
+        if self.form == _SHARE:
+            label_norm, other_norm = replace(self, form="logits").norms(forward_pass, labels, seed)
+            return label_norm, label_norm + other_norm
         norm = self.norm_used
         if self.estimator == "exact":
             return exact_norms(

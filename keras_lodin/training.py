@@ -47,7 +47,9 @@ class GQModel(InputGradientModel):
             does; negative ones push it up. With 0 the quotient is not computed and a step costs
             what an ordinary one costs.
         form: "softmax" is the poster's, between 0 and 1 and stable for any logits; needs three
-            classes. "logits" takes the gradients of the logits instead of the softmax. "pooled"
+            classes. "logits" takes the gradients of the logits instead of the softmax; it has no
+            upper bound. "share" is the same with the label's norm in the denominator too, so that
+            it ends at 1. "pooled"
             is what the published code computes, with lambda = 1e-6: on the logits, the other
             classes summed before the norm, norms summed over the batch (of one replica).
         estimator: how the norms are computed. "exact" takes every class, and a step costs about

@@ -70,6 +70,18 @@ def test_quotient_at_a_high_temperature_is_that_of_centred_logits(images, labels
     )
 
 
+def test_share_is_the_logits_form_with_the_label_in_the_denominator_too(images, labels):
+    model = networks.convolutional()
+    logits = keras_lodin.gradient_quotient(model, images, labels, form="logits")
+    share = keras_lodin.gradient_quotient(model, images, labels, form="share")
+    np.testing.assert_allclose(share, logits / (1.0 + logits), rtol=1e-5)
+    shares = [
+        keras_lodin.gradient_quotient(model, images, np.full(12, j), form="share")
+        for j in range(networks.CLASSES)
+    ]
+    np.testing.assert_allclose(np.sum(shares, axis=0), 1.0, rtol=1e-5)
+
+
 @pytest.mark.parametrize("settings", [{"temperature": 0.0}, {"temperature": 2.0, "form": "logits"}])
 def test_impossible_temperatures_are_refused(settings, classifier, images, labels):
     with pytest.raises(ValueError, match="`temperature`"):

@@ -13,7 +13,7 @@ from keras_lodin.step_seeds import StepSeeds
 from tests import networks
 from tests.processes import run_python
 
-FORMS = ["softmax", "logits", "pooled"]
+FORMS = ["softmax", "logits", "share", "pooled"]
 
 DETERMINISTIC = {
     **{form: {"form": form} for form in FORMS},

@@ -15,7 +15,7 @@ class Candidate:
 
     Args:
         gq_weight: see `keras_lodin.GQModel`; so for the next five.
-        form: "softmax", "logits" or "pooled".
+        form: "softmax", "logits", "share" or "pooled".
         estimator: "exact", "sampled" or "projected".
         samples: how many classes or directions the estimator draws.
         every: GQ is computed on every k-th step.
@@ -71,9 +71,10 @@ class Candidate:
             return 2.0
         if not self.gq_weight:
             return 1.0
+        form = "logits" if self.form == "share" else self.form
         passes = {
             "exact": {"softmax": num_classes - 1, "logits": num_classes, "pooled": 2},
             "sampled": {"softmax": self.samples + 2, "logits": self.samples + 1},
             "projected": dict.fromkeys(("softmax", "logits", "pooled"), self.samples),
-        }[self.estimator][self.form]
+        }[self.estimator][form]
         return 1.0 + passes / self.every
