@@ -22,7 +22,7 @@ import study
 from keras_lodin.comparison import Spread, paired_difference, spread
 from keras_lodin.files import atomic_write
 from keras_lodin.report.plots import COLOURS
-from keras_lodin.selection import Candidate, recommend
+from keras_lodin.selection import Recommendation, recommend
 
 PRIMARY = "odin"
 
@@ -44,7 +44,7 @@ class Results:
     incomplete: dict[str, str]
 
     def values(self, name: str, figure: str, detector: str = PRIMARY) -> dict[int, float]:
-        """seed -> value. `test_auroc` and the like are means over the OOD sets."""
+        """Seed -> value. `test_auroc` and the like are means over the OOD sets."""
         found = {}
         for (candidate, seed, scored_by), row in self.rows.items():
             if (candidate, scored_by) == (name, detector):
@@ -55,6 +55,11 @@ class Results:
                 ]
                 found[seed] = fmean(cells) if cells else math.nan
         return found
+
+    def cost(self, name: str) -> float:
+        """Plain steps per step."""
+        classes = 7 if self.task.name.startswith("digits") else 10
+        return next(c for c in self.task.candidates if c.name == name).cost(classes)
 
     def gain(self, name: str, figure: str, detector: str = PRIMARY) -> Spread:
         """Paired difference to the control."""
@@ -119,7 +124,7 @@ def families(names: Iterable[str]) -> dict[str, list[str]]:
     return {kind: members for kind, members in found.items() if members}
 
 
-def rule(results: Results, names: Iterable[str], detector: str):  # noqa: ANN201
+def rule(results: Results, names: Iterable[str], detector: str) -> Recommendation:
     """What the selection rule says, among some of the candidates."""
     taken = ["off", *(name for name in names if name != "off")]
     return recommend(
@@ -133,17 +138,17 @@ def text(value: Spread, sign: str = "", digits: int = 2) -> str:
     return f"{100 * value.mean:{sign}.{digits}f}{half}"
 
 
-def task_page(results: Results, costs: dict[str, float]) -> str:
+def task_page(results: Results) -> str:
     """Every candidate and detector of a task, as Markdown."""
     task = results.task
     sets = ", ".join(study.short(name) for name in task.test_ood)
     lines = [
         f"# Study: {task.name}",
         "",
-        f"Trained on `{task.train}`, tested on `{task.test[0]}` against {sets}. AUROC and FPR95 (ID "
-        "positive) are means over these sets, per cent; ± is the half-width of Student's 95 % "
-        f"interval over {len(results.values('off', 'test_auroc'))} seeds. Differences are paired by "
-        "seed with plain training (off). Cost: plain steps per step, the floor. "
+        f"Trained on `{task.train}`, tested on `{task.test[0]}` against {sets}. AUROC and FPR95 "
+        "(ID positive) are means over these sets, per cent; ± is the half-width of Student's 95 % "
+        f"interval over {len(results.values('off', 'test_auroc'))} seeds. Differences are paired "
+        "by seed with plain training (off). Cost: plain steps per step, the floor. "
         "[The design](../../study.md).",
         "",
         "| training | cost | ID accuracy | calibration error | quotient | detector | AUROC "
@@ -156,7 +161,7 @@ def task_page(results: Results, costs: dict[str, float]) -> str:
             error = text(spread(results.values(name, "calibration_error")), digits=1)
             quotient = fmean(results.values(name, "quotient").values())
             first = (
-                *(name, f"{costs[name]:g}", accuracy, error),
+                *(name, f"{results.cost(name):g}", accuracy, error),
                 "" if math.isnan(quotient) else f"{quotient:.3f}",
             )
             cells = [*(first if place == 0 else [""] * 5), detector]
@@ -171,7 +176,7 @@ def task_page(results: Results, costs: dict[str, float]) -> str:
 
 
 def summary_rows(results: Results) -> list[dict[str, object]]:
-    """What the rule chose for each detector, among GQ alone and among everything, and its regret."""
+    """What the rule chose for each detector, of GQ alone and of everything, and its regret."""
     rows = []
     for detector in study.DETECTORS:
         for among, names in (
@@ -236,7 +241,7 @@ def against_rows(results: Results) -> list[dict[str, object]]:
     return rows
 
 
-def method_rows(results: Results, costs: dict[str, float]) -> list[dict[str, object]]:
+def method_rows(results: Results) -> list[dict[str, object]]:
     """Each family's setting of the best validation figures, for each detector."""
     rows = []
     for detector in study.DETECTORS:
@@ -250,7 +255,7 @@ def method_rows(results: Results, costs: dict[str, float]) -> list[dict[str, obj
             }
             if name is not None:
                 row |= {
-                    "cost": f"{costs[name]:g}",
+                    "cost": f"{results.cost(name):g}",
                     "auroc": text(spread(results.values(name, "test_auroc", detector))),
                     "fpr95": text(spread(results.values(name, "test_fpr95", detector))),
                     "id_accuracy": text(spread(results.values(name, "test_accuracy")), digits=1),
@@ -379,22 +384,13 @@ def main() -> None:
         if results is None:
             continue
         every.append(results)
-        classes = 7 if task.name.startswith("digits") else 10
-        costs = {candidate.name: candidate.cost(classes) for candidate in task.candidates}
         with atomic_write(study.RESULTS / f"{task.name}.md") as temporary:
-            temporary.write_text(task_page(results, costs), encoding="utf-8")
+            temporary.write_text(task_page(results), encoding="utf-8")
     by_task = {results.task.name: results for results in every}
-    costs = {
-        results.task.name: {
-            candidate.name: candidate.cost(7 if results.task.name.startswith("digits") else 10)
-            for candidate in results.task.candidates
-        }
-        for results in every
-    }
     large = [results for results in every if alternatives(results.names)]
     write_csv(
         study.RESULTS / "methods.csv",
-        [row for results in large for row in method_rows(results, costs[results.task.name])],
+        [row for results in large for row in method_rows(results)],
     )
     write_csv(
         study.RESULTS / "summary.csv", [row for results in every for row in summary_rows(results)]

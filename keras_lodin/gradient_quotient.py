@@ -43,8 +43,8 @@ def gradient_quotient(
             `keras.utils.PyDataset` or a `keras_lodin.data.Source`.
         y: labels, integers of shape `(samples,)` or one-hot of shape `(samples, classes)`, when
             `x` is an array.
-        form: "softmax", "logits", "share" or "pooled". "pooled" has one value for all the samples given,
-            which every sample gets.
+        form: "softmax", "logits", "share" or "pooled". "pooled" has one value for all the
+            samples given, which every sample gets.
         estimator: "exact", "sampled" or "projected".
         samples: how many classes "sampled" draws, or directions "projected".
         norm: "l1" or "l2"; None for "l1", and "l2" for "projected".
