@@ -145,9 +145,8 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
         test_ood=tuple(cut(name, "test[:500]") for name in others),
         model=network,
         candidates=(
-            *(OFF, *PROJECTED, *IDEAS, *ALTERNATIVES, *COMBINED),
-            *(gq(weight, "pooled", "projected") for weight in both_signs(1.0)),
-            *(gq(weight, "logits") for weight in (-1.0,)),
+            *(OFF, *ALTERNATIVES, *PROJECTED[::2], *PROJECTED[3:], IDEAS[-1], COMBINED[-1]),
+            *(gq(1.0, "logits", "sampled"), gq(0.1, "pooled"), gq(-1.0, "logits")),
         ),
         epochs=2,
         batch_size=32,
