@@ -77,13 +77,17 @@ IDEAS = (
     gq(-5.0, "softmax", "projected", temperature=1000.0),
     gq(-5.0, "logits", "projected"),
 )
-# After a look at digits: how far down the good weights go, and quotients that end at 1.
+# After a look at digits: how far the good weights go, quotients that end at 1, and the estimators
+# whose noise turned the sign of what helps.
 SECOND_ROUND = (
     *(gq(weight, "logits") for weight in (-0.03, -0.3)),
     *(gq(weight, "share") for weight in (-0.1, -1.0, -5.0)),
     *(gq(weight, "softmax", temperature=1000.0) for weight in (-0.1, -1.0)),
     *(gq(-0.1, "logits", estimator) for estimator in ("sampled", "projected")),
     gq(-0.1, "logits", "projected", samples=4),
+    *(gq(weight, "logits", kind) for kind in ("sampled", "projected") for weight in (0.3, 3.0)),
+    gq(-0.1, "logits", loss="label_smoothing:0.1"),
+    gq(1.0, "logits", "sampled", loss="label_smoothing:0.1"),
 )
 COMBINED = (
     gq(-1.0, "logits", "projected", loss="logit_norm:0.1"),
