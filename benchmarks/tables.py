@@ -22,6 +22,7 @@ PAGES = (
     "docs/exported_files.md",
     "docs/gradients.md",
     "docs/recipes.md",
+    "docs/study.md",
 )
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
 
@@ -199,6 +200,65 @@ def gradient_medians(path: Path) -> str:
     )
 
 
+def methods(path: Path) -> str:
+    detectors = {"msp": "MSP", "max_logit": "MaxLogit", "energy": "Energy", "odin": "ODIN"}
+    return _markdown(
+        [
+            *("task", "training", "cost", "ID accuracy", "calibration error"),
+            *(f"{name}: AUROC; FPR95" for name in detectors.values()),
+        ],
+        [
+            [
+                row["task"],
+                row["setting"],
+                *(row[name] for name in ("cost", "id_accuracy", "calibration_error")),
+                *(f"{row[f'{d}_auroc']}; {row[f'{d}_fpr95']}".strip("; ") for d in detectors),
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
+def rule(path: Path) -> str:
+    return _markdown(
+        [
+            "task",
+            "detector",
+            "among",
+            "choice",
+            "its gain",
+            "best in hindsight",
+            "its gain",
+            "regret",
+        ],
+        [
+            [
+                *(row["task"], row["detector"], row["among"], row["choice"], row["choice_gain"]),
+                *(row["hindsight"], row["hindsight_gain"], row["regret"]),
+            ]
+            for row in _rows(path)
+            if row["detector"] in ("msp", "odin")
+        ],
+    )
+
+
+def against(path: Path) -> str:
+    return _markdown(
+        [
+            *("task", "detector", "with GQ", "how chosen", "best without GQ, in hindsight"),
+            *("difference in AUROC", "accuracy - off"),
+        ],
+        [
+            [
+                *(row["task"], row["detector"], row["gq"], row["how"], row["alternative"]),
+                *(row["difference"], row["accuracy_gain"]),
+            ]
+            for row in _rows(path)
+            if row["detector"] in ("msp", "odin")
+        ],
+    )
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gq_cost/table.csv": cost,
     "docs/results/gq_cost/*": cost_in_brief,
@@ -208,6 +268,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/ratios.csv": ratios,
     "docs/results/mood_cost.csv": mood_cost,
     "docs/results/gradients/gradients.json": gradient_medians,
+    "docs/results/study/methods.csv": methods,
+    "docs/results/study/summary.csv": rule,
+    "docs/results/study/against.csv": against,
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,
