@@ -105,10 +105,10 @@ ESTIMATED = tuple(
     for weight in both_signs(1.0)
 )
 POOLED = tuple(gq(weight, "pooled") for weight in both_signs(1e-6, 0.1, 1.0))
-PROJECTED = tuple(
-    gq(weight, form, "projected") for form in ("softmax", "logits") for weight in both_signs(1.0)
-)
-FINALISTS = (OFF, gq(-1.0, "logits", "projected"), gq(1.0, "logits", "projected"))
+USUAL = (ALTERNATIVES[1], ALTERNATIVES[4], ALTERNATIVES[6])
+# What digits left over, dearest last.
+SAMPLED, POOLED_SMALL = gq(1.0, "logits", "sampled"), gq(0.1, "pooled")
+LEFT_OVER = (POOLED_SMALL, SAMPLED, gq(0.3, "logits", "sampled"), gq(-0.1, "logits"))
 
 
 def tasks(data: Path, work: Path) -> dict[str, Task]:
@@ -149,8 +149,9 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
         test_ood=tuple(cut(name, "test[:500]") for name in others),
         model=network,
         candidates=(
-            *(OFF, *ALTERNATIVES, *PROJECTED[::2], *PROJECTED[3:], IDEAS[-1], COMBINED[-1]),
-            *(gq(1.0, "logits", "sampled"), gq(0.1, "pooled"), gq(-1.0, "logits")),
+            *(OFF, *ALTERNATIVES, POOLED_SMALL, SAMPLED),
+            *(gq(1.0, "softmax", "projected"), gq(-1.0, "logits", "projected")),
+            gq(-1.0, "logits"),
         ),
         epochs=2,
         batch_size=32,
@@ -167,7 +168,7 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             cut(name, "test[:500]") for name in ("mnist", "cifar10", "dtd10", "tiny_imagenet")
         ),
         model="small_convnet",
-        candidates=(OFF, *PROJECTED, *IDEAS, *ALTERNATIVES, *COMBINED),
+        candidates=(OFF, *ALTERNATIVES, *LEFT_OVER, gq(-0.1, "share")),
         epochs=6,
     )
     mnist = replace(
@@ -180,13 +181,13 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             cut(name, "test[:500]")
             for name in ("fashion_mnist", "cifar10", "dtd10", "tiny_imagenet")
         ),
-        candidates=(OFF, *PROJECTED[2:], *ALTERNATIVES[1::3], *COMBINED),
+        candidates=(OFF, *USUAL, *LEFT_OVER),
     )
     scratch = replace(
         cifar10,
         name="cifar10-scratch",
         model="resnet20",
-        candidates=(OFF, *PROJECTED[2:], *IDEAS[2:], *ALTERNATIVES[1::3], *COMBINED),
+        candidates=(OFF, *USUAL, POOLED_SMALL, SAMPLED),
         epochs=6,
         batch_size=64,
         learning_rate=0.1,
@@ -199,14 +200,13 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             fashion,
             scratch,
             mnist,
-            replace(digits, name="digits-long", candidates=FINALISTS, epochs=60),
+            replace(digits, name="digits-long", candidates=(OFF, *USUAL, *LEFT_OVER), epochs=60),
             replace(
                 cifar10,
                 name="cifar10-finetune-frozen",
-                candidates=FINALISTS,
+                candidates=(OFF, POOLED_SMALL, gq(-1.0, "logits", "projected")),
                 freeze_batch_norm=True,
             ),
-            replace(cifar10, name="cifar10-finetune-long", candidates=FINALISTS, epochs=6),
         )
     }
 
@@ -218,7 +218,7 @@ def reduced(work: Path) -> dict[str, Task]:
         "digits": replace(
             task,
             test_ood=("digits:7-9",),
-            candidates=(*FINALISTS, *ALTERNATIVES[::4], COMBINED[1]),
+            candidates=(OFF, *LEFT_OVER[:2], *USUAL),
             epochs=10,
             seeds=2,
         )

@@ -90,5 +90,5 @@ def test_the_reduced_study_runs_from_nothing(tmp_path, monkeypatch):
     study.main()
     with open(tmp_path / "reduced" / "digits.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 7 * 2 * 4
+    assert len(rows) == 6 * 2 * 4
     assert all(0.5 < float(row["test_auroc:digits-7-9"]) <= 1.0 for row in rows)
