@@ -354,31 +354,13 @@ Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
 )
 @click.option("--detector", default="odin", show_default=True, help="What it is chosen for.")
 @click.option(
-    "--gq-weight",
-    "gq_weights",
-    type=float,
+    "--candidate",
+    "candidates",
     multiple=True,
-    default=(-1.0, 1.0, -0.1, 0.1),
-    show_default=True,
-    metavar="W",
-    help="Weight to try, of either sign; repeat. The first ones survive a small budget.",
-)
-@click.option("--form", "forms", multiple=True, default=("logits", "softmax"), show_default=True)
-@click.option("--estimator", "estimators", multiple=True, default=("projected",), show_default=True)
-@click.option(
-    "--loss",
-    "losses",
-    multiple=True,
-    metavar="NAME[:VALUE]",
-    help="An alternative to GQ to try beside it: logit_norm, label_smoothing; repeat.",
-)
-@click.option(
-    "--gradient-penalty",
-    "gradient_penalties",
-    type=float,
-    multiple=True,
-    metavar="W",
-    help="An alternative to GQ to try beside it; repeat.",
+    metavar="NAME",
+    help="A way to train: 'gq FORM ESTIMATOR WEIGHT', 'gradient_penalty WEIGHT', a loss such as "
+    "label_smoothing:0.1, or 'LOSS + gq ...'. Repeat, the most promising first. By default GQ of "
+    "both signs in several forms, and the usual alternatives.",
 )
 @click.option("--seeds", type=int, default=5, show_default=True, help="Of the last rung.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="Of a full training.")
@@ -396,27 +378,18 @@ Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
 @click.option(
     "--count", type=click.IntRange(1), default=500, show_default=True, help="Of each made-up set."
 )
-def sweep(
-    gq_weights: tuple[float, ...],
-    forms: tuple[str, ...],
-    estimators: tuple[str, ...],
-    losses: tuple[str, ...],
-    gradient_penalties: tuple[float, ...],
-    output: str,
-    **settings: Any,
-) -> None:
+def sweep(candidates: tuple[str, ...], output: str, **settings: Any) -> None:
     """Find out on your own data whether to train with GQ, and how. No OOD data is needed.
 
     Started again, it goes on where it was stopped.
     """
     from rich.markdown import Markdown
 
-    from keras_lodin import workflows
-    from keras_lodin.workflows.sweep import candidates_of
+    from keras_lodin import Candidate, workflows
 
     found = workflows.sweep(
         output=output,
-        candidates=candidates_of(gq_weights, forms, estimators, losses, gradient_penalties),
+        candidates=[Candidate.parse(name) for name in candidates] or None,
         command=shlex.join(["keras-lodin", *sys.argv[1:]]),
         report=click.echo,
         **settings,

@@ -6,6 +6,8 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from keras_lodin import losses
+
 
 @dataclass(frozen=True)
 class Candidate:
@@ -25,7 +27,9 @@ class Candidate:
 
     Example:
     ```python
-    Candidate(gq_weight=-1.0, form="logits", estimator="projected").name  # "gq logits projected -1"
+    candidate = Candidate(gq_weight=1.0, form="logits", estimator="sampled")
+    candidate.name                                       # "gq logits sampled 1"
+    Candidate.parse("gq logits sampled 1") == candidate  # True
     ```
     """
 
@@ -50,6 +54,30 @@ class Candidate:
             rhythm = f" every {self.every}" if self.every > 1 else ""
             parts.append(f"gq {form} {draws} {self.gq_weight:g}{rhythm}")
         return " + ".join(parts) or "off"
+
+    @classmethod
+    def parse(cls, text: str) -> Candidate:
+        """The candidate of a name.
+
+        Args:
+            text: parts joined by " + ": `gq FORM ESTIMATOR WEIGHT`, where FORM may be
+                `softmax(T=1000)`, ESTIMATOR `sampled:2`, and `every 4` may follow; or
+                `gradient_penalty WEIGHT`; and a loss such as `label_smoothing:0.1`.
+
+        Raises:
+            ValueError: for text that is none.
+        """
+        settings: dict[str, Any] = {}
+        for part in re.split(r"\s+\+\s+", text.strip()):
+            found = _part(part)
+            if found is None or settings.keys() & found.keys():
+                raise ValueError(
+                    "A candidate is written as `gq FORM ESTIMATOR WEIGHT`, "
+                    "`gradient_penalty WEIGHT`, a loss such as `label_smoothing:0.1`, or a loss "
+                    f"and one of the others joined by ` + `. Received: candidate={text!r}"
+                )
+            settings |= found
+        return cls(**settings)
 
     @property
     def folder(self) -> str:
@@ -78,3 +106,27 @@ class Candidate:
             "projected": dict.fromkeys(("softmax", "logits", "pooled"), self.samples),
         }[self.estimator][form]
         return 1.0 + passes / self.every
+
+
+_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+_GQ = re.compile(
+    rf"gq\s+(?P<form>[a-z]+)(?:\(T=(?P<temperature>{_NUMBER})\))?\s+(?P<estimator>[a-z]+)"
+    rf"(?::(?P<samples>\d+))?\s+(?P<gq_weight>{_NUMBER})(?:\s+every\s+(?P<every>\d+))?"
+)
+_PENALTY = re.compile(rf"gradient_penalty\s+(?P<gradient_penalty>{_NUMBER})")
+
+
+def _part(text: str) -> dict[str, Any] | None:
+    """The settings that one part of a name stands for; None if it is no part of a name."""
+    for pattern in (_GQ, _PENALTY):
+        match = pattern.fullmatch(text)
+        if match:
+            kinds: dict[str, Any] = {"samples": int, "every": int, "form": str, "estimator": str}
+            given = {name: text for name, text in match.groupdict().items() if text is not None}
+            return {name: kinds.get(name, float)(text) for name, text in given.items()}
+    if text == "off":
+        return {}
+    if text.partition(":")[0] in losses.names():
+        losses.build(text, from_logits=True)
+        return {"loss": text}
+    return None

@@ -7,7 +7,6 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +32,22 @@ from keras_lodin.workflows.models_with_data import adapted, load_detectors
 from keras_lodin.workflows.train import DivergenceError, train
 
 OFF = Candidate()
+# What the study (docs/study.md) left over, and the usual alternatives: the most promising first.
+CANDIDATES = tuple(
+    Candidate.parse(name)
+    for name in (
+        "gq pooled exact 0.1",
+        "gq logits sampled 1",
+        "label_smoothing:0.1",
+        "gradient_penalty 0.01",
+        "gq logits sampled 0.3",
+        "logit_norm:0.1",
+        "gq logits exact -0.1",
+        "gq logits exact -0.03",
+        "gq softmax exact 0.1",
+        "gq softmax exact -1",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -53,33 +68,6 @@ class Sweep:
     plan: Plan
     rows: list[dict[str, Any]] = field(repr=False)
     report: str = field(repr=False)
-
-
-def candidates_of(
-    gq_weights: Sequence[float] = (-1.0, 1.0, -0.1, 0.1),
-    forms: Sequence[str] = ("logits", "softmax"),
-    estimators: Sequence[str] = ("projected",),
-    losses: Sequence[str] = (),
-    gradient_penalties: Sequence[float] = (),
-) -> list[Candidate]:
-    """Every combination of GQ settings, then the alternatives to GQ.
-
-    Args:
-        gq_weights: weights of the quotient, of either sign.
-        forms: of the quotient, see `keras_lodin.GQModel`.
-        estimators: of the quotient.
-        losses: losses to try without GQ, see `keras_lodin.losses`.
-        gradient_penalties: weights of the input-gradient penalty to try without GQ.
-
-    Returns:
-        the candidates, in the order in which a small budget keeps them.
-    """
-    found = [
-        Candidate(gq_weight=weight, form=form, estimator=estimator)
-        for weight, form, estimator in product(gq_weights, forms, estimators)
-    ]
-    found += [Candidate(loss=loss) for loss in losses]
-    return found + [Candidate(gradient_penalty=weight) for weight in gradient_penalties]
 
 
 def sweep(
@@ -123,7 +111,8 @@ def sweep(
         output: folder of the sweep.
         budget: how much to train at most, in plain trainings of `epochs` epochs, by the floor of
             each candidate's cost. Candidates that it does not allow are left out, and said so.
-        candidates: ways to train, the most promising first; None for `candidates_of()`.
+        candidates: ways to train, the most promising first; None for `CANDIDATES`,
+            GQ of both signs in several forms and the usual alternatives to it.
         detector: name of the detector that the classifier is to be wrapped in.
         seeds: of the last rung, two or more.
         epochs: length of a full training; so for all that follow, see `train`.
@@ -164,7 +153,7 @@ def sweep(
             f"Of {id!r} everything is trained on, so nothing is left to validate on. Name labelled "
             "validation data of the same kind. Received: validation=None"
         )
-    chosen = list(candidates_of() if candidates is None else candidates)
+    chosen = list(CANDIDATES if candidates is None else candidates)
     _check_candidates(chosen)
     settings: dict[str, Any] = {
         "id": id,

@@ -1,5 +1,6 @@
 """Candidates: names that tell them apart, and prices."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -32,6 +33,30 @@ def test_names_and_folders_are_the_same_for_the_same_training_alone(first, secon
     same = matters(first) == matters(second)
     assert (first.name == second.name) == same
     assert (first.folder == second.folder) == same
+
+
+@given(candidates)
+def test_a_name_says_everything(candidate):
+    assert matters(Candidate.parse(candidate.name)) == matters(candidate)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "gq logits 1",
+        "gq logits sampled",
+        "gq logits sampled one",
+        "logit_nrm:0.1",
+        "gradient_penalty",
+        "gq logits exact 1 + gq softmax exact 1",
+        "label_smoothing:0.1 + logit_norm:0.1",
+        "label_smoothing:often",
+    ],
+)
+def test_text_that_names_no_training_is_refused(text):
+    with pytest.raises(ValueError, match="Received: "):
+        Candidate.parse(text)
 
 
 def test_names_are_what_a_reader_expects():

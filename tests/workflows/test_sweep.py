@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 import keras_lodin
 from keras_lodin import Candidate
-from keras_lodin.workflows.sweep import candidates_of
+from keras_lodin.workflows.sweep import CANDIDATES
 from keras_lodin_cli.main import main
 
 SWEEP = {
@@ -20,7 +20,10 @@ SWEEP = {
     "epochs": 3,
     "seeds": 2,
     "count": 40,
-    "candidates": candidates_of((-1.0, 1.0), ("logits",), losses=("label_smoothing",)),
+    "candidates": [
+        Candidate.parse(name)
+        for name in ("gq logits projected -1", "gq logits sampled 1", "label_smoothing:0.1")
+    ],
 }
 module = sys.modules["keras_lodin.workflows.sweep"]
 
@@ -151,6 +154,14 @@ def test_the_recommended_command_is_one_that_train_takes():
         assert context.params["freeze_batch_norm"] is True
 
 
+def test_the_usual_candidates_are_of_both_signs_several_forms_and_estimators():
+    gq = [candidate for candidate in CANDIDATES if candidate.gq_weight]
+    assert {candidate.gq_weight > 0 for candidate in gq} == {True, False}
+    assert len({candidate.form for candidate in gq}) > 2
+    assert len({candidate.estimator for candidate in gq}) > 1
+    assert len({candidate.name for candidate in CANDIDATES}) == len(CANDIDATES)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -159,7 +170,10 @@ def test_the_recommended_command_is_one_that_train_takes():
         ({"candidates": [Candidate()]}, "takes part anyway"),
         ({"candidates": [Candidate(loss="logit_norm")] * 2}, "given once"),
         ({"id": "dir:nowhere"}, "nothing is left to validate on"),
-        ({"id": "digits:0-1", "candidates": candidates_of(forms=("softmax",))}, "two classes"),
+        (
+            {"id": "digits:0-1", "candidates": [Candidate.parse("gq softmax exact 1")]},
+            "two classes",
+        ),
         ({"candidates": []}, "one candidate or more"),
     ],
 )
@@ -173,8 +187,8 @@ def test_the_command_prints_plan_table_and_recommendation(tmp_path):
     result = CliRunner().invoke(
         main,
         shlex.split(
-            "sweep --id digits:0-2 --model small_convnet --epochs 1 --seeds 2 --count 20 --form "
-            f"logits --gq-weight -1 --budget 8 --output {tmp_path / 'sweep'}"
+            "sweep --id digits:0-2 --model small_convnet --epochs 1 --seeds 2 --count 20 "
+            f"--candidate 'gq logits projected -1' --budget 8 --output {tmp_path / 'sweep'}"
         ),
     )
     assert result.exit_code == 0, result.output
