@@ -7,7 +7,7 @@ import importlib.metadata
 import os
 import platform
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.batches import check_labels, iterate_batches
 from keras_lodin.data.source import Source
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.extreme_examples import ExtremeExamples
 from keras_lodin.progress import track
-from keras_lodin.report.files import write_csv, write_json, write_scores
+from keras_lodin.report.files import write_csv, write_file, write_json, write_scores
 from keras_lodin.report.table import ResultsTable
 
 FIGURES = ("auroc", "fpr95", "aupr_in", "aupr_out", "detection_error")
@@ -47,6 +48,10 @@ class Evaluation:
             in no figure.
         seed: seed of the bootstrap.
         command: the command line behind it, or None.
+        thresholds: detector -> `"threshold"` and the `"tpr"` it was calibrated for, None if set by
+            hand; of those that have one. They play no part in the figures.
+        extremes: detector -> data set -> its few images with the lowest scores (ID) or the highest
+            (OOD), as `(score, number in the data set, uint8 pixels)`. Nothing of other inputs.
     """
 
     id: dict[str, Any]
@@ -57,6 +62,10 @@ class Evaluation:
     skipped: dict[str, list[tuple[str, str]]]
     seed: int
     command: str | None = None
+    thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
+    extremes: dict[str, dict[str, list[tuple[float, int, np.ndarray]]]] = field(
+        default_factory=dict, repr=False
+    )
 
     @property
     def means(self) -> list[dict[str, Any]]:
@@ -119,8 +128,21 @@ class Evaluation:
 
         write_plots(self, folder)
 
+    def to_html(self, path: str | os.PathLike) -> None:
+        """Writes everything as one page, to be read with nothing but a browser.
+
+        Args:
+            path: the file to write or replace.
+
+        Raises:
+            OSError: if it cannot be written. Nothing half-written stays.
+        """
+        from keras_lodin.report.evaluation_page import evaluation_page
+
+        write_file(path, evaluation_page(self).encode())
+
     def save(self, folder: str | os.PathLike) -> None:
-        """Writes `results.json`, `results.csv`, `scores.npz` and the plots in `plots/`.
+        """Writes `report.html`, `results.json`, `results.csv`, `scores.npz` and `plots/`.
 
         `scores.npz` holds one array per detector and data set, named "detector/data set".
 
@@ -135,6 +157,7 @@ class Evaluation:
         self.to_csv(folder / "results.csv")
         write_scores(self, folder / "scores.npz")
         self.to_plots(folder / "plots")
+        self.to_html(folder / "report.html")
 
     @staticmethod
     def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -172,6 +195,8 @@ class Evaluation:
             )
         accuracies: dict[str, float | None] = {}
         scores: dict[str, dict[str, np.ndarray]] = {}
+        thresholds: dict[str, dict[str, float | None]] = {}
+        extremes: dict[str, Any] = {}
         for evaluation in evaluations:
             accuracies |= evaluation.id["accuracy_by_model"]
             # Rows and scores hold their detectors in the same order.
@@ -179,7 +204,11 @@ class Evaluation:
             for (model, detector), values in zip(
                 detectors, evaluation.scores.values(), strict=True
             ):
-                scores[f"{model}/{detector}"] = values
+                name = f"{model}/{detector}"
+                scores[name] = values
+                extremes[name] = evaluation.extremes.get(detector, {})
+                if detector in evaluation.thresholds:
+                    thresholds[name] = evaluation.thresholds[detector]
         return Evaluation(
             id=_id_information(first.id["name"], first.id["count"], accuracies),
             rows=rows,
@@ -189,6 +218,8 @@ class Evaluation:
             skipped=first.skipped,
             seed=first.seed,
             command=first.command,
+            thresholds=thresholds,
+            extremes=extremes,
         )
 
 
@@ -253,6 +284,7 @@ def evaluate(
     models = _model_names(detectors, model)
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
+    extremes: dict[str, dict[str, Any]] = {name: {} for name in detectors}
     skipped: dict[str, list[tuple[str, str]]] = {}
     accuracies: dict[str, float | None] = {}
     for name, data in {id_name: id_data, **ood_data}.items():
@@ -265,15 +297,17 @@ def evaluate(
         # Closed at once when a batch is refused, so that the bar is gone before the error shows.
         with contextlib.closing(progress) as batches:
             try:
+                found = {one: ExtremeExamples(lowest=name == id_name) for one in detectors}
                 if name == id_name:
-                    set_scores, accuracies = _score_data(panel, detectors, models, batches)
+                    set_scores, accuracies = _score_data(panel, detectors, models, batches, found)
                 else:
                     unlabelled = ((inputs, None) for inputs, _ in batches)
-                    set_scores, _ = _score_data(panel, detectors, models, unlabelled)
+                    set_scores, _ = _score_data(panel, detectors, models, unlabelled, found)
             except ValueError as error:
                 raise ValueError(f"Data set {name!r}: {error}") from error
         for detector, values in set_scores.items():
             scores[detector][name] = values
+            extremes[detector][name] = found[detector].examples
         if isinstance(data, Source) and data.skipped:
             skipped[name] = data.skipped
     pairs = [(detector, ood) for detector in detectors for ood in ood_data]
@@ -298,6 +332,12 @@ def evaluate(
         skipped=skipped,
         seed=seed,
         command=command,
+        thresholds={
+            name: {"threshold": detector.threshold, "tpr": detector.tpr}
+            for name, detector in detectors.items()
+            if detector.calibrated
+        },
+        extremes=extremes,
     )
 
 
@@ -321,8 +361,12 @@ def _score_data(
     detectors: Mapping[str, Detector],
     models: Mapping[str, str],
     batches: Iterable[tuple[Any, np.ndarray | None]],
+    extremes: Mapping[str, ExtremeExamples],
 ) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
-    """Scores of each detector, and accuracy of each model (None without labels)."""
+    """Scores of each detector, and accuracy of each model (None without labels).
+
+    `extremes` learns of every batch.
+    """
     scores: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
     correct = dict.fromkeys(models.values(), 0)
     seen = labelled = 0
@@ -335,6 +379,7 @@ def _score_data(
         for name, values in outputs["scores"].items():
             _check_scores(name, values, seen)
             scores[name].append(values)
+            extremes[name].update(values, inputs)
         if labels is not None:
             labelled += len(labels)
             for model, predictions in outputs["predictions"].items():

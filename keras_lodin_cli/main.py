@@ -249,7 +249,9 @@ def evaluate(
     Console().print(evaluation.table())
     if output is not None:
         evaluation.save(output)
-        click.echo(f"Results are in {output}: results.json, results.csv, scores.npz, plots/")
+        click.echo(
+            f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/"
+        )
 
 
 @main.command(
@@ -395,7 +397,7 @@ def sweep(candidates: tuple[str, ...], output: str, **settings: Any) -> None:
         **settings,
     )
     Console().print(Markdown(found.report))
-    click.echo(f"Results are in {output}: report.md, sweep.json, sweep.csv, runs/")
+    click.echo(f"Results are in {output}: report.html, sweep.json, sweep.csv, runs/")
 
 
 @main.group(cls=_Group)

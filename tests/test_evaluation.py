@@ -303,6 +303,8 @@ def test_merge_puts_the_models_side_by_side(id_images, ood_images, rng):
     for model, evaluation in zip(("ce", "gq"), evaluations, strict=True):
         for detector, sets in evaluation.scores.items():
             assert merged.scores[f"{model}/{detector}"] is sets
+            extremes = evaluation.extremes[detector]
+            assert merged.extremes[f"{model}/{detector}"] is extremes
     assert Evaluation.merge(evaluations[:1]) is evaluations[0]
     with pytest.raises(ValueError, match=r"same model and detector.*Received.*\('ce', 'msp'\)"):
         Evaluation.merge([evaluations[0], evaluations[0]])
@@ -326,6 +328,28 @@ def test_merge_refuses_what_was_not_measured_alike(classifier, id_images, ood_im
         Evaluation.merge([])
 
 
+def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images, ood_images):
+    calibrated, by_hand = MSPDetector(classifier), EnergyDetector(classifier)
+    calibrated.calibrate(id_images, tpr=0.9, verbose=0)
+    by_hand.threshold = -3.0
+    detectors = {"msp": calibrated, "energy": by_hand, "odin": ODINDetector(classifier)}
+    evaluation = evaluate(detectors, id_images, {"dim": ood_images}, resamples=1)
+    assert evaluation.thresholds == {
+        "msp": {"threshold": calibrated.threshold, "tpr": 0.9},
+        "energy": {"threshold": -3.0, "tpr": None},
+    }
+
+
+def test_extremes_are_the_lowest_of_id_and_the_highest_of_ood(classifier, id_images, ood_images):
+    evaluation = evaluate(
+        {"msp": MSPDetector(classifier)}, id_images, {"dim": ood_images}, resamples=1, batch_size=7
+    )
+    for name, sign in (("id", 1), ("dim", -1)):
+        found = [score for score, _, _ in evaluation.extremes["msp"][name]]
+        expected = sign * np.sort(sign * evaluation.scores["msp"][name])[:8]
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_save_writes_every_result(classifier, id_images, ood_images, tmp_path):
     detectors = all_detectors(classifier)
     evaluation = evaluate(detectors, id_images, {"dim": ood_images}, resamples=1)
@@ -338,6 +362,7 @@ def test_save_writes_every_result(classifier, id_images, ood_images, tmp_path):
     assert written == {
         "results.json",
         "results.csv",
+        "report.html",
         "scores.npz",
         "plots/dim_roc.png",
         "plots/dim_scores.png",

@@ -1,4 +1,4 @@
-"""What a sweep found, as a page that ends in a recommendation."""
+"""What a sweep found, as sections of a page that end in a recommendation."""
 
 from __future__ import annotations
 
@@ -7,95 +7,123 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from keras_lodin.comparison import Spread, spread
+from keras_lodin.report import page
+from keras_lodin.report.page import Block, Section
 from keras_lodin.selection import Candidate, Recommendation
 from keras_lodin.selection.halving import Plan
 
 
-def sweep_markdown(
+def sweep_heading(
+    settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
+) -> tuple[str, str]:
+    """Title and summary of the page.
+
+    Args:
+        settings: of the sweep and its trainings.
+        rows: one for each training; see `keras_lodin.workflows.sweep.Sweep`.
+    """
+    sets = ", ".join(next((row["auroc"] for row in rows if "auroc" in row), {}))
+    return (
+        f"How to train {settings['model']} on {settings['id']}",
+        f"Detector: {settings['detector']}. Out-of-distribution (OOD) data for the choice: {sets}. "
+        "AUROC (higher = better separated) is the mean over them; ID accuracy is that on the same "
+        "validation data. No test data was used.",
+    )
+
+
+def sweep_sections(
     settings: Mapping[str, Any],
     plan: Plan,
     rows: Sequence[Mapping[str, Any]],
     recommendation: Recommendation,
     choice: Candidate,
     left_out: Sequence[Candidate],
+    versions: Mapping[str, str | None],
     command: str | None,
-) -> str:
-    """The report as Markdown.
+) -> list[Section]:
+    """The rungs, the recommendation, and how it was made.
 
     Args:
         settings: of the sweep and its trainings.
         plan: what it did.
-        rows: one for each training; see `keras_lodin.workflows.sweep.Sweep`.
+        rows: one for each training.
         recommendation: of the selection rule.
         choice: the recommended candidate.
         left_out: candidates that the budget did not allow.
+        versions: of the packages.
         command: the command line, if there is one.
     """
     last = len(plan.rungs)
-    lines = [
-        f"# How to train {settings['model']} on {settings['id']}",
-        "",
-        f"Detector: {settings['detector']}. Made-up OOD data: "
-        + ", ".join(next((row["auroc"] for row in rows if "auroc" in row), {}))
-        + ". AUROC (higher = better separated) is the mean over them; ID accuracy is that on the "
-        "same validation data. No test data was used.",
-        "",
-    ]
+    sections = []
     for number, rung in enumerate(plan.rungs[:-1], start=1):
-        lines += [
-            f"## Rung {number}: {rung.candidates} candidates, {rung.epochs} epochs, one seed",
-            "",
-            *_table(
-                ("candidate", "AUROC", "ID accuracy"),
-                sorted(
-                    (_screened(row) for row in rows if row["rung"] == number),
-                    key=lambda cells: cells[1],
-                    reverse=True,
-                ),
-            ),
-            "",
-        ]
+        screened = sorted(
+            (_screened(row) for row in rows if row["rung"] == number),
+            key=lambda cells: cells[1],
+            reverse=True,
+        )
+        title = f"Rung {number}: {rung.candidates} candidates, {rung.epochs} epochs, one seed"
+        table = page.table("Per cent, best first", ("candidate", "AUROC", "ID accuracy"), screened)
+        sections.append(Section(title, [table]))
     final = [row for row in rows if row["rung"] == last]
-    lines += [
-        f"## Rung {last}: {plan.rungs[-1].epochs} epochs, {plan.rungs[-1].seeds} seeds",
-        "",
-        "Differences are paired by seed with plain training; ± is the half-width of Student's 95 % "
-        "interval over seeds. Per cent.",
-        "",
-        *_table(
-            ("candidate", "AUROC", "ID accuracy", "AUROC - plain", "accuracy - plain"),
-            [
-                (
-                    name,
-                    *(_mean(final, name, figure) for figure in ("separation", "id_accuracy")),
-                    _text(recommendation.separation.get(name), "+"),
-                    _text(recommendation.accuracy.get(name), "+"),
-                )
-                for name in dict.fromkeys(row["candidate"] for row in final)
-            ],
-        ),
-        "",
+    sections.append(
+        Section(
+            f"Rung {last}: {plan.rungs[-1].epochs} epochs, {plan.rungs[-1].seeds} seeds",
+            [_decisive(final, recommendation), *_missing(rows, left_out)],
+        )
+    )
+    sections.append(Section("Recommendation", _advice(settings, recommendation, choice)))
+    used = ", ".join(f"{name} {version}" for name, version in versions.items())
+    made = [
+        page.text(
+            f"At most {plan.cost:.1f} plain trainings of {settings['epochs']} epochs, of a budget "
+            f"of {settings['budget']:g}. Versions: {used}."
+        )
     ]
+    if command is not None:
+        made.append(page.code(command))
+    return [*sections, Section("How this was made", made)]
+
+
+def _decisive(final: Sequence[Mapping[str, Any]], recommendation: Recommendation) -> Block:
+    return page.table(
+        "Differences are paired by seed with plain training (off); ± is the half-width of "
+        "Student's 95 % interval over seeds. Per cent.",
+        ("candidate", "AUROC", "ID accuracy", "AUROC - off", "accuracy - off"),
+        [
+            (
+                name,
+                *(_mean(final, name, figure) for figure in ("separation", "id_accuracy")),
+                _text(recommendation.separation.get(name), "+"),
+                _text(recommendation.accuracy.get(name), "+"),
+            )
+            for name in dict.fromkeys(row["candidate"] for row in final)
+        ],
+    )
+
+
+def _missing(rows: Sequence[Mapping[str, Any]], left_out: Sequence[Candidate]) -> list[Block]:
+    blocks = []
     diverged = sorted({row["candidate"] for row in rows if row["diverged"]})
     if diverged:
-        lines += [f"Diverged, and out: {', '.join(diverged)}.", ""]
+        blocks.append(page.text(f"Diverged, and out: {', '.join(diverged)}."))
     if left_out:
         names = ", ".join(candidate.name for candidate in left_out)
-        lines += [f"Not tried, as the budget did not allow it: {names}.", ""]
-    lines += ["## Recommendation", "", _sentence(recommendation, choice), ""]
-    if choice.name != "off":
-        lines += ["```sh", _train_command(settings, choice), "```", ""]
-    lines += [
-        "The made-up data stands in for what will be met; what is met may differ.",
-        *([] if command is None else ["", f"Made with `{command}`."]),
-    ]
-    return "\n".join(lines) + "\n"
+        blocks.append(page.text(f"Not tried, as the budget did not allow it: {names}."))
+    return blocks
 
 
-def _sentence(recommendation: Recommendation, choice: Candidate) -> str:
-    if choice.name == "off":
-        return f"**Leave GQ off: train plainly.** {recommendation.reason}"
-    return f"**Train with: {choice.name}.** {recommendation.reason}"
+def _advice(
+    settings: Mapping[str, Any], recommendation: Recommendation, choice: Candidate
+) -> list[Block]:
+    off = choice.name == Candidate().name
+    advice = "Train plainly: leave GQ off." if off else f"Train with: {choice.name}."
+    blocks = [page.verdict(advice), page.text(recommendation.reason)]
+    if not off:
+        blocks.append(page.code(_train_command(settings, choice)))
+    blocks.append(
+        page.text("The made-up data stands in for what will be met; what is met may differ.")
+    )
+    return blocks
 
 
 def _train_command(settings: Mapping[str, Any], choice: Candidate) -> str:
@@ -141,7 +169,3 @@ def _text(values: Spread | None, sign: str = "") -> str:
         return ""
     half = "" if values.half_width is None else f" ± {100 * values.half_width:.2f}"
     return f"{100 * values.mean:{sign}.2f}{half}"
-
-
-def _table(heading: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    return [f"| {' | '.join(cells)} |" for cells in (heading, ["---"] * len(heading), *rows)]

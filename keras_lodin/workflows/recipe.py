@@ -19,6 +19,7 @@ from keras_lodin.files import atomic_write
 from keras_lodin.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.recipes.recipe import PRETRAINED, Training
 from keras_lodin.recipes.scales import Data, OODSet, Scale
+from keras_lodin.report.recipe_page import recipe_page
 from keras_lodin.suggestions import did_you_mean
 from keras_lodin.workflows.evaluate import evaluate_models
 from keras_lodin.workflows.train import train
@@ -49,7 +50,8 @@ def run_recipe(
 
     Args:
         name: of the recipe, a key of `keras_lodin.recipes.RECIPES`.
-        output: folder of all recipes. `NAME.json` in it is the row's summary.
+        output: folder of all recipes. `NAME.json` in it is the row's summary, `NAME.html` the same
+            as a page.
         scale: a key of `keras_lodin.recipes.SCALES`.
         seeds: number of seeds: 0, 1, ...
         data_dir: folder of the TensorFlow datasets, and of the folders of images that TensorFlow
@@ -101,7 +103,10 @@ def run_recipe(
     text = json.dumps(summary, indent=2, allow_nan=False)
     with atomic_write(summary_path) as temporary:
         temporary.write_text(f"{text}\n", encoding="utf-8")
-    return read_summary(name, output)
+    written = read_summary(name, output)
+    with atomic_write(summary_path.with_suffix(".html")) as temporary:
+        temporary.write_text(recipe_page(written), encoding="utf-8")
+    return written
 
 
 def compare_recipes(

@@ -17,7 +17,8 @@ from keras_lodin.detectors import by_name
 from keras_lodin.evaluation import package_versions
 from keras_lodin.files import atomic_write
 from keras_lodin.quotient_settings import QuotientSettings
-from keras_lodin.report.sweep_report import sweep_markdown
+from keras_lodin.report import page
+from keras_lodin.report.sweep_report import sweep_heading, sweep_sections
 from keras_lodin.selection import Candidate, Recommendation, recommend
 from keras_lodin.selection.halving import Plan, Rung, plan
 from keras_lodin.selection.recommendation import SCREENING_ALLOWANCE
@@ -60,7 +61,7 @@ class Sweep:
         plan: the rungs, and what they cost.
         rows: one for each training: `rung`, `epochs`, `candidate`, `seed`, `id_accuracy`,
             `separation`, and `auroc` by OOD set; or `diverged`.
-        report: the whole as Markdown, as in `report.md`.
+        report: what `report.html` says, as Markdown.
     """
 
     recommendation: Recommendation
@@ -103,7 +104,7 @@ def sweep(
     seeds; then `keras_lodin.selection.recommend` speaks. Test data is not touched.
 
     It can be killed at any moment and goes on when it is started again. The folder holds
-    `report.md`, `sweep.json`, `sweep.csv` and every trained network in `runs`.
+    `report.html`, `sweep.json`, `sweep.csv` and every trained network in `runs`.
 
     Args:
         id: specification of the in-distribution data: its "train" part is trained on.
@@ -193,11 +194,23 @@ def sweep(
     last = [row for row in rows if row["rung"] == len(made.rungs) and not row["diverged"]]
     recommendation = _recommendation(last, seeds)
     choice = {c.name: c for c in (OFF, *chosen)}[recommendation.choice]
-    text = sweep_markdown(
-        settings | training, made, rows, recommendation, choice, chosen[made.candidates :], command
+    versions = package_versions()
+    heading = sweep_heading(settings | training, rows)
+    sections = sweep_sections(
+        settings | training,
+        *(made, rows, recommendation, choice, chosen[made.candidates :], versions, command),
     )
-    _write(folder, settings | training, made, rows, recommendation, text, command)
-    return Sweep(recommendation, choice, made, rows, text)
+    summary = {
+        "recommendation": recommendation.choice,
+        "reason": recommendation.reason,
+        "settings": settings | training,
+        "cost": made.cost,
+        "rows": rows,
+        "versions": versions,
+        "command": command,
+    }
+    _write(folder, summary, rows, page.page(*heading, sections))
+    return Sweep(recommendation, choice, made, rows, page.markdown(*heading, sections))
 
 
 class _Runner:
@@ -406,24 +419,7 @@ def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
     )
 
 
-def _write(
-    folder: Path,
-    settings: dict[str, Any],
-    made: Plan,
-    rows: list[dict[str, Any]],
-    recommendation: Recommendation,
-    text: str,
-    command: str | None,
-) -> None:
-    summary = {
-        "recommendation": recommendation.choice,
-        "reason": recommendation.reason,
-        "settings": settings,
-        "cost": made.cost,
-        "rows": rows,
-        "versions": package_versions(),
-        "command": command,
-    }
+def _write(folder: Path, summary: dict[str, Any], rows: list[dict[str, Any]], html: str) -> None:
     with atomic_write(folder / "sweep.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     sets = list(dict.fromkeys(name for row in rows for name in row.get("auroc", ())))
@@ -435,8 +431,8 @@ def _write(
         writer = csv.DictWriter(file, [*names, *sets], extrasaction="ignore")
         writer.writeheader()
         writer.writerows({**row, **row.get("auroc", {})} for row in rows)
-    with atomic_write(folder / "report.md") as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    with atomic_write(folder / "report.html") as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
 def _arrays(source: Any) -> Any:

@@ -1,5 +1,6 @@
 """Running rows of the poster: what a row gives, and that it survives being killed."""
 
+import html
 import json
 import shutil
 from dataclasses import replace
@@ -43,6 +44,14 @@ def finished(tmp_path_factory):
     for name in ("odin-resnet18", "odin-gq-resnet18"):
         run_recipe(name, folder, scale="tiny", seeds=2, command="the command", **QUIET)
     return folder
+
+
+def test_the_page_of_a_recipe_has_its_figures_and_the_posters(finished):
+    page = html.unescape((finished / "odin-gq-resnet18.html").read_text())
+    auroc = read_summary("odin-gq-resnet18", finished)["figures"]["odin"]["auroc"]
+    assert f"{100 * auroc['mean']:.2f} (" in page
+    assert "93.55" in page
+    assert "the command" in page
 
 
 def test_a_summary_has_every_value_its_mean_and_what_it_came_from(finished):

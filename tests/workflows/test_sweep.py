@@ -1,6 +1,7 @@
 """A sweep: resumable, within its budget, and honest about what it did not find."""
 
 import csv
+import html
 import json
 import shlex
 import sys
@@ -43,9 +44,8 @@ def test_the_sweep_leaves_a_report_that_ends_in_a_recommendation(folder):
     summary = json.loads((folder / "sweep.json").read_text())
     assert {row["rung"] for row in summary["rows"]} == {1, 2}
     assert summary["recommendation"] in {"off", *(c.name for c in SWEEP["candidates"])}
-    report = (folder / "report.md").read_text()
-    last = report.split("## Recommendation")[1]
-    assert summary["reason"] in last
+    report = html.unescape((folder / "report.html").read_text())
+    assert summary["reason"] in report.split(">Recommendation</h2>")[1]
     with open(folder / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(summary["rows"]) == 4 + 2 * 3
@@ -110,7 +110,7 @@ def test_a_candidate_that_diverges_is_out_and_named(tmp_path):
     )
     assert found.choice == Candidate()
     assert "Diverged, and out: gq logits exact 1e+30" in found.report
-    assert "Leave GQ off" in found.report
+    assert "leave GQ off" in found.report
 
 
 def test_progress_says_which_training_of_how_many(tmp_path):
@@ -194,7 +194,7 @@ def test_the_command_prints_plan_table_and_recommendation(tmp_path):
     assert result.exit_code == 0, result.output
     assert "At most 6.0 plain trainings" in result.output
     assert "Recommendation" in result.output
-    assert "report.md" in result.output
+    assert "report.html" in result.output
 
 
 def test_a_mistake_on_the_command_line_ends_in_one_sentence(tmp_path):

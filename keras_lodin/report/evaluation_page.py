@@ -1,0 +1,228 @@
+"""An `Evaluation` as one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from keras_lodin.metrics import threshold_at_tpr
+from keras_lodin.report import page
+from keras_lodin.report.page import Block, Section
+from keras_lodin.report.plots import histogram_figure, roc_figure
+
+if TYPE_CHECKING:
+    from keras_lodin.evaluation import Evaluation
+
+_TPR = 0.95
+
+
+def evaluation_page(evaluation: Evaluation) -> str:
+    """The page: tables, plots, the surprising examples, definitions, and how it was made.
+
+    Args:
+        evaluation: an `Evaluation`.
+
+    Returns:
+        self-contained HTML.
+    """
+    oods = list(dict.fromkeys(row["ood"] for row in evaluation.rows))
+    return page.page(
+        f"Out-of-distribution detection on {evaluation.id['name']}",
+        _summary(evaluation),
+        [
+            Section("Results", [_results(evaluation), *_means(evaluation)]),
+            Section("The threshold", _threshold(evaluation)),
+            *(Section(f"Against {ood}", _against(evaluation, ood)) for ood in oods),
+            Section("The most surprising examples", _surprises(evaluation, oods)),
+            Section("What the figures mean", [page.definitions(evaluation.definitions)]),
+            Section("How this page was made", how(evaluation)),
+        ],
+    )
+
+
+def how(evaluation: Evaluation) -> list[Block]:
+    """Versions, seed, command, and what could not be read."""
+    versions = ", ".join(f"{name} {version}" for name, version in evaluation.versions.items())
+    blocks = [page.text(f"Versions: {versions}. Seed of the intervals: {evaluation.seed}.")]
+    if evaluation.command is not None:
+        blocks.append(page.code(evaluation.command))
+    for name, files in evaluation.skipped.items():
+        listed = "; ".join(f"{path} ({reason})" for path, reason in files[:20])
+        more = f"; and {len(files) - 20} more" if len(files) > 20 else ""
+        blocks.append(page.text(f"{len(files)} files of {name} could not be read: {listed}{more}."))
+    return blocks
+
+
+def _summary(evaluation: Evaluation) -> str:
+    accuracies = ", ".join(
+        f"{model} {'unknown' if value is None else f'{100 * value:.1f} %'}"
+        for model, value in evaluation.id["accuracy_by_model"].items()
+    )
+    return (
+        f"Accuracy on the {evaluation.id['count']:,} in-distribution (ID) examples, on the same "
+        f"pixels as the scores: {accuracies}. If that is not the accuracy you know, the "
+        "preprocessing differs, and no other figure is worth reading."
+    )
+
+
+def _results(evaluation: Evaluation) -> Block:
+    rows = evaluation.rows
+    return page.table(
+        "AUROC and FPR95 in per cent with 95 % intervals; FPR95 with ID positive. The best of each "
+        "out-of-distribution (OOD) set is marked.",
+        ("model and detector", "OOD set", "examples", "AUROC", "FPR95", "AUPR in", "AUPR out"),
+        [
+            (
+                f"{row['model']} / {row['detector']}",
+                row["ood"],
+                f"{row['count']:,}",
+                _with_interval(row, "auroc"),
+                _with_interval(row, "fpr95"),
+                f"{100 * row['aupr_in']:.1f}",
+                f"{100 * row['aupr_out']:.1f}",
+            )
+            for row in rows
+        ],
+        [
+            *_best(rows, "ood", "auroc", max, 3),
+            *_best(rows, "ood", "fpr95", min, 4),
+        ],
+    )
+
+
+def _best(
+    rows: list[dict[str, Any]],
+    group: str,
+    figure: str,
+    choose: Callable[[list[float]], float],
+    column: int,
+) -> list[tuple[int, int]]:
+    """Places of a group's best figures, ties included; none where there is no choice."""
+    found = []
+    for name in dict.fromkeys(row[group] for row in rows):
+        own = [(number, row[figure]) for number, row in enumerate(rows) if row[group] == name]
+        best = choose([value for _, value in own])
+        found += [(number, column) for number, value in own if value == best and len(own) > 1]
+    return found
+
+
+def _with_interval(row: dict[str, Any], figure: str) -> str:
+    low, high = row[f"{figure}_interval"]
+    return f"{100 * row[figure]:.1f} ({100 * low:.1f} to {100 * high:.1f})"
+
+
+def _means(evaluation: Evaluation) -> list[Block]:
+    if not evaluation.means:
+        return []
+    return [
+        page.table(
+            "Plain means over the OOD sets, in per cent",
+            ("model and detector", "sets", "AUROC", "FPR95", "detection error"),
+            [
+                (
+                    f"{row['model']} / {row['detector']}",
+                    str(row["ood_sets"]),
+                    *(f"{100 * row[name]:.1f}" for name in ("auroc", "fpr95", "detection_error")),
+                )
+                for row in evaluation.means
+            ],
+        )
+    ]
+
+
+def _threshold(evaluation: Evaluation) -> list[Block]:
+    """What the calibrated thresholds promise, and what they keep here."""
+    id_name = evaluation.id["name"]
+    rows = []
+    for detector, scores in evaluation.scores.items():
+        id_scores = scores[id_name]
+        here = threshold_at_tpr(id_scores, _TPR)
+        given = evaluation.thresholds.get(detector)
+        kept, promised, own = "", "", "not calibrated"
+        if given is not None:
+            own = f"{given['threshold']:.6g}"
+            promised = "set by hand" if given["tpr"] is None else f"{100 * given['tpr']:.1f} %"
+            share = float(np.mean(id_scores > given["threshold"]))
+            error = np.sqrt(share * (1.0 - share) / id_scores.size)
+            kept = f"{100 * share:.1f} ± {196 * error:.1f} %"
+        rows.append((detector, own, promised, kept, f"{here:.6g}"))
+    return [
+        page.table(
+            "Thresholds: a score at or below one is called out-of-distribution",
+            (
+                *("detector", "its threshold", "promises to keep", "keeps of this ID data"),
+                "threshold that keeps 95 % here",
+            ),
+            rows,
+        ),
+        page.text(
+            "A promise is about data like that which the detector was calibrated on; ± is twice "
+            "the standard error of a share. The plots below draw the last column, which saw the "
+            "test data and is for reading them, not for use."
+        ),
+    ]
+
+
+def _against(evaluation: Evaluation, ood: str) -> list[Block]:
+    id_name = evaluation.id["name"]
+    rows = {}
+    for name, row in zip(
+        [name for name in evaluation.scores for _ in range(_count_sets(evaluation))],
+        evaluation.rows,
+        strict=True,
+    ):
+        if row["ood"] == ood:
+            rows[name] = row
+    medians = "; ".join(
+        f"{detector}: median {np.median(scores[id_name]):.4g} on ID, {np.median(scores[ood]):.4g} "
+        f"on OOD, threshold {threshold_at_tpr(scores[id_name], _TPR):.4g}"
+        for detector, scores in evaluation.scores.items()
+    )
+    figures = "; ".join(
+        f"{detector}: AUROC {100 * row['auroc']:.1f} %, FPR95 {100 * row['fpr95']:.1f} %"
+        for detector, row in rows.items()
+    )
+    return [
+        page.figure(
+            histogram_figure(evaluation, ood),
+            f"Histograms of the scores of {id_name} and of {ood}. {medians}.",
+            "Scores, higher = more in-distribution. The dashed line keeps 95 % of the ID data; "
+            "what lies to its left would be called out-of-distribution.",
+        ),
+        page.figure(
+            roc_figure(evaluation, ood),
+            f"ROC curves of {id_name} against {ood}, ID positive. {figures}.",
+            "The share of ID that a threshold keeps against the share of OOD that it keeps too.",
+        ),
+    ]
+
+
+def _count_sets(evaluation: Evaluation) -> int:
+    return len(evaluation.rows) // len(evaluation.scores)
+
+
+def _surprises(evaluation: Evaluation, oods: list[str]) -> list[Block]:
+    blocks = []
+    for detector, sets in evaluation.extremes.items():
+        for name in (evaluation.id["name"], *oods):
+            examples = sets.get(name, [])
+            if not examples:
+                continue
+            is_id = name not in oods
+            kind = "lowest-scoring ID" if is_id else "highest-scoring OOD"
+            blocks.append(
+                page.pictures(
+                    f"{detector}: {kind} images, {name}",
+                    [
+                        (
+                            pixels,
+                            f"Example {number} of {name}, score {score:.4g}",
+                            f"#{number}: {score:.4g}",
+                        )
+                        for score, number, pixels in examples
+                    ],
+                )
+            )
+    return blocks

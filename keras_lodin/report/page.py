@@ -1,0 +1,186 @@
+"""One self-contained HTML page: no network, no script, readable on a phone, in print, in the dark.
+
+What a page says is a list of sections of blocks, which `page.html` turns into markup, and
+`markdown` into text for a terminal. Blocks are made by the functions here, so that none can come
+without what a screen reader needs.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import jinja2
+    from matplotlib.figure import Figure
+
+Block = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what is under it.
+
+    Attributes:
+        title: of the section.
+        blocks: made by the functions of this module.
+    """
+
+    title: str
+    blocks: list[Block]
+
+
+def page(title: str, summary: str, sections: Sequence[Section]) -> str:
+    """The page as HTML.
+
+    Args:
+        title: of the page.
+        summary: a sentence or two under it.
+        sections: in order; those without a block are left out.
+    """
+    return _template().render(
+        title=title, summary=summary, sections=[section for section in sections if section.blocks]
+    )
+
+
+def markdown(title: str, summary: str, sections: Sequence[Section]) -> str:
+    """The same in Markdown, for a terminal: its words and tables, without the images.
+
+    Args:
+        title: of the page.
+        summary: a sentence or two under it.
+        sections: in order; those without a block are left out.
+    """
+    parts = [f"# {title}", summary]
+    for section in sections:
+        if section.blocks:
+            parts.append(f"## {section.title}")
+            parts += [_as_markdown(block) for block in section.blocks]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _as_markdown(block: Block) -> str:
+    if block["kind"] == "table":
+        rows = [block["header"], ["---"] * len(block["header"])]
+        rows += [row["cells"] for row in block["rows"]]
+        lines = [f"| {' | '.join(cells)} |" for cells in rows]
+        return "\n".join([block["caption"], "", *lines])
+    if block["kind"] == "verdict":
+        return f"**{block['text']}**"
+    if block["kind"] == "code":
+        return f"```sh\n{block['text']}\n```"
+    if block["kind"] == "definitions":
+        return "\n".join(f"* {name}: {meaning}" for name, meaning in block["meanings"])
+    return str(block.get("text", ""))
+
+
+def text(words: str) -> Block:
+    """A paragraph."""
+    return {"kind": "text", "text": words}
+
+
+def verdict(words: str) -> Block:
+    """The sentence that the page was made for."""
+    return {"kind": "verdict", "text": words}
+
+
+def code(words: str) -> Block:
+    """A command."""
+    return {"kind": "code", "text": words}
+
+
+def definitions(meanings: Mapping[str, str]) -> Block:
+    """Names and what they mean."""
+    return {"kind": "definitions", "meanings": list(meanings.items())}
+
+
+def table(
+    caption: str,
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    best: Iterable[tuple[int, int]] = (),
+) -> Block:
+    """A table whose first column names its rows.
+
+    Args:
+        caption: what it shows, for eyes and screen readers alike.
+        header: names of the columns.
+        rows: cells of each row.
+        best: (row, column) of the cells to mark.
+    """
+    marked = set(best)
+    return {
+        "kind": "table",
+        "caption": caption,
+        "header": list(header),
+        "rows": [
+            {"cells": list(cells), "best": {column for row, column in marked if row == number}}
+            for number, cells in enumerate(rows)
+        ],
+    }
+
+
+def figure(drawing: Figure, alt: str, caption: str) -> Block:
+    """A plot.
+
+    Args:
+        drawing: a matplotlib figure.
+        alt: what it shows, in words and numbers.
+        caption: what to look at.
+    """
+    from PIL import Image
+
+    content = io.BytesIO()
+    drawing.savefig(content, format="png", dpi=110)
+    with Image.open(content) as picture:
+        width, height = picture.size
+    return {
+        "kind": "figure",
+        "source": _data_url(content.getvalue()),
+        "alt": alt,
+        "caption": caption,
+        "width": width,
+        "height": height,
+    }
+
+
+def pictures(caption: str, items: Iterable[tuple[np.ndarray, str, str]]) -> Block:
+    """Small images side by side.
+
+    Args:
+        caption: what they have in common.
+        items: for each the uint8 pixels `(height, width, 1 or 3)`, the text that stands for it,
+            and the label under it.
+    """
+    from PIL import Image
+
+    shown = []
+    for pixels, alt, label in items:
+        content = io.BytesIO()
+        small = Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)
+        small.thumbnail((128, 128))
+        small.save(content, "PNG")
+        shown.append({"source": _data_url(content.getvalue()), "alt": alt, "label": label})
+    return {"kind": "pictures", "caption": caption, "pictures": shown}
+
+
+def _data_url(png: bytes) -> str:
+    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("keras_lodin", "report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    return environment.get_template("page.html")
