@@ -92,6 +92,25 @@ class Evaluation:
         """
         return ResultsTable(self)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the raw scores and the pictures, as JSON has it.
+
+        Returns:
+            `id`, `results` (the rows), `means`, `thresholds`, `definitions`, `versions`, `skipped`,
+            `seed` and `command`.
+        """
+        return {
+            "id": self.id,
+            "results": self.rows,
+            "means": self.means,
+            "thresholds": self.thresholds,
+            "definitions": self.definitions,
+            "versions": self.versions,
+            "skipped": self.skipped,
+            "seed": self.seed,
+            "command": self.command,
+        }
+
     def to_json(self, path: str | os.PathLike) -> None:
         """Writes everything but the raw scores as strict JSON (no NaN).
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -97,6 +100,12 @@ _input_range = click.option(
     help="Range of the classifier's inputs. By default 0 255 if it begins with a Rescaling or "
     "Normalization layer that says so, else 0 1.",
 )
+_json = click.option(
+    "--json",
+    "as_json",
+    is_flag=True,
+    help="Print JSON, for machines, and everything else to standard error.",
+)
 _batch_size = click.option("--batch-size", type=click.IntRange(1), default=128, show_default=True)
 
 
@@ -107,6 +116,14 @@ _statistics = click.option(
     help="Training data for the statistics of mahalanobis and mood. The train part of --id by "
     "default.",
 )
+
+
+def _show(table: Any, document: Any, as_json: bool) -> None:
+    """Prints what a command found, for a person or for a machine."""
+    if as_json:
+        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+    else:
+        Console().print(table)
 
 
 @main.command(epilog="Example: keras-lodin quickstart --output quickstart")
@@ -238,19 +255,26 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
 @click.option("--output", metavar="DIR", default=None, help="Folder for tables and plots.")
 @click.option("--resamples", type=int, default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@_json
 def evaluate(
-    models: tuple[str, ...], id: str, ood: tuple[str, ...], output: str | None, **settings: Any
+    models: tuple[str, ...],
+    id: str,
+    ood: tuple[str, ...],
+    output: str | None,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Measure how well models tell in-distribution from out-of-distribution data."""
     from keras_lodin import workflows
 
     command = shlex.join(["keras-lodin", *sys.argv[1:]])
     evaluation = workflows.evaluate_models(models, id, ood, command=command, **settings)
-    Console().print(evaluation.table())
+    _show(evaluation.table(), evaluation.to_dict(), as_json)
     if output is not None:
         evaluation.save(output)
         click.echo(
-            f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/"
+            f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/",
+            err=as_json,
         )
 
 
@@ -274,16 +298,24 @@ Example: keras-lodin gradients cross-entropy gq --id digits:0-6 --ood digits:7-9
 @click.option("--limit", type=int, default=None, metavar="N", help="At most N samples of a set.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@_json
 def gradients(
-    models: tuple[str, ...], id: str, ood: tuple[str, ...], output: str, **settings: Any
+    models: tuple[str, ...],
+    id: str,
+    ood: tuple[str, ...],
+    output: str,
+    as_json: bool,
+    **settings: Any,
 ) -> None:
     """Draw the distributions of gradient norms and of their quotient, ID against OOD."""
     from keras_lodin import workflows
 
     command = shlex.join(["keras-lodin", *sys.argv[1:]])
     comparison = workflows.gradients(models, id, ood, output, command=command, **settings)
-    Console().print(comparison.table())
-    click.echo(f"Results are in {output}: gradients.png, gradients.json, gradients.csv")
+    _show(comparison.table(), comparison.to_dict(), as_json)
+    click.echo(
+        f"Results are in {output}: gradients.png, gradients.json, gradients.csv", err=as_json
+    )
 
 
 @main.command(
@@ -313,8 +345,10 @@ def export(model: str, output: str, data_format: str | None, **settings: Any) ->
 @click.argument("artifact")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
 @click.option("--output", metavar="FILE.csv", default=None, help="CSV file to write.")
-@_options(_input_range, _batch_size)
-def score(artifact: str, images: tuple[str, ...], output: str | None, **settings: Any) -> None:
+@_options(_input_range, _batch_size, _json)
+def score(
+    artifact: str, images: tuple[str, ...], output: str | None, as_json: bool, **settings: Any
+) -> None:
     """Score images with an exported artifact or a .keras detector."""
     from keras_lodin import workflows
 
@@ -325,13 +359,21 @@ def score(artifact: str, images: tuple[str, ...], output: str | None, **settings
         table.add_row(
             row["path"], row["class_name"] or str(row["class"]), f"{row['score']:.6g}", verdict
         )
-    Console(soft_wrap=True).print(table)
+    document = {
+        "images": rows,
+        "skipped": [{"path": path, "reason": reason} for path, reason in unreadable],
+    }
+    if as_json:
+        _show(None, document, as_json)
+    else:
+        Console(soft_wrap=True).print(table)
     for path, reason in unreadable:
         click.echo(f"Skipped {path}: {reason}", err=True)
     flagged = sum(row["is_ood"] for row in rows)
     click.echo(
         f"{len(rows)} images scored, {flagged} out-of-distribution, {len(unreadable)} skipped."
-        + (f" The scores are in {output}" if output else "")
+        + (f" The scores are in {output}" if output else ""),
+        err=as_json,
     )
 
 
@@ -380,7 +422,8 @@ Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
 @click.option(
     "--count", type=click.IntRange(1), default=500, show_default=True, help="Of each made-up set."
 )
-def sweep(candidates: tuple[str, ...], output: str, **settings: Any) -> None:
+@_json
+def sweep(candidates: tuple[str, ...], output: str, as_json: bool, **settings: Any) -> None:
     """Find out on your own data whether to train with GQ, and how. No OOD data is needed.
 
     Started again, it goes on where it was stopped.
@@ -393,11 +436,11 @@ def sweep(candidates: tuple[str, ...], output: str, **settings: Any) -> None:
         output=output,
         candidates=[Candidate.parse(name) for name in candidates] or None,
         command=shlex.join(["keras-lodin", *sys.argv[1:]]),
-        report=click.echo,
+        report=partial(click.echo, err=as_json),
         **settings,
     )
-    Console().print(Markdown(found.report))
-    click.echo(f"Results are in {output}: report.html, sweep.json, sweep.csv, runs/")
+    _show(Markdown(found.report), found.summary, as_json)
+    click.echo(f"Results are in {output}: report.html, sweep.json, sweep.csv, runs/", err=as_json)
 
 
 @main.group(cls=_Group)
@@ -406,10 +449,16 @@ def recipe() -> None:
 
 
 @recipe.command(name="list", epilog="Example: keras-lodin recipe list")
-def list_recipes() -> None:
+@_json
+def list_recipes(as_json: bool) -> None:
     """Show the poster's table: every row, its published figures, and where it can run."""
+    from keras_lodin.recipes import RECIPES, SCALES
     from keras_lodin.report.recipe_tables import recipes_tables, scales_text
 
+    if as_json:
+        scales = {scale.name: scale.description for scale in SCALES.values()}
+        _show(None, {"recipes": [asdict(r) for r in RECIPES.values()], "scales": scales}, as_json)
+        return
     Console().print(*recipes_tables())
     click.echo(scales_text())
 
@@ -426,26 +475,36 @@ Example: keras-lodin recipe run odin-resnet18 odin-gq-resnet18 --scale digits --
 @_data_dir
 @click.option("--pretrained", metavar="FILE.keras", default=None, help="For the imagenet recipes.")
 @click.option("--skip-missing", is_flag=True, help="Leave out OOD sets that are missing.")
-def run(names: tuple[str, ...], output: str, **settings: Any) -> None:
+@_json
+def run(names: tuple[str, ...], output: str, as_json: bool, **settings: Any) -> None:
     """Run recipes. Started again, they go on where they were stopped."""
     from keras_lodin import workflows
     from keras_lodin.report.recipe_tables import summary_table
 
     command = shlex.join(["keras-lodin", *sys.argv[1:]])
+    say = partial(click.echo, err=as_json)
+    summaries = []
     for name in names:
-        summary = workflows.run_recipe(name, output, command=command, report=click.echo, **settings)
-        Console().print(summary_table(summary))
-        click.echo(f"The summary is in {output}/{name}.json, the networks in {output}/runs")
+        summaries.append(
+            workflows.run_recipe(name, output, command=command, report=say, **settings)
+        )
+        if not as_json:
+            Console().print(summary_table(summaries[-1]))
+        say(f"The summary is in {output}/{name}.html and .json, the networks in {output}/runs")
+    if as_json:
+        _show(None, summaries, as_json)
 
 
 @recipe.command(epilog="Example: keras-lodin recipe compare odin-gq-resnet18 odin-resnet18")
 @click.argument("first")
 @click.argument("second")
 @click.option("--output", default="recipes", show_default=True, help="Folder that they ran in.")
-def compare(first: str, second: str, output: str) -> None:
+@_json
+def compare(first: str, second: str, output: str, as_json: bool) -> None:
     """Show the difference FIRST - SECOND, paired by seed, with its 95 % interval."""
     from keras_lodin import workflows
     from keras_lodin.report.recipe_tables import differences_table
 
     differences = workflows.compare_recipes(first, second, output)
-    Console().print(differences_table(first, second, differences))
+    document = {figure: asdict(difference) for figure, difference in differences.items()}
+    _show(differences_table(first, second, differences), document, as_json)

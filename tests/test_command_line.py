@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from keras_lodin.workflows import train
 from keras_lodin_cli.main import main
@@ -240,3 +242,76 @@ def test_quickstart_trains_evaluates_exports_and_scores(tmp_path):
     assert finished.stdout.count("score ") >= 8
     assert len(list((tmp_path / "q" / "results" / "plots").glob("*.png"))) == 6
     assert "Traceback" not in finished.stderr
+
+
+def test_json_is_all_that_a_machine_reads(model, tmp_path):
+    results = run(
+        *(
+            "evaluate",
+            model,
+            "--id",
+            "digits:0-6",
+            "--ood",
+            "noise:uniform:50",
+            "--detector",
+            "msp",
+        ),
+        *("--output", tmp_path / "results", "--resamples", 20, "--json"),
+    )
+    document = json.loads(results.stdout)
+    assert (
+        document["results"]
+        == json.loads((tmp_path / "results/results.json").read_text())["results"]
+    )
+    assert "Results are in" in results.stderr
+
+    found = run(
+        *("gradients", model, "--id", "digits:0-6", "--ood", "noise:uniform:20", "--limit", 20),
+        *("--output", tmp_path / "gradients", "--json"),
+    )
+    assert json.loads(found.stdout) == json.loads(
+        (tmp_path / "gradients/gradients.json").read_text()
+    )
+
+
+def test_scores_and_recipes_are_there_as_json_too(model, tmp_path):
+    detector = tmp_path / "detector.keras"
+    assert run("tune", model, "--id", "digits:0-6", "--output", detector).exit_code == 0
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8), dtype="uint8")
+    Image.fromarray(pixels).save(tmp_path / "picture.png")
+    (tmp_path / "broken.png").write_text("no picture")
+    scored = run("score", detector, tmp_path / "picture.png", tmp_path / "broken.png", "--json")
+    document = json.loads(scored.stdout)
+    assert [row["path"] for row in document["images"]] == [str(tmp_path / "picture.png")]
+    assert document["skipped"][0]["path"] == str(tmp_path / "broken.png")
+    recipes = json.loads(run("recipe", "list", "--json").stdout)
+    assert {"odin-gq-resnet18", "mood"} <= {recipe["name"] for recipe in recipes["recipes"]}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_shells_can_complete_without_tensorflow(shell):
+    script = (
+        "import sys; from keras_lodin_cli.main import main\n"
+        "try: main(prog_name='keras-lodin')\n"
+        "finally: sys.stderr.write(str('tensorflow' in sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "_KERAS_LODIN_COMPLETE": f"{shell}_source"},
+        capture_output=True,
+        text=True,
+    )
+    assert "_KERAS_LODIN_COMPLETE" in done.stdout
+    assert done.stderr.endswith("False")
+
+
+def test_output_that_is_no_terminal_or_wants_no_colour_has_none():
+    for colour in ({}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}):
+        done = subprocess.run(
+            [sys.executable, "-m", "keras_lodin", "recipe", "list"],
+            env={**os.environ, **colour},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert not re.search(r"\x1b\[(3|4|9)\d", done.stdout)

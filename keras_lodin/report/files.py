@@ -67,18 +67,8 @@ def write_json(evaluation: Evaluation, path: str | os.PathLike) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    document = {
-        "id": evaluation.id,
-        "results": evaluation.rows,
-        "means": evaluation.means,
-        "definitions": evaluation.definitions,
-        "versions": evaluation.versions,
-        "skipped": evaluation.skipped,
-        "seed": evaluation.seed,
-        "command": evaluation.command,
-    }
     # Strict JSON: what other languages cannot read must fail here, not there.
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(evaluation.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
     write_file(path, f"{text}\n".encode())
 
 

@@ -102,6 +102,18 @@ class GradientComparison:
             )
         return Group(*parts, Text(_NOTE, style="dim"))
 
+    def to_dict(self) -> dict[str, Any]:
+        """What `gradients.json` holds: everything but the single samples."""
+        return {
+            "id": {"name": self.id, "accuracy_by_model": self.accuracies},
+            "settings": self.settings,
+            "results": self.rows,
+            "definitions": _definitions(**self.settings),
+            "versions": package_versions(),
+            "skipped": self.skipped,
+            "command": self.command,
+        }
+
     def save(self, folder: str | os.PathLike) -> None:
         """Writes `gradients.json`, `gradients.csv` (every sample) and `gradients.png`.
 
@@ -112,16 +124,7 @@ class GradientComparison:
             OSError: if a file cannot be written. Nothing half-written stays.
         """
         folder = Path(folder)
-        document = {
-            "id": {"name": self.id, "accuracy_by_model": self.accuracies},
-            "settings": self.settings,
-            "results": self.rows,
-            "definitions": _definitions(**self.settings),
-            "versions": package_versions(),
-            "skipped": self.skipped,
-            "command": self.command,
-        }
-        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
         write_file(folder / "gradients.json", f"{text}\n".encode())
         write_file(folder / "gradients.csv", self._samples_as_csv().encode())
         write_gradient_figure(

@@ -62,6 +62,7 @@ class Sweep:
         rows: one for each training: `rung`, `epochs`, `candidate`, `seed`, `id_accuracy`,
             `separation`, and `auroc` by OOD set; or `diverged`.
         report: what `report.html` says, as Markdown.
+        summary: what `sweep.json` holds.
     """
 
     recommendation: Recommendation
@@ -69,6 +70,7 @@ class Sweep:
     plan: Plan
     rows: list[dict[str, Any]] = field(repr=False)
     report: str = field(repr=False)
+    summary: dict[str, Any] = field(repr=False)
 
 
 def sweep(
@@ -210,7 +212,7 @@ def sweep(
         "command": command,
     }
     _write(folder, summary, rows, page.page(*heading, sections))
-    return Sweep(recommendation, choice, made, rows, page.markdown(*heading, sections))
+    return Sweep(recommendation, choice, made, rows, page.markdown(*heading, sections), summary)
 
 
 class _Runner:
