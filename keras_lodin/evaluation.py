@@ -111,7 +111,7 @@ class Evaluation:
             "command": self.command,
         }
 
-    def to_json(self, path: str | os.PathLike) -> None:
+    def to_json(self, path: str | os.PathLike[str]) -> None:
         """Writes everything but the raw scores as strict JSON (no NaN).
 
         Args:
@@ -122,7 +122,7 @@ class Evaluation:
         """
         write_json(self, path)
 
-    def to_csv(self, path: str | os.PathLike) -> None:
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes the rows as CSV; an interval becomes the two columns `_low` and `_high`.
 
         Args:
@@ -133,7 +133,7 @@ class Evaluation:
         """
         write_csv(self, path)
 
-    def to_plots(self, folder: str | os.PathLike) -> None:
+    def to_plots(self, folder: str | os.PathLike[str]) -> None:
         """Draws two PNG files per OOD set: score histograms, and ROC curves of all detectors.
 
         Args:
@@ -147,7 +147,7 @@ class Evaluation:
 
         write_plots(self, folder)
 
-    def to_html(self, path: str | os.PathLike) -> None:
+    def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes everything as one page, to be read with nothing but a browser.
 
         Args:
@@ -160,7 +160,7 @@ class Evaluation:
 
         write_file(path, evaluation_page(self).encode())
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `report.html`, `results.json`, `results.csv`, `scores.npz` and `plots/`.
 
         `scores.npz` holds one array per detector and data set, named "detector/data set".

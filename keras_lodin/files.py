@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_write(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Gives a path beside `path` to write to, and moves it into place at the end.
 
     A reader never sees half a file: not after a full disk, an exception or a killed process.

@@ -30,7 +30,7 @@ def load(
     part: str,
     image_shape: tuple[int | None, ...] | None = None,
     input_range: tuple[float, float] | None = None,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Source:
     """Finds data by name.

@@ -9,7 +9,7 @@ from keras_lodin.data.specification import parse
 from keras_lodin.data.tensorflow_datasets_source import find_builder
 
 
-def missing(specification: str, data_dir: str | os.PathLike | None = None) -> str | None:
+def missing(specification: str, data_dir: str | os.PathLike[str] | None = None) -> str | None:
     """What stands in the way of loading a data source.
 
     Args:

@@ -34,7 +34,7 @@ def load_tensorflow_dataset(
     part: str,
     image_shape: tuple[int | None, ...] | None,
     input_range: tuple[float, float],
-    data_dir: str | os.PathLike | None,
+    data_dir: str | os.PathLike[str] | None,
 ) -> Source:
     """Loads images of a TensorFlow dataset, in the order in which they are stored.
 
@@ -111,7 +111,7 @@ def load_tensorflow_dataset(
 
 
 def find_builder(
-    name: str, dataset: str, data_dir: str | os.PathLike | None
+    name: str, dataset: str, data_dir: str | os.PathLike[str] | None
 ) -> tfds.core.DatasetBuilder:
     """The builder of a data set by name; nothing is downloaded.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
@@ -74,7 +74,9 @@ class Detector(keras.Model):
         self.num_classes = head.num_classes
         self.class_names = None if class_names is None else tuple(class_names)
         # In a closure, so that Keras does not track (and save) the same layers a second time.
-        self.logits_function = lambda inputs: head.logits(inputs, training=False)
+        self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
+            inputs, training=False
+        )
         self.build(head.input_shape)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:

@@ -24,7 +24,7 @@ FORMATS: dict[str, Callable[..., Any]] = {
 
 def export_detector(
     detector: Detector,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     format: str,
     verbose: bool = True,

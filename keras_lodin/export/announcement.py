@@ -10,7 +10,7 @@ from rich.console import Console
 
 
 def announce(
-    metadata: dict[str, Any], kind: str, path: str | os.PathLike, more: Sequence[str] = ()
+    metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
 ) -> None:
     """Prints what an artifact is, where it went, and what it cannot do yet.
 

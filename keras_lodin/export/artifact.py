@@ -95,7 +95,7 @@ class Artifact:
         return f"Artifact({self.metadata['detector']}, input_shape={self.input_shape})"
 
 
-def load_artifact(path: str | os.PathLike) -> Artifact:
+def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Loads an exported or saved detector.
 
     Args:

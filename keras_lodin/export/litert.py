@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 Run = Callable[..., dict[str, np.ndarray]]
 
 
-def export_litert(detector: Detector, path: str | os.PathLike, *, verbose: bool = True) -> None:
+def export_litert(
+    detector: Detector, path: str | os.PathLike[str], *, verbose: bool = True
+) -> None:
     """Writes a `.tflite` file of LiteRT's own operations, for phones and small devices.
 
     It has the signatures of the SavedModel, `serving_default` (the batch) and `with_threshold`
@@ -94,7 +96,7 @@ def export_litert(detector: Detector, path: str | os.PathLike, *, verbose: bool 
         announce(metadata, "LiteRT file", path, [size])
 
 
-def read_metadata(path: str | os.PathLike) -> dict[str, Any] | None:
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     """What a file that `export_litert` wrote says about itself; None for any other file."""
     with contextlib.suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(path) as archive:
         metadata: dict[str, Any] = json.loads(archive.read(METADATA_FILE.name))

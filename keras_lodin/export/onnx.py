@@ -38,7 +38,7 @@ _DATA_FORMATS = ("channels_last", "channels_first")
 
 def export_onnx(
     detector: Detector,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     *,
     verbose: bool = True,
     data_format: str = "channels_last",

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def export_saved_model(
-    detector: Detector, path: str | os.PathLike, *, verbose: bool = True
+    detector: Detector, path: str | os.PathLike[str], *, verbose: bool = True
 ) -> None:
     """Writes a SavedModel that scores without this package and without Keras.
 

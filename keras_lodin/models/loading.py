@@ -10,7 +10,7 @@ import keras
 from keras_lodin.training import GQModel
 
 
-def load(path: str | os.PathLike) -> keras.Model:
+def load(path: str | os.PathLike[str]) -> keras.Model:
     """A classifier or a detector from a `.keras` file.
 
     Args:

@@ -65,7 +65,7 @@ def multiply_adds(model: keras.Model, with_earlier_outputs: bool = False) -> lis
     """
     _check_graph(model)
     whole = _Scope(model)
-    counts: dict[tuple, int] = {}
+    counts: dict[tuple[Any, ...], int] = {}
     totals = []
     for output in model.outputs:
         if not with_earlier_outputs:
@@ -80,12 +80,12 @@ class _Scope:
     """A model, and where it was called if it lies inside of another."""
 
     model: keras.Model
-    path: tuple = ()
+    path: tuple[Any, ...] = ()
     arguments: Sequence[Any] = ()
     outer: _Scope | None = None
 
 
-def _count(tensor: Any, scope: _Scope, counts: dict[tuple, int]) -> None:
+def _count(tensor: Any, scope: _Scope, counts: dict[tuple[Any, ...], int]) -> None:
     """Adds the calls that a tensor depends on to `counts`, each under a key of its own."""
     waiting = [(tensor, scope)]
     while waiting:

@@ -35,7 +35,7 @@ _CSV_COLUMNS = (
 )
 
 
-def write_file(path: str | os.PathLike, content: bytes) -> None:
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     """Writes a file whole or not at all.
 
     Args:
@@ -57,7 +57,7 @@ def write_file(path: str | os.PathLike, content: bytes) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def write_json(evaluation: Evaluation, path: str | os.PathLike) -> None:
+def write_json(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """Writes an evaluation as JSON, all but its raw scores.
 
     Args:
@@ -72,7 +72,7 @@ def write_json(evaluation: Evaluation, path: str | os.PathLike) -> None:
     write_file(path, f"{text}\n".encode())
 
 
-def write_csv(evaluation: Evaluation, path: str | os.PathLike) -> None:
+def write_csv(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """Writes an evaluation's rows as CSV, a header line first.
 
     Args:
@@ -89,7 +89,7 @@ def write_csv(evaluation: Evaluation, path: str | os.PathLike) -> None:
     write_file(path, text.getvalue().encode())
 
 
-def write_scores(evaluation: Evaluation, path: str | os.PathLike) -> None:
+def write_scores(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """Writes the raw scores as a numpy archive of arrays named "detector/data set".
 
     Args:

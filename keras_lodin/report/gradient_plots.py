@@ -26,7 +26,7 @@ _ONE = 1.001
 def write_gradient_figure(
     models: Mapping[str, Mapping[str, GradientDistributions]],
     id_name: str,
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     form: str = "softmax",
     norm: str = "l1",
 ) -> None:

@@ -27,7 +27,7 @@ LINES = ("-", "--", "-.", ":")
 BINS = 60
 
 
-def write_plots(evaluation: Evaluation, folder: str | os.PathLike) -> None:
+def write_plots(evaluation: Evaluation, folder: str | os.PathLike[str]) -> None:
     """Draws `NAME_scores.png` and `NAME_roc.png` for each OOD set.
 
     Args:

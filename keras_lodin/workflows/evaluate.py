@@ -16,14 +16,14 @@ from keras_lodin.workflows.models_with_data import (
 
 
 def evaluate_models(
-    paths: Sequence[str | os.PathLike],
+    paths: Sequence[str | os.PathLike[str]],
     id: str,
     ood: Sequence[str],
     *,
     detectors: Sequence[str] | None = None,
     statistics: str | None = None,
     input_range: tuple[float, float] | None = None,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
     resamples: int = 1000,
     seed: int = 0,

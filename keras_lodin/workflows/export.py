@@ -9,8 +9,8 @@ from keras_lodin.workflows.models_with_data import load_detector
 
 
 def export_model(
-    path: str | os.PathLike,
-    output: str | os.PathLike,
+    path: str | os.PathLike[str],
+    output: str | os.PathLike[str],
     *,
     format: str = "tf_saved_model",
     input_range: tuple[float, float] | None = None,

@@ -114,7 +114,7 @@ class GradientComparison:
             "command": self.command,
         }
 
-    def save(self, folder: str | os.PathLike) -> None:
+    def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `gradients.json`, `gradients.csv` (every sample) and `gradients.png`.
 
         Args:
@@ -152,10 +152,10 @@ class GradientComparison:
 
 
 def gradients(
-    paths: Sequence[str | os.PathLike],
+    paths: Sequence[str | os.PathLike[str]],
     id: str,
     ood: Sequence[str],
-    output: str | os.PathLike | None = None,
+    output: str | os.PathLike[str] | None = None,
     *,
     form: str = "softmax",
     estimator: str = "exact",
@@ -164,7 +164,7 @@ def gradients(
     seed: int = 0,
     limit: int | None = None,
     input_range: tuple[float, float] | None = None,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
     command: str | None = None,
     verbose: int | str = "auto",
@@ -254,7 +254,7 @@ def gradients(
 
 
 def _load(
-    path: str | os.PathLike, input_range: tuple[float, float] | None
+    path: str | os.PathLike[str], input_range: tuple[float, float] | None
 ) -> tuple[keras.Model, ClassifierHead, InputFormat]:
     """A classifier, where its logits are, and the format of its inputs."""
     model = models.load(path)

@@ -29,7 +29,7 @@ class InputFormat:
     input_range: tuple[float, float]
 
     def load(
-        self, specification: str, part: str, data_dir: str | os.PathLike | None
+        self, specification: str, part: str, data_dir: str | os.PathLike[str] | None
     ) -> data.Source:
         """Data in this format, see `keras_lodin.data.load`."""
         return data.load(
@@ -42,7 +42,7 @@ class InputFormat:
 
 
 def load_detectors(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     names: list[str] | None,
     input_range: tuple[float, float] | None,
 ) -> tuple[dict[str, Detector], InputFormat]:
@@ -73,7 +73,7 @@ def load_detectors(
 
 
 def load_detector(
-    path: str | os.PathLike, name: str, input_range: tuple[float, float] | None
+    path: str | os.PathLike[str], name: str, input_range: tuple[float, float] | None
 ) -> tuple[Detector, InputFormat]:
     """The detector in a model file, or the one to wrap its classifier in.
 
@@ -118,7 +118,7 @@ def adapted(
     statistics: str | None,
     *,
     named: bool,
-    data_dir: str | os.PathLike | None,
+    data_dir: str | os.PathLike[str] | None,
     batch_size: int,
     verbose: int | str,
 ) -> dict[str, Detector]:
@@ -173,7 +173,7 @@ def check_each_once(**arguments: Sequence[Any]) -> None:
             )
 
 
-def model_labels(paths: Sequence[str | os.PathLike]) -> list[str]:
+def model_labels(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     """Short names of the models: file or folder names, whole paths where those are the same."""
     short = [Path(path).stem if Path(path).is_file() else Path(path).name for path in paths]
     return [

@@ -27,7 +27,7 @@ EPOCHS = 15
 
 
 def quickstart(
-    output: str | os.PathLike, *, seed: int = 0, report: Callable[[str], None] = print
+    output: str | os.PathLike[str], *, seed: int = 0, report: Callable[[str], None] = print
 ) -> Evaluation:
     """Trains a small network twice on real digits, with cross-entropy and with GQ, and compares.
 

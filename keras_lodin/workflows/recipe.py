@@ -30,12 +30,12 @@ BESIDE = ("odin", "max_logit")
 
 def run_recipe(
     name: str,
-    output: str | os.PathLike = "recipes",
+    output: str | os.PathLike[str] = "recipes",
     *,
     scale: str = "full",
     seeds: int = 1,
-    data_dir: str | os.PathLike | None = None,
-    pretrained: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
     skip_missing: bool = False,
     resamples: int = 1000,
     command: str | None = None,
@@ -110,7 +110,7 @@ def run_recipe(
 
 
 def compare_recipes(
-    first: str, second: str, output: str | os.PathLike = "recipes"
+    first: str, second: str, output: str | os.PathLike[str] = "recipes"
 ) -> dict[str, Spread]:
     """The paired difference of two rows that have run: first minus second, seed by seed.
 
@@ -146,7 +146,7 @@ def compare_recipes(
     return {figure: paired_difference(values[0][figure], values[1][figure]) for figure in FIGURES}
 
 
-def read_summary(name: str, output: str | os.PathLike = "recipes") -> dict[str, Any]:
+def read_summary(name: str, output: str | os.PathLike[str] = "recipes") -> dict[str, Any]:
     """The summary of a recipe that has run.
 
     Args:
@@ -183,7 +183,7 @@ def _scale(name: str) -> Scale:
     return SCALES[name]
 
 
-def _data(recipe: Recipe, scale: Scale, data_dir: str | os.PathLike | None) -> Data:
+def _data(recipe: Recipe, scale: Scale, data_dir: str | os.PathLike[str] | None) -> Data:
     if recipe.id not in scale.data:
         having = [other.name for other in SCALES.values() if recipe.id in other.data]
         raise ValueError(
@@ -202,8 +202,8 @@ def _data(recipe: Recipe, scale: Scale, data_dir: str | os.PathLike | None) -> D
 def _checked(
     task: Data,
     recipe: Recipe,
-    data_dir: str | os.PathLike | None,
-    pretrained: str | os.PathLike | None,
+    data_dir: str | os.PathLike[str] | None,
+    pretrained: str | os.PathLike[str] | None,
     skip_missing: bool,
 ) -> Data:
     """The data, without OOD sets that are missing if that is allowed; raises ValueError else."""
@@ -243,7 +243,7 @@ def _settings(
     recipe: Recipe,
     scale: Scale,
     task: Data,
-    pretrained: str | os.PathLike | None,
+    pretrained: str | os.PathLike[str] | None,
     resamples: int,
 ) -> dict[str, Any]:
     training = _training(recipe, scale)
@@ -276,7 +276,7 @@ def _check_same(path: Path, settings: dict[str, Any]) -> None:
         )
 
 
-def _run_name(recipe: Recipe, scale: Scale, pretrained: str | os.PathLike | None) -> str:
+def _run_name(recipe: Recipe, scale: Scale, pretrained: str | os.PathLike[str] | None) -> str:
     training = _training(recipe, scale)
     network = scale.networks.get(recipe.network, recipe.network)
     parts = [scale.name, recipe.id, network]
@@ -294,8 +294,8 @@ def _trained(
     task: Data,
     folder: Path,
     seed: int,
-    pretrained: str | os.PathLike | None,
-    data_dir: str | os.PathLike | None,
+    pretrained: str | os.PathLike[str] | None,
+    data_dir: str | os.PathLike[str] | None,
     report: Callable[[str], None],
     verbose: int | str,
 ) -> Path:
@@ -325,7 +325,7 @@ def _evaluated(
     model: Path,
     task: Data,
     folder: Path,
-    data_dir: str | os.PathLike | None,
+    data_dir: str | os.PathLike[str] | None,
     resamples: int,
     command: str | None,
     report: Callable[[str], None],

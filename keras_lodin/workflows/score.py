@@ -20,10 +20,10 @@ COLUMNS = ("path", "class", "class_name", "score", "is_ood")
 
 
 def score_images(
-    artifact: str | os.PathLike,
-    paths: Sequence[str | os.PathLike],
+    artifact: str | os.PathLike[str],
+    paths: Sequence[str | os.PathLike[str]],
     *,
-    output: str | os.PathLike | None = None,
+    output: str | os.PathLike[str] | None = None,
     input_range: tuple[float, float] | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",
@@ -91,7 +91,7 @@ def score_images(
     return rows, source.skipped
 
 
-def _files(paths: Sequence[str | os.PathLike]) -> list[str]:
+def _files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
     files: list[str] = []
     for path in map(Path, paths):
         if path.is_dir():

@@ -76,7 +76,7 @@ class Sweep:
 def sweep(
     id: str,
     model: str,
-    output: str | os.PathLike = "sweep",
+    output: str | os.PathLike[str] = "sweep",
     *,
     budget: float = 40.0,
     candidates: Sequence[Candidate] | None = None,
@@ -92,7 +92,7 @@ def sweep(
     ood: Sequence[str] = (),
     count: int = 500,
     input_range: tuple[float, float] | None = None,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     command: str | None = None,
     report: Callable[[str], None] = print,
     verbose: int | str = 0,
@@ -223,7 +223,7 @@ class _Runner:
         folder: Path,
         settings: dict[str, Any],
         training: dict[str, Any],
-        data_dir: str | os.PathLike | None,
+        data_dir: str | os.PathLike[str] | None,
         report: Callable[[str], None],
         verbose: int | str,
     ) -> None:

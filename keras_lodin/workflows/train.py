@@ -30,7 +30,7 @@ _MOMENTUM = 0.9
 def train(
     id: str,
     model: str,
-    output: str | os.PathLike,
+    output: str | os.PathLike[str],
     *,
     gq_weight: float = 0.0,
     form: str = "softmax",
@@ -50,7 +50,7 @@ def train(
     seed: int = 0,
     validation: str | None = None,
     input_range: tuple[float, float] | None = None,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     verbose: int | str = "auto",
 ) -> Path:
     """Trains a classifier, with or without GQ, or goes on where an earlier call was stopped.
@@ -185,7 +185,7 @@ def train(
 
 
 def train_each(
-    gq_weights: Sequence[float], output: str | os.PathLike, **settings: Any
+    gq_weights: Sequence[float], output: str | os.PathLike[str], **settings: Any
 ) -> list[Path]:
     """Trains one run per GQ weight, with everything else the same.
 

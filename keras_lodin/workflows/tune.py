@@ -11,16 +11,16 @@ from keras_lodin.workflows.models_with_data import adapted, load_detector
 
 
 def tune_model(
-    path: str | os.PathLike,
+    path: str | os.PathLike[str],
     id: str,
-    output: str | os.PathLike,
+    output: str | os.PathLike[str],
     *,
     detector: str = "odin",
     ood: str | None = None,
     statistics: str | None = None,
     tpr: float = 0.95,
     input_range: tuple[float, float] | None = None,
-    data_dir: str | os.PathLike | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",
 ) -> tuple[Detector, Tuning | None]:
