@@ -6,7 +6,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint clean
+.PHONY: quickstart test test-slow lint docs clean
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -27,6 +27,9 @@ test: lint
 
 test-slow: $(VENV)/installed
 	$(BIN)/pytest -m slow
+
+docs: $(VENV)/installed
+	$(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV)
