@@ -5,8 +5,8 @@
 Two of the three cultivars are in-distribution; the third arrives all the same. Each takes its turn,
 and one of the turns goes wrong: that cultivar lies beyond a known one, where a classifier of two
 classes is surer still, and the scores that look at logits have it the wrong way round. Measure
-before you trust. Every detector works on vectors; ODIN's epsilon is a fraction of `input_range`, here
-that of standardised features.
+before you trust. Every detector works on vectors; ODIN's epsilon is a fraction of `input_range`,
+here that of standardised features.
 """
 
 from __future__ import annotations
