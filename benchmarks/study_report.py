@@ -279,15 +279,17 @@ def plot_weights(results: Results, path: Path) -> None:
         strict=True,
     ):
         for colour, form in zip(COLOURS, ("softmax", "logits", "pooled"), strict=False):
-            points = sorted(
+            points = [
                 (candidate.gq_weight, results.gain(candidate.name, column))
                 for candidate in results.task.candidates
                 if candidate.form == form
                 and candidate.estimator == "exact"
                 and candidate.gq_weight
                 and candidate.loss == "cross_entropy"
+                and candidate.temperature == 1.0
                 and candidate.name in results.names
-            )
+            ]
+            points.sort(key=lambda point: point[0])
             axis.errorbar(
                 [weight for weight, _ in points],
                 [100 * gain.mean for _, gain in points],
