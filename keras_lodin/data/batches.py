@@ -47,7 +47,9 @@ def iterate_batches(
         yield x, None if y is None else integer_labels(y, count, name)
         first += count
     if first == 0:
-        raise ValueError(f"There is no example in {name}.{_unreadable_files(data)}")
+        raise ValueError(
+            f"There is no example in {name}.{_unreadable_files(data)} Received: data without one"
+        )
 
 
 def integer_labels(y: Any, count: int, name: str) -> np.ndarray:

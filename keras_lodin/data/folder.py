@@ -170,7 +170,8 @@ def _list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...] | 
     if not loose:
         there = f"holds only such as {visible[0].name}" if visible else "is empty"
         raise ValueError(
-            f"There are no images (PNG, JPEG, BMP or GIF) in the folder {folder}, which {there}."
+            f"There are no images (PNG, JPEG, BMP or GIF) in the folder, which {there}. "
+            f"Received: {folder}"
         )
     return loose, [], None
 
@@ -195,8 +196,8 @@ def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
             height, width, stored = pixels.shape
             return height, width, 1 if stored < 3 else 3
     raise ValueError(
-        f"None of the {len(paths)} images of {name} can be read; the first, {paths[0]}: "
-        f"{unreadable[paths[0]]}."
+        f"None of the {len(paths)} images of {name} can be read. "
+        f"Received: first {paths[0]}: {unreadable[paths[0]]}"
     )
 
 

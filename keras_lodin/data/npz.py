@@ -79,14 +79,14 @@ def load_npz(
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
+        raise FileNotFoundError(f"There is no such file. Received: path={path}")
     try:
         # Opened here: numpy would leave a damaged file open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             return dict(file)
     except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(
-            f"{path} is not a file of plain arrays as numpy.savez writes it ({error})."
+            f"{path} is not a file of plain arrays as numpy.savez writes it. Received: {error}"
         ) from error
 
 

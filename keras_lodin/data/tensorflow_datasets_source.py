@@ -72,7 +72,7 @@ def load_tensorflow_dataset(
         except Exception as error:
             raise OSError(
                 f"The data set {dataset!r} is not in {builder.data_path} and could not be "
-                f"downloaded: {error}"
+                f"downloaded. Received: {error}"
             ) from error
     info = builder.info
     split = _find_split(name, info, split, part)

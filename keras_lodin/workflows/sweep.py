@@ -375,9 +375,7 @@ def _best(rows: list[dict[str, Any]], candidates: list[Candidate]) -> list[Candi
     """Those of a screening rung that did not diverge: the accurate first, by separation."""
     found = {row["candidate"]: row for row in rows if not row["diverged"]}
     if OFF.name not in found:
-        raise ValueError(
-            "Plain training diverged, so there is nothing to compare with. Lower the learning rate."
-        )
+        raise _nothing_to_compare_with()
     control = found[OFF.name]
     recommendation = recommend(
         {name: {0: row["separation"]} for name, row in found.items()},
@@ -398,14 +396,19 @@ def _recommendation(rows: list[dict[str, Any]], seeds: int) -> Recommendation:
     # One that diverges with some seeds is not to be recommended for the others.
     whole = {name: found for name, found in by_candidate.items() if len(found) == seeds}
     if OFF.name not in whole:
-        raise ValueError(
-            "Plain training diverged, so there is nothing to compare with. Lower the learning rate."
-        )
+        raise _nothing_to_compare_with()
 
     def by_seed(figure: str) -> dict[str, dict[int, float]]:
         return {name: {row["seed"]: row[figure] for row in found} for name, found in whole.items()}
 
     return recommend(by_seed("separation"), by_seed("id_accuracy"))
+
+
+def _nothing_to_compare_with() -> ValueError:
+    return ValueError(
+        "Plain training diverged, so there is nothing to compare with. Lower the learning rate. "
+        "Received: a loss of plain training that is no finite number"
+    )
 
 
 def _plan_text(made: Plan, candidates: list[Candidate]) -> str:

@@ -111,7 +111,9 @@ def test_floats_of_the_wrong_shape_are_refused(load):
 
 
 def test_missing_file_is_named():
-    with pytest.raises(FileNotFoundError, match=r"There is no file missing\.npz"):
+    with pytest.raises(
+        FileNotFoundError, match=r"There is no such file. Received: path=missing\.npz"
+    ):
         data.load("npz:missing.npz", part="test")
 
 

@@ -93,7 +93,9 @@ def test_failed_download_is_explained(load, tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download_and_prepare)
 
-    with pytest.raises(OSError, match=r"'cifar10' is not in .* could not be downloaded: no netw"):
+    with pytest.raises(
+        OSError, match=r"'cifar10' is not in .* could not be downloaded. Received: no netw"
+    ):
         load("tfds:cifar10", data_dir=tmp_path)
 
 
