@@ -178,8 +178,12 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             cut(name, "test[:500]") for name in ("mnist", "cifar10", "dtd10", "tiny_imagenet")
         ),
         model="small_convnet",
-        candidates=(*(OFF, *ALTERNATIVES[1:8], *LEFT_OVER, gq(-0.1, "logits"), BEST_OF_DIGITS),),
-        epochs=6,
+        candidates=(
+            *(OFF, *ALTERNATIVES[1:3], *ALTERNATIVES[4:8]),
+            *(*LEFT_OVER[:2], BEST_OF_DIGITS),
+        ),
+        epochs=10,
+        batch_size=32,
     )
     mnist = replace(
         fashion,
@@ -192,6 +196,7 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             for name in ("fashion_mnist", "cifar10", "dtd10", "tiny_imagenet")
         ),
         candidates=(OFF, *ALTERNATIVES[2:7:2], *LEFT_OVER[:2], BEST_OF_DIGITS),
+        epochs=6,
     )
     scratch = replace(
         cifar10,
