@@ -179,7 +179,7 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
         ),
         model="small_convnet",
         candidates=(
-            *(OFF, *ALTERNATIVES[1:3], *ALTERNATIVES[4:8]),
+            *(OFF, ALTERNATIVES[2], *ALTERNATIVES[4:7]),
             *(*LEFT_OVER[:2], BEST_OF_DIGITS),
         ),
         epochs=10,
@@ -222,9 +222,9 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
                 candidates=(OFF, *ALTERNATIVES[4:7], BEST_OF_DIGITS),
                 seeds=(5, 6, 7, 8, 9),
             ),
+            scratch,
             mnist,
             replace(digits, name="digits-long", candidates=(OFF, *USUAL, *LEFT_OVER), epochs=60),
-            scratch,
             replace(
                 cifar10,
                 name="cifar10-finetune-frozen",
