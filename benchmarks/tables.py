@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -219,6 +220,25 @@ def methods(path: Path) -> str:
     )
 
 
+def mechanism(path: Path) -> str:
+    """Means over the seeds; AUROCs, in brackets, with the quantity as a score."""
+    rows = _rows(path)
+    cases = list(dict.fromkeys((row["training"], row["data"]) for row in rows))
+    lines = []
+    for training, data in cases:
+        own = [row for row in rows if (row["training"], row["data"]) == (training, data)]
+        cells = []
+        for name in ("log10_label_norm", "log10_other_norm", "quotient"):
+            text = f"{fmean(float(row[name]) for row in own):.2f}"
+            if own[0][f"{name}_auroc"]:
+                text += f" ({100 * fmean(float(row[f'{name}_auroc']) for row in own):.0f})"
+            cells.append(text)
+        lines.append([training, data, *cells])
+    return _markdown(
+        ["training", "data", "log10 predicted class", "log10 all others", "quotient"], lines
+    )
+
+
 def rule(path: Path) -> str:
     return _markdown(
         [
@@ -270,6 +290,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gradients/gradients.json": gradient_medians,
     "docs/results/study/methods.csv": methods,
     "docs/results/study/summary.csv": rule,
+    "docs/results/study/mechanism.csv": mechanism,
     "docs/results/study/against.csv": against,
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,

@@ -33,22 +33,38 @@ from keras_lodin.workflows.models_with_data import adapted, load_detectors
 from keras_lodin.workflows.train import DivergenceError, train
 
 OFF = Candidate()
-# What the study (docs/study.md) left over, and the usual alternatives: the most promising first.
+# What the study (docs/study.md) left over, of GQ and of the alternatives: the most promising first.
 CANDIDATES = tuple(
     Candidate.parse(name)
     for name in (
+        "logit_norm:1",
+        "label_smoothing:0.1 + gq logits exact -0.1",
         "gq pooled exact 0.1",
         "gq logits sampled 1",
         "label_smoothing:0.1",
-        "gradient_penalty 0.01",
-        "gq logits sampled 0.3",
-        "logit_norm:0.1",
+        "logit_norm:0.3",
         "gq logits exact -0.1",
-        "gq logits exact -0.03",
+        "gradient_penalty 0.01",
         "gq softmax exact 0.1",
         "gq softmax exact -1",
     )
 )
+_DEAREST = 20.0
+
+
+def usual_candidates(num_classes: int) -> list[Candidate]:
+    """Those of `CANDIDATES` that a classifier can be trained with at a bearable price.
+
+    Args:
+        num_classes: of the classifier. With two the softmax form carries no signal; with many
+            the exact estimator costs more than 20 plain steps.
+    """
+    return [
+        candidate
+        for candidate in CANDIDATES
+        if candidate.cost(num_classes) <= _DEAREST
+        and not (num_classes == 2 and candidate.gq_weight and candidate.form == "softmax")
+    ]
 
 
 @dataclass(frozen=True)
@@ -114,8 +130,8 @@ def sweep(
         output: folder of the sweep.
         budget: how much to train at most, in plain trainings of `epochs` epochs, by the floor of
             each candidate's cost. Candidates that it does not allow are left out, and said so.
-        candidates: ways to train, the most promising first; None for `CANDIDATES`,
-            GQ of both signs in several forms and the usual alternatives to it.
+        candidates: ways to train, the most promising first; None for
+            `usual_candidates`, GQ of both signs in several forms and the alternatives to it.
         detector: name of the detector that the classifier is to be wrapped in.
         seeds: of the last rung, two or more.
         epochs: length of a full training; so for all that follow, see `train`.
@@ -156,13 +172,13 @@ def sweep(
             f"Of {id!r} everything is trained on, so nothing is left to validate on. Name labelled "
             "validation data of the same kind. Received: validation=None"
         )
-    chosen = list(CANDIDATES if candidates is None else candidates)
-    _check_candidates(chosen)
+    chosen = None if candidates is None else list(candidates)
+    _check_candidates(chosen or [])
     settings: dict[str, Any] = {
         "id": id,
         "model": str(model),
         "budget": budget,
-        "candidates": [candidate.name for candidate in chosen],
+        "candidates": None if chosen is None else [candidate.name for candidate in chosen],
         "detector": detector,
         "seeds": seeds,
         "validation": validation,
@@ -180,7 +196,9 @@ def sweep(
     }
     folder = Path(output)
     runner = _Runner(folder, settings, training, data_dir, report, verbose)
-    classes = runner.check_and_count_classes(chosen)
+    classes = runner.check_and_count_classes(chosen or [])
+    if chosen is None:
+        chosen = usual_candidates(classes)
     made = plan([candidate.cost(classes) for candidate in chosen], epochs, budget, seeds)
     runner.check_same_sweep()
     report(_plan_text(made, chosen))

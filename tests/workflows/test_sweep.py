@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 import keras_lodin
 from keras_lodin import Candidate
-from keras_lodin.workflows.sweep import CANDIDATES
+from keras_lodin.workflows.sweep import CANDIDATES, usual_candidates
 from keras_lodin_cli.main import main
 
 SWEEP = {
@@ -160,6 +160,12 @@ def test_the_usual_candidates_are_of_both_signs_several_forms_and_estimators():
     assert len({candidate.form for candidate in gq}) > 2
     assert len({candidate.estimator for candidate in gq}) > 1
     assert len({candidate.name for candidate in CANDIDATES}) == len(CANDIDATES)
+    assert usual_candidates(10) == list(CANDIDATES)
+    assert all(candidate.cost(1000) < 20 for candidate in usual_candidates(1000))
+    assert len(usual_candidates(1000)) > 4
+    two = [candidate for candidate in usual_candidates(2) if candidate.gq_weight]
+    assert two
+    assert all(candidate.form != "softmax" for candidate in two)
 
 
 @pytest.mark.parametrize(
