@@ -219,7 +219,7 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             replace(
                 digits,
                 name="digits-confirmation",
-                candidates=(OFF, *ALTERNATIVES[4:7], BEST_OF_DIGITS),
+                candidates=(OFF, *ALTERNATIVES[4:7], *LEFT_OVER[:2], BEST_OF_DIGITS),
                 seeds=(5, 6, 7, 8, 9),
             ),
             scratch,

@@ -3,8 +3,9 @@
     python benchmarks/study_report.py
 
 Writes to docs/results/study: `TASK.md` (every candidate and detector), `summary.csv` (what the
-selection rule chose, and its regret), `against.csv` (GQ against the best alternative), and PNG
-figures. Then `python benchmarks/tables.py` fills the tables of docs/study.md.
+selection rule chose, and its regret), `against.csv` (GQ against the best alternative),
+`increments.csv` (what GQ adds to the same loss), and PNG figures. Then `python benchmarks/tables.py`
+fills the tables of docs/study.md.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -22,7 +23,7 @@ import study
 from keras_lodin.comparison import Spread, paired_difference, spread
 from keras_lodin.files import atomic_write
 from keras_lodin.report.plots import COLOURS
-from keras_lodin.selection import Recommendation, recommend
+from keras_lodin.selection import Candidate, Recommendation, recommend
 
 PRIMARY = "odin"
 
@@ -241,6 +242,35 @@ def against_rows(results: Results) -> list[dict[str, object]]:
     return rows
 
 
+def increment_rows(results: Results) -> list[dict[str, object]]:
+    """What GQ adds to the loss it is on top of, candidate by candidate."""
+    rows = []
+    for candidate in results.task.candidates:
+        base = replace(Candidate(), loss=candidate.loss).name
+        if not candidate.gq_weight or not {candidate.name, base} <= set(results.names):
+            continue
+        row: dict[str, object] = {
+            "task": results.task.name,
+            "gq": candidate.name,
+            "base": base,
+            "accuracy": text(_difference(results, candidate.name, base, "test_accuracy"), "+"),
+        }
+        for detector in study.DETECTORS:
+            row[detector] = text(
+                _difference(results, candidate.name, base, "test_auroc", detector), "+"
+            )
+        rows.append(row)
+    return rows
+
+
+def _difference(
+    results: Results, first: str, second: str, figure: str, detector: str = PRIMARY
+) -> Spread:
+    return paired_difference(
+        results.values(first, figure, detector), results.values(second, figure, detector)
+    )
+
+
 def method_rows(results: Results) -> list[dict[str, object]]:
     """Each family's setting of the best validation figures for ODIN, seen by every detector."""
     rows = []
@@ -310,35 +340,32 @@ def plot_weights(results: Results, path: Path) -> None:
     save(figure, path)
 
 
-def plot_candidates(every: list[Results], path: Path) -> None:
-    """Every candidate's gain in the primary outcome, task by task."""
-    figure, axes = plt.subplots(
-        1, len(every), figsize=(5.2 * len(every), 0.24 * max(len(r.names) for r in every) + 1.4)
+def plot_candidates(results: Results, path: Path) -> None:
+    """Every candidate's gain in the primary outcome, best first."""
+    names = [name for name in results.names if name != "off"]
+    names.sort(key=lambda name: results.gain(name, "test_auroc").mean)
+    figure, axis = plt.subplots(figsize=(8, 0.2 * len(names) + 1.5), constrained_layout=True)
+    for height, name in enumerate(names):
+        gain = results.gain(name, "test_auroc")
+        axis.errorbar(
+            100 * gain.mean,
+            height,
+            xerr=100 * (gain.half_width or 0.0),
+            marker="o" if results.admitted(name) else "x",
+            color=COLOURS[0] if is_gq(name) else COLOURS[1],
+            capsize=2,
+            markersize=4,
+            linewidth=1,
+        )
+    axis.axvline(0.0, color="0.5", linewidth=0.8)
+    axis.set_yticks(range(len(names)), names, fontsize=7)
+    axis.set_ylim(-1, len(names))
+    axis.set_xscale("symlog", linthresh=2.0)
+    axis.set_xlabel("ODIN AUROC - off, points, with 95 % intervals over seeds", fontsize=8)
+    axis.set_title(
+        f"{results.task.name}: with GQ in blue, without in orange; crosses cost accuracy",
+        fontsize=9,
     )
-    for axis, results in zip([axes] if len(every) == 1 else axes, every, strict=True):
-        names = [name for name in results.names if name != "off"]
-        names.sort(key=lambda name: results.gain(name, "test_auroc").mean)
-        for height, name in enumerate(names):
-            gain = results.gain(name, "test_auroc")
-            axis.errorbar(
-                100 * gain.mean,
-                height,
-                xerr=100 * (gain.half_width or 0.0),
-                marker="o" if results.admitted(name) else "x",
-                color=COLOURS[0] if is_gq(name) else COLOURS[1],
-                capsize=2,
-                markersize=4,
-                linewidth=1,
-            )
-        axis.axvline(0.0, color="0.5", linewidth=0.8)
-        axis.set_yticks(range(len(names)), names, fontsize=7)
-        axis.set_xscale("symlog", linthresh=2.0)
-        axis.set_xlabel("ODIN AUROC - off, points", fontsize=8)
-        axis.set_title(results.task.name, fontsize=9)
-    figure.suptitle(
-        "With GQ (first colour) and without; crosses lose more than 0.5 points accuracy"
-    )
-    figure.tight_layout()
     save(figure, path)
 
 
@@ -400,8 +427,13 @@ def main() -> None:
     write_csv(
         study.RESULTS / "against.csv", [row for results in large for row in against_rows(results)]
     )
+    write_csv(
+        study.RESULTS / "increments.csv",
+        [row for results in every for row in increment_rows(results)],
+    )
     plot_weights(by_task["digits"], study.RESULTS / "weights.png")
-    plot_candidates(large, study.RESULTS / "candidates.png")
+    for results in large:
+        plot_candidates(results, study.RESULTS / f"{results.task.name}.png")
     plot_rule(large, study.RESULTS / "rule.png")
 
 

@@ -262,6 +262,21 @@ def rule(path: Path) -> str:
     )
 
 
+def increments(path: Path) -> str:
+    """On another loss, and of plain cross-entropy what the study took to several tasks."""
+    rows = _rows(path)
+    tasks = {row["gq"]: {r["task"] for r in rows if r["gq"] == row["gq"]} for row in rows}
+    shown = [row for row in rows if row["base"] != "off" or len(tasks[row["gq"]]) > 1]
+    detectors = {"msp": "MSP", "energy": "Energy", "odin": "ODIN"}
+    return _markdown(
+        ["task", "with GQ", "without", *detectors.values(), "ID accuracy"],
+        [
+            [row["task"], row["gq"], row["base"], *(row[d] for d in detectors), row["accuracy"]]
+            for row in shown
+        ],
+    )
+
+
 def against(path: Path) -> str:
     return _markdown(
         [
@@ -292,6 +307,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/study/summary.csv": rule,
     "docs/results/study/mechanism.csv": mechanism,
     "docs/results/study/against.csv": against,
+    "docs/results/study/increments.csv": increments,
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,

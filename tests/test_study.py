@@ -72,6 +72,7 @@ def test_summaries_are_those_of_the_csv_files(tmp_path):
         ("summary.csv", study_report.summary_rows),
         ("methods.csv", study_report.method_rows),
         ("against.csv", study_report.against_rows),
+        ("increments.csv", study_report.increment_rows),
     ):
         rows = [row for results in every for row in rows_of(results) if _shown(file, results)]
         study_report.write_csv(tmp_path / file, rows)
@@ -79,7 +80,7 @@ def test_summaries_are_those_of_the_csv_files(tmp_path):
 
 
 def _shown(file, results):
-    return file == "summary.csv" or study_report.alternatives(results.names)
+    return file in ("summary.csv", "increments.csv") or study_report.alternatives(results.names)
 
 
 @pytest.mark.slow
