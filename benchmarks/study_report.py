@@ -4,8 +4,8 @@
 
 Writes to docs/results/study: `TASK.md` (every candidate and detector), `summary.csv` (what the
 selection rule chose, and its regret), `against.csv` (GQ against the best alternative),
-`increments.csv` (what GQ adds to the same loss), and PNG figures. Then `python benchmarks/tables.py`
-fills the tables of docs/study.md.
+`increments.csv` (what GQ adds to the same loss), and PNG figures. Then
+`python benchmarks/tables.py` fills the tables of docs/study.md.
 """
 
 from __future__ import annotations

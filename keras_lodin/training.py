@@ -45,16 +45,21 @@ class GQModel(InputGradientModel):
             logits of several exits. It is trained in place.
         gq_weight: weight of the GQ term. Positive weights push the quotient down, as the poster
             does; negative ones push it up. With 0 the quotient is not computed and a step costs
-            what an ordinary one costs.
+            what an ordinary one costs. The default is the best weight of the default form in the
+            study (docs/study.md): up to 1e-3 nothing could be measured, from 1 on there was damage,
+            and 0.1 was no better than plain training either. What was better, for a small network
+            from scratch, was form="logits" at -0.1 with `LabelSmoothing(0.1)`; for a fine-tuned one
+            nothing was. `keras_lodin.sweep` finds out for yours.
         form: "softmax" is the poster's, between 0 and 1 and stable for any logits; needs three
             classes. "logits" takes the gradients of the logits instead of the softmax; it has no
             upper bound. "share" is the same with the label's norm in the denominator too, so that
-            it ends at 1. "pooled"
-            is what the published code computes, with lambda = 1e-6: on the logits, the other
-            classes summed before the norm, norms summed over the batch (of one replica).
-        estimator: how the norms are computed. "exact" takes every class, and a step costs about
-            as many plain steps as there are classes N. "sampled" takes the label exactly and
-            `samples` of the others, drawn by their probability: about `samples + 3` plain steps
+            it ends at 1. "pooled" is what the published code computes, with lambda = 1e-6: on the
+            logits, the other classes summed before the norm, norms summed over the batch (of one
+            replica).
+        estimator: how the norms are computed. The noise of those that draw changes what is trained,
+            and with form="logits" even the sign that helps. "exact" takes every class, and a step
+            costs about as many plain steps as there are classes N. "sampled" takes the label exactly
+            and `samples` of the others, drawn by their probability: about `samples + 3` plain steps
             for any N. "projected" takes the derivatives of all classes along `samples` random
             directions: about `samples + 1` plain steps for any N.
         samples: K, the number of classes that "sampled" draws, or directions that "projected"
