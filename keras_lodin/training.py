@@ -58,10 +58,10 @@ class GQModel(InputGradientModel):
             replica).
         estimator: how the norms are computed. The noise of those that draw changes what is trained,
             and with form="logits" even the sign that helps. "exact" takes every class, and a step
-            costs about as many plain steps as there are classes N. "sampled" takes the label exactly
-            and `samples` of the others, drawn by their probability: about `samples + 3` plain steps
-            for any N. "projected" takes the derivatives of all classes along `samples` random
-            directions: about `samples + 1` plain steps for any N.
+            costs about as many plain steps as there are classes N. "sampled" takes the label
+            exactly and `samples` of the others, drawn by their probability: about `samples + 3`
+            plain steps for any N. "projected" takes the derivatives of all classes along `samples`
+            random directions: about `samples + 1` plain steps for any N.
         samples: K, the number of classes that "sampled" draws, or directions that "projected"
             does. More of them mean less noise and less bias.
         every: GQ is computed on every k-th step, with k times the weight: the same in
