@@ -114,11 +114,10 @@ THIRD_ROUND = (
     gq(1.0, "logits", "sampled", loss="logit_norm:0.3"),
     gq(0.1, "pooled", loss="logit_norm:0.3"),
 )
-USUAL = (ALTERNATIVES[1], ALTERNATIVES[4], ALTERNATIVES[6])
 # What digits left over, dearest last.
 SAMPLED, POOLED_SMALL = gq(1.0, "logits", "sampled"), gq(0.1, "pooled")
 BEST_OF_DIGITS = gq(-0.1, "logits", loss="label_smoothing:0.1")
-LEFT_OVER = (POOLED_SMALL, SAMPLED, gq(0.3, "logits", "sampled"))
+LEFT_OVER = (POOLED_SMALL, SAMPLED)
 
 
 def tasks(data: Path, work: Path) -> dict[str, Task]:
@@ -180,7 +179,7 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
         model="small_convnet",
         candidates=(
             *(OFF, ALTERNATIVES[2], *ALTERNATIVES[4:7]),
-            *(*LEFT_OVER[:2], BEST_OF_DIGITS),
+            *(*LEFT_OVER, BEST_OF_DIGITS),
         ),
         epochs=10,
         batch_size=32,
@@ -195,17 +194,14 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             cut(name, "test[:500]")
             for name in ("fashion_mnist", "cifar10", "dtd10", "tiny_imagenet")
         ),
-        candidates=(OFF, *ALTERNATIVES[2:7:2], *LEFT_OVER[:2], BEST_OF_DIGITS),
+        candidates=(OFF, *ALTERNATIVES[2:7:2], *LEFT_OVER, BEST_OF_DIGITS),
         epochs=6,
     )
     scratch = replace(
         cifar10,
         name="cifar10-scratch",
         model="resnet20",
-        candidates=(
-            *(OFF, ALTERNATIVES[2], ALTERNATIVES[4], Candidate(gradient_penalty=1e-4)),
-            *(POOLED_SMALL, SAMPLED),
-        ),
+        candidates=(OFF, ALTERNATIVES[2], ALTERNATIVES[4], SAMPLED),
         epochs=4,
         batch_size=64,
         learning_rate=0.1,
@@ -219,12 +215,12 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             replace(
                 digits,
                 name="digits-confirmation",
-                candidates=(OFF, *ALTERNATIVES[4:7], *LEFT_OVER[:2], BEST_OF_DIGITS),
+                candidates=(OFF, *ALTERNATIVES[4:7], *LEFT_OVER, BEST_OF_DIGITS),
                 seeds=(5, 6, 7, 8, 9),
             ),
             scratch,
             mnist,
-            replace(digits, name="digits-long", candidates=(OFF, *USUAL, *LEFT_OVER), epochs=60),
+            replace(digits, name="digits-long", candidates=(OFF, *LEFT_OVER), epochs=60),
             replace(
                 cifar10,
                 name="cifar10-finetune-frozen",
@@ -242,7 +238,7 @@ def reduced(work: Path) -> dict[str, Task]:
         "digits": replace(
             task,
             test_ood=("digits:7-9",),
-            candidates=(OFF, *LEFT_OVER[:2], *USUAL),
+            candidates=(OFF, *LEFT_OVER, ALTERNATIVES[1], ALTERNATIVES[4], ALTERNATIVES[6]),
             epochs=10,
             seeds=(0, 1),
         )

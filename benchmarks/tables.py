@@ -211,7 +211,7 @@ def methods(path: Path) -> str:
         [
             [
                 row["task"],
-                row["setting"],
+                row["setting"] if row["cost"] else f"{row['method']}: {row['setting']}",
                 *(row[name] for name in ("cost", "id_accuracy", "calibration_error")),
                 *(f"{row[f'{d}_auroc']}; {row[f'{d}_fpr95']}".strip("; ") for d in detectors),
             ]
