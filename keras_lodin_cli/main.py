@@ -135,7 +135,7 @@ def quickstart(output: str, seed: int) -> None:
 
     evaluation = workflows.quickstart(output, seed=seed, report=click.echo)
     Console().print(evaluation.table())
-    click.echo(f"Everything is in {output}: results/results.json, results/plots, saved_model.")
+    click.echo(f"Everything is in {output}: results/report.html, results/plots, saved_model.")
 
 
 @main.command(
