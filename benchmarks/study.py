@@ -387,7 +387,7 @@ def short(specification: str) -> str:
     if specification.startswith("tfds:"):
         return specification.split(":")[1].removesuffix("_jpeg75")
     kind, _, rest = specification.partition(":")
-    return kind if kind == "photos" else f"{kind}-{rest.split(':')[0]}"
+    return f"{kind}-{rest.split(':')[0]}" if rest and kind != "photos" else kind
 
 
 def write(task: Task, work: Path, results: Path) -> None:

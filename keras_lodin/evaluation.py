@@ -354,7 +354,8 @@ def evaluate(
         thresholds={
             name: {"threshold": detector.threshold, "tpr": detector.tpr}
             for name, detector in detectors.items()
-            if detector.calibrated
+            # An infinite one calls everything or nothing OOD, and JSON has no such number.
+            if np.isfinite(detector.threshold)
         },
         extremes=extremes,
     )

@@ -332,7 +332,14 @@ def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images,
     calibrated, by_hand = MSPDetector(classifier), EnergyDetector(classifier)
     calibrated.calibrate(id_images, tpr=0.9, verbose=0)
     by_hand.threshold = -3.0
-    detectors = {"msp": calibrated, "energy": by_hand, "odin": ODINDetector(classifier)}
+    everything = MaxLogitDetector(classifier)
+    everything.threshold = np.inf
+    detectors = {
+        "msp": calibrated,
+        "energy": by_hand,
+        "odin": ODINDetector(classifier),
+        "max_logit": everything,
+    }
     evaluation = evaluate(detectors, id_images, {"dim": ood_images}, resamples=1)
     assert evaluation.thresholds == {
         "msp": {"threshold": calibrated.threshold, "tpr": 0.9},
