@@ -4,7 +4,8 @@
 
 SPEC names data as the command line does: `dir:photos[:50%]`, `tfds:NAME:SPLIT`. The sampled
 estimator costs about four plain steps for 10 classes or 1,000. BatchNormalization is frozen, as
-small batches want it, and the learning rate is small: what the network knows is to be kept.
+small batches want it, and the learning rate is small: what the network knows is to be kept. Expect
+little: in the study (docs/study.md) no GQ helped a fine-tuned network by more than chance.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ def main(arguments: list[str] | None = None) -> keras_lodin.Evaluation:
     parser.add_argument("--output", default="fine_tuned")
     parser.add_argument("--data-dir")
     parser.add_argument("--epochs", type=int, default=1)
-    parser.add_argument("--gq-weight", type=float, default=-0.1)
+    parser.add_argument("--gq-weight", type=float, default=1.0)
     parser.add_argument("--batch-size", type=int, default=8)
     options = parser.parse_args(arguments)
     runs = [

@@ -30,7 +30,7 @@ from keras_lodin.selection.separation import (
     with_scrambled,
 )
 from keras_lodin.workflows.models_with_data import adapted, load_detectors
-from keras_lodin.workflows.train import DivergenceError, train
+from keras_lodin.workflows.train import DivergenceError, count_classes, train
 
 OFF = Candidate()
 # What the study (docs/study.md) left over, of GQ and of the alternatives: the most promising first.
@@ -264,9 +264,7 @@ class _Runner:
                 raise ValueError(
                     f"A sweep needs labelled data. Received: id={self._settings['id']!r}"
                 )
-            classes = source.class_names
-            known = len(classes) if classes else 1 + max(int(y.max()) for _, y in _arrays(source))
-            head = find_head(models.build(model, known, source.shape), None)
+            head = find_head(models.build(model, count_classes(source), source.shape), None)
         for candidate in candidates:
             if candidate.gq_weight:
                 QuotientSettings(
@@ -456,7 +454,3 @@ def _write(folder: Path, summary: dict[str, Any], rows: list[dict[str, Any]], ht
         writer.writerows({**row, **row.get("auroc", {})} for row in rows)
     with atomic_write(folder / "report.html") as temporary:
         temporary.write_text(html, encoding="utf-8")
-
-
-def _arrays(source: Any) -> Any:
-    return ((x.numpy(), y.numpy()) for x, y in source.batches())

@@ -141,7 +141,7 @@ def train(
     if not source.labelled:
         raise ValueError(f"Training needs labelled data. Received: id={id!r}, which has no labels")
     watched = _validation_source(id, validation, source.shape, pipeline)
-    num_classes = _num_classes(source)
+    num_classes = count_classes(source)
     steps = source.steps_per_epoch(batch_size)
 
     checkpoint = output / "checkpoint.keras"
@@ -361,7 +361,8 @@ def _validation_source(
     return source
 
 
-def _num_classes(source: data.Source) -> int:
+def count_classes(source: data.Source) -> int:
+    """The number of classes of labelled data: by their names, or else by the largest label."""
     if source.class_names is not None:
         return len(source.class_names)
     return 1 + max(int(np.max(y)) for _, y in source.batches())
