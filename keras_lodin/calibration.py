@@ -79,12 +79,12 @@ def tune(
         compiled = BatchFunction(function)
         ours, theirs = [], []
         for inputs in _checked_batches(detector, id_data, batch_size, task, verbose):
-            ours.append(compiled.predict_on_batch(inputs))
+            ours.append(compiled(inputs))
             if ood_data is None:
-                theirs.append(compiled.predict_on_batch(scrambled(inputs)))
+                theirs.append(compiled(scrambled(inputs)))
         if ood_data is not None:
             for inputs in _checked_batches(detector, ood_data, batch_size, task, verbose):
-                theirs.append(compiled.predict_on_batch(inputs))
+                theirs.append(compiled(inputs))
         id_scores, contrast_scores = np.concatenate(ours), np.concatenate(theirs)
         return [
             (auroc(id_scores[:, i], contrast_scores[:, i]), float(id_scores[:, i].mean()))

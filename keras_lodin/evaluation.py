@@ -84,6 +84,19 @@ class Evaluation:
             if len(rows) > 1
         ]
 
+    @property
+    def flagged(self) -> dict[str, dict[str, float]]:
+        """Detector -> data set -> the share of it that the detector's own threshold calls
+        out-of-distribution, from 0 to 1; of the detectors that have one.
+        """
+        return {
+            detector: {
+                name: float(np.mean(scores <= np.float32(given["threshold"])))
+                for name, scores in self.scores[detector].items()
+            }
+            for detector, given in self.thresholds.items()
+        }
+
     def table(self) -> ResultsTable:
         """The results as a table: print it, or hand it to rich's `Console.print`.
 
@@ -96,14 +109,15 @@ class Evaluation:
         """Everything but the raw scores and the pictures, as JSON has it.
 
         Returns:
-            `id`, `results` (the rows), `means`, `thresholds`, `definitions`, `versions`, `skipped`,
-            `seed` and `command`.
+            `id`, `results` (the rows), `means`, `thresholds`, `flagged`, `definitions`, `versions`,
+            `skipped`, `seed` and `command`.
         """
         return {
             "id": self.id,
             "results": self.rows,
             "means": self.means,
             "thresholds": self.thresholds,
+            "flagged": self.flagged,
             "definitions": self.definitions,
             "versions": self.versions,
             "skipped": self.skipped,
@@ -395,7 +409,7 @@ def _score_data(
             detector.check_inputs(inputs)
             if labels is not None:
                 check_labels(labels, detector.num_classes)
-        outputs = panel.predict_on_batch(inputs)
+        outputs = panel(inputs)
         for name, values in outputs["scores"].items():
             _check_scores(name, values, seen)
             scores[name].append(values)

@@ -127,7 +127,7 @@ def gradient_distributions(
         iterate_batches(x, batch_size), "Computing gradient norms", verbose
     ):
         check_images(inputs, head.input_shape[1:])
-        row = compiled.predict_on_batch(inputs)
+        row = compiled(inputs)
         _check_norms(row, seen)
         rows.append(row)
         if batch_labels is not None:

@@ -73,8 +73,7 @@ def gradient_quotient(
     settings.check_classifier(head)
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
-    def norms(batch: Any) -> dict[str, Any]:
-        inputs, labels = batch
+    def norms(inputs: Any, labels: Any) -> dict[str, Any]:
         forward_pass = ForwardPass(lambda x: head.logits(x, training=False), inputs)
         label_norm, other_norm = settings.norms(forward_pass, labels, generator)
         return {"label": label_norm, "other": other_norm}
@@ -92,7 +91,7 @@ def gradient_quotient(
                 f"(x, y). Received: y={y}"
             )
         check_labels(labels, head.num_classes)
-        rows.append(compiled.predict_on_batch([inputs, labels]))
+        rows.append(compiled(inputs, labels))
     label_norm = np.concatenate([row["label"] for row in rows])
     other_norm = np.concatenate([row["other"] for row in rows])
     if form == "pooled":

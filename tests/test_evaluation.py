@@ -345,6 +345,12 @@ def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images,
         "msp": {"threshold": calibrated.threshold, "tpr": 0.9},
         "energy": {"threshold": -3.0, "tpr": None},
     }
+    for name in ("msp", "energy"):
+        assert evaluation.flagged[name] == {
+            data: detectors[name].predict(inputs, verbose=0)["is_ood"].mean()
+            for data, inputs in {"id": id_images, "dim": ood_images}.items()
+        }
+    assert set(evaluation.flagged) == {"msp", "energy"}
 
 
 def test_extremes_are_the_lowest_of_id_and_the_highest_of_ood(classifier, id_images, ood_images):

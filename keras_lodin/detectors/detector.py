@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import ClassifierHead, find_head
 from keras_lodin.data.batches import check_images, iterate_batches
 from keras_lodin.gradients import ForwardPass
@@ -194,12 +195,13 @@ class Detector(keras.Model):
         """
         if not 0.0 < tpr < 1.0:
             raise ValueError(f"`tpr` must lie strictly between 0 and 1. Received: tpr={tpr}")
+        score_of = BatchFunction(lambda inputs: self(inputs)["score"])
         scores = []
         for inputs, _ in track(
             iterate_batches(data, batch_size), "Calibrating the threshold", verbose
         ):
             self.check_inputs(inputs)
-            scores.append(self.predict_on_batch(inputs)["score"])
+            scores.append(score_of(inputs))
         self.threshold = threshold_at_tpr(np.concatenate(scores), tpr)
         self._tpr.assign(tpr)
         return self.threshold

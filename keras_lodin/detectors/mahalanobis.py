@@ -195,9 +195,7 @@ class MahalanobisDetector(AdaptiveDetector):
             check_labels(labels, self.num_classes)
             check_images(inputs, self.input_shape_with_batch[1:])
             self._check_range(inputs)
-            for layer, features in zip(
-                statistics, features_of.predict_on_batch(inputs), strict=True
-            ):
+            for layer, features in zip(statistics, features_of(inputs), strict=True):
                 layer.update(features, labels)
         found = [whiten(layer, self.shrinkage) for layer in statistics]
         for weights, whitening in zip(self._statistics, found, strict=True):

@@ -221,7 +221,7 @@ class MOODDetector(AdaptiveDetector):
         for inputs, _ in track(iterate_batches(data, batch_size), "Measuring energies", verbose):
             Detector.check_inputs(self, inputs)
             check_in_range(inputs, self.input_range)
-            outputs = compiled.predict_on_batch(inputs)
+            outputs = compiled(inputs)
             total += outputs["energies"].sum(axis=0, dtype="float64")
             count += len(inputs)
             if self.boundaries_given is None:

@@ -144,9 +144,7 @@ def _threshold(evaluation: Evaluation) -> list[Block]:
         if given is not None:
             own = f"{given['threshold']:.6g}"
             promised = "set by hand" if given["tpr"] is None else f"{100 * given['tpr']:.1f} %"
-            share = float(np.mean(id_scores > given["threshold"]))
-            error = np.sqrt(share * (1.0 - share) / id_scores.size)
-            kept = f"{100 * share:.1f} ± {196 * error:.1f} %"
+            kept = _share(1.0 - evaluation.flagged[detector][id_name], id_scores.size)
         rows.append((detector, own, promised, kept, f"{here:.6g}"))
     return [
         page.table(
@@ -157,12 +155,40 @@ def _threshold(evaluation: Evaluation) -> list[Block]:
             ),
             rows,
         ),
+        *_flagged(evaluation),
         page.text(
             "A promise is about data like that which the detector was calibrated on; ± is twice "
             "the standard error of a share. The plots below draw the last column, which saw the "
             "test data and is for reading them, not for use."
         ),
     ]
+
+
+def _flagged(evaluation: Evaluation) -> list[Block]:
+    """What each detector with a threshold of its own would say of each data set."""
+    if not evaluation.flagged:
+        return []
+    counts = {row["ood"]: row["count"] for row in evaluation.rows}
+    return [
+        page.table(
+            "In use: the share that a detector's own threshold calls out-of-distribution. Small is "
+            f"good for {evaluation.id['name']}, large for the others.",
+            ("detector", f"ID: {evaluation.id['name']}", *(f"OOD: {ood}" for ood in counts)),
+            [
+                (
+                    detector,
+                    _share(shares[evaluation.id["name"]], evaluation.id["count"]),
+                    *(_share(shares[ood], count) for ood, count in counts.items()),
+                )
+                for detector, shares in evaluation.flagged.items()
+            ],
+        )
+    ]
+
+
+def _share(share: float, count: int) -> str:
+    """In per cent, with twice its standard error."""
+    return f"{100 * share:.1f} ± {196 * np.sqrt(share * (1.0 - share) / count):.1f} %"
 
 
 def _against(evaluation: Evaluation, ood: str) -> list[Block]:
