@@ -96,6 +96,11 @@ def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "id") -> f
 
     Raises:
         ValueError: for unusable scores (see `auroc`) or `positive`.
+
+    Example:
+    ```python
+    aupr([3.0, 1.0], [2.0])  # 0.8333...: precision 1 at the first ID sample, 2/3 at the second
+    ```
     """
     is_id, scores = _labelled(id_scores, ood_scores)
     if _positive_is_ood(positive):
@@ -119,6 +124,11 @@ def detection_error(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
 
     Raises:
         ValueError: for unusable scores (see `auroc`).
+
+    Example:
+    ```python
+    detection_error([4.0, 3.0, 1.0, 0.0], [2.0, 0.5])  # 0.25: above 2.0 are half of ID, no OOD
+    ```
     """
     fpr, tpr, _ = roc_curve(*_labelled(id_scores, ood_scores))
     return float(np.min(1.0 - tpr + fpr) / 2.0)
@@ -222,6 +232,11 @@ def bootstrap_intervals(
 
     Raises:
         ValueError: for unusable scores (see `auroc`), `resamples` or `confidence`.
+
+    Example:
+    ```python
+    low, high = bootstrap_intervals(id_scores, ood_scores)["auroc"]
+    ```
     """
     id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
     if resamples < 1:

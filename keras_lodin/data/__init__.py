@@ -56,8 +56,10 @@ def load(
         FileNotFoundError: If a file or folder is missing.
 
     Example:
-        >>> source = keras_lodin.data.load("digits:0-6", part="test", image_shape=(28, 28, 1))
-        >>> model.predict(source.batches())
+    ```python
+    source = keras_lodin.data.load("digits:0-6", part="test", image_shape=(28, 28, 1))
+    model.predict(source.batches())
+    ```
     """
     if part not in PARTS:
         raise ValueError(

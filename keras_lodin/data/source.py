@@ -31,10 +31,12 @@ class Source:
         unreadable: A dictionary that `decode` fills: path of a skipped image to the reason.
 
     Example:
-        >>> source = keras_lodin.data.load("digits:0-6", part="train")
-        >>> source.shape, source.count
-        ((8, 8, 1), 759)
-        >>> for x, y in source.batches(128): ...
+    ```python
+    source = keras_lodin.data.load("digits:0-6", part="train")
+    source.shape, source.count          # ((8, 8, 1), 759)
+    for x, y in source.batches(128):    # float32 (128, 8, 8, 1), int64 (128,)
+        ...
+    ```
     """
 
     def __init__(

@@ -55,8 +55,9 @@ def parse(text: str) -> Specification:
             it is not in the language.
 
     Example:
-        >>> parse("digits:0-2").options
-        {'classes': (0, 1, 2)}
+    ```python
+    parse("digits:0-2").options    # {"classes": (0, 1, 2)}
+    ```
     """
     if not isinstance(text, str):
         raise ValueError(

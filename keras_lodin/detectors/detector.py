@@ -46,6 +46,14 @@ class Detector(keras.Model):
     Raises:
         ValueError: if the classifier has more than one input or output, is a regression, or ends
             in a softmax whose input cannot be reached.
+
+    Example:
+    ```python
+    @keras.saving.register_keras_serializable(package="mine")
+    class SpreadDetector(keras_lodin.Detector):
+        def score(self, forward_pass):
+            return keras.ops.std(forward_pass.logits, axis=-1)
+    ```
     """
 
     # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`

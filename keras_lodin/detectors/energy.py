@@ -23,6 +23,9 @@ class EnergyDetector(Detector):
         temperature: T, positive. As T goes to 0 the score becomes the maximum logit.
         **kwargs: see `Detector`.
 
+    Raises:
+        ValueError: for a temperature that is not positive, and as `Detector` does.
+
     Example:
     ```python
     detector = keras_lodin.EnergyDetector(classifier, temperature=1.0)

@@ -45,6 +45,10 @@ class ODINDetector(Detector):
             original code.
         **kwargs: see `Detector`.
 
+    Raises:
+        ValueError: for a temperature that is not positive, a negative epsilon, an input range that
+            is none, a `channel_std` that does not fit the channels, and as `Detector` does.
+
     Example:
     ```python
     detector = keras_lodin.ODINDetector(classifier, input_range=(0, 255))
@@ -114,19 +118,37 @@ class ODINDetector(Detector):
         return tempered_score(forward_pass.logits_at(perturbed), self._temperature)
 
     def perturb(self, forward_pass: ForwardPass) -> Any:
-        """The inputs after the step, x~, of the inputs' shape and dtype."""
+        """The inputs after the step, x~, of the inputs' shape and dtype.
+
+        Args:
+            forward_pass: of the classifier, over a batch.
+        """
         return self.step(
             forward_pass.inputs, self.step_direction(forward_pass, self._temperature), self._epsilon
         )
 
     def step_direction(self, forward_pass: ForwardPass, temperature: Any) -> Any:
-        """The sign of d log S_yhat(x; T) / dx: -1, 0 or 1 per input value."""
+        """The sign of d log S_yhat(x; T) / dx: float32 of the inputs' shape, -1, 0 or 1 each.
+
+        Args:
+            forward_pass: of the classifier, over a batch.
+            temperature: T, positive.
+        """
         return ops.sign(
             forward_pass.input_gradient(winning_cotangent(forward_pass.logits, temperature))
         )
 
     def step(self, inputs: Any, direction: Any, epsilon: Any) -> Any:
-        """The inputs moved by `epsilon` of the input range along a direction of signs."""
+        """The inputs moved by `epsilon` of the input range along a direction of signs.
+
+        Args:
+            inputs: tensor of shape `(batch, ...)`.
+            direction: float32 tensor of the same shape, what `step_direction` gives.
+            epsilon: a fraction of the input range.
+
+        Returns:
+            tensor of the inputs' shape and dtype, not clipped to the range.
+        """
         low, high = self.input_range
         size = epsilon * (high - low)
         if self.channel_std is not None:
@@ -144,8 +166,10 @@ class ODINDetector(Detector):
     ) -> calibration.Tuning:
         """Chooses temperature and epsilon, from in-distribution data alone.
 
-        See `keras_lodin.calibration` for the two rules: the one without out-of-distribution data,
-        and the one that `ood_data` asks for. Forgets the threshold: `calibrate` comes after.
+        Taken is the temperature that, without a step, has the largest AUROC of the data against a
+        contrast, and then the epsilon that has at that temperature. The contrast is `ood_data`, or
+        scrambled copies of the data: images whose sixteen blocks changed places, vectors whose
+        features were shuffled among the samples. Forgets the threshold: `calibrate` comes after.
 
         Args:
             id_data: in-distribution inputs that were not trained on and will not be tested on,
@@ -162,6 +186,12 @@ class ODINDetector(Detector):
 
         Raises:
             ValueError: as `calibrate` does; for no or unusable candidates.
+
+        Example:
+        ```python
+        tuning = detector.tune(id_images)
+        tuning.candidates[0]    # {"temperature": 1.0, "epsilon": 0.0, "auroc": ..., ...}
+        ```
         """
         tuning = calibration.tune(
             self, id_data, ood_data, temperatures, epsilons, batch_size, verbose

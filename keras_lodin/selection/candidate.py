@@ -94,6 +94,9 @@ class Candidate:
 
         Args:
             num_classes: of the classifier.
+
+        Returns:
+            a number, 1 for plain training.
         """
         if self.gradient_penalty:
             return 2.0

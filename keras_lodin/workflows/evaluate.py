@@ -56,6 +56,12 @@ def evaluate_models(
     Raises:
         ValueError: for data or models that do not fit each other; see `keras_lodin.evaluate`.
         FileNotFoundError: if a file is missing.
+
+    Example:
+    ```python
+    found = evaluate_models(["classifier.keras"], "digits:0-6", ["digits:7-9", "noise:uniform"])
+    print(found.table())
+    ```
     """
     check_each_once(paths=paths, ood=ood)
     evaluations = []

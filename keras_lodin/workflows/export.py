@@ -34,6 +34,11 @@ def export_model(
     Raises:
         ValueError: for an unknown format, or a model that cannot be exported.
         FileNotFoundError: if there is no such file.
+
+    Example:
+    ```python
+    export_model("detector.keras", "detector.onnx", format="onnx")
+    ```
     """
     detector, _ = load_detector(path, "odin", input_range)
     detector.export(output, format=format, verbose=verbose, **options)

@@ -45,6 +45,12 @@ def score_images(
     Raises:
         ValueError: if there is no readable image, or `artifact` is not one.
         FileNotFoundError: if a file or folder is missing.
+
+    Example:
+    ```python
+    rows, skipped = score_images("detector.onnx", ["photo.png", "folder"])
+    [row["score"] for row in rows]
+    ```
     """
     loaded = load_artifact(artifact)
     files = _files(paths)

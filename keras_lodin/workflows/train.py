@@ -102,6 +102,12 @@ def train(
         ValueError: if the folder holds another run, or the data has no labels.
         DivergenceError: a ValueError, if the loss becomes infinite or NaN.
         FileNotFoundError: if a file is missing.
+
+    Example:
+    ```python
+    run = train("digits:0-6", "small_convnet", "run", gq_weight=0.1, form="pooled")
+    classifier = keras.models.load_model(run / "model.keras")
+    ```
     """
     output = Path(output)
     settings = {

@@ -52,6 +52,11 @@ def tune_model(
     Raises:
         ValueError: for data or models that do not fit each other.
         FileNotFoundError: if a file is missing.
+
+    Example:
+    ```python
+    detector, tuning = tune_model("classifier.keras", "digits:0-6", "detector.keras")
+    ```
     """
     if os.path.splitext(output)[1] != ".keras":
         raise ValueError(
