@@ -20,6 +20,7 @@ from keras import ops
 
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.batches import iterate_batches
+from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics import auroc
 from keras_lodin.odin_score import tempered_score
@@ -78,14 +79,18 @@ def tune(
         """AUROC and mean in-distribution score of each candidate, in two passes of the data."""
         compiled = BatchFunction(function)
         ours, theirs = [], []
-        for inputs in _checked_batches(detector, id_data, batch_size, task, verbose):
+        for inputs in _checked_batches(detector, id_data, "id_data", batch_size, task, verbose):
             ours.append(compiled(inputs))
             if ood_data is None:
                 theirs.append(compiled(scrambled(inputs)))
         if ood_data is not None:
-            for inputs in _checked_batches(detector, ood_data, batch_size, task, verbose):
+            for inputs in _checked_batches(
+                detector, ood_data, "ood_data", batch_size, task, verbose
+            ):
                 theirs.append(compiled(inputs))
         id_scores, contrast_scores = np.concatenate(ours), np.concatenate(theirs)
+        # A NaN is the least of any numbers.
+        check_scores(detector.name, id_scores.min(axis=-1))
         return [
             (auroc(id_scores[:, i], contrast_scores[:, i]), float(id_scores[:, i].mean()))
             for i in range(len(names))
@@ -160,10 +165,17 @@ def scrambled(inputs: Any, seed: int = 0) -> np.ndarray:
     return values
 
 
-def _checked_batches(detector: Any, data: Any, batch_size: int, task: str, verbose: Any) -> Any:
-    for inputs, _ in track(iterate_batches(data, batch_size), task, verbose):
-        detector.check_inputs(inputs)
-        yield inputs
+def _checked_batches(
+    detector: Any, data: Any, name: str, batch_size: int, task: str, verbose: Any
+) -> Any:
+    try:
+        for inputs, _ in track(iterate_batches(data, batch_size), task, verbose):
+            detector.check_inputs(inputs)
+            yield inputs
+    except TypeError as error:
+        raise TypeError(f"Data set `{name}`: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"Data set `{name}`: {error}") from error
 
 
 def _first_by_auroc(candidate: tuple[tuple[float, float], float]) -> tuple[float, float]:
@@ -172,11 +184,14 @@ def _first_by_auroc(candidate: tuple[tuple[float, float], float]) -> tuple[float
 
 
 def _checked(values: Sequence[float], name: str, positive: bool) -> list[float]:
-    checked = sorted(float(value) for value in values)
+    try:
+        checked = sorted(float(value) for value in values)
+    except (TypeError, ValueError):
+        checked = []
     lowest_allowed = np.nextafter(0.0, 1.0) if positive else 0.0
     if not checked or not np.isfinite(checked).all() or checked[0] < lowest_allowed:
         raise ValueError(
-            f"`{name}` must hold one or more finite numbers, "
-            f"{'above 0' if positive else '0 or more'}. Received: {name}={values}"
+            f"`{name}` must be a list of one or more finite numbers, "
+            f"{'above 0' if positive else '0 or more'}. Received: {name}={values!r}"
         )
     return checked

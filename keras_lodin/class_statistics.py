@@ -41,7 +41,8 @@ class ClassStatistics:
         features = np.asarray(features, "float64")
         if not np.isfinite(features).all():
             raise ValueError(
-                "The features must be finite; are the classifier's weights? Received: "
+                "The features must be finite. Look for NaN and infinite values in the classifier's "
+                "weights. Received: "
                 f"{int((~np.isfinite(features)).sum())} of {features.size} features that are not"
             )
         classes, rows, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -125,7 +126,8 @@ def whiten(statistics: ClassStatistics, shrinkage: float | None = None) -> White
     present = statistics.present
     if statistics.count < 2 or present.sum() < 2:
         raise ValueError(
-            "The statistics need at least two samples, of at least two classes. "
+            "The statistics need at least two samples, of at least two classes: adapt to training "
+            "data of all classes. "
             f"Received: {statistics.count} samples of {int(present.sum())} classes"
         )
     size = len(statistics.scatter)
@@ -133,7 +135,8 @@ def whiten(statistics: ClassStatistics, shrinkage: float | None = None) -> White
     tolerance = size * statistics.rounding_variance
     if variances[-1] <= tolerance:
         raise ValueError(
-            "The features must vary within classes. Received: "
+            "The features must vary within classes: adapt to several different samples of each. "
+            "Received: "
             f"{statistics.count} samples of {int(present.sum())} classes, each class of equal "
             "features"
         )

@@ -67,7 +67,8 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
     """
     if not isinstance(classifier, keras.Model) or not has_exits(classifier):
         raise ValueError(
-            "Expected a functional `keras.Model` with several outputs, the logits of its exits. "
+            "Expected a network with several exits: a functional `keras.Model` whose outputs are "
+            "the logits of each, such as `keras_lodin.models.MSDNet()`. "
             f"Received: classifier={classifier!r}"
         )
     input_shape = _input_shape(classifier)
@@ -81,7 +82,8 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
     ends = [keras.Model(classifier.inputs[0], output) for output in classifier.outputs]
     if from_logits is False or not all(_ends_in_logits(end, input_shape) for end in ends):
         raise ValueError(
-            "The exits must return logits, without a softmax. "
+            "The exits must return logits: take the softmax from their ends, and leave out "
+            "`from_logits=False`. "
             f"Received: classifier={classifier.name!r}, from_logits={from_logits}"
         )
     return ClassifierHead(
@@ -113,11 +115,12 @@ def find_head(classifier: keras.Model, from_logits: bool | None = None) -> Class
     """
     if not isinstance(classifier, keras.Model):
         raise ValueError(
-            f"`classifier` must be a `keras.Model`. Received: classifier={classifier!r} of type "
-            f"{type(classifier).__name__}"
+            "`classifier` must be a `keras.Model`; `keras.models.load_model` makes one of a file. "
+            f"Received: classifier={classifier!r} of type {type(classifier).__name__}"
         )
     input_shape = _input_shape(classifier)
     num_classes = _num_classes(classifier, input_shape)
+    told = from_logits
     if from_logits is None:
         from_logits = _ends_in_logits(classifier, input_shape)
     if from_logits:
@@ -126,11 +129,11 @@ def find_head(classifier: keras.Model, from_logits: bool | None = None) -> Class
     before_softmax = _before_softmax(classifier)
     if before_softmax is None:
         raise ValueError(
-            f"The classifier {classifier.name!r} returns probabilities, and the logits behind "
-            "them cannot be reached. Expected a model that returns logits, or a functional or "
-            "sequential model whose last layer is `Softmax`, `Activation('softmax')` or "
+            f"The classifier {classifier.name!r} is taken to return probabilities, and the logits "
+            "behind them cannot be reached. Expected a model that returns logits, or a functional "
+            "or sequential model whose last layer is `Softmax`, `Activation('softmax')` or "
             "`Dense(..., activation='softmax')`. Return the logits from it, and pass "
-            f"`from_logits=True`. Received: classifier={classifier!r}"
+            f"`from_logits=True`. Received: classifier={classifier!r}, from_logits={told}"
         )
     return ClassifierHead(before_softmax, ops.softmax, False, num_classes, input_shape)
 
@@ -152,7 +155,8 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
         size is None or isinstance(size, int) for size in shape
     ):
         raise ValueError(
-            f"The classifier {classifier.name!r} must take one tensor. "
+            f"The classifier {classifier.name!r} must take one tensor: make one `keras.Input` of "
+            "several, and split it inside. "
             f"Received: inputs of shape {shape}"
         )
     return (None, *shape[1:])
@@ -185,16 +189,17 @@ def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -
     if len(shapes) != 1:
         raise ValueError(
             f"The classifier {classifier.name!r} must have one output, the logits of shape "
-            "(batch, classes). Take one exit, `keras_lodin.models.at_exit(model, -1)`, or wrap the "
-            "model in a MOODDetector, which is made for several. "
+            "(batch, classes). Take the one with the logits, `keras.Model(model.inputs, "
+            "model.outputs[0])`. A network with early exits goes whole into a MOODDetector, and "
+            "`keras_lodin.models.at_exit(model)` into the others. "
             f"Received: {len(shapes)} outputs, of shapes {shapes}"
         )
     if len(shapes[0]) != 2 or shapes[0][1] is None or shapes[0][1] < 2:
         raise ValueError(
             f"The classifier {classifier.name!r} must return one logit per class for each "
             "sample, shape (batch, classes) with at least two classes; a regression output or a "
-            f"single sigmoid has no out-of-distribution score here. Received: output shape "
-            f"{shapes[0]}"
+            "single sigmoid has no out-of-distribution score here. Give a classifier of two "
+            f"classes two outputs, `Dense(2)`. Received: output shape {shapes[0]}"
         )
     return shapes[0][1]
 
@@ -238,8 +243,9 @@ def _ends_in_logits(classifier: keras.Model, input_shape: tuple[int | None, ...]
         if name in ("sigmoid", "hard_sigmoid"):
             raise ValueError(
                 f"The classifier {classifier.name!r} ends in a {name}, which scores every class "
-                "by itself. Expected logits or a softmax over the classes. Received: last layer "
-                f"{operation.name!r}"
+                "by itself. Expected logits or a softmax over the classes: end it in "
+                "`Dense(classes)` without an activation, and train it with a softmax "
+                f"cross-entropy. Received: last layer {operation.name!r}"
             )
         if not isinstance(operation, keras.Model):
             break

@@ -20,6 +20,7 @@ from keras_lodin.data.batches import check_labels, iterate_batches
 from keras_lodin.data.source import Source
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.extreme_examples import ExtremeExamples
+from keras_lodin.finite_scores import check_scores
 from keras_lodin.progress import track
 from keras_lodin.report.files import write_csv, write_file, write_json, write_scores
 from keras_lodin.report.table import ResultsTable
@@ -336,6 +337,8 @@ def evaluate(
                 else:
                     unlabelled = ((inputs, None) for inputs, _ in batches)
                     set_scores, _ = _score_data(panel, detectors, models, unlabelled, found)
+            except TypeError as error:
+                raise TypeError(f"Data set {name!r}: {error}") from error
             except ValueError as error:
                 raise ValueError(f"Data set {name!r}: {error}") from error
         for detector, values in set_scores.items():
@@ -411,7 +414,7 @@ def _score_data(
                 check_labels(labels, detector.num_classes)
         outputs = panel(inputs)
         for name, values in outputs["scores"].items():
-            _check_scores(name, values, seen)
+            check_scores(name, values, seen)
             scores[name].append(values)
             extremes[name].update(values, inputs)
         if labels is not None:
@@ -423,15 +426,6 @@ def _score_data(
         {name: np.concatenate(values) for name, values in scores.items()},
         {model: right / labelled if labelled else None for model, right in correct.items()},
     )
-
-
-def _check_scores(name: str, scores: np.ndarray, first: int) -> None:
-    wrong = np.flatnonzero(~np.isfinite(scores))
-    if wrong.size:
-        raise ValueError(
-            f"The scores of detector {name!r} must be finite; are the classifier's weights, and "
-            f"its logits? Received: score={scores[wrong[0]]} for example {first + wrong[0]}"
-        )
 
 
 def _figures(
@@ -451,6 +445,12 @@ def _figures(
 
 def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int) -> None:
     """Refuses what would otherwise fail after the long pass over the data, or never."""
+    for argument, value in {"detectors": detectors, "ood_data": ood_data}.items():
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                f"`{argument}` must be a dict, from a name of your choice to each of them. "
+                f"Received: {argument} of type {type(value).__name__}"
+            )
     for name, detector in detectors.items():
         if not isinstance(detector, Detector):
             raise ValueError(
@@ -464,7 +464,8 @@ def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int
         )
     if id_name in ood_data:
         raise ValueError(
-            "The in-distribution data needs a name of its own; pass another `id_name`. "
+            "In- and out-of-distribution data must have different names. Take it out of `ood_data` "
+            "(--ood) if it is the same data, else pass another `id_name`. "
             f"Received: id_name={id_name!r}, which is also in `ood_data`"
         )
     if resamples < 1:

@@ -35,7 +35,14 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
     ```
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(
+            errno.ENOTDIR,
+            "Expected a folder to write to, and a file has its name",
+            str(path.parent),
+        ) from None
     # The process number keeps two runs that write the same file out of each other's way.
     temporary = path.with_name(f".{path.stem}.{os.getpid()}-{uuid.uuid4().hex[:8]}{path.suffix}")
     try:

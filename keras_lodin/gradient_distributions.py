@@ -173,6 +173,7 @@ def _check_norms(row: dict[str, np.ndarray], first: int) -> None:
     if wrong.size:
         place = wrong[0]
         raise ValueError(
-            "The norms of the gradients must be finite; are the classifier's weights? Received: "
+            "The norms of the gradients must be finite. Look for NaN and infinite values in the "
+            "classifier's weights. Received: "
             f"norms {row['label'][place]} and {row['other'][place]} for example {first + place}"
         )

@@ -114,8 +114,9 @@ class ForwardPass:
             raise ValueError(
                 "The classifier's logits have no gradient with respect to its inputs: somewhere "
                 "on the way they are cast to integers, rounded or detached. Expected a classifier "
-                "that is differentiable from its input to its logits. "
-                f"Received: inputs of shape {self.inputs.shape} and dtype {self.inputs.dtype.name}"
+                "that is differentiable from its input to its logits. MSPDetector, "
+                "MaxLogitDetector and EnergyDetector need no gradient. "
+                f"Received: inputs of shape {self.inputs.shape}"
             )
         return tf.cast(derivative, tf.float32)
 

@@ -14,11 +14,14 @@ def checked_input_range(input_range: tuple[float, float]) -> tuple[float, float]
     Raises:
         ValueError: unless it is `(lo, hi)`, finite, with lo < hi.
     """
-    low, high = (float(bound) for bound in input_range)
+    try:
+        low, high = (float(bound) for bound in input_range)
+    except (TypeError, ValueError):
+        low = high = math.nan
     if not -math.inf < low < high < math.inf:
         raise ValueError(
-            "`input_range` must be the lowest and the highest input value, (lo, hi). "
-            f"Received: input_range={input_range}"
+            "`input_range` must be two finite numbers, the lowest and the highest input value, "
+            f"such as (0, 1) or (0, 255). Received: input_range={input_range!r}"
         )
     return low, high
 
@@ -41,6 +44,6 @@ def check_in_range(inputs: Any, input_range: tuple[float, float]) -> None:
         raise ValueError(
             f"Inputs must lie in the detector's input_range=({low:g}, {high:g}), which its "
             "settings are measured in. Pass the range of the classifier's inputs as "
-            "`input_range`, or scale the inputs to it. "
+            "`input_range` (--input-range LO HI), or scale the inputs to it. "
             f"Received: values from {least:g} to {most:g}"
         )

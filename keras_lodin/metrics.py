@@ -277,7 +277,13 @@ def _auroc_and_fpr95(
 
 
 def _scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
-    array = np.asarray(scores, dtype=np.float64)
+    try:
+        array = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must be an array of numbers, as `detector.predict(x)['score']`. "
+            f"Received: {name} of type {type(scores).__name__}"
+        ) from None
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"`{name}` must hold one score per sample and at least one sample, shape (n,). "

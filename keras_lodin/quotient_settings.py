@@ -48,7 +48,8 @@ class QuotientSettings:
         for name, known in (("form", forms), ("estimator", ESTIMATORS), ("norm", (*NORMS, None))):
             value = getattr(self, name)
             if value not in known:
-                raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value!r}")
+                listed = ", ".join(map(repr, known))
+                raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}")
         check_count("samples", self.samples)
         if self.chunk_size is not None:
             check_count("chunk_size", self.chunk_size)
@@ -132,4 +133,4 @@ class QuotientSettings:
 def check_count(name: str, value: Any) -> None:
     """Raises ValueError unless a setting is a whole number above 0."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be an integer above 0. Received: {name}={value!r}")
+        raise ValueError(f"`{name}` must be an int above 0. Received: {name}={value!r}")

@@ -35,7 +35,7 @@ class _Command(click.Command):
             return super().invoke(context)
         except BrokenPipeError:
             raise
-        except (ValueError, OSError, TypeError) as error:
+        except (ValueError, OSError, TypeError, ImportError) as error:
             if os.environ.get("KERAS_LODIN_TRACEBACK"):
                 raise
             raise click.UsageError(" ".join(str(error).split()) or type(error).__name__) from error
@@ -158,7 +158,9 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
     metavar="W",
     help="Weight of the Gradient Quotient; 0 is plain cross-entropy. Repeat for several runs.",
 )
-@click.option("--form", default="softmax", show_default=True, help="softmax, logits or pooled.")
+@click.option(
+    "--form", default="softmax", show_default=True, help="softmax, logits, share or pooled."
+)
 @click.option(
     "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
 )

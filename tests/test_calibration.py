@@ -194,14 +194,16 @@ def test_the_default_grids_hold_the_papers_setting():
         ("temperatures", (), "above 0"),
         ("temperatures", (0.0, 1.0), "above 0"),
         ("temperatures", (1.0, np.inf), "above 0"),
+        ("temperatures", 10.0, "above 0"),
         ("epsilons", (), "0 or more"),
         ("epsilons", (-0.001,), "0 or more"),
         ("epsilons", (np.nan,), "0 or more"),
+        ("epsilons", ("small",), "0 or more"),
     ],
 )
 def test_unusable_candidates_are_refused(classifier, id_images, option, values, allowed):
     detector = keras_lodin.ODINDetector(classifier)
-    message = rf"`{option}` must hold one or more .*{allowed}. Received: {option}=\("
+    message = rf"`{option}` must be a list of one or more .*{allowed}. Received: {option}="
     with pytest.raises(ValueError, match=message):
         detector.tune(id_images, **{**FEW, option: values})
 
@@ -218,8 +220,24 @@ def test_unusable_candidates_are_refused(classifier, id_images, option, values, 
 def test_unusable_data_is_refused_and_the_setting_stays(classifier, id_images, spoil, message):
     detector = keras_lodin.ODINDetector(classifier, temperature=7.0, epsilon=0.1)
     detector.calibrate(id_images)
-    for arguments in ((spoil(id_images),), (id_images, spoil(id_images))):
-        with pytest.raises(ValueError, match=message):
+    for name, arguments in (
+        ("id_data", (spoil(id_images),)),
+        ("ood_data", (id_images, spoil(id_images))),
+    ):
+        with pytest.raises(ValueError, match=f"Data set `{name}`: .*{message}"):
             detector.tune(*arguments, **FEW)
     assert (detector.temperature, detector.epsilon) == (7.0, 0.1)
     assert detector.calibrated
+
+
+def test_tuning_of_a_broken_classifier_says_so(classifier, id_images):
+    classifier.layers[-1].bias.assign([np.nan] * networks.CLASSES)
+    detector = keras_lodin.ODINDetector(classifier)
+    with pytest.raises(ValueError, match=r"classifier's weights.*Received: score=nan"):
+        detector.tune(id_images, **FEW)
+
+
+def test_data_of_another_kind_is_refused_with_the_arguments_name(classifier, id_images):
+    detector = keras_lodin.ODINDetector(classifier)
+    with pytest.raises(TypeError, match=r"Data set `ood_data`: .*Received: 'photos'"):
+        detector.tune(id_images, "photos", **FEW)

@@ -190,5 +190,5 @@ def test_too_few_samples_or_classes_are_refused():
 def test_features_that_do_not_vary_are_refused(shrinkage):
     features = np.array([[1.0, 2.0], [1.0, 2.0], [3.0, 0.0]])
     statistics = streamed(features, np.array([0, 0, 1]))
-    with pytest.raises(ValueError, match=r"must vary within classes. Received: 3 samples of 2"):
+    with pytest.raises(ValueError, match=r"must vary within classes.*Received: 3 samples of 2"):
         whiten(statistics, shrinkage)

@@ -40,7 +40,7 @@ def test_other_activations_count_as_logits(activation, images):
 
 def test_a_subclassed_head_is_judged_by_what_it_returns():
     assert find_head(networks.subclassed()).from_logits
-    with pytest.raises(ValueError, match=r"returns probabilities.*Received: classifier="):
+    with pytest.raises(ValueError, match=r"to return probabilities.*Received: classifier="):
         find_head(networks.subclassed(activation="softmax"))
     # The user may know better: outputs that merely look like probabilities.
     assert find_head(networks.subclassed(activation="softmax"), from_logits=True).from_logits

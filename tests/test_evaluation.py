@@ -410,6 +410,12 @@ def test_unusable_data_is_refused_with_its_name(classifier, id_images):
         evaluate(detectors, broken, {"same": id_images})
 
 
+def test_data_of_another_kind_is_refused_with_its_name(classifier, id_images):
+    message = r"Data set 'noise': .*`keras_lodin\.data\.load`.*Received: 'noise:uniform'"
+    with pytest.raises(TypeError, match=message):
+        evaluate({"msp": MSPDetector(classifier)}, id_images, {"noise": "noise:uniform"})
+
+
 def test_scores_that_are_not_finite_are_refused_with_the_detector(classifier, id_images):
     classifier.layers[-1].bias.assign([np.nan] * networks.CLASSES)
     with pytest.raises(ValueError, match=r"Data set 'id': .*detector 'energy'.*score=nan"):
@@ -423,9 +429,13 @@ def test_senseless_arguments_are_refused_before_any_data_is_read(classifier, id_
         evaluate({}, data, {"same": id_images})
     with pytest.raises(ValueError, match=r"At least one .*data sets \[\]"):
         evaluate(detectors, data, {})
+    with pytest.raises(ValueError, match=r"`detectors` must be a dict.*Received: .* type list"):
+        evaluate(list(detectors.values()), data, {"same": id_images})
+    with pytest.raises(ValueError, match=r"`ood_data` must be a dict.*Received: .* type ndarray"):
+        evaluate(detectors, data, id_images)
     with pytest.raises(ValueError, match=r"wrap a classifier first.*Received: 'net': Functional"):
         evaluate({"net": classifier}, data, {"same": id_images})
-    with pytest.raises(ValueError, match=r"name of its own.*Received: id_name='same'"):
+    with pytest.raises(ValueError, match=r"must have different names.*Received: id_name='same'"):
         evaluate(detectors, data, {"same": id_images}, id_name="same")
     with pytest.raises(ValueError, match=r"`resamples` must be at least 1. Received"):
         evaluate(detectors, data, {"same": id_images}, resamples=0)

@@ -124,6 +124,16 @@ def test_a_file_does_not_replace_a_folder(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_file_in_place_of_the_folder_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    for path in (tmp_path / "file" / "a.txt", tmp_path / "file" / "folder" / "a.txt"):
+        with (
+            pytest.raises(NotADirectoryError, match=f"a file has its name: '{path.parent}'"),
+            atomic_write(path),
+        ):
+            pass
+
+
 def test_a_folder_does_not_replace_a_file(tmp_path):
     path = tmp_path / "results"
     path.write_text("precious")

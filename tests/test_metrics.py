@@ -295,6 +295,8 @@ def test_unusable_scores_are_refused_by_name(figure):
         figure([1.0], [])
     with pytest.raises(ValueError, match=r"`id_scores` must hold.*Received: .* shape \(1, 1\)"):
         figure([[1.0]], [1.0])
+    with pytest.raises(ValueError, match=r"predict\(x\)\['score'\].*id_scores of type dict"):
+        figure({"score": [1.0]}, [1.0])
     with pytest.raises(ValueError, match=r"`id_scores` must be finite.*id_scores\[1\]=nan"):
         figure([1.0, np.nan], [1.0])
     with pytest.raises(ValueError, match=r"`ood_scores` must be finite.*1 of 2 are NaN or inf"):

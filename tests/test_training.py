@@ -519,14 +519,14 @@ def test_uint8_images_train(images, labels):
         (lambda: (networks.convolutional(), {"norm": "l3"}), r"`norm` must be one of"),
         (
             lambda: (networks.convolutional(), {"estimator": "sampled", "samples": 0}),
-            r"`samples` must be an integer above 0",
+            r"`samples` must be an int above 0",
         ),
         (
             lambda: (networks.convolutional(), {"estimator": "projected", "samples": 1.5}),
-            r"`samples` must be an integer above 0",
+            r"`samples` must be an int above 0",
         ),
         (lambda: (networks.convolutional(), {"samples": 2}), r"`samples` is for the estimators"),
-        (lambda: (networks.convolutional(), {"every": 0}), r"`every` must be an integer above 0"),
+        (lambda: (networks.convolutional(), {"every": 0}), r"`every` must be an int above 0"),
         (lambda: (networks.convolutional(), {"every": True}), r"`every` must be an integer"),
         (lambda: (networks.convolutional(), {"chunk_size": 0}), r"`chunk_size` must be an integer"),
         (

@@ -15,6 +15,7 @@ from keras_lodin.data.source import Source as Source
 from keras_lodin.data.specification import SOURCES as SOURCES
 from keras_lodin.data.specification import parse
 from keras_lodin.data.tensorflow_datasets_source import load_tensorflow_dataset
+from keras_lodin.input_range import checked_input_range
 
 PARTS = ("train", "calibration", "test", "all")
 
@@ -65,15 +66,10 @@ def load(
         raise ValueError(
             f"`part` must be one of {', '.join(map(repr, PARTS))}. Received: part={part!r}"
         )
-    low, high = (0.0, 1.0) if input_range is None else map(float, input_range)
-    if not low < high:
-        raise ValueError(
-            f"`input_range` must be (lo, hi) with lo < hi. Received: input_range={input_range}"
-        )
     spec = parse(specification)
     target: dict[str, Any] = {
         "image_shape": None if image_shape is None else tuple(image_shape),
-        "input_range": (low, high),
+        "input_range": checked_input_range((0, 1) if input_range is None else input_range),
     }
     match spec.kind:
         case "digits":

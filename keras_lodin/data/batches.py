@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.data.source import Source
+from keras_lodin.data.source import Source, check_batch_size
 
 
 def iterate_batches(
@@ -33,10 +33,10 @@ def iterate_batches(
         of shape (batch,), or `None` when there are no labels.
 
     Raises:
-        ValueError: If there is no example, a value is NaN or infinite, or the labels do not fit.
+        ValueError: If there is no example, a value is no finite number, or the labels do not fit.
         TypeError: If data are of another kind.
     """
-    name = f"`{data.name}`" if isinstance(data, Source) else f"the {type(data).__name__}"
+    name = f"`{data.name}`" if isinstance(data, Source) else "the data"
     first = 0
     for batch in _raw_batches(data, batch_size):
         x, y = _split_batch(batch, name)
@@ -48,7 +48,8 @@ def iterate_batches(
         first += count
     if first == 0:
         raise ValueError(
-            f"There is no example in {name}.{_unreadable_files(data)} Received: data without one"
+            f"There is no example in {name}.{_unreadable_files(data)} Expected one or more. "
+            f"Received: {described(data)}"
         )
 
 
@@ -74,7 +75,11 @@ def integer_labels(y: Any, count: int, name: str) -> np.ndarray:
             f"when one-hot. Received: labels of shape {y.shape}"
         )
     if not (np.issubdtype(y.dtype, np.number) or y.dtype == bool):
-        raise ValueError(f"Labels of {name} must be numbers. Received: labels of type {y.dtype}")
+        raise ValueError(
+            f"Labels of {name} must be numbers, the classes' places in the logits; "
+            "`np.unique(names, return_inverse=True)[1]` makes them of names in their order. "
+            f"Received: labels of dtype {y.dtype}"
+        )
     if y.ndim == 2 and y.shape[1] != 1:
         one_hot = ((y == 0) | (y == 1)).all(axis=1) & (y.sum(axis=1) == 1)
         if not one_hot.all():
@@ -87,13 +92,14 @@ def integer_labels(y: Any, count: int, name: str) -> np.ndarray:
     whole = y.astype("int64", copy=False) if np.isfinite(y).all() else np.zeros_like(y)
     if (whole != y).any():
         raise ValueError(
-            f"Labels of {name} must be whole numbers. Received: {y[whole != y][0]} among them"
+            f"Labels of {name} must be whole numbers, the classes' places in the logits. "
+            f"Received: {y[whole != y][0]} among them"
         )
     return whole
 
 
 def check_finite(x: Any, name: str, first: int = 0) -> None:
-    """Refuses NaN and infinite values.
+    """Refuses NaN, infinite values, and what is no number at all.
 
     Args:
         x: Examples, shape (batch, ...).
@@ -104,6 +110,11 @@ def check_finite(x: Any, name: str, first: int = 0) -> None:
         ValueError: If there are any: how many of the batch, and where the first is.
     """
     values = np.asarray(x)
+    if values.dtype.kind in "OSUmM":
+        raise ValueError(
+            f"Inputs of {name} must be numbers; `x.astype('float32')` converts what can be. "
+            f"Received: inputs of shape {values.shape} and dtype {values.dtype}"
+        )
     if values.dtype.kind not in "fcV":  # V: bfloat16, of which numpy knows no more
         return
     wrong = ~np.isfinite(values)
@@ -134,7 +145,8 @@ def check_labels(labels: Any, num_classes: int) -> None:
         shown = ", ".join(map(str, values[:5])) + (", ..." if len(values) > 5 else "")
         raise ValueError(
             f"Labels must lie in 0..{num_classes - 1}, as the classifier has {num_classes} "
-            f"classes. Received: {outside.size} of {labels.size} labels outside: {shown}"
+            "classes. Labels that count from 1 need `y - 1`. "
+            f"Received: {outside.size} of {labels.size} labels outside: {shown}"
         )
 
 
@@ -166,7 +178,7 @@ def _fits(received: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
 
 def _shape_hint(received: tuple[int, ...], shape: tuple[int | None, ...]) -> str:
     if _fits(received, shape):
-        return " The batch axis is missing: pass x[None]."
+        return " The batch axis is missing: pass x[None], or dataset.batch(...) of a dataset."
     if _fits((*received[1:], 1), shape):
         return " The channel axis is missing: pass x[..., None]."
     if len(received) == 4:
@@ -183,24 +195,31 @@ def _raw_batches(data: Any, batch_size: int) -> Iterable[Any]:
         return data.batches(batch_size)
     if isinstance(data, tf.data.Dataset):
         if data.cardinality() == tf.data.INFINITE_CARDINALITY:
-            raise ValueError(f"The dataset never ends: remove its `repeat()`. Received: {data}")
+            raise ValueError(
+                "The dataset never ends: remove its `repeat()`, or cut it with `take(batches)`. "
+                f"Received: {described(data)}"
+            )
         return data
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
-            raise ValueError(f"The PyDataset does not say how long it is. Received: {data}")
+            raise ValueError(
+                "The PyDataset must say how many batches it has: give it a `__len__`. "
+                f"Received: {described(data)}"
+            )
         return (data[index] for index in range(data.num_batches))
     columns = data if isinstance(data, tuple) else (data,)
     if not columns or any(not hasattr(column, "shape") for column in columns):
         raise TypeError(
-            "Data must be an array, a tuple (x, y) of arrays, a batched tf.data.Dataset, a "
-            f"keras.utils.PyDataset or a keras_lodin data source. Received: {data!r}"
+            "Data must be an array, a tuple (x, y) of arrays, a batched tf.data.Dataset or a "
+            "keras.utils.PyDataset with its labels inside, or a keras_lodin data source. Turn a "
+            "list into an array with `np.asarray`, and a name such as 'digits:0-6' into a source "
+            f"with `keras_lodin.data.load`. Received: {described(data)}"
         )
     return _array_batches(columns, batch_size)
 
 
 def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Any, ...]]:
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+    check_batch_size(batch_size)
     shapes = [tuple(column.shape) for column in columns]
     if any(not shape or shape[0] != shapes[0][0] for shape in shapes):
         raise ValueError(
@@ -214,16 +233,30 @@ def _split_batch(batch: Any, name: str) -> tuple[Any, Any]:
     columns = batch if isinstance(batch, (tuple, list)) else (batch,)
     if not 1 <= len(columns) <= 3 or not hasattr(columns[0], "shape"):
         raise TypeError(
-            f"Batches of {name} must be x, (x,), (x, y) or (x, y, sample_weight), each an array. "
-            f"Received: {type(batch).__name__} {batch!r:.200}"
+            f"Batches of {name} must be x, (x,), (x, y) or (x, y, sample_weight), each an array; "
+            "`dataset.map(lambda row: (row['image'], row['label']))` makes them of dicts. "
+            f"Received: {described(batch)}"
         )
     x, y = columns[0], columns[1] if len(columns) > 1 else None
     if np.ndim(x) == 0 or (y is not None and np.ndim(y) == 0):
         raise ValueError(
-            f"{name[0].upper()}{name[1:]} is not batched: pass `dataset.batch(...)`. "
+            f"Examples of {name} must come in batches: pass `dataset.batch(...)`. "
             f"Received: x of shape {tuple(x.shape)}" + ("" if y is None else ", y a scalar")
         )
     return x, y
+
+
+def described(data: Any) -> str:
+    """Data as a message shows it: without its values."""
+    if hasattr(data, "shape"):
+        return f"{type(data).__name__} of shape {tuple(data.shape)}"
+    if isinstance(data, tuple):
+        return f"({', '.join(map(described, data))})"
+    if isinstance(data, list):
+        return f"list of length {len(data)}"
+    if isinstance(data, dict):
+        return f"dict with the keys {list(data)}"
+    return f"{data!r:.200}"
 
 
 def _unreadable_files(data: Any) -> str:

@@ -59,7 +59,7 @@ def load_folder(
     folder = Path(path)
     if not folder.is_dir():
         what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"The folder {path} {what}. Received: {name!r}")
+        raise FileNotFoundError(f"{path} {what}. Expected a folder of images. Received: {name!r}")
     paths, labels, class_names = _list_images(folder)
     chosen = select(name, len(paths), slice_text)
     # The first of the whole folder: all its slices have the same natural shape.
@@ -93,7 +93,7 @@ def load_images(
     Raises:
         ValueError: If none of the files can be read.
     """
-    name = f"{len(paths)} image files"
+    name = "the files given"
     shapes = resolve_shapes(name, _first_shape(name, paths), image_shape)
     return _images(name, paths, None, None, shapes, input_range)
 
@@ -162,16 +162,17 @@ def _list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...] | 
     if loose and members:
         raise ValueError(
             f"The folder {folder} holds images both beside its sub-folders and in them, so it is "
-            f"unclear whether the sub-folders are classes. Received: {loose[0]} and {members[0][0]}"
+            "unclear whether the sub-folders are classes. Move the ones or the others away. "
+            f"Received: {loose[0]} and {members[0][0]}"
         )
     if members:
         paths, labels = zip(*members, strict=True)
         return list(paths), list(labels), tuple(entry.name for entry in class_folders)
     if not loose:
-        there = f"holds only such as {visible[0].name}" if visible else "is empty"
+        there = f"holds other things, such as {visible[0].name!r}" if visible else "is empty"
         raise ValueError(
-            f"There are no images (PNG, JPEG, BMP or GIF) in the folder, which {there}. "
-            f"Received: {folder}"
+            f"There are no images (PNG, JPEG, BMP or GIF) in the folder {folder}, which {there}. "
+            f"Received: path={str(folder)!r}"
         )
     return loose, [], None
 
@@ -196,7 +197,7 @@ def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
             height, width, stored = pixels.shape
             return height, width, 1 if stored < 3 else 3
     raise ValueError(
-        f"None of the {len(paths)} images of {name} can be read. "
+        f"No image of {name} can be read, of {len(paths)} in all. "
         f"Received: first {paths[0]}: {unreadable[paths[0]]}"
     )
 

@@ -41,8 +41,9 @@ def load_noise(
     shape = tuple(size for size in image_shape or () if size is not None)
     if image_shape is None or len(shape) < len(image_shape):
         raise ValueError(
-            f"Noise has no shape of its own: {name!r} needs `image_shape` with every dimension "
-            f"known. Received: image_shape={image_shape}"
+            f"Noise has neither labels nor a shape of its own: {name!r} needs `image_shape`, that "
+            "of a classifier's inputs such as (32, 32, 3), with every dimension known. "
+            f"Received: image_shape={image_shape}"
         )
     low, high = input_range
 

@@ -50,7 +50,8 @@ def load_npz(
     x = _pick(arrays, ("x", "images"))
     if x is None:
         raise ValueError(
-            f"{path} must hold an array named `x` or `images`. "
+            f"{path} must hold an array named `x` or `images`, as `np.savez(path, x=x, y=y)` "
+            "writes it. "
             f"Received: arrays named {', '.join(map(repr, sorted(arrays))) or 'nothing'}"
         )
     if x.ndim == 0 or len(x) == 0:
@@ -79,7 +80,7 @@ def load_npz(
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise FileNotFoundError(f"There is no such file. Received: path={path}")
+        raise FileNotFoundError(f"There is no .npz file at that path. Received: path={path}")
     try:
         # Opened here: numpy would leave a damaged file open.
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:

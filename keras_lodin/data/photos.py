@@ -52,7 +52,7 @@ def load_photos(
     if count > np.prod(places):
         raise ValueError(
             f"There are {np.prod(places)} different patches of {size} pixels in part {part!r} of "
-            f"the photographs. Received: {name!r}"
+            f"the photographs. Ask for at most so many. Received: {name!r}"
         )
     chosen = np.random.default_rng(seed).choice(np.prod(places), count, replace=False)
     photo, top, column = np.unravel_index(chosen, places)

@@ -32,7 +32,10 @@ def select(name: str, count: int, slice_text: str | None) -> np.ndarray:
     )
     chosen = np.random.default_rng(_SHUFFLE_SEED).permutation(count)[bounds]
     if not chosen.size:
-        raise ValueError(f"The slice {slice_text} of {count} examples is empty. Received: {name!r}")
+        raise ValueError(
+            f"The slice {slice_text} of {count} examples is empty. Expected one such as [:80%], "
+            f"[80%:] or [100:200]. Received: {name!r}"
+        )
     return chosen
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import tensorflow as tf
 
 from keras_lodin.data.augmentation import AUGMENTATIONS
@@ -79,7 +80,7 @@ class Source:
             A `tf.data.Dataset` of `(x, y)`, or `(x,)` when there are no labels: x float32 of shape
             (batch, *shape), y int64 of shape (batch,).
         """
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         return self._decode(self._records).batch(batch_size).prefetch(tf.data.AUTOTUNE)
 
     def training_batches(
@@ -112,7 +113,7 @@ class Source:
         Raises:
             ValueError: If an argument is out of range, or the examples are no images.
         """
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         if not 0 <= first_epoch <= last_epoch:
             raise ValueError(
                 "Epochs must satisfy 0 <= first_epoch <= last_epoch. "
@@ -120,7 +121,7 @@ class Source:
             )
         if augment is not None and augment not in AUGMENTATIONS:
             raise ValueError(
-                f"`augment` must be None or one of {', '.join(map(repr, AUGMENTATIONS))}. "
+                f"`augment` must be None or {' or '.join(map(repr, AUGMENTATIONS))}. "
                 f"Received: augment={augment!r}"
             )
         if augment is not None and len(self.shape) != 3:
@@ -159,7 +160,7 @@ class Source:
         Returns:
             The number of batches, the last incomplete one included.
         """
-        _check_batch_size(batch_size)
+        check_batch_size(batch_size)
         if self.count is None:
             self.count = sum(1 for _ in self._decode(self._records))
         return -(-self.count // batch_size)
@@ -185,6 +186,9 @@ def _shuffled(records: tf.data.Dataset, window: int, seed: tf.Tensor) -> tf.data
     return windows.flat_map(lambda number, columns: permuted(number, *columns))
 
 
-def _check_batch_size(batch_size: int) -> None:
-    if batch_size < 1:
-        raise ValueError(f"`batch_size` must be at least 1. Received: batch_size={batch_size}")
+def check_batch_size(batch_size: int) -> None:
+    """Raises ValueError unless it is a whole number above 0."""
+    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be a whole number above 0. Received: batch_size={batch_size!r}"
+        )

@@ -66,7 +66,8 @@ def parse(text: str) -> Specification:
     kind, _, argument = text.partition(":")
     if kind not in _PARSERS:
         raise ValueError(
-            f"A data source begins with one of {', '.join(SOURCES)}, and a colon."
+            f"A data specification begins with one of {', '.join(SOURCES)}, as in 'digits:0-6'; a "
+            f"folder of images is 'dir:PATH', a file of arrays 'npz:PATH'."
             f"{did_you_mean(kind, SOURCES)} Received: specification={text!r}"
         )
     try:

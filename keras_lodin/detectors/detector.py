@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Hashable, Sequence
+from numbers import Real
 from typing import Any
 
 import keras
@@ -13,6 +14,7 @@ from keras import ops
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import ClassifierHead, find_head
 from keras_lodin.data.batches import check_images, iterate_batches
+from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics import threshold_at_tpr
 from keras_lodin.progress import track
@@ -69,6 +71,11 @@ class Detector(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
+        if isinstance(classifier, Detector):
+            raise ValueError(
+                "A detector wraps a classifier, not another detector: pass `detector.classifier`. "
+                f"Received: classifier={classifier!r}"
+            )
         head = self._find_head(classifier, from_logits)
         # Scores need float32 whatever the global policy: in float16 every score at temperature
         # 1000 is the same number. The classifier keeps its own policy inside.
@@ -162,8 +169,11 @@ class Detector(keras.Model):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        if np.isnan(value):
-            raise ValueError(f"`threshold` must be a number. Received: threshold={value}")
+        if value is None or np.isnan(value):
+            raise ValueError(
+                "`threshold` must be a number, minus infinity to call nothing out-of-distribution. "
+                f"Received: threshold={value}"
+            )
         self._threshold.assign(value)
         self._tpr.assign(0.0)
 
@@ -201,16 +211,20 @@ class Detector(keras.Model):
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
                 a detector with an `input_range`) lie outside it, or a `tpr` outside (0, 1).
         """
-        if not 0.0 < tpr < 1.0:
-            raise ValueError(f"`tpr` must lie strictly between 0 and 1. Received: tpr={tpr}")
+        if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
+            raise ValueError(
+                f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"
+            )
         score_of = BatchFunction(lambda inputs: self(inputs)["score"])
-        scores = []
+        batches = []
         for inputs, _ in track(
             iterate_batches(data, batch_size), "Calibrating the threshold", verbose
         ):
             self.check_inputs(inputs)
-            scores.append(score_of(inputs))
-        self.threshold = threshold_at_tpr(np.concatenate(scores), tpr)
+            batches.append(score_of(inputs))
+        scores = np.concatenate(batches)
+        check_scores(self.name, scores)
+        self.threshold = threshold_at_tpr(scores, tpr)
         self._tpr.assign(tpr)
         return self.threshold
 

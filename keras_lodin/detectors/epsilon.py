@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 
 def checked_epsilon(epsilon: float) -> float:
@@ -11,9 +12,9 @@ def checked_epsilon(epsilon: float) -> float:
     Raises:
         ValueError: unless it is a finite fraction of the input range, 0 or more.
     """
-    if not 0.0 <= epsilon < math.inf:
+    if not isinstance(epsilon, Real) or not 0.0 <= epsilon < math.inf:
         raise ValueError(
-            "`epsilon` must be a fraction of the input range, 0 or more. "
-            f"Received: epsilon={epsilon}"
+            "`epsilon` must be a number, a fraction of the input range, 0 or more. "
+            f"Received: epsilon={epsilon!r}"
         )
     return float(epsilon)

@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.class_statistics import ClassStatistics, whiten
-from keras_lodin.data.batches import check_images, check_labels, iterate_batches
+from keras_lodin.data.batches import check_images, check_labels, described, iterate_batches
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.epsilon import checked_epsilon
 from keras_lodin.eager_values import eager_value
@@ -125,8 +125,8 @@ class MahalanobisDetector(AdaptiveDetector):
         values = tuple(float(value) for value in np.ravel(weights))
         if len(values) != len(self._statistics) or not np.isfinite(values).all():
             raise ValueError(
-                f"`layer_weights` must hold one number for each of {len(self._statistics)} "
-                f"layers. Received: layer_weights={weights}"
+                f"`layer_weights` must hold one finite number for each of the "
+                f"{len(self._statistics)} layers. Received: layer_weights={weights}"
             )
         return values
 
@@ -190,7 +190,7 @@ class MahalanobisDetector(AdaptiveDetector):
             if labels is None:
                 raise ValueError(
                     "Class means need labels: call `adapt(x, y)`, or give data that yields "
-                    f"(x, y). Received: data without labels, {type(data).__name__}"
+                    f"(x, y). Received: {described(data)}, without labels"
                 )
             check_labels(labels, self.num_classes)
             check_images(inputs, self.input_shape_with_batch[1:])

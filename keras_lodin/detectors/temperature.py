@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from numbers import Real
 
 
 def checked_temperature(temperature: float) -> float:
@@ -11,8 +12,9 @@ def checked_temperature(temperature: float) -> float:
     Raises:
         ValueError: unless it is positive and finite.
     """
-    if not 0.0 < temperature < math.inf:
+    if not isinstance(temperature, Real) or not 0.0 < temperature < math.inf:
         raise ValueError(
-            f"`temperature` must be positive and finite. Received: temperature={temperature}"
+            "`temperature` must be a positive, finite number. "
+            f"Received: temperature={temperature!r}"
         )
     return float(temperature)

@@ -32,7 +32,8 @@ def announce(
     else:
         lines.append(
             "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "
-            "on in-distribution data and export again, or pass a threshold when scoring."
+            "(`keras-lodin tune`) on in-distribution data and export again, or pass a threshold "
+            "when scoring."
         )
     lines.extend(more)
     # Not wrapped: paths are there to be copied.

@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
+from keras_lodin.data.batches import check_images
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.export.metadata import METADATA_FILE, METADATA_KEY, artifact_metadata
+from keras_lodin.models.loading import load
 
 
 class Artifact:
@@ -81,14 +82,14 @@ class Artifact:
         Raises:
             ValueError: for a batch of another shape.
         """
-        batch = np.asarray(batch, dtype="float32")
-        expected = self.input_shape
-        if len(batch.shape) != len(expected) or any(
-            size not in (None, actual) for size, actual in zip(expected, batch.shape, strict=True)
-        ):
+        try:
+            batch = np.asarray(batch, dtype="float32")
+        except (TypeError, ValueError):
             raise ValueError(
-                f"The artifact takes batches of shape {expected}. Received: shape {batch.shape}"
-            )
+                f"The artifact takes arrays of numbers, of shape {self.input_shape}. Image files "
+                f"are scored by `keras-lodin score`. Received: {batch!r:.200}"
+            ) from None
+        check_images(batch, self.input_shape[1:])
         return {name: np.asarray(value) for name, value in self._run(batch).items()}
 
     def __repr__(self) -> str:
@@ -111,7 +112,10 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"There is no such file or folder. Received: path={path}")
+        raise FileNotFoundError(
+            "There is no artifact at that path; `detector.export(path)` or `keras-lodin export` "
+            f"writes one. Received: path={path}"
+        )
     if path.is_dir():
         return _load_saved_model(path)
     if path.suffix == ".onnx":
@@ -121,7 +125,7 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
     if path.suffix == ".keras":
         return _load_keras(path)
     raise ValueError(
-        "An artifact is a SavedModel folder, an .onnx file or a .keras file, or a .tflite file. "
+        "An artifact is a SavedModel folder, or an .onnx, .tflite or .keras file. "
         f"Received: path={path}"
     )
 
@@ -130,7 +134,10 @@ def _load_saved_model(path: Path) -> Artifact:
     import tensorflow as tf
 
     if not (path / "saved_model.pb").is_file():
-        raise ValueError(f"The folder is not a SavedModel. Received: path={path}")
+        raise ValueError(
+            "The folder is not a SavedModel: there is no saved_model.pb in it. Expected a folder "
+            f"that `detector.export(path)` or `keras-lodin export` wrote. Received: path={path}"
+        )
     try:
         metadata = json.loads((path / METADATA_FILE).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -163,7 +170,8 @@ def _load_onnx(path: Path) -> Artifact:
         )
     except Exception as error:  # onnxruntime's own classes of errors are not public
         raise ValueError(
-            f"onnxruntime cannot load the file: {error}. Received: path={path}"
+            "onnxruntime cannot load the file: it is damaged, or no ONNX file. Export it again. "
+            f"Received: path={path}, {error}"
         ) from error
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
@@ -208,14 +216,11 @@ def _side_values(metadata: dict[str, Any], batch: np.ndarray) -> dict[str, np.nd
 
 
 def _load_keras(path: Path) -> Artifact:
-    try:
-        detector = keras.models.load_model(path)
-    except Exception as error:  # a damaged file fails in many ways: zip, JSON, HDF5, Keras
-        raise ValueError(f"Keras cannot load the file: {error}. Received: path={path}") from error
+    detector = load(path)
     if not isinstance(detector, Detector):
         raise ValueError(
             "The file holds a model that is not a detector. Wrap the classifier in one, "
-            "calibrate it and save that. Received: a model of type "
+            "calibrate it and save that, as `keras-lodin tune` does. Received: a model of type "
             f"{type(detector).__name__} in path={path}"
         )
     return Artifact(artifact_metadata(detector), detector.predict_on_batch)

@@ -227,8 +227,8 @@ def _refusals_of_runtimes() -> Iterator[None]:
         raise
     except Exception as error:
         raise ValueError(
-            "The converted file is not one that onnxruntime runs; nothing was written. Please "
-            "report it, with the classifier's layers; format='tf_saved_model' takes every "
+            "The converted file is not one that onnxruntime runs; nothing was written. Report "
+            "it, with the classifier's layers; format='tf_saved_model' takes every "
             f"classifier. Received: {error}"
         ) from error
 

@@ -96,7 +96,7 @@ def check_finite(reference: Run, artifact: Run, batch: np.ndarray) -> None:
     if lost.any():
         raise ValueError(
             "The artifact's score is not a number where the detector's is one, on inputs that are "
-            "constant; nothing was written. This is a fault of the export: please report it, with "
+            "constant; nothing was written. This is a fault of the export: report it, with "
             f"the classifier's layers. Received: scores {actual} instead of {expected}"
         )
 
@@ -189,6 +189,14 @@ def check(reference: Run, artifact: Run, batch: np.ndarray, threshold: float) ->
     found = differences(expected, actual)
     allowed = dict(_TOLERANCES)
     if not _within(found, allowed):
+        for name, value in expected.items():
+            if not np.isfinite(value).all():
+                raise ValueError(
+                    "The detector's outputs must be finite to be compared; nothing was written. "
+                    "Look for NaN and infinite values in the classifier's weights. "
+                    f"Received: {name} with {int(np.sum(~np.isfinite(value)))} of {value.size} "
+                    "values that are not"
+                )
         # A classifier that differs from itself would allow its artifact anything.
         itself = differences(expected, reference(batch))
         if not _within(itself, allowed):
@@ -204,7 +212,7 @@ def check(reference: Run, artifact: Run, batch: np.ndarray, threshold: float) ->
         listed = ", ".join(f"{name} by {value:.2g}" for name, value in found.items())
         raise ValueError(
             "The artifact disagrees with the detector; nothing was written. This is a fault of the "
-            "export: please report it, with the classifier's layers. "
+            "export: report it, with the classifier's layers. "
             f"Received: relative differences of {listed}"
         )
     margin = allowed["score"] * float(np.max(np.abs(expected["score"])))
@@ -256,7 +264,7 @@ def check_outside(detector: Detector, reference: Run, artifact: Run, inside: np.
             listed = ", ".join(f"{name} by {value:.2g}" for name, value in found.items())
             raise ValueError(
                 "The artifact disagrees with the detector on inputs outside of the input range; "
-                "nothing was written. This is a fault of the export: please report it, with the "
+                "nothing was written. This is a fault of the export: report it, with the "
                 f"classifier's layers. Received: relative differences of {listed}"
             )
 

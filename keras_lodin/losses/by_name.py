@@ -51,7 +51,8 @@ def build(specification: str, from_logits: bool) -> keras.losses.Loss:
         value = float(text) if colon else _WITH_VALUE[name]
     except ValueError:
         raise ValueError(
-            f"After the colon comes a number. Received: loss={specification!r}"
+            f"After the colon of a loss comes a number, as in '{name}:{_WITH_VALUE[name]:g}'. "
+            f"Received: loss={specification!r}"
         ) from None
     if name == "label_smoothing":
         return LabelSmoothing(value, from_logits=from_logits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 
 import keras
@@ -29,12 +30,20 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         path = path / "model.keras"
     if not path.exists():
         raise FileNotFoundError(
-            f"There is no model file of that name. Received: path={str(path)!r}"
+            "There is no model at that path. Expected a `.keras` file, or the folder of a finished "
+            f"training run. Received: path={str(path)!r}"
         )
     if path.is_dir() or path.suffix != ".keras":
         raise ValueError(
-            "A model must be a `.keras` file, as `model.save('name.keras')` writes it. "
+            "A model must be a `.keras` file, as `model.save('name.keras')` writes it, or the "
+            "folder of a finished training run, with `model.keras` in it. "
             f"Received: path={str(path)!r}"
+        )
+    if not zipfile.is_zipfile(path):
+        # Keras says of it that there is no such file.
+        raise ValueError(
+            "The file is no `.keras` archive: it is damaged, or of another kind. Save the model "
+            f"again with `model.save('name.keras')`. Received: path={str(path)!r}"
         )
     try:
         model = keras.models.load_model(path)

@@ -53,6 +53,8 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
     try:
         with atomic_write(path) as temporary:
             temporary.write_bytes(content)
+    except NotADirectoryError:
+        raise
     except OSError as error:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 

@@ -66,8 +66,9 @@ def load_detectors(
     model = models.load(path)
     if isinstance(model, Detector) and names:
         raise ValueError(
-            "The file is a detector already, with a score of its own. Name detectors for "
-            f"classifiers only. Received: path={str(path)!r}, detectors={names}"
+            "The file is a detector already, with a score of its own. Leave out `detectors` "
+            "(--detector), or give the file of the classifier. "
+            f"Received: path={str(path)!r}, detectors={names}"
         )
     return _wrapped(model, names, input_range)
 
@@ -151,10 +152,11 @@ def adapted(
     if not waiting:
         return detectors
     if statistics is None and not has_parts(id):
-        if named:
+        if named or len(waiting) == len(detectors):
             raise ValueError(
-                f"{', '.join(waiting)} needs training data to take statistics of, and of {id!r} "
-                "all is taken for the test. Name the training data. Received: statistics=None"
+                f"{', '.join(waiting)} needs training data to take statistics of, and no part of "
+                f"{id!r} is set aside for that. Name the training data as `statistics` "
+                "(--statistics SPEC). Received: statistics=None"
             )
         return {name: value for name, value in detectors.items() if name not in waiting}
     source = inputs.load(statistics or id, "train", data_dir)
@@ -169,7 +171,7 @@ def check_each_once(**arguments: Sequence[Any]) -> None:
         repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
         if repeated or not values:
             raise ValueError(
-                f"`{name}` must name one or more, each once. Received: {name}={list(values)}"
+                f"`{name}` must hold one or more names, each once. Received: {name}={list(values)}"
             )
 
 

@@ -228,7 +228,8 @@ def _checked(
         raise ValueError(
             f"{len(problems)} of the things that the recipe needs are missing. "
             + " | ".join(problems)
-            + f" | OOD sets may be left out with `skip_missing`. Received: name={recipe.name!r}"
+            + " | OOD sets may be left out with `skip_missing` (--skip-missing). "
+            f"Received: name={recipe.name!r}"
         )
     return replace(task, ood=kept)
 
@@ -270,7 +271,8 @@ def _check_same(path: Path, settings: dict[str, Any]) -> None:
     different = [key for key in settings if settings[key] != before.get(key)]
     if different:
         raise ValueError(
-            "The output folder holds this recipe with other settings. Choose another folder. "
+            "The output folder holds this recipe with other settings. Choose another folder "
+            "(--output). "
             + "; ".join(f"{key} was {before.get(key)!r}" for key in different)
             + f". Received: output={str(path.parent)!r}"
         )

@@ -14,6 +14,7 @@ import numpy as np
 from keras_lodin.data.folder import list_images, load_images
 from keras_lodin.export import load_artifact
 from keras_lodin.files import atomic_write
+from keras_lodin.input_range import checked_input_range
 from keras_lodin.progress import track
 
 COLUMNS = ("path", "class", "class_name", "score", "is_ood")
@@ -52,6 +53,8 @@ def score_images(
     [row["score"] for row in rows]
     ```
     """
+    if input_range is not None:
+        input_range = checked_input_range(input_range)
     loaded = load_artifact(artifact)
     files = _files(paths)
     source = load_images(
@@ -103,7 +106,10 @@ def _files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
         if path.is_dir():
             found = list_images(str(path))
             if not found:
-                raise ValueError(f"There are no images in the folder. Received: path={str(path)!r}")
+                raise ValueError(
+                    "There are no images (PNG, JPEG, BMP or GIF) in the folder. "
+                    f"Received: path={str(path)!r}"
+                )
             files += found
         elif path.exists():
             files.append(str(path))

@@ -169,8 +169,8 @@ def sweep(
     by_name.check(detector)
     if validation is None and not has_parts(id):
         raise ValueError(
-            f"Of {id!r} everything is trained on, so nothing is left to validate on. Name labelled "
-            "validation data of the same kind. Received: validation=None"
+            f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
+            "of the same kind as `validation` (--validation SPEC). Received: validation=None"
         )
     chosen = None if candidates is None else list(candidates)
     _check_candidates(chosen or [])
@@ -262,7 +262,8 @@ class _Runner:
             source = data.load(self._settings["id"], part="train", data_dir=self._data_dir)
             if not source.labelled:
                 raise ValueError(
-                    f"A sweep needs labelled data. Received: id={self._settings['id']!r}"
+                    "A sweep needs labelled data. "
+                    f"Received: id={self._settings['id']!r}, which has no labels"
                 )
             head = find_head(models.build(model, count_classes(source), source.shape), None)
         for candidate in candidates:

@@ -363,7 +363,10 @@ def _validation_source(
         return None
     source = data.load(validation or id, part="calibration", image_shape=shape, **pipeline)
     if not source.labelled:
-        raise ValueError(f"Validation needs labels. Received: validation={validation!r}")
+        raise ValueError(
+            "Validation needs labelled data. "
+            f"Received: validation={validation or id!r}, which has no labels"
+        )
     return source
 
 
@@ -378,6 +381,7 @@ def _check_classes(classifier: keras.Model, num_classes: int, id: str) -> None:
     outputs = _head(classifier).num_classes
     if outputs < num_classes:
         raise ValueError(
-            f"The data has {num_classes} classes, and the classifier only {outputs} outputs. "
+            f"The data has {num_classes} classes, and the classifier only {outputs} outputs. Give "
+            "it an output for each class, or take data of its classes. "
             f"Received: id={id!r}, model={classifier.name!r}"
         )

@@ -60,7 +60,8 @@ def tune_model(
     """
     if os.path.splitext(output)[1] != ".keras":
         raise ValueError(
-            f"The detector is saved as a `.keras` file. Received: output={str(output)!r}"
+            "The detector is saved as a `.keras` file: end its name in .keras. "
+            f"Received: output={str(output)!r}"
         )
     tuned, inputs = load_detector(path, detector, input_range)
     adapted(
@@ -82,8 +83,8 @@ def tune_model(
         tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
     elif ood is not None:
         raise ValueError(
-            "Only ODIN has settings to choose with out-of-distribution data. "
-            f"Received: ood={ood!r}, detector={by_name.name_of(tuned)!r}"
+            "Only ODIN has settings to choose with out-of-distribution data. Leave out `ood` "
+            f"(--ood). Received: ood={ood!r}, detector={by_name.name_of(tuned)!r}"
         )
     tuned.calibrate(source, tpr, batch_size=batch_size, verbose=verbose)
     with atomic_write(output) as temporary:

@@ -73,13 +73,13 @@ def test_arrays_are_not_copied():
 @pytest.mark.parametrize(
     ("make", "name"),
     [
-        (lambda: X[:0], "the ndarray"),
-        (lambda: (X[:0], Y[:0]), "the tuple"),
-        (lambda: slices(X, Y).batch(4).take(0), "the _TakeDataset"),
+        (lambda: X[:0], r"ndarray of shape \(0, 2\)"),
+        (lambda: (X[:0], Y[:0]), r"\(ndarray of shape \(0, 2\), ndarray of shape \(0,\)\)"),
+        (lambda: slices(X, Y).batch(4).take(0), "<_TakeDataset"),
     ],
 )
 def test_empty_data_are_named(make, name):
-    with pytest.raises(ValueError, match=f"There is no example in {name}"):
+    with pytest.raises(ValueError, match=f"There is no example in the data.*Received: {name}"):
         list(iterate_batches(make()))
 
 
@@ -105,12 +105,12 @@ def test_nan_and_infinite_values_are_counted_and_located(wrap):
     [
         (Y[:9], "arrays of the same length"),
         (np.array(3), "arrays of the same length"),
-        (Y + 0.5, "must be whole numbers. Received: 0.5"),
-        (np.where(Y, np.nan, 0), "must be whole numbers. Received: nan"),
+        (Y + 0.5, "must be whole numbers.*Received: 0.5"),
+        (np.where(Y, np.nan, 0), "must be whole numbers.*Received: nan"),
         (np.full((10, 3), 1 / 3), "must be one-hot"),
         (np.zeros((10, 3)), "must be one-hot"),
         (np.zeros((10, 1, 1)), "must be one per example"),
-        (np.array(["a"] * 10), "must be numbers. Received: labels of type <U1"),
+        (np.array(["a"] * 10), "must be numbers.*Received: labels of dtype <U1"),
     ],
 )
 def test_labels_that_do_not_fit_are_refused(y, message):
@@ -127,7 +127,7 @@ def test_labels_of_a_dataset_that_do_not_fit_are_refused():
 
 @pytest.mark.parametrize("make", [lambda: slices(X, Y), lambda: slices(X[:, 0])])
 def test_dataset_that_is_not_batched_is_refused(make):
-    with pytest.raises(ValueError, match=r"is not batched: pass `dataset\.batch"):
+    with pytest.raises(ValueError, match=r"must come in batches: pass `dataset\.batch"):
         list(iterate_batches(make()))
 
 
@@ -147,9 +147,37 @@ def test_dataset_of_dictionaries_is_refused():
         list(iterate_batches(slices({"image": X}).batch(2)))
 
 
-def test_batch_size_must_be_positive():
-    with pytest.raises(ValueError, match="`batch_size` must be at least 1"):
-        list(iterate_batches(X, 0))
+@pytest.mark.parametrize(
+    ("data", "received"),
+    [
+        (X.tolist(), "list of length 10"),
+        ((X, Y.tolist()), r"\(ndarray of shape \(10, 2\), list of length 10\)"),
+        ("digits:0-6", "'digits:0-6'"),
+        ((slices(X, Y).batch(4), Y), r"\(<_BatchDataset .*>, ndarray of shape \(10,\)\)"),
+    ],
+)
+def test_data_of_another_kind_are_refused_without_their_values(data, received):
+    with pytest.raises(TypeError, match=f"Turn a list into an array.*Received: {received}$"):
+        list(iterate_batches(data))
+
+
+def test_batches_that_are_dicts_are_refused_with_their_keys():
+    batches = tf.data.Dataset.from_tensor_slices({"image": X, "label": Y}).batch(4)
+    message = r"`dataset\.map.*Received: dict with the keys \['image', 'label'\]"
+    with pytest.raises(TypeError, match=message):
+        list(iterate_batches(batches))
+
+
+def test_inputs_that_are_no_numbers_are_refused():
+    with pytest.raises(ValueError, match=r"must be numbers; `x\.astype.*dtype object"):
+        list(iterate_batches(X.astype(object)))
+
+
+@pytest.mark.parametrize("batch_size", [0, None, 2.5])
+def test_batch_size_must_be_a_whole_number_above_0(batch_size):
+    message = f"`batch_size` must be a whole number above 0. Received: batch_size={batch_size}"
+    with pytest.raises(ValueError, match=message):
+        list(iterate_batches(X, batch_size))
 
 
 def test_labels_in_range_pass():
@@ -183,7 +211,11 @@ def test_fitting_inputs_pass(received, shape):
         ((5, 3, 8, 9), (8, 9, 3), " The channels seem to come first"),
         ((5, 8, 9, 3), (3, 8, 9), " The channels seem to come last"),
         ((5, 8, 8), (8, 8, 1), " The channel axis is missing: pass x[..., None]."),
-        ((8, 8, 3), (8, 8, 3), " The batch axis is missing: pass x[None]."),
+        (
+            (8, 8, 3),
+            (8, 8, 3),
+            " The batch axis is missing: pass x[None], or dataset.batch(...) of a dataset.",
+        ),
         ((5, 12), (13,), ""),
     ],
 )

@@ -184,14 +184,16 @@ def test_empty_folder_is_refused(tmp_path):
 def test_folder_without_images_is_refused(tmp_path):
     (tmp_path / "data.csv").write_text("1,2,3")
 
-    with pytest.raises(ValueError, match=r"There are no images .* only such as data\.csv"):
+    with pytest.raises(
+        ValueError, match=r"There are no images .* holds other things, such as 'data\.csv'"
+    ):
         load(tmp_path)
 
 
 def test_folder_of_unreadable_images_is_refused(tmp_path):
     (tmp_path / "a.png").write_text("text")
 
-    with pytest.raises(ValueError, match=r"None of the 1 images of .* can be read.*a\.png"):
+    with pytest.raises(ValueError, match=r"No image of .* can be read, of 1 in all.*a\.png"):
         load(tmp_path)
 
 

@@ -89,7 +89,7 @@ def test_slice_keeps_labels_with_their_examples(load):
         ({"x": np.zeros((2, 4, 4, 5), np.uint8)}, r"Received: x of shape \(2, 4, 4, 5\)"),
         ({"x": np.zeros((2, 4), np.uint8)}, "save anything else as float32"),
         ({"x": np.zeros((3, 2)), "y": np.zeros(2)}, "one per example"),
-        ({"x": np.zeros((3, 2)), "y": np.array([0, 1, 1.5])}, "whole numbers. Received: 1.5"),
+        ({"x": np.zeros((3, 2)), "y": np.array([0, 1, 1.5])}, "whole numbers.*Received: 1.5"),
     ],
 )
 def test_unusable_arrays_are_explained(load, arrays, message):
@@ -112,7 +112,7 @@ def test_floats_of_the_wrong_shape_are_refused(load):
 
 def test_missing_file_is_named():
     with pytest.raises(
-        FileNotFoundError, match=r"There is no such file. Received: path=missing\.npz"
+        FileNotFoundError, match=r"no \.npz file at that path. Received: path=missing\.npz"
     ):
         data.load("npz:missing.npz", part="test")
 

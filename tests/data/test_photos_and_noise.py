@@ -78,5 +78,5 @@ def test_noise_differs_between_examples_parts_and_seeds():
 
 @pytest.mark.parametrize("image_shape", [None, (None, None, 3)])
 def test_noise_needs_a_shape(image_shape):
-    with pytest.raises(ValueError, match="Noise has no shape of its own"):
+    with pytest.raises(ValueError, match="Noise has neither labels nor a shape of its own"):
         data.load("noise:uniform", part="test", image_shape=image_shape)

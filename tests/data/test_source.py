@@ -89,10 +89,10 @@ def test_augmentation_differs_between_epochs_and_positions():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"batch_size": 0}, "`batch_size` must be at least 1. Received: batch_size=0"),
+        ({"batch_size": 0}, "`batch_size` must be a whole number above 0. Received: batch_size=0"),
         ({"first_epoch": 3}, "Received: first_epoch=3, last_epoch=2"),
         ({"first_epoch": -1}, "0 <= first_epoch <= last_epoch"),
-        ({"augment": "mixup"}, "None or one of 'crop-flip'. Received: augment='mixup'"),
+        ({"augment": "mixup"}, "None or 'crop-flip'. Received: augment='mixup'"),
     ],
 )
 def test_arguments_out_of_range_are_refused(arguments, message):

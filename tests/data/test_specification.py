@@ -42,7 +42,7 @@ def test_specification_is_taken_apart(text, kind, options):
         ("digit:0-6", "Did you mean 'digits'"),
         ("Noise:uniform", "Did you mean 'noise'"),
         ("tfsd:cifar10", "Did you mean 'tfds'"),
-        ("", "A data source begins with one of digits, photos"),
+        ("", "A data specification begins with one of digits, photos"),
         ("digits:0-12", "'0-12' is not a digit"),
         ("digits:6-0", "runs backwards"),
         ("digits:a", "'a' is not a digit"),

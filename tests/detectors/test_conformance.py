@@ -498,9 +498,9 @@ def _segmentation():
         (_unbuilt, r"no weights yet. Expected a built model.*Received: classifier=<Sequential"),
         (
             lambda: networks.subclassed(activation="softmax"),
-            r"returns probabilities.*Return the logits.*`from_logits=True`.*Received: classifier=",
+            r"probabilities.*Return the logits.*`from_logits=True`.*Received: classifier=",
         ),
-        (lambda: "resnet.keras", r"must be a `keras.Model`. Received: classifier='resnet.keras'"),
+        (lambda: "resnet.keras", r"must be a `keras.Model`.*Received: classifier='resnet.keras'"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )
@@ -509,14 +509,32 @@ def test_models_that_are_no_such_classifiers_are_refused(make, classifier, messa
         make(classifier())
 
 
+def test_a_detector_is_not_wrapped_again(make, classifier):
+    with pytest.raises(ValueError, match=r"pass `detector\.classifier`.*Received: classifier=<MSP"):
+        make(keras_lodin.MSPDetector(classifier))
+
+
+@pytest.mark.parametrize("threshold", [np.nan, None])
+def test_an_impossible_threshold_is_refused(detector, threshold):
+    with pytest.raises(ValueError, match=rf"`threshold` must be.*Received: threshold={threshold}"):
+        detector.threshold = threshold
+
+
+def test_calibration_of_a_broken_classifier_says_so(make, classifier, images):
+    detector = make(classifier)
+    classifier.set_weights([weight * np.nan for weight in classifier.get_weights()])
+    with pytest.raises(ValueError, match=r"classifier's weights.*Received: score=nan"):
+        detector.calibrate(images)
+
+
 def test_class_names_of_a_wrong_number_are_refused(make, classifier):
     with pytest.raises(ValueError, match=r"`class_names` must name each of .* 7 .*Received: .*'x'"):
         make(classifier, class_names=["x", "y"])
 
 
-@pytest.mark.parametrize("tpr", [0.0, 1.0, 95, -0.1, np.nan])
+@pytest.mark.parametrize("tpr", [0.0, 1.0, 95, -0.1, np.nan, None])
 def test_an_impossible_tpr_is_refused(detector, images, tpr):
-    with pytest.raises(ValueError, match=rf"`tpr` must lie strictly between.*Received: tpr={tpr}"):
+    with pytest.raises(ValueError, match=rf"`tpr` must be a fraction.*Received: tpr={tpr}"):
         detector.calibrate(images, tpr=tpr)
     assert not detector.calibrated
 

@@ -309,16 +309,16 @@ def test_the_energy_temperature_cannot_change_behind_a_compiled_predict(classifi
         detector.temperature = 3.0
 
 
-@pytest.mark.parametrize("epsilon", [-0.001, np.nan, np.inf])
+@pytest.mark.parametrize("epsilon", [-0.001, np.nan, np.inf, None])
 def test_an_impossible_epsilon_is_refused(classifier, epsilon):
     with pytest.raises(ValueError, match=rf"`epsilon`.* 0 or more. Received: epsilon={epsilon}"):
         keras_lodin.ODINDetector(classifier, epsilon=epsilon)
 
 
-@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf])
+@pytest.mark.parametrize("temperature", [0.0, -1.0, np.nan, np.inf, None])
 @pytest.mark.parametrize("cls", [keras_lodin.ODINDetector, keras_lodin.EnergyDetector])
 def test_an_impossible_temperature_is_refused(cls, classifier, temperature):
-    message = rf"`temperature` must be positive.*Received: temperature={temperature}"
+    message = rf"`temperature` must be a positive.*Received: temperature={temperature}"
     with pytest.raises(ValueError, match=message):
         cls(classifier, temperature=temperature)
 
@@ -334,9 +334,11 @@ def test_a_refused_setting_leaves_the_old_one(classifier, images):
     assert (detector.temperature, detector.epsilon, detector.threshold) == (10.0, 0.01, threshold)
 
 
-@pytest.mark.parametrize("input_range", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1)])
+@pytest.mark.parametrize(
+    "input_range", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1), 255, None, (0, 1, 2), "01"]
+)
 def test_an_impossible_input_range_is_refused(classifier, input_range):
-    with pytest.raises(ValueError, match=r"`input_range` must be .*Received: input_range=\("):
+    with pytest.raises(ValueError, match=r"`input_range` must be .*Received: input_range="):
         keras_lodin.ODINDetector(classifier, input_range=input_range)
 
 

@@ -182,6 +182,14 @@ def test_classifier_that_changes_by_itself_is_not_written(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_classifier_whose_outputs_are_no_numbers_is_not_written(tmp_path):
+    classifier = small_classifier()
+    classifier.layers[-1].bias.assign(np.full(classifier.output_shape[-1], np.nan))
+    with pytest.raises(ValueError, match=r"must be finite.*Received: logits with"):
+        MSPDetector(classifier).export(tmp_path / "artifact", verbose=False)
+    assert not (tmp_path / "artifact").exists()
+
+
 def test_unknown_format_and_option_are_refused(detector, tmp_path):
     with pytest.raises(ValueError, match=r"tf_saved_model.*Received: format='pickle'"):
         detector.export(tmp_path / "artifact", format="pickle")

@@ -102,7 +102,7 @@ def test_names_without_a_value_take_the_usual_one():
     ("specification", "from_logits", "message"),
     [
         ("logit_nrm", True, "Did you mean 'logit_norm'"),
-        ("logit_norm:warm", True, "After the colon comes a number"),
+        ("logit_norm:warm", True, "After the colon of a loss comes a number, as in 'logit_norm:"),
         ("logit_norm:0", True, "finite and positive"),
         ("label_smoothing:1", True, "from 0 to below 1"),
         ("cross_entropy:1", True, "takes no value"),

@@ -1,5 +1,7 @@
 """Trained models from files."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -37,7 +39,9 @@ def test_the_folder_of_a_training_run_gives_its_model(tmp_path, classifier, imag
 
 
 def test_a_missing_file_is_an_error(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no model file.*Received: path='.*missing.keras'"):
+    with pytest.raises(
+        FileNotFoundError, match=r"no model at that path.*Received: path='.*missing.keras'"
+    ):
         models.load(tmp_path / "missing.keras")
 
 
@@ -52,15 +56,23 @@ def test_other_kinds_of_files_are_refused(tmp_path, name):
         models.load(path)
 
 
-def test_a_damaged_file_is_refused_with_keras_reason(tmp_path, classifier):
+def test_a_file_that_is_no_archive_is_refused(tmp_path, classifier):
     path = tmp_path / "model.keras"
     classifier.save(path)
     whole = path.read_bytes()
     for damaged in (b"", b"nothing of the kind", whole[: len(whole) // 2]):
         path.write_bytes(damaged)
-        message = r"(?s)could not be read as a Keras model.*Keras says: .*Received: path='"
-        with pytest.raises(ValueError, match=message):
+        with pytest.raises(ValueError, match=r"no `\.keras` archive.*Received: path='"):
             models.load(path)
+
+
+def test_an_archive_of_another_kind_is_refused_with_keras_reason(tmp_path):
+    path = tmp_path / "model.keras"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("notes.txt", "nothing of the kind")
+    message = r"(?s)could not be read as a Keras model.*Keras says: .*Received: path='"
+    with pytest.raises(ValueError, match=message):
+        models.load(path)
 
 
 class Unregistered(layers.Layer):

@@ -180,5 +180,17 @@ def test_fine_tuning_leaves_what_the_user_froze_inside_a_nested_network_frozen(t
 
 
 def test_statistics_never_come_from_test_data(run):
-    with pytest.raises(ValueError, match=r"all is taken for the test.*Received: statistics=None"):
+    with pytest.raises(ValueError, match=r"is set aside for that.*Received: statistics=None"):
         evaluate_models([run], "dir:images", ["photos:20"], detectors=["mahalanobis"])
+
+
+def test_a_detector_without_statistics_is_not_left_out_where_it_is_the_only_one(run, tmp_path):
+    classifier = keras_lodin.models.load(run)
+    keras_lodin.MahalanobisDetector(classifier).save(tmp_path / "detector.keras")
+    with pytest.raises(ValueError, match=r"is set aside for that.*Received: statistics=None"):
+        evaluate_models([tmp_path / "detector.keras"], "dir:images", ["photos:20"])
+
+
+def test_an_input_range_that_runs_backwards_is_refused(detector_file, pictures):
+    with pytest.raises(ValueError, match=r"`input_range` must be.*Received: .*\(1, 0\)"):
+        score_images(detector_file, [pictures / "in"], input_range=(1, 0))

@@ -170,7 +170,10 @@ def test_diverging_run_stops_with_the_reason_and_keeps_its_state(tmp_path):
         ({"model": "missing.keras"}, "no model file"),
         ({"epochs": 0}, "`epochs` must be 1 or more"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
-        ({"validation": "noise:uniform"}, "Validation needs labels"),
+        (
+            {"validation": "noise:uniform"},
+            "Validation needs labelled data. Received: validation='noise:uniform'",
+        ),
         ({"form": "poster"}, "`form` must be one of"),
         ({"augment": "mixup"}, "`augment` must be"),
         ({"id": "digits:0-1", "gq_weight": 0.1}, "two classes"),
