@@ -44,7 +44,8 @@ class ResultsTable:
         yield Text(_NOTE, style="dim")
 
     def __str__(self) -> str:
-        console = Console(file=io.StringIO(), width=10_000, color_system=None)
+        # In a notebook rich would show what it is asked to capture.
+        console = Console(file=io.StringIO(), width=10_000, color_system=None, force_jupyter=False)
         widths = [
             Measurement.get(console, console.options, table).maximum
             for table in _tables(self._evaluation)

@@ -8,6 +8,7 @@ import pytest
 from keras_lodin.report import page
 from keras_lodin.selection import Candidate
 from keras_lodin.workflows import evaluate_models, sweep, train
+from tests.browser import colours
 
 KINDS = ["evaluation", "sweep"]
 
@@ -89,11 +90,11 @@ def test_text_stands_out_from_its_ground(scheme, pages, browser):
         {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
     )
     browser.get(pages["evaluation"])
-    ground = _colour(browser, "body", "background-color")
+    ground = colours.of(browser, "body", "background-color")
     assert (sum(ground) < 200) == (scheme == "dark")
     for element in ("body", ".caption", "nav a", "figcaption", "td", "td.best", "pre"):
-        own = _colour(browser, element, "background-color") or ground
-        assert _contrast(_colour(browser, element, "color"), own) >= 4.5, element
+        own = colours.of(browser, element, "background-color") or ground
+        assert colours.contrast(colours.of(browser, element, "color"), own) >= 4.5, element
 
 
 def test_words_are_shown_and_never_run(pages, browser):
@@ -108,21 +109,3 @@ def test_a_page_of_markup_in_words_stays_words(tmp_path, browser):
     (tmp_path / "page.html").write_text(page.page("still", script, [page.Section(script, blocks)]))
     browser.get((tmp_path / "page.html").as_uri())
     assert browser.title == "still"
-
-
-def _colour(browser, selector, name):
-    element = browser.find_element("css selector", selector)
-    red, green, blue, *alpha = re.findall(r"[\d.]+", element.value_of_css_property(name))
-    return None if alpha and float(alpha[0]) == 0.0 else [int(c) for c in (red, green, blue)]
-
-
-def _contrast(first, second):
-    """WCAG 2.1, relative luminance."""
-
-    def luminance(colour):
-        parts = [value / 255 for value in colour]
-        parts = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
-        return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
-
-    lighter, darker = sorted((luminance(first), luminance(second)), reverse=True)
-    return (lighter + 0.05) / (darker + 0.05)

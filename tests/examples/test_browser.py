@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 import keras_lodin
+from tests.browser import colours
 
-pytestmark = pytest.mark.slow
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser"
 FILES = ("index.html", "app.js", "package.json", "package-lock.json", "make_detector.py")
 
@@ -131,6 +131,21 @@ def test_the_page_fits_a_phone_and_names_its_controls(page):
     for canvas in page.find_elements("tag name", "canvas"):
         assert canvas.get_attribute("aria-label")
     assert page.find_element("css selector", "label[for=file]").text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(page, scheme):
+    page.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia",
+        {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+    )
+    ground = colours.of(page, "body", "background-color")
+    assert (sum(ground) < 200) == (scheme == "dark")
+    # The verdict wears one of two colours.
+    for verdict in ("in", "out"):
+        page.execute_script("document.getElementById('verdict').className = arguments[0]", verdict)
+        for element in ("body", "figcaption", "#verdict", "dt", "dd", "button", "label"):
+            assert colours.contrast(colours.of(page, element, "color"), ground) >= 4.5, element
 
 
 def test_the_lock_file_pins_what_the_page_loads():
