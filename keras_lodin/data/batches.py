@@ -154,16 +154,23 @@ def check_images(x: Any, shape: tuple[int | None, ...]) -> None:
     """Refuses inputs whose shape does not fit the classifier.
 
     Args:
-        x: A batch of inputs, shape (batch, ...).
+        x: A batch of inputs, shape (batch, ...). In a graph a size may not be known, and is then
+            not checked.
         shape: The per-example shape that the classifier takes; `None` for dimensions of any size.
 
     Raises:
         ValueError: If rank, size or number of channels differ, with a hint where the axes look
             transposed or one is missing.
     """
+    expected = ", ".join(str(size) for size in ("batch", *shape))
+    # TensorFlow makes one graph for batches that differ in rank, and knows no shape in it.
+    if isinstance(x.shape, tf.TensorShape) and x.shape.rank is None:
+        raise ValueError(
+            f"Inputs do not fit the classifier, which takes shape ({expected}). Received: inputs "
+            "of another number of axes than before"
+        )
     received = tuple(x.shape)
     if not _fits(received[1:], shape):
-        expected = ", ".join(str(size) for size in ("batch", *shape))
         raise ValueError(
             f"Inputs do not fit the classifier, which takes shape ({expected})."
             f"{_shape_hint(received, shape)} Received: inputs of shape {received}"
@@ -172,7 +179,8 @@ def check_images(x: Any, shape: tuple[int | None, ...]) -> None:
 
 def _fits(received: tuple[int, ...], shape: tuple[int | None, ...]) -> bool:
     return len(received) == len(shape) and all(
-        wanted in (None, there) for there, wanted in zip(received, shape, strict=True)
+        None in (wanted, there) or wanted == there
+        for there, wanted in zip(received, shape, strict=True)
     )
 
 

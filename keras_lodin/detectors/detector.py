@@ -9,6 +9,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from keras_lodin.batch_function import BatchFunction
@@ -145,6 +146,10 @@ class Detector(keras.Model):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Logits, score and verdict of a batch."""
+        # `predict` reads the data itself, and a layer takes images of another size as they are.
+        check_images(inputs, self.input_shape_with_batch[1:])
+        if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
+            inputs = tf.ensure_shape(inputs, self.input_shape_with_batch)
         forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
         score = self.score(forward_pass)
         return {

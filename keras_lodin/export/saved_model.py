@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
 
 
+# Names that promise a file of another kind, and what writes it.
+_WRITTEN_BY = {
+    ".onnx": "`export` with format='onnx'",
+    ".tflite": "`export` with format='litert'",
+    ".keras": "`detector.save`",
+}
+
+
 def export_saved_model(
     detector: Detector, path: str | os.PathLike[str], *, verbose: bool = True
 ) -> None:
@@ -72,7 +80,12 @@ def export_saved_model(
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuses a file, and a folder that holds something other than a SavedModel."""
+    """Refuses a file, a file's name, and a folder that holds something other than a SavedModel."""
+    if path.suffix in _WRITTEN_BY:
+        raise ValueError(
+            f"A SavedModel is a folder, and a name that ends in {path.suffix} is that of a file, "
+            f"which {_WRITTEN_BY[path.suffix]} writes. Received: path={path}"
+        )
     if path.is_file():
         raise ValueError(
             f"A SavedModel is a folder, and there is a file of that name. Received: path={path}"

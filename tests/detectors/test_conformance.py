@@ -194,7 +194,7 @@ def test_a_threshold_set_by_hand_is_followed_by_a_compiled_predict(detector, ima
         detector.predict(images, verbose=0)["is_ood"], scores <= np.float32(np.median(scores))
     )
     assert detector.calibrated
-    with pytest.raises(ValueError, match=r"`threshold` must be a number. Received: threshold=nan"):
+    with pytest.raises(ValueError, match=r"`threshold` must be a number.*Received: threshold=nan"):
         detector.threshold = np.nan
 
 
@@ -491,7 +491,7 @@ def _segmentation():
     ("classifier", "message"),
     [
         (_two_outputs, r"must have one output.*Received: 2 outputs, of shapes \["),
-        (_two_inputs, r"must take one tensor. Received: inputs of shape \[\(None, 4\)"),
+        (_two_inputs, r"must take one tensor.*Received: inputs of shape \[\(None, 4\)"),
         (lambda: networks.dense(classes=1), r"a regression output.*Received: output shape .*, 1\)"),
         (_segmentation, r"shape \(batch, classes\).*Received: output shape \(None, 8, 8, 3\)"),
         (_sigmoid, r"ends in a sigmoid.*Expected logits or a softmax.*Received: last layer"),
@@ -558,3 +558,23 @@ def test_data_that_cannot_be_calibrated_on_is_refused(detector, images, spoil, m
     with pytest.raises(ValueError, match=message):
         detector.calibrate(spoil(images))
     assert not detector.calibrated
+
+
+@pytest.mark.parametrize(
+    ("change", "hint"),
+    [
+        (lambda x: x[0], "The batch axis is missing"),
+        (lambda x: x[..., 0], "The channel axis is missing"),
+        (lambda x: np.moveaxis(x, -1, 1), "The channels seem to come first"),
+        (lambda x: np.repeat(x, 2, axis=1), "Inputs do not fit"),
+    ],
+)
+def test_predict_refuses_inputs_that_do_not_fit(change, hint, classifier, images):
+    fresh, used = (keras_lodin.MSPDetector(classifier) for _ in range(2))
+    used.predict(images, verbose=0)
+    with pytest.raises(ValueError, match=rf"(?s){hint}.*Received: inputs of shape"):
+        fresh.predict(change(images), verbose=0)
+    # The second time TensorFlow may keep the shape to itself until the graph runs.
+    refusals = (ValueError, tf.errors.InvalidArgumentError)
+    with pytest.raises(refusals, match="Inputs do not fit|not compatible with expected shape"):
+        used.predict(change(images), verbose=0)

@@ -196,3 +196,10 @@ def test_unknown_format_and_option_are_refused(detector, tmp_path):
     with pytest.raises(ValueError, match="Received: colour"):
         export_detector(detector, tmp_path / "artifact", format="tf_saved_model", colour="blue")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("suffix", [".onnx", ".tflite", ".keras"])
+def test_a_folder_does_not_take_the_name_of_a_file(suffix, classifier, tmp_path):
+    with pytest.raises(ValueError, match=rf"ends in {suffix}.*Received: path="):
+        MSPDetector(classifier).export(tmp_path / f"detector{suffix}")
+    assert list(tmp_path.iterdir()) == []
