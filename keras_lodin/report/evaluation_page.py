@@ -72,10 +72,10 @@ def _results(evaluation: Evaluation) -> Block:
     return page.table(
         "AUROC and FPR95 in per cent with 95 % intervals; FPR95 with ID positive. The best of each "
         "out-of-distribution (OOD) set is marked.",
-        ("model and detector", "OOD set", "examples", "AUROC", "FPR95", "AUPR in", "AUPR out"),
+        (_named(evaluation), "OOD set", "examples", "AUROC", "FPR95", "AUPR in", "AUPR out"),
         [
             (
-                f"{row['model']} / {row['detector']}",
+                _name(evaluation, row),
                 row["ood"],
                 f"{row['count']:,}",
                 _with_interval(row, "auroc"),
@@ -90,6 +90,17 @@ def _results(evaluation: Evaluation) -> Block:
             *_best(rows, "ood", "fpr95", min, 4),
         ],
     )
+
+
+def _named(evaluation: Evaluation) -> str:
+    """What `_name` gives the name of."""
+    return "model and detector" if len(evaluation.id["accuracy_by_model"]) > 1 else "detector"
+
+
+def _name(evaluation: Evaluation, row: dict[str, Any]) -> str:
+    """A row's detector, with its model where there are several."""
+    several = len(evaluation.id["accuracy_by_model"]) > 1
+    return f"{row['model']} / {row['detector']}" if several else row["detector"]
 
 
 def _best(
@@ -119,10 +130,10 @@ def _means(evaluation: Evaluation) -> list[Block]:
     return [
         page.table(
             "Plain means over the OOD sets, in per cent",
-            ("model and detector", "sets", "AUROC", "FPR95", "detection error"),
+            (_named(evaluation), "sets", "AUROC", "FPR95", "detection error"),
             [
                 (
-                    f"{row['model']} / {row['detector']}",
+                    _name(evaluation, row),
                     str(row["ood_sets"]),
                     *(f"{100 * row[name]:.1f}" for name in ("auroc", "fpr95", "detection_error")),
                 )

@@ -576,5 +576,5 @@ def test_predict_refuses_inputs_that_do_not_fit(change, hint, classifier, images
         fresh.predict(change(images), verbose=0)
     # The second time TensorFlow may keep the shape to itself until the graph runs.
     refusals = (ValueError, tf.errors.InvalidArgumentError)
-    with pytest.raises(refusals, match="Inputs do not fit|not compatible with expected shape"):
+    with pytest.raises(refusals, match=r"Inputs do not fit|not compatible with expected shape"):
         used.predict(change(images), verbose=0)
