@@ -25,6 +25,10 @@ Data is named by a specification:
   dir:PATH                a folder of images, or of one folder per class; dir:PATH[:80%]
   npz:PATH                arrays x and, optionally, y; npz:PATH[80%:]"""
 
+# What cannot be written to is said at once, and not after hours of work.
+_FOLDER = click.Path(file_okay=False, writable=True)
+_FILE = click.Path(dir_okay=False, writable=True)
+
 
 class _Command(click.Command):
     """A command whose user's mistakes end in one sentence and exit code 2, never a traceback."""
@@ -127,7 +131,9 @@ def _show(table: Any, document: Any, as_json: bool) -> None:
 
 
 @main.command(epilog="Example: keras-lodin quickstart --output quickstart")
-@click.option("--output", default="quickstart", show_default=True, help="Folder for everything.")
+@click.option(
+    "--output", type=_FOLDER, default="quickstart", show_default=True, help="Folder for everything."
+)
 @click.option("--seed", type=int, default=0, show_default=True)
 def quickstart(output: str, seed: int) -> None:
     """Train, evaluate, export and score on real digits: offline, under two minutes."""
@@ -185,7 +191,7 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
     metavar="W",
     help="Weight of a penalty on the loss's input gradient, instead of GQ.",
 )
-@click.option("--output", required=True, metavar="RUN", help="Folder of the run.")
+@click.option("--output", type=_FOLDER, required=True, metavar="RUN", help="Folder of the run.")
 @click.option("--epochs", type=int, default=20, show_default=True)
 @click.option("--batch-size", type=int, default=64, show_default=True)
 @click.option("--learning-rate", type=float, default=0.1, show_default=True)
@@ -220,7 +226,9 @@ Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.ker
 )
 @click.argument("model")
 @_options(_id, _data_dir, _input_range, _batch_size)
-@click.option("--output", required=True, metavar="FILE.keras", help="The detector to write.")
+@click.option(
+    "--output", type=_FILE, required=True, metavar="FILE.keras", help="The detector to write."
+)
 @click.option("--detector", default="odin", show_default=True, help="What to wrap a model in.")
 @click.option("--ood", metavar="SPEC", default=None, help="Validation OOD data, if you have any.")
 @_statistics
@@ -254,7 +262,9 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
     help="msp, max_logit, energy, odin, mahalanobis or mood; repeat. All that apply by default.",
 )
 @_statistics
-@click.option("--output", metavar="DIR", default=None, help="Folder for tables and plots.")
+@click.option(
+    "--output", type=_FOLDER, metavar="DIR", default=None, help="Folder for tables and plots."
+)
 @click.option("--resamples", type=int, default=1000, show_default=True, help="Of the bootstrap.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
 @_json
@@ -290,7 +300,13 @@ Example: keras-lodin gradients cross-entropy gq --id digits:0-6 --ood digits:7-9
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
 @_options(_id, _data_dir, _input_range)
 @click.option("--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat.")
-@click.option("--output", required=True, metavar="DIR", help="Folder for the figure and numbers.")
+@click.option(
+    "--output",
+    type=_FOLDER,
+    required=True,
+    metavar="DIR",
+    help="Folder for the figure and numbers.",
+)
 @click.option("--form", default="softmax", show_default=True, help="softmax or logits.")
 @click.option(
     "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
@@ -346,7 +362,7 @@ def export(model: str, output: str, data_format: str | None, **settings: Any) ->
 @main.command(epilog="Example: keras-lodin score artifact photo.png folder --output scores.csv")
 @click.argument("artifact")
 @click.argument("images", nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
-@click.option("--output", metavar="FILE.csv", default=None, help="CSV file to write.")
+@click.option("--output", type=_FILE, metavar="FILE.csv", default=None, help="CSV file to write.")
 @_options(_input_range, _batch_size, _json)
 def score(
     artifact: str, images: tuple[str, ...], output: str | None, as_json: bool, **settings: Any
@@ -390,7 +406,9 @@ Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
 @click.option(
     "--model", required=True, metavar="NAME|PATH", help="Network by name, or .keras to fine-tune."
 )
-@click.option("--output", default="sweep", show_default=True, help="Folder of the sweep.")
+@click.option(
+    "--output", type=_FOLDER, default="sweep", show_default=True, help="Folder of the sweep."
+)
 @click.option(
     "--budget",
     type=float,
@@ -473,7 +491,9 @@ Example: keras-lodin recipe run odin-resnet18 odin-gq-resnet18 --scale digits --
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--scale", default="full", show_default=True, help="full, small or digits.")
 @click.option("--seeds", type=click.IntRange(1), default=1, show_default=True)
-@click.option("--output", default="recipes", show_default=True, help="Folder of all recipes.")
+@click.option(
+    "--output", type=_FOLDER, default="recipes", show_default=True, help="Folder of all recipes."
+)
 @_data_dir
 @click.option("--pretrained", metavar="FILE.keras", default=None, help="For the imagenet recipes.")
 @click.option("--skip-missing", is_flag=True, help="Leave out OOD sets that are missing.")

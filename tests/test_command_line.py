@@ -152,6 +152,14 @@ def write_image(path, size=8):
         (("evaluate", "{tmp}/text.keras", "--id", "digits", "--ood", "photos"), "Keras model"),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "x.keras", "--tpr", "2"), "tpr"),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "{tmp}/full/x/y.keras"), "full"),
+        (
+            (
+                *("evaluate", "{model}", "--id", "digits:0-6", "--ood", "photos"),
+                *("--output", "{tmp}/full"),
+            ),
+            "full' is a file",
+        ),
+        (("score", "{model}", "{tmp}/rgb.npz", "--output", "{tmp}/empty"), "is a directory"),
         (("export", "{model}", "--format", "h5", "--output", "{tmp}/a"), "must be one of"),
         (("score", "{model}", "{tmp}/rgb.npz"), "not a detector"),
         (("train", "--id", "digits", "--model", "resnet1", "--output", "{tmp}/r"), "resnet18"),

@@ -271,7 +271,7 @@ def test_boundaries_that_do_not_fit_are_refused(network, boundaries):
 
 
 def test_classifiers_without_exits_or_without_images_are_refused(classifier):
-    with pytest.raises(ValueError, match=r"several outputs"):
+    with pytest.raises(ValueError, match=r"several exits"):
         keras_lodin.MOODDetector(classifier)
     inputs = keras.Input((10,))
     vectors = keras.Model(inputs, [keras.layers.Dense(3)(inputs) for _ in range(2)])
@@ -286,5 +286,5 @@ def test_pixels_outside_the_input_range_are_refused(detector, images):
 
 
 def test_a_detector_for_one_output_says_what_to_do_with_several(network):
-    with pytest.raises(ValueError, match=r"`keras_lodin.models.at_exit\(model, -1\)`, or wrap"):
+    with pytest.raises(ValueError, match=r"whole into a MOODDetector.*`keras_lodin.models.at_exit"):
         keras_lodin.ODINDetector(network)
