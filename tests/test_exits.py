@@ -54,7 +54,7 @@ def test_an_exit_that_is_not_there_is_refused(network, number):
 
 
 def test_one_output_is_no_network_with_exits(classifier):
-    with pytest.raises(ValueError, match=r"several outputs.*Received: classifier=<Functional"):
+    with pytest.raises(ValueError, match=r"several exits.*Received: classifier=<Functional"):
         keras_lodin.models.at_exit(classifier)
 
 
@@ -67,7 +67,7 @@ def test_exits_that_differ_in_their_classes_are_refused():
 
 def test_exits_that_end_in_a_softmax_are_refused(network):
     softmax = [layers.Softmax()(output) for output in network.outputs]
-    with pytest.raises(ValueError, match=r"must return logits, without a softmax. Received"):
+    with pytest.raises(ValueError, match=r"must return logits: take the softmax from their ends.*Received"):
         keras_lodin.models.at_exit(keras.Model(network.inputs[0], softmax))
 
 

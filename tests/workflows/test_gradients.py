@@ -145,7 +145,7 @@ def test_a_zero_gradient_is_the_smallest_of_all(comparison):
         (lambda run, d: gradients([run], "digits:0-6", ["photos"], d, form="pooled"), "batch"),
         (lambda run, d: gradients([run], "digits:0-6", ["photos"], d, limit=0), "`limit`"),
         (lambda run, d: gradients([run], "digits", ["photos"], d), "Labels must lie in"),
-        (lambda run, d: gradients([d / "none.keras"], "digits", ["photos"], d), "no model file"),
+        (lambda run, d: gradients([d / "none.keras"], "digits", ["photos"], d), "There is no model at that path"),
     ],
 )
 def test_mistakes_are_refused_with_what_was_received(job, message, run, tmp_path):

@@ -167,7 +167,7 @@ def test_diverging_run_stops_with_the_reason_and_keeps_its_state(tmp_path):
     [
         ({"id": "photos"}, "has no labels"),
         ({"model": "resnet19"}, "Did you mean 'resnet18'"),
-        ({"model": "missing.keras"}, "no model file"),
+        ({"model": "missing.keras"}, "There is no model at that path"),
         ({"epochs": 0}, "`epochs` must be 1 or more"),
         ({"learning_rate": 0.0}, "`learning_rate` must be positive"),
         (
