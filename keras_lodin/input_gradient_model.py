@@ -13,7 +13,7 @@ from keras_lodin.classifier_head import find_exits, find_head, has_exits
 from keras_lodin.gradients import ForwardPass
 
 
-class InputGradientModel(keras.Model):
+class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
     """Trains a classifier with `loss = compiled loss + weight * penalty`.
 
     The base of the models whose penalty is made of input gradients. It is computed inside
@@ -82,7 +82,7 @@ class InputGradientModel(keras.Model):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch: forward, input gradients, loss, weight gradients, update."""
-        data = self._labels_for_exits(data)
+        data = self.prepared_batch(data)
         if not self._weight:
             return cast(dict[str, Any], super().train_step(data))
         x, y, sample_weight = keras_internals.unpack_x_y_sample_weight(data)
@@ -140,7 +140,7 @@ class InputGradientModel(keras.Model):
         forward_pass = ForwardPass(logits, x)
         return [forward_pass], self._head.output(forward_pass.logits)
 
-    def _labels_for_exits(self, data: Any) -> Any:
+    def prepared_batch(self, data: Any) -> Any:
         """A batch whose labels are repeated for every exit, if there are several."""
         if not self._head.exits:
             return data
@@ -160,7 +160,7 @@ class InputGradientModel(keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One validation step, without the penalty: one that nobody computed would read 0."""
-        logs = super().test_step(self._labels_for_exits(data))
+        logs = super().test_step(self.prepared_batch(data))
         return {name: value for name, value in logs.items() if name != self._log_name}
 
     def _checked_inputs(self, x: Any) -> Any:

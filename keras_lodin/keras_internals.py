@@ -6,6 +6,7 @@ a new Keras moves one, this is the module to mend.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from keras.src.models.functional import operation_fn
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 __all__ = [
+    "ReadyToTrace",
     "call_of",
     "compute_dtypes",
     "compute_loss",
@@ -63,6 +65,34 @@ def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
     return function._run_through_graph(
         inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
     )
+
+
+class ReadyToTrace:
+    """Makes a `keras.Model` whose training step is traced once, not twice.
+
+    TensorFlow traces a function again that made variables in its first call. Keras leaves those of
+    the optimizer and of the metrics to that call, unless a `tf.distribute` strategy is in use.
+    """
+
+    def prepared_batch(self, data: Any) -> Any:
+        """A batch, or its specification, as the step takes it apart."""
+        return data
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """What Keras calls before it trains or evaluates."""
+        model: Any = self
+        if model._distribute_strategy is not None:
+            super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
+            return
+        metrics = model._compile_metrics
+        if model.optimizer.built and (metrics is None or metrics.built):
+            return
+        if iterator is not None:
+            # Not a batch: to draw one would move a shuffled or resumed data set on.
+            data_batch = iterator._distributed_dataset.element_spec
+        # What is wrong with a batch, the step says better.
+        with contextlib.suppress(Exception):
+            model._symbolic_build(data_batch=model.prepared_batch(data_batch))
 
 
 def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:

@@ -1,5 +1,6 @@
 """Fixtures of every test: small classifiers, and the optional data beside the checkout."""
 
+import gc
 import os
 import shutil
 from pathlib import Path
@@ -21,6 +22,10 @@ settings.register_profile(
     "repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("repeatable")
+
+# Thousands of traced graphs make the collection of cycles a fifth of the work at Python's defaults.
+gc.freeze()
+gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,14 @@ def dense(normalization=False, activation="tanh", classes=CLASSES, shape=(10,)):
     return with_statistics(model)
 
 
+def perceptron(num_classes, input_shape):
+    """A network as `keras_lodin.models` has them, that trains at once."""
+    inputs = keras.Input(input_shape, name="images")
+    x = layers.Dense(16, name="hidden")(layers.Flatten()(inputs))
+    x = layers.Activation("relu", name="features")(layers.BatchNormalization(momentum=0.9)(x))
+    return keras.Model(inputs, layers.Dense(num_classes, name="logits")(x), name="perceptron")
+
+
 def residual(normalization=False, activation="gelu", classes=CLASSES, shape=(6, 6, 2)):
     inputs = keras.Input(shape)
     x = layers.Conv2D(5, 3, padding="same")(inputs)

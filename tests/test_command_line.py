@@ -136,7 +136,10 @@ def write_image(path, size=8):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("evaluate", "no.keras", "--id", "digits", "--ood", "photos"), "There is no model at that path"),
+        (
+            ("evaluate", "no.keras", "--id", "digits", "--ood", "photos"),
+            "There is no model at that path",
+        ),
         (("evaluate", "{model}", "--id", "digit", "--ood", "photos"), "Did you mean 'digits'"),
         (("evaluate", "{model}", "--id", "digits:0-6", "--ood", "tfds:cifar1"), "cifar10"),
         (("evaluate", "{model}", "--id", "digits", "--ood", "photos"), "abel"),
@@ -149,7 +152,10 @@ def write_image(path, size=8):
         (("evaluate", "{model}", "--id", "npz:{tmp}/wide.npz", "--ood", "photos"), "input_range"),
         (("evaluate", "{tmp}/two.keras", "--id", "digits", "--ood", "photos"), "same classes"),
         (("evaluate", "{tmp}/regression.keras", "--id", "digits", "--ood", "photos"), "regression"),
-        (("evaluate", "{tmp}/text.keras", "--id", "digits", "--ood", "photos"), "no `.keras` archive"),
+        (
+            ("evaluate", "{tmp}/text.keras", "--id", "digits", "--ood", "photos"),
+            "no `.keras` archive",
+        ),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "x.keras", "--tpr", "2"), "tpr"),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "{tmp}/full/x/y.keras"), "full"),
         (

@@ -2,7 +2,17 @@
 
 import pytest
 
+from keras_lodin.models import by_name
 from keras_lodin.workflows import train, tune_model
+from tests import networks
+
+
+@pytest.fixture(scope="package", autouse=True)
+def perceptron():
+    """A network for what is about the training, not about what is trained."""
+    by_name._BUILDERS["perceptron"] = networks.perceptron
+    yield
+    del by_name._BUILDERS["perceptron"]
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from keras_lodin.workflows import gradients
 from keras_lodin.workflows.gradients import GradientComparison
 from tests import networks
 
+pytestmark = pytest.mark.xdist_group("run")
+
 OOD = ["digits:7-9", "noise:uniform:40"]
 
 
@@ -145,7 +147,10 @@ def test_a_zero_gradient_is_the_smallest_of_all(comparison):
         (lambda run, d: gradients([run], "digits:0-6", ["photos"], d, form="pooled"), "batch"),
         (lambda run, d: gradients([run], "digits:0-6", ["photos"], d, limit=0), "`limit`"),
         (lambda run, d: gradients([run], "digits", ["photos"], d), "Labels must lie in"),
-        (lambda run, d: gradients([d / "none.keras"], "digits", ["photos"], d), "There is no model at that path"),
+        (
+            lambda run, d: gradients([d / "none.keras"], "digits", ["photos"], d),
+            "There is no model at that path",
+        ),
     ],
 )
 def test_mistakes_are_refused_with_what_was_received(job, message, run, tmp_path):

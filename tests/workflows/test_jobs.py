@@ -13,6 +13,8 @@ from keras_lodin.export import load_artifact
 from keras_lodin.workflows import evaluate_models, export_model, score_images, train, tune_model
 from tests import networks
 
+pytestmark = pytest.mark.xdist_group("run")
+
 
 @pytest.fixture
 def pictures(tmp_path):
@@ -116,7 +118,7 @@ def test_classifier_is_exported_uncalibrated_and_says_so(run, tmp_path, capsys):
         (lambda run, d: export_model(run, d / "a", format="tflight"), "`format` must be one of"),
         (lambda run, d: export_model(d / "none.keras", d / "a"), "There is no model at that path"),
         (lambda run, d: score_images(run / "model.keras", [d]), "not a detector"),
-        (lambda run, d: score_images(d / "none", [d]), "no such file"),
+        (lambda run, d: score_images(d / "none", [d]), "no artifact at that path"),
     ],
 )
 def test_mistakes_are_refused_with_what_was_received(job, message, run, tmp_path):

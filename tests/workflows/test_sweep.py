@@ -15,9 +15,11 @@ from keras_lodin import Candidate
 from keras_lodin.workflows.sweep import CANDIDATES, usual_candidates
 from keras_lodin_cli.main import main
 
+pytestmark = pytest.mark.xdist_group("sweep")
+
 SWEEP = {
     "id": "digits:0-2",
-    "model": "small_convnet",
+    "model": "perceptron",
     "epochs": 3,
     "seeds": 2,
     "count": 40,
@@ -193,7 +195,7 @@ def test_the_command_prints_plan_table_and_recommendation(tmp_path):
     result = CliRunner().invoke(
         main,
         shlex.split(
-            "sweep --id digits:0-2 --model small_convnet --epochs 1 --seeds 2 --count 20 "
+            "sweep --id digits:0-2 --model perceptron --epochs 1 --seeds 2 --count 20 "
             f"--candidate 'gq logits projected -1' --budget 8 --output {tmp_path / 'sweep'}"
         ),
     )

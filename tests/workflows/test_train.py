@@ -15,7 +15,7 @@ from keras_lodin.workflows import train
 from keras_lodin.workflows.train import train_each
 from tests.processes import ROOT
 
-SETTINGS = {"id": "digits:0-2", "model": "small_convnet", "epochs": 3, "batch_size": 64}
+SETTINGS = {"id": "digits:0-2", "model": "perceptron", "epochs": 3, "batch_size": 64}
 
 
 def weights(run):
