@@ -3,12 +3,17 @@
 import gc
 import os
 import shutil
+from collections import Counter
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # TensorFlow's default depends on the processor; without it grouped `tf.nn.conv2d` has no gradient.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# The tests run in parallel themselves.
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
+os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import keras
 import numpy as np
@@ -26,6 +31,17 @@ settings.load_profile("repeatable")
 # Thousands of traced graphs make the collection of cycles a fifth of the work at Python's defaults.
 gc.freeze()
 gc.set_threshold(50_000, 10, 10)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """A grid of cases goes whole through the slow tests, and thinned out through the others."""
+    numbers = Counter()
+    for item in items:
+        if grid := item.get_closest_marker("grid"):
+            if numbers[item.function] % grid.args[0]:
+                item.add_marker(pytest.mark.slow)
+            numbers[item.function] += 1
 
 
 @pytest.fixture(autouse=True)

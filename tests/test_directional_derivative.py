@@ -78,6 +78,7 @@ def check(model, x, sizes, expected_of=None, method=by_the_walk, training=False)
     assert_close(second, expected_second)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -91,6 +92,7 @@ def test_derivatives_along_a_direction_are_those_of_tensorflow(name, sizes):
     check(*graph_networks.make(name), sizes)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", graph_networks.ANY_SIZE)
 def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
     check(*graph_networks.make(name, any_size=True), "free sizes")
@@ -103,6 +105,7 @@ def test_bilinear_upsampling_is_linear_in_its_input():
     assert_close(found, model(x) - model(0.0 * x))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", graph_networks.NESTED)
 def test_a_graph_inside_of_the_graph_is_left_to_tensorflow(name):
     model, x = graph_networks.make(name)
@@ -117,6 +120,7 @@ def test_eager_mode_gives_the_same(name):
     assert_close(found, by_the_accumulator(tf.constant(x), model, direction))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("sizes", ["fixed", "free batch"])
 @pytest.mark.parametrize(
     ("name", "statistics_of"),
@@ -231,6 +235,7 @@ def test_logits_that_do_not_depend_on_the_inputs_have_no_derivative():
         assert directional_derivative(operations, x, logits, tf.ones((2, 3))) is None
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize(
     "combine",
     [tf.add, tf.subtract, tf.multiply, tf.math.squared_difference, tf.maximum, tf.divide],

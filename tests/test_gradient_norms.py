@@ -64,6 +64,7 @@ def x(rng):
     return rng.normal(size=(BATCH, 8, 8, 1)).astype("float32")
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("weighted", [True, False], ids=["weighted", "unweighted"])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 @pytest.mark.parametrize("chunk_size", [1, 2, 4, 5, 6, 9])
@@ -75,6 +76,7 @@ def test_chunks_change_neither_the_norms_nor_their_derivatives(
     assert all(np.any(derivative) for derivative in whole[2][:3])
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("chunk_size", [None, 4])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 def test_a_free_batch_size_changes_nothing(chunk_size, training, network, x):
@@ -91,6 +93,7 @@ def test_other_networks_agree_in_chunks(make, rng):
     assert_close(run(model, x, 4, free_batch=True), run(model, x, None))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("chunk_size", [None, 2, 4])
 def test_eager_mode_gives_the_same(chunk_size, network, x):
     before = network.get_weights()
@@ -99,6 +102,7 @@ def test_eager_mode_gives_the_same(chunk_size, network, x):
     assert_close(eager, run(network, x, None))
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("chunk_size", [None, 2, 4])
 @pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2)])
 def test_norms_are_those_of_tensorflows_jacobian(chunk_size, norm, order, network, x, rng):

@@ -170,6 +170,7 @@ def derivatives(norms_of, logits, jacobian):
     return [values.astype("float64") for values in found]
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("form", ["softmax", "logits"])
 @ESTIMATORS_AND_NORMS
 @RANKS
@@ -213,6 +214,7 @@ def exactly(forward_pass, y, norm):
     return exact_norms(forward_pass, y, "softmax", norm)
 
 
+@pytest.mark.grid(5)
 @ESTIMATORS_AND_NORMS
 @pytest.mark.parametrize(
     "which", [lambda label, others: label, lambda label, others: others], ids=["label", "others"]
@@ -229,6 +231,7 @@ def test_weight_gradients_of_a_network_are_unbiased(estimate, norm, which, rng):
     assert_unbiased(found, expected, deviations=5.0, atol=1e-5)
 
 
+@pytest.mark.grid(3)
 @ESTIMATORS_AND_NORMS
 def test_weight_gradient_of_the_quotient_turns_to_the_exact_one_with_more_draws(
     estimate, norm, rng

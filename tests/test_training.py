@@ -412,6 +412,7 @@ print("equal")
     assert "equal" in run_python(REPLICAS + script)
 
 
+@pytest.mark.slow
 def test_two_replicas_stay_in_step_whatever_is_drawn_or_normalized():
     script = """
 for settings in (

@@ -75,6 +75,7 @@ def check(model, x, sizes, training):
     assert_close(derivatives, expected_derivatives)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -88,11 +89,13 @@ def test_gradients_and_their_derivatives_are_those_of_the_tape(name, sizes):
     check(*graph_networks.make(name), sizes, training=False)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", graph_networks.ANY_SIZE)
 def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
     check(*graph_networks.make(name, any_size=True), "free sizes", training=False)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("sizes", ["fixed", "free batch"])
 @pytest.mark.parametrize("name", [name for name in graph_networks.BLOCKS if "normal" in name])
 def test_training_mode_counts_a_samples_influence_on_the_others(name, sizes):
@@ -113,6 +116,7 @@ def test_a_second_derivative_that_tensorflow_lacks_is_not_needed_for_the_first(n
     assert_close(found, by_the_tape(model, tf.constant(x), model, cotangents))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", graph_networks.NESTED)
 def test_a_graph_inside_of_the_graph_is_left_to_tensorflow(name):
     model, x = graph_networks.make(name)
@@ -199,6 +203,7 @@ def test_an_input_that_many_operations_read_gathers_all_their_gradients(rng):
     np.testing.assert_allclose(compute(x), cotangents * (2 * x + 2.0) + mean, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize(
     "combine",
     [tf.add, tf.subtract, tf.multiply, tf.math.squared_difference, tf.maximum, tf.divide],

@@ -10,8 +10,6 @@ from keras_lodin.selection import Candidate
 from keras_lodin.workflows import evaluate_models, sweep, train
 from tests.browser import colours
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 KINDS = ["evaluation", "sweep"]
 
 

@@ -150,6 +150,7 @@ def test_a_score_that_is_not_a_number_is_out_of_distribution(detector, images):
         np.testing.assert_array_equal(outputs["is_ood"], np.arange(12) == 4)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("tpr", [0.05, 0.5, 0.9, 0.95, 0.99])
 def test_calibration_flags_no_more_than_it_promises(make, rng, tpr):
     detector = make(networks.dense())
@@ -370,6 +371,7 @@ def test_the_users_classifier_is_left_as_it_was(make, images, tmp_path):
     )
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("writing", classifiers.WRITINGS)
 def test_every_writing_of_a_classifier_has_the_scores_of_its_logits(make, writing, images):
     reference = classifiers.logits()
@@ -405,6 +407,7 @@ def test_from_logits_can_be_said(make, images):
     )
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
@@ -447,6 +450,7 @@ def half_precision(request):
     keras.config.set_dtype_policy(before)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("half_precision", ["mixed_float16", "mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_half_precision_classifiers_are_scored_in_float32(make, activation, half_precision, rng):

@@ -534,6 +534,7 @@ with open(sys.argv[2], "w") as file:
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_data(tmp_path):
     """100,000 rows of features are 293 MB, in single precision."""
     peaks = []

@@ -30,6 +30,7 @@ def trained():
     return model, train, calibration, test
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("cls", "options"),
     [

@@ -17,8 +17,6 @@ from PIL import Image
 import keras_lodin
 from tests.browser import colours
 
-pytestmark = pytest.mark.xdist_group("browser")
-
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser"
 FILES = ("index.html", "app.js", "package.json", "package-lock.json", "make_detector.py")
 

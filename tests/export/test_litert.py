@@ -86,6 +86,7 @@ def test_file_scores_in_a_new_environment_without_tensorflow(detector, images, t
     assert_scores_alone(python, detector, images, tmp_path)
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports_with_a_free_batch(kind, images, tmp_path):
     detector = adapted(DETECTORS[kind](convolutional()))
@@ -199,6 +200,7 @@ CLASSIFIERS = {
 }
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_layers_of_many_kinds_convert(name, rng, tmp_path):
     """The export itself compares outputs and input gradient; here, what the file gives again."""

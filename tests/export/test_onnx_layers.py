@@ -72,6 +72,7 @@ def assert_same_in_onnxruntime(classifier, free_size=21):
         assert found["score"] < 1e-4
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(name):
     activation = getattr(keras.activations, name)
@@ -92,6 +93,7 @@ CONVOLUTIONS = {
 }
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("options", CONVOLUTIONS)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_convolution(rank, options):
@@ -100,6 +102,7 @@ def test_convolution(rank, options):
     assert_same_in_onnxruntime(chain((*(9, 8, 7)[:rank], 4), layer(6, **options)))
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("options", ["plain", "strides, same", "dilation, same"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_grouped_convolution(rank, options):
@@ -113,6 +116,7 @@ def test_causal_convolution():
     assert_same_in_onnxruntime(chain((9, 4), layer))
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("options", ["plain", "strides, same", "dilation"])
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("kind", ["DepthwiseConv", "SeparableConv"])
@@ -126,6 +130,7 @@ def test_depthwise_and_separable_convolution(kind, rank, options):
     assert_same_in_onnxruntime(chain((*(9, 8)[:rank], 4), step))
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("options", ["plain", "strides, same"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_transposed_convolution(rank, options):
@@ -134,6 +139,7 @@ def test_transposed_convolution(rank, options):
     assert_same_in_onnxruntime(chain((*(5, 4, 3)[:rank], 4), step))
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize(
     "options",
     [{}, {"strides": 2, "padding": "same"}, {"strides": 1}],
@@ -146,6 +152,7 @@ def test_pooling(kind, rank, options):
     assert_same_in_onnxruntime(chain((*(9, 8, 7)[:rank], 3), layer(3, **options)))
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["GlobalMax", "GlobalAverage", "AdaptiveMax", "AdaptiveAverage"])
 def test_global_and_adaptive_pooling(kind, rank):
@@ -156,6 +163,7 @@ def test_global_and_adaptive_pooling(kind, rank):
     assert_same_in_onnxruntime(chain((*(9, 8, 7)[:rank], 3), step))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_upsampling_padding_and_cropping(rank):
     steps = [
@@ -200,6 +208,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer(name):
     assert_same_in_onnxruntime(chain(IMAGE, LAYERS[name]()))
@@ -213,6 +222,7 @@ RECURRENT = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", RECURRENT)
 def test_unrolled_recurrent_layer(name):
     assert_same_in_onnxruntime(chain((4, 3), RECURRENT[name]()))
@@ -260,6 +270,7 @@ MERGES = {
 }
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("name", MERGES)
 def test_merge(name):
     assert_same_in_onnxruntime(merge(MERGES[name]))
@@ -288,6 +299,7 @@ FREE = {
 }
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", FREE)
 def test_free_image_size(name):
     classifier = chain((None, None, 3), *FREE[name]())

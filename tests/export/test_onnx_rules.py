@@ -151,6 +151,7 @@ POOLING = [
 ]
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("pool", [tf.nn.max_pool, tf.nn.avg_pool], ids=["max", "average"])
 @pytest.mark.parametrize(("size", "stride", "padding"), POOLING)
 @pytest.mark.parametrize(
@@ -199,6 +200,7 @@ CONVOLUTIONS = [
 ]
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), CONVOLUTIONS)
 @pytest.mark.parametrize(
     "shape",
@@ -240,6 +242,7 @@ def test_factors_that_spread_a_gradient_over_the_channels():
     assert run_both(lambda x: tf.nn.conv2d(x, weights, 1, "SAME") * factors, (7, 6, 2)) < 1e-6
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "dilation"),
@@ -276,6 +279,7 @@ def test_transposed_convolution_and_its_gradient(padding, stride):
     assert run_both(convolution, (5, 4, 2)) < 1e-6
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("mode", ["half_pixel_centers", "align_corners", "neither"])
 @pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (16, 14)])
 @pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])
@@ -294,6 +298,7 @@ def test_resizing_gradient(kind, size, mode, shape):
     assert run_both(resize, shape, batches=(2, 3)) < 2e-6
 
 
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (3, 20)])
 @pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])
@@ -340,6 +345,7 @@ SLICES = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", SLICES)
 @pytest.mark.parametrize("shape", [(7, 6, 2), (None, None, 2)], ids=["static", "free"])
 def test_slice_gradient(name, shape):
@@ -364,6 +370,7 @@ BROADCASTS = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", BROADCASTS)
 @pytest.mark.parametrize("shape", [(5, 6), (None, 6)], ids=["static", "free"])
 def test_broadcast_gradient(name, shape):
@@ -380,6 +387,7 @@ PRODUCTS = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("equation", PRODUCTS)
 @pytest.mark.parametrize("shape", [(5, 6), (None, 6)], ids=["static", "free"])
 def test_product_gradient(equation, shape):
@@ -404,6 +412,7 @@ MATRICES = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("shape", [(5, 6), (6, 6), (7, 6), (None, 6)])
 def test_matrix_gradient(name, shape):
@@ -424,6 +433,7 @@ SHAPES = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("operation", SHAPES)
 @pytest.mark.parametrize("shape", [(5, 6), (None, 6)], ids=["static", "free"])
 def test_arithmetic_on_shapes(operation, shape):

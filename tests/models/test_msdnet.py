@@ -127,6 +127,7 @@ def test_later_exits_build_on_the_blocks_of_earlier_ones(published):
         assert {name for name in earlier if not name.startswith("exit")} < later
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize(
     "shape", [(32, 32, 3), (8, 8, 1), (16, 16, 3), (28, 28, 1), (5, 7, 3), (64, 64, 3)]
 )
@@ -166,6 +167,7 @@ def test_networks_that_do_not_exist_are_refused(option, value):
         models.MSDNet(**{option: value})
 
 
+@pytest.mark.slow
 def test_all_exits_learn(rng):
     model = models.MSDNet(3, (8, 8, 1), exits=2, growth=2, initial_channels=4)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)

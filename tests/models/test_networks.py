@@ -56,6 +56,7 @@ def test_networks_return_logits_of_images(name, shape, rng):
     assert keras_lodin.MSPDetector(model).from_logits
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", models.names())
 def test_logits_are_float32_under_half_precision(name):
     before = keras.config.dtype_policy()

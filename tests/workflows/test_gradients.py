@@ -14,8 +14,6 @@ from keras_lodin.workflows import gradients
 from keras_lodin.workflows.gradients import GradientComparison
 from tests import networks
 
-pytestmark = pytest.mark.xdist_group("run")
-
 OOD = ["digits:7-9", "noise:uniform:40"]
 
 

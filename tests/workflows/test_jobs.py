@@ -13,8 +13,6 @@ from keras_lodin.export import load_artifact
 from keras_lodin.workflows import evaluate_models, export_model, score_images, train, tune_model
 from tests import networks
 
-pytestmark = pytest.mark.xdist_group("run")
-
 
 @pytest.fixture
 def pictures(tmp_path):

@@ -15,8 +15,6 @@ from keras_lodin.recipes.scales import OODSet
 from keras_lodin.workflows import compare_recipes, run_recipe
 from keras_lodin.workflows.recipe import read_summary
 
-pytestmark = pytest.mark.xdist_group("recipes")
-
 QUIET = {"report": lambda line: None, "verbose": 0, "resamples": 20}
 
 

@@ -15,8 +15,6 @@ from keras_lodin import Candidate
 from keras_lodin.workflows.sweep import CANDIDATES, usual_candidates
 from keras_lodin_cli.main import main
 
-pytestmark = pytest.mark.xdist_group("sweep")
-
 SWEEP = {
     "id": "digits:0-2",
     "model": "perceptron",
