@@ -31,7 +31,7 @@ RANDOM = {
     "sampled, every third": {"estimator": "sampled", "every": 3, "seed": 5},
 }
 # One of each way through the step. What is combined of them is for the slow tests.
-QUICK = {"exact", "softmax", "in chunks", "every third", "sampled", "projected, tempered"}
+QUICK = {"exact", "softmax", "every third", "sampled", "projected, tempered"}
 
 
 def over(*kinds, quick=QUICK):
@@ -235,7 +235,7 @@ def test_several_steps_per_execution_change_nothing(settings, images, labels):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-@over(DETERMINISTIC, quick={"softmax"})
+@over(DETERMINISTIC, quick={"every third"})
 def test_jit_compilation_changes_nothing(settings, images, labels):
     plain_steps = weights_after_training(settings, images, labels, jit_compile=False)
     with_xla = weights_after_training(settings, images, labels, jit_compile=True)
@@ -629,7 +629,7 @@ def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics,
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("gq_weight", [0.0, 0.1])
+@pytest.mark.parametrize("gq_weight", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_several_exits_learn_validate_save_and_go_on(gq_weight, images, labels, tmp_path):
     model = compiled_exits(networks.with_exits(), gq_weight)
     history = model.fit(
