@@ -158,9 +158,9 @@ class Evaluation:
             OSError: if a file cannot be written. Nothing half-written stays.
         """
         # matplotlib costs half a second of import, which only plots should pay.
-        from keras_lodin.report.plots import write_plots
+        from keras_lodin.report.plots import draw_plots, write_plots
 
-        write_plots(self, folder)
+        write_plots(draw_plots(self), folder)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes everything as one page, to be read with nothing but a browser.
@@ -172,8 +172,9 @@ class Evaluation:
             OSError: if it cannot be written. Nothing half-written stays.
         """
         from keras_lodin.report.evaluation_page import evaluation_page
+        from keras_lodin.report.plots import draw_plots
 
-        write_file(path, evaluation_page(self).encode())
+        write_file(path, evaluation_page(self, draw_plots(self)).encode())
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `report.html`, `results.json`, `results.csv`, `scores.npz` and `plots/`.
@@ -186,12 +187,16 @@ class Evaluation:
         Raises:
             OSError: if a file cannot be written. Nothing half-written stays.
         """
+        from keras_lodin.report.evaluation_page import evaluation_page
+        from keras_lodin.report.plots import draw_plots, write_plots
+
         folder = Path(folder)
         self.to_json(folder / "results.json")
         self.to_csv(folder / "results.csv")
         write_scores(self, folder / "scores.npz")
-        self.to_plots(folder / "plots")
-        self.to_html(folder / "report.html")
+        plots = draw_plots(self)
+        write_plots(plots, folder / "plots")
+        write_file(folder / "report.html", evaluation_page(self, plots).encode())
 
     @staticmethod
     def merge(evaluations: Sequence[Evaluation]) -> Evaluation:

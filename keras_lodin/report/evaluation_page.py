@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from keras_lodin.metrics import threshold_at_tpr
 from keras_lodin.report import page
 from keras_lodin.report.page import Block, Section
-from keras_lodin.report.plots import histogram_figure, roc_figure
 
 if TYPE_CHECKING:
     from keras_lodin.evaluation import Evaluation
@@ -18,11 +17,12 @@ if TYPE_CHECKING:
 _TPR = 0.95
 
 
-def evaluation_page(evaluation: Evaluation) -> str:
+def evaluation_page(evaluation: Evaluation, plots: Mapping[str, Mapping[str, bytes]]) -> str:
     """The page: tables, plots, the surprising examples, definitions, and how it was made.
 
     Args:
         evaluation: an `Evaluation`.
+        plots: its plots, of `draw_plots`.
 
     Returns:
         self-contained HTML.
@@ -34,7 +34,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
         [
             Section("Results", [_results(evaluation), *_means(evaluation)]),
             Section("The threshold", _threshold(evaluation)),
-            *(Section(f"Against {ood}", _against(evaluation, ood)) for ood in oods),
+            *(Section(f"Against {ood}", _against(evaluation, ood, plots[ood])) for ood in oods),
             Section("The most surprising examples", _surprises(evaluation, oods)),
             Section("What the figures mean", [page.definitions(evaluation.definitions)]),
             Section("How this page was made", how(evaluation)),
@@ -202,7 +202,7 @@ def _share(share: float, count: int) -> str:
     return f"{100 * share:.1f} ± {196 * np.sqrt(share * (1.0 - share) / count):.1f} %"
 
 
-def _against(evaluation: Evaluation, ood: str) -> list[Block]:
+def _against(evaluation: Evaluation, ood: str, plots: Mapping[str, bytes]) -> list[Block]:
     id_name = evaluation.id["name"]
     rows = {}
     for name, row in zip(
@@ -223,13 +223,13 @@ def _against(evaluation: Evaluation, ood: str) -> list[Block]:
     )
     return [
         page.figure(
-            histogram_figure(evaluation, ood),
+            plots["scores"],
             f"Histograms of the scores of {id_name} and of {ood}. {medians}.",
             "Scores, higher = more in-distribution. The dashed line keeps 95 % of the ID data; "
             "what lies to its left would be called out-of-distribution.",
         ),
         page.figure(
-            roc_figure(evaluation, ood),
+            plots["roc"],
             f"ROC curves of {id_name} against {ood}, ID positive. {figures}.",
             "The share of ID that a threshold keeps against the share of OOD that it keeps too.",
         ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -12,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from keras_lodin.report.files import write_file
-from keras_lodin.report.plots import BINS, COLOURS, LINES, plain
+from keras_lodin.report.plots import BINS, COLOURS, LINES, as_png, plain
 
 if TYPE_CHECKING:
     from keras_lodin.gradient_distributions import GradientDistributions
@@ -42,9 +41,7 @@ def write_gradient_figure(
     Raises:
         OSError: if it cannot be written.
     """
-    content = io.BytesIO()
-    gradient_figure(models, id_name, form, norm).savefig(content, format="png", dpi=150)
-    write_file(path, content.getvalue())
+    write_file(path, as_png(gradient_figure(models, id_name, form, norm)))
 
 
 def gradient_figure(

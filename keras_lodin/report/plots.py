@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,25 +27,44 @@ LINES = ("-", "--", "-.", ":")
 BINS = 60
 
 
-def write_plots(evaluation: Evaluation, folder: str | os.PathLike[str]) -> None:
-    """Draws `NAME_scores.png` and `NAME_roc.png` for each OOD set.
+def draw_plots(evaluation: Evaluation) -> dict[str, dict[str, bytes]]:
+    """Draws score histograms and ROC curves of each OOD set, once for files and page alike.
 
     Args:
         evaluation: an `Evaluation`.
+
+    Returns:
+        for each OOD set, "scores" and "roc" as PNG.
+    """
+    return {
+        ood: {
+            "scores": as_png(histogram_figure(evaluation, ood)),
+            "roc": as_png(roc_figure(evaluation, ood)),
+        }
+        for ood in dict.fromkeys(row["ood"] for row in evaluation.rows)
+    }
+
+
+def write_plots(plots: Mapping[str, Mapping[str, bytes]], folder: str | os.PathLike[str]) -> None:
+    """Writes `NAME_scores.png` and `NAME_roc.png` for each OOD set.
+
+    Args:
+        plots: of `draw_plots`.
         folder: where to put them; made if missing.
 
     Raises:
         OSError: if a file cannot be written.
     """
-    oods = list(dict.fromkeys(row["ood"] for row in evaluation.rows))
-    for ood, stem in zip(oods, _file_stems(oods), strict=True):
-        for kind, figure in (
-            ("scores", histogram_figure(evaluation, ood)),
-            ("roc", roc_figure(evaluation, ood)),
-        ):
-            content = io.BytesIO()
-            figure.savefig(content, format="png", dpi=150)
-            write_file(Path(folder) / f"{stem}_{kind}.png", content.getvalue())
+    for stem, kinds in zip(_file_stems(plots), plots.values(), strict=True):
+        for kind, png in kinds.items():
+            write_file(Path(folder) / f"{stem}_{kind}.png", png)
+
+
+def as_png(figure: Figure) -> bytes:
+    """A figure as PNG, sharp enough for print."""
+    content = io.BytesIO()
+    figure.savefig(content, format="png", dpi=150)
+    return content.getvalue()
 
 
 def histogram_figure(evaluation: Evaluation, ood: str) -> Figure:

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from keras_lodin.report import page
 from keras_lodin.report.page import Section
+from keras_lodin.report.plots import as_png
 
 SECTIONS = [
     Section(
@@ -57,7 +58,7 @@ def test_images_are_inside_the_page_with_their_text(rng):
     drawing.subplots().plot([0, 1])
     pixels = rng.integers(0, 255, (300, 20, 1)).astype("uint8")
     blocks = [
-        page.figure(drawing, "A rising line", "caption"),
+        page.figure(as_png(drawing), "A rising line", "caption"),
         page.pictures("Some", [(pixels, "A grey picture", "label")]),
     ]
     text = page.page("Title", "", [Section("Images", blocks)])
