@@ -633,7 +633,13 @@ def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics,
 def test_several_exits_learn_validate_save_and_go_on(gq_weight, images, labels, tmp_path):
     model = compiled_exits(networks.with_exits(), gq_weight)
     history = model.fit(
-        images, labels, validation_data=(images, labels), epochs=25, batch_size=6, verbose=0
+        images,
+        labels,
+        validation_data=(images, labels),
+        validation_freq=25,
+        epochs=25,
+        batch_size=6,
+        verbose=0,
     ).history
     assert history["loss"][-1] < history["loss"][0]
     assert "val_exit2_logits_accuracy" in history

@@ -78,8 +78,10 @@ def test_a_classifier_learns_and_is_saved_with_the_loss(specification, tmp_path,
     classifier = networks.convolutional()
     loss = losses.build(specification, from_logits=True)
     classifier.compile(keras.optimizers.Adam(0.02), loss, metrics=["accuracy"])
-    history = classifier.fit(images, labels, epochs=80, verbose=0).history
-    assert history["accuracy"][-1] == 1.0
+    # 80 steps of all images in one epoch: an epoch of one step is mostly overhead.
+    eighty = np.tile(images, (80, 1, 1, 1)), np.tile(labels, 80)
+    classifier.fit(*eighty, batch_size=len(images), shuffle=False, verbose=0)
+    assert classifier.evaluate(images, labels, verbose=0)[1] == 1.0
     classifier.save(tmp_path / "classifier.keras")
     again = keras.models.load_model(tmp_path / "classifier.keras")
     assert again.loss.get_config() == loss.get_config()
