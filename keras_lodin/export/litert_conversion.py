@@ -9,6 +9,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_lodin.export.litert_rules import RULES
+from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.export.weightless_graph import traced
 
 
@@ -49,12 +50,12 @@ def rewritten(function: Any) -> Any:
         for operation in reversed(operations):
             if operation.type == "Placeholder":
                 continue
+            if any(tensor.ref() not in values for tensor in operation.inputs):
+                continue  # it takes what could not be written
             try:
                 arguments = [values[tensor.ref()] for tensor in operation.inputs]
                 results = _written(operation, arguments)
-            except KeyError:  # it takes what could not be written
-                continue
-            except NotImplementedError as reason:
+            except UnwritableError as reason:
                 problems.add(f"{operation.type} ({reason})")
                 continue
             for tensor, value in zip(operation.outputs, results, strict=True):
@@ -86,7 +87,7 @@ def _copied(operation: Any, inputs: list[Any]) -> Any:
         name: value for name, value in operation.node_def.attr.items() if not name.startswith("_")
     }
     if any(value.WhichOneof("value") == "func" for value in attributes.values()):
-        raise NotImplementedError("a loop, a branch or a call")
+        raise UnwritableError("a loop, a branch or a call")
     dtypes = [tensor.dtype for tensor in operation.outputs]
     graph = tf.compat.v1.get_default_graph()
     return graph.create_op(operation.type, inputs, dtypes, attrs=attributes).outputs

@@ -1,7 +1,7 @@
 """How to write TensorFlow operations that LiteRT lacks with ones that it has.
 
 A rule takes the operation and its inputs, tensors of the graph being written, and gives its
-output, or a list of them. It raises `NotImplementedError` with a reason for what it cannot write.
+output, or a list of them. It raises `UnwritableError` with a reason for what it cannot write.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from keras_lodin.export.litert_windows import (
     spread,
     window,
 )
+from keras_lodin.export.unwritable_error import UnwritableError
 
 RULES: dict[str, Callable[..., Any]] = {
     "ReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, 0.0),
@@ -116,7 +117,7 @@ def _bitwise_and(op: Any, x: Any, mask: Any) -> Any:
     """Keras's argmax looks at the sign bit of -0.0, and at no other."""
     sign_bit = np.iinfo("int32").min
     if x.dtype != tf.int32 or tf.get_static_value(mask) != sign_bit:
-        raise NotImplementedError("other bits than the sign")
+        raise UnwritableError("other bits than the sign")
     return tf.where(x < 0, sign_bit, 0)
 
 
@@ -154,7 +155,7 @@ def _concat_offset(op: Any, axis: Any, *shapes: Any) -> Any:
         offset[axis] = at
         offsets.append(tf.constant(offset))
         if shape[axis] is None:
-            raise NotImplementedError("concatenation along a free size")
+            raise UnwritableError("concatenation along a free size")
         at += shape[axis]
     return offsets
 
@@ -165,7 +166,7 @@ def _known(tensor: Any) -> np.ndarray:
     if value is not None:
         return value
     if tensor.op.type not in _FOLDED:
-        raise NotImplementedError("numbers that depend on the input")
+        raise UnwritableError("numbers that depend on the input")
     return _FOLDED[tensor.op.type](*map(_known, tensor.op.inputs))
 
 
@@ -180,7 +181,7 @@ def _known_shape(tensor: Any) -> list[int | None]:
         return _known_shape(tensor.op.inputs[0])[start:stop:step]
     value = tf.get_static_value(tensor, partial=True)
     if value is None:
-        raise NotImplementedError("shapes that depend on the input")
+        raise UnwritableError("shapes that depend on the input")
     return [None if size is None else int(size) for size in value]
 
 
@@ -189,7 +190,7 @@ def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy
     """Zeros around the gradient, and between its values where the slice skipped some."""
     masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "shrink_axis")}
     if op.get_attr("ellipsis_mask") or op.get_attr("new_axis_mask"):
-        raise NotImplementedError("slices with an ellipsis or a new axis")
+        raise UnwritableError("slices with an ellipsis or a new axis")
     sizes = _known_shape(op.inputs[0])
     axes = {}
     for axis, limits in enumerate(zip(*map(_known, op.inputs[1:4]), strict=True)):
@@ -199,7 +200,7 @@ def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy
             continue
         size = sizes[axis]
         if size is None or stride < 1:
-            raise NotImplementedError("slices of a free size, or backwards")
+            raise UnwritableError("slices of a free size, or backwards")
         start = None if "begin" in without else first
         stop = None if "end" in without else last
         if "shrink_axis" in without:
@@ -234,7 +235,7 @@ def _avg_pool_grad(op: Any, shape: Any, dy: Any) -> Any:
 def _depthwise_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
     """A depthwise convolution of the gradient, zeros between its values, with the kernel turned."""
     if max(op.get_attr("dilations")) > 1:
-        raise NotImplementedError("dilated convolution")
+        raise UnwritableError("dilated convolution")
     height, width, channels, multiplier = kernel.shape
     frame = window(op, op.outputs[0].shape, dy.shape, size=(height, width))
     dy = spread(spread(dy, 2, frame.strides[1]), 1, frame.strides[0])
@@ -253,10 +254,10 @@ def _depthwise_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
 def _convolution_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
     """LiteRT has a transposed convolution, of one group."""
     if max(op.get_attr("dilations")) > 1:
-        raise NotImplementedError("dilated convolution")
+        raise UnwritableError("dilated convolution")
     _, rows, columns, channels = op.outputs[0].shape
     if None in (rows, columns):
-        raise NotImplementedError("free image sizes")
+        raise UnwritableError("free image sizes")
     groups = channels // kernel.shape[2]
     size = tf.stack([tf.shape(dy)[0], rows, columns, kernel.shape[2]])
     strides, padding = op.get_attr("strides"), op.get_attr("padding").decode()

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_lodin.export.unwritable_error import UnwritableError
+
 
 @dataclass(frozen=True)
 class Window:
@@ -54,17 +56,17 @@ def window(op: Any, inputs: Any, outputs: Any, size: Sequence[int] | None = None
         size: of a window; None for the operation's `ksize`.
 
     Raises:
-        NotImplementedError: for sizes that are free, and channels that are not last.
+        UnwritableError: for sizes that are free, and channels that are not last.
     """
     if op.get_attr("data_format") not in (b"NHWC", "NHWC"):
-        raise NotImplementedError("channels first")
+        raise UnwritableError("channels first")
     if None in (*inputs[1:3], *outputs[1:3]):
-        raise NotImplementedError("free image sizes")
+        raise UnwritableError("free image sizes")
     kernel = tuple(size or op.get_attr("ksize")[1:3])
     strides = tuple(op.get_attr("strides")[1:3])
     padding = op.get_attr("padding")
     if padding not in (b"SAME", b"VALID"):
-        raise NotImplementedError("explicit padding")
+        raise UnwritableError("explicit padding")
     before = [0, 0]
     if padding == b"SAME":
         before = [

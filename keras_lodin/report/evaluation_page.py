@@ -27,7 +27,7 @@ def evaluation_page(evaluation: Evaluation, plots: Mapping[str, Mapping[str, byt
     Returns:
         self-contained HTML.
     """
-    oods = list(dict.fromkeys(row["ood"] for row in evaluation.rows))
+    oods = list(plots)
     return page.page(
         f"Out-of-distribution detection on {evaluation.id['name']}",
         _summary(evaluation),
