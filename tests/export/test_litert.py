@@ -233,6 +233,19 @@ def test_what_litert_lacks_is_refused_with_what_to_do(message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("mistake", [NotImplementedError, KeyError])
+def test_a_mistake_in_a_rule_is_not_taken_for_a_limit_of_litert(
+    mistake, detector, tmp_path, monkeypatch
+):
+    def mistaken(op, dy, x):
+        raise mistake("of ours")
+
+    monkeypatch.setitem(litert.rewritten.__globals__["RULES"], "ReluGrad", mistaken)
+    with pytest.raises(mistake, match="of ours"):
+        exported(detector, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_file_is_never_left_behind(detector, tmp_path, monkeypatch):
     path = exported(detector, tmp_path)
     before = path.read_bytes()
