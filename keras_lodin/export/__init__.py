@@ -11,6 +11,7 @@ from keras_lodin.export.artifact import load_artifact as load_artifact
 from keras_lodin.export.litert import export_litert
 from keras_lodin.export.onnx import export_onnx
 from keras_lodin.export.saved_model import export_saved_model
+from keras_lodin.export.seal import seal as seal
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector

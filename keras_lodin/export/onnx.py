@@ -19,6 +19,7 @@ from onnx import numpy_helper
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
+from keras_lodin.export.digest import sealed_onnx
 from keras_lodin.export.metadata import METADATA_KEY, artifact_metadata
 from keras_lodin.export.onnx_conversion import OPSET, convert
 from keras_lodin.export.serving_function import serving_function
@@ -120,6 +121,15 @@ def export_onnx(
         announce(metadata, "ONNX file", path, _report_lines(report))
 
 
+def onnx_metadata(path: str | os.PathLike[str]) -> str | None:
+    """The JSON text that an ONNX file says about itself, read without running it; None without."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf's own classes of errors are not public
+        return None
+    return next((item.value for item in model.metadata_props if item.key == METADATA_KEY), None)
+
+
 def _check_arguments(detector: Detector, path: Path, data_format: str) -> None:
     if path.suffix != ".onnx":
         raise ValueError(f"An ONNX file's name must end in .onnx. Received: path={path}")
@@ -215,7 +225,7 @@ def _save(model: onnx.ModelProto, path: Path) -> None:
             "An ONNX file cannot be larger than 2 GB; nothing was written. Export with "
             f"format='tf_saved_model'. Received: a model of {model.ByteSize()} bytes"
         )
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(sealed_onnx(model.SerializeToString()))
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
+from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest, saved_model_content
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.files import atomic_write
@@ -73,6 +74,7 @@ def export_saved_model(
         _write(detector, serve, temporary)
         metadata_path = temporary / METADATA_FILE
         metadata_path.parent.mkdir()
+        metadata[DIGEST_FIELD] = metadata_digest(metadata, saved_model_content(temporary))
         metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
         _verify(detector, serve, temporary, metadata["input_name"])
     if verbose:

@@ -22,6 +22,7 @@ from keras_lodin.files import atomic_write
 from keras_lodin.gradient_penalty import GradientPenaltyModel
 from keras_lodin.input_gradient_model import InputGradientModel
 from keras_lodin.keras_internals import layers_of
+from keras_lodin.models.loading import read
 from keras_lodin.training import GQModel
 
 _MOMENTUM = 0.9
@@ -152,7 +153,7 @@ def train(
 
     checkpoint = output / "checkpoint.keras"
     if checkpoint.exists():
-        trained = keras.models.load_model(checkpoint)
+        trained = read(checkpoint)
         first_epoch = int(trained.optimizer.iterations.numpy()) // steps
     else:
         classifier = start or models.build(model, num_classes, source.shape)

@@ -51,7 +51,7 @@ def exported(detector, folder):
 
 
 def outputs_of(path, signature="serving_default", **inputs):
-    return litert.signature(path.read_bytes(), signature)(**inputs)
+    return litert.Signature(path.read_bytes(), signature)(**inputs)
 
 
 def assert_same_outputs(actual, expected):
