@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import zipfile
+
 import numpy as np
 import pytest
 
@@ -83,6 +85,17 @@ def test_slice_keeps_labels_with_their_examples(load):
         ({"data": np.zeros(3), "target": np.zeros(3)}, "arrays named 'data', 'target'"),
         ({"y": np.zeros(3)}, "must hold an array named `x` or `images`"),
         ({"x": np.zeros((0, 4))}, "There is no example"),
+        ({"x": np.zeros((5, 0, 8, 1), np.uint8)}, r"no value.*Received: x of shape \(5, 0, 8, 1\)"),
+        ({"x": np.zeros((5, 8, 0), np.uint8)}, "no value in its examples"),
+        ({"x": np.zeros((5, 0))}, "no value in its examples"),
+        ({"x": np.full((3, 2), 1e300)}, "0 NaN and 6 infinite .* in float32"),
+        ({"x": np.zeros((3, 2), "c8")}, "real numbers. Received: x of type complex64"),
+        ({"x": np.zeros(3, "M8[s]")}, "real numbers. Received: x of type datetime64"),
+        ({"x": np.zeros(3, "f4,f4")}, "real numbers. Received: x of type"),
+        ({"x": np.zeros((3, 2), bool)}, "real numbers. Received: x of type bool"),
+        ({"x": np.array([b"a"])}, "real numbers. Received: x of type"),
+        ({"x": np.zeros((3, 2)), "y": np.array(["a", "b", "c"])}, "must be numbers"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros((3, 2))}, "one-hot"),
         ({"x": np.array(3.0)}, "There is no example"),
         ({"x": np.array(["a", "b"])}, "must hold real numbers. Received: x of type <U1"),
         ({"x": np.array([{}], object)}, "not a file of plain arrays"),
@@ -129,5 +142,89 @@ def test_file_that_is_no_npz_is_refused(tmp_path, content):
 def test_single_array_file_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
 
-    with pytest.raises(ValueError, match=r"not a file of plain arrays"):
+    with pytest.raises(ValueError, match=r"a single array, as np\.save writes it"):
         data.load(f"npz:{tmp_path / 'x.npy'}", part="test")
+
+
+def _with_header(path, shape):
+    """A file of which the header promises more than there is."""
+    header = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}, }}".ljust(117) + "\n"
+    content = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header.encode() + bytes(64)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("x.npy", content)
+
+
+def _with_bytes(path, place, value):
+    content = bytearray(path.read_bytes())
+    content[place] = value
+    path.write_bytes(content)
+
+
+def damaged(path, kind):
+    np.savez_compressed(path, x=np.random.default_rng(0).normal(size=(20, 30)))
+    size = path.stat().st_size
+    central = path.read_bytes().index(b"PK\x01\x02")
+    match kind:
+        case "deflate":
+            _with_bytes(path, size // 2, path.read_bytes()[size // 2] ^ 255)
+        case "checksum":
+            _with_bytes(path, central + 16, path.read_bytes()[central + 16] ^ 255)
+        case "encrypted":
+            _with_bytes(path, 6, 1), _with_bytes(path, central + 8, 1)
+        case "method":
+            _with_bytes(path, 8, 99), _with_bytes(path, central + 10, 99)
+        case "name":
+            _with_bytes(path, central + 46, ord("z"))
+        case "truncated":
+            path.write_bytes(path.read_bytes()[: size // 2])
+        case "no directory":
+            path.write_bytes(path.read_bytes()[:central])
+        case "36 GB":
+            _with_header(path, (9_000_000_000,))
+        case "more than any memory":
+            _with_header(path, (2**62,))
+        case "negative":
+            _with_header(path, (-5, 3))
+        case "less than there is":
+            _with_header(path, (3,))
+        case "text":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("x.npy", "1, 2, 3")
+        case "pickle":
+            np.savez(path, x=np.array([{"a": 1}], object))
+        case "another format":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("x.npy", b"\x93NUMPY\x09\x00" + bytes(100))
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("deflate", "checksum", "encrypted", "method", "name", "truncated", "no directory"),
+        *("36 GB", "more than any memory", "negative", "less than there is", "text", "pickle"),
+        "another format",
+    ],
+)
+def test_damaged_file_is_refused_in_one_sentence(kind, tmp_path):
+    path = tmp_path / "arrays.npz"
+    damaged(path, kind)
+
+    with pytest.raises(ValueError, match=r"(?s)arrays\.npz .*Received: .") as caught:
+        data.load(f"npz:{path}", part="test")
+
+    assert len(str(caught.value)) < 500
+
+
+def test_array_larger_than_the_memory_is_refused_unread(tmp_path, monkeypatch):
+    path = tmp_path / "arrays.npz"
+    np.savez_compressed(path, x=np.zeros((1000, 1000)))
+    monkeypatch.setattr("os.sysconf", lambda name: 1000)
+
+    with pytest.raises(ValueError, match=r"at most 1000000, this machine's memory"):
+        data.load(f"npz:{path}", part="test")
+
+
+def test_other_arrays_of_the_file_are_not_read(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)), names=np.array([{}], object))
+
+    assert data.load(f"npz:{tmp_path / 'a.npz'}", part="test").count == 3
