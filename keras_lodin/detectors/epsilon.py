@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from numbers import Real
+import numpy as np
+
+from keras_lodin.number_checks import checked_number
+
+_LARGEST = float(np.finfo("float32").max)
 
 
 def checked_epsilon(epsilon: float) -> float:
@@ -12,9 +15,9 @@ def checked_epsilon(epsilon: float) -> float:
     Raises:
         ValueError: unless it is a finite fraction of the input range, 0 or more.
     """
-    if not isinstance(epsilon, Real) or not 0.0 <= epsilon < math.inf:
-        raise ValueError(
-            "`epsilon` must be a number, a fraction of the input range, 0 or more. "
-            f"Received: epsilon={epsilon!r}"
-        )
-    return float(epsilon)
+    return checked_number(
+        "epsilon",
+        epsilon,
+        lambda value: 0.0 <= value <= _LARGEST,
+        "a number, a fraction of the input range, 0 or more",
+    )

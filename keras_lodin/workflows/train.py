@@ -7,7 +7,7 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,32 @@ import numpy as np
 
 from keras_lodin import data, losses, models
 from keras_lodin.classifier_head import ClassifierHead, find_exits, find_head, has_exits
+from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import has_parts
 from keras_lodin.files import atomic_write
 from keras_lodin.gradient_penalty import GradientPenaltyModel
 from keras_lodin.input_gradient_model import InputGradientModel
+from keras_lodin.input_range import checked_input_range
 from keras_lodin.keras_internals import layers_of
 from keras_lodin.models.loading import read
+from keras_lodin.number_checks import check_seed, check_whole, checked_number
+from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.training import GQModel
+from keras_lodin.workflows.option_checks import (
+    check_data_dir,
+    check_validation,
+    warn_of_unreadable,
+)
 
 _MOMENTUM = 0.9
+# Settings of the Gradient Quotient, and what they are where nothing is said.
+_OF_QUOTIENT: dict[str, Any] = {
+    "form": "softmax",
+    "estimator": "exact",
+    "samples": 1,
+    "every": 1,
+    "temperature": 1.0,
+}
 
 
 def train(
@@ -114,26 +131,27 @@ def train(
     settings = {
         "id": id,
         "model": str(model),
-        "gq_weight": float(gq_weight),
+        "gq_weight": gq_weight,
         "form": form,
         "estimator": estimator,
         "samples": samples,
         "every": every,
-        "temperature": float(temperature),
+        "temperature": temperature,
         "loss": loss,
-        "gradient_penalty": float(gradient_penalty),
+        "gradient_penalty": gradient_penalty,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "augment": augment,
-        "loss_weights": [float(weight) for weight in loss_weights],
+        "loss_weights": loss_weights,
         "freeze_batch_norm": freeze_batch_norm,
         "seed": seed,
         "validation": validation,
-        "input_range": None if input_range is None else [float(bound) for bound in input_range],
+        "input_range": input_range,
     }
-    _check_settings(settings)
+    settings = checked_settings(settings)
+    check_data_dir(data_dir, id, validation)
     run = _read_run(output, settings)
     if run["complete"]:
         return output
@@ -150,6 +168,7 @@ def train(
     watched = _validation_source(id, validation, source.shape, pipeline)
     num_classes = count_classes(source)
     steps = source.steps_per_epoch(batch_size)
+    warn_of_unreadable(source)
 
     checkpoint = output / "checkpoint.keras"
     if checkpoint.exists():
@@ -179,6 +198,8 @@ def train(
         verbose=verbose,
         callbacks=[_Checkpoint(output, run)],
     )
+    if watched is not None:
+        warn_of_unreadable(watched)
     for layer in layers_of(trained.classifier):
         # Frozen for this training, not for whoever trains the network next. Nothing else is
         # touched: what is set on a model within the model would be set on all of its layers.
@@ -206,9 +227,17 @@ def train_each(
     """
     if len(gq_weights) == 1:
         return [train(output=output, gq_weight=gq_weights[0], **settings)]
+    names = [f"gq_weight={weight:g}" for weight in gq_weights]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(
+            "`gq_weights` (--gq-weight) must hold one or more weights, each once. "
+            f"Received: gq_weights={list(gq_weights)}"
+        )
+    # The settings of the quotient are those of the runs that have one.
+    plain = {name: value for name, value in settings.items() if name not in _OF_QUOTIENT}
     return [
-        train(output=Path(output) / f"gq_weight={weight:g}", gq_weight=weight, **settings)
-        for weight in gq_weights
+        train(output=Path(output) / name, gq_weight=weight, **(settings if weight else plain))
+        for name, weight in zip(names, gq_weights, strict=True)
     ]
 
 
@@ -284,38 +313,98 @@ def _head(classifier: keras.Model) -> ClassifierHead:
 
 def _freeze_batch_norm(classifier: keras.Model) -> list[str]:
     """Freezes what is not frozen yet, and tells the names."""
-    frozen = [
+    normalizing = [
         layer
         for layer in layers_of(classifier)
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        if isinstance(layer, keras.layers.BatchNormalization)
     ]
+    if not normalizing:
+        raise ValueError(
+            "The classifier has no BatchNormalization to keep as it is: leave out "
+            "`freeze_batch_norm` (--freeze-batch-norm). "
+            f"Received: freeze_batch_norm=True, model={classifier.name!r}"
+        )
+    frozen = [layer for layer in normalizing if layer.trainable]
     for layer in frozen:
         layer.trainable = False
     return [layer.name for layer in frozen]
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    if not all(0.0 <= weight < math.inf for weight in settings["loss_weights"]):
+def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a training, as `run.json` holds them.
+
+    Args:
+        settings: the arguments of `train` by name, but for folders and what is printed.
+
+    Raises:
+        ValueError: for a value that cannot be, that has no effect beside the others, or two that
+            exclude each other.
+    """
+    checked = dict(settings)
+    for name, holds, expected in _NUMBERS:
+        checked[name] = checked_number(name, settings[name], holds, expected)
+    try:
+        weights = list(settings["loss_weights"])
+    except TypeError:
+        weights = []
+    checked["loss_weights"] = [
+        checked_number("loss_weights", weight, lambda value: value >= 0.0, "0 or more")
+        for weight in weights
+    ]
+    if not weights:
         raise ValueError(
-            f"`loss_weights` must be 0 or more. Received: loss_weights={settings['loss_weights']}"
+            "`loss_weights` must be a sequence of one number, or one for each exit. "
+            f"Received: loss_weights={settings['loss_weights']!r}"
         )
+    for name in ("epochs", "batch_size"):
+        check_whole(name, settings[name], "1 or more")
+    check_seed(settings["seed"])
+    if settings["input_range"] is not None:
+        checked["input_range"] = list(checked_input_range(settings["input_range"]))
+    if settings["augment"] not in (None, *AUGMENTATIONS):
+        raise ValueError(
+            f"`augment` must be None or {' or '.join(map(repr, AUGMENTATIONS))}. "
+            f"Received: augment={settings['augment']!r}"
+        )
+    if not isinstance(settings["loss"], str):
+        raise ValueError(
+            f"`loss` must be a name, one of {', '.join(losses.names())}. "
+            f"Received: loss={settings['loss']!r}"
+        )
+    losses.build(settings["loss"], from_logits=True)
+    check_validation(settings["id"], settings["validation"])
+    _check_quotient(checked)
+    return checked
+
+
+def _check_quotient(settings: dict[str, Any]) -> None:
     if settings["gq_weight"] and settings["gradient_penalty"]:
         raise ValueError(
             "A training has the Gradient Quotient or the gradient penalty, not both. "
             f"Received: gq_weight={settings['gq_weight']}, "
             f"gradient_penalty={settings['gradient_penalty']}"
         )
-    for name in ("epochs", "batch_size"):
-        if settings[name] < 1:
-            raise ValueError(f"`{name}` must be 1 or more. Received: {name}={settings[name]}")
-    if not 0.0 < settings["learning_rate"] < math.inf:
+    check_count("every", settings["every"])
+    names = ("form", "estimator", "samples", "temperature")
+    QuotientSettings(**{name: settings[name] for name in names})
+    unused = [name for name, value in _OF_QUOTIENT.items() if settings[name] != value]
+    if unused and not settings["gq_weight"]:
         raise ValueError(
-            f"`learning_rate` must be positive. Received: learning_rate={settings['learning_rate']}"
+            f"{', '.join(f'`{name}`' for name in unused)} of the Gradient Quotient has no effect "
+            "without it: give `gq_weight` (--gq-weight) another value than 0, or leave it out. "
+            f"Received: gq_weight={settings['gq_weight']}, "
+            + ", ".join(f"{name}={settings[name]!r}" for name in unused)
         )
-    if not 0.0 <= settings["weight_decay"] < math.inf:
-        raise ValueError(
-            f"`weight_decay` must be 0 or more. Received: weight_decay={settings['weight_decay']}"
-        )
+
+
+# The settings that are numbers, and which of them can be.
+_NUMBERS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("gq_weight", lambda value: True, "a finite number"),
+    ("gradient_penalty", lambda value: value >= 0.0, "a finite number, 0 or more"),
+    ("temperature", lambda value: value > 0.0, "finite and positive"),
+    ("learning_rate", lambda value: value > 0.0, "positive"),
+    ("weight_decay", lambda value: value >= 0.0, "0 or more"),
+)
 
 
 def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
