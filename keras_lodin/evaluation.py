@@ -21,6 +21,7 @@ from keras_lodin.data.source import Source
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.extreme_examples import ExtremeExamples
 from keras_lodin.finite_scores import check_scores
+from keras_lodin.number_checks import check_seed, check_whole
 from keras_lodin.progress import track
 from keras_lodin.report.files import write_csv, write_file, write_json, write_scores
 from keras_lodin.report.table import ResultsTable
@@ -319,7 +320,7 @@ def evaluate(
     """
     if id_name is None:
         id_name = id_data.name if isinstance(id_data, Source) else "id"
-    _check_arguments(detectors, ood_data, id_name, resamples)
+    _check_arguments(detectors, ood_data, id_name, resamples, seed)
     models = _model_names(detectors, model)
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
@@ -448,7 +449,9 @@ def _figures(
     }
 
 
-def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int) -> None:
+def _check_arguments(
+    detectors: Any, ood_data: Any, id_name: str, resamples: int, seed: int
+) -> None:
     """Refuses what would otherwise fail after the long pass over the data, or never."""
     for argument, value in {"detectors": detectors, "ood_data": ood_data}.items():
         if not isinstance(value, Mapping):
@@ -473,8 +476,8 @@ def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int
             "(--ood) if it is the same data, else pass another `id_name`. "
             f"Received: id_name={id_name!r}, which is also in `ood_data`"
         )
-    if resamples < 1:
-        raise ValueError(f"`resamples` must be at least 1. Received: resamples={resamples}")
+    check_whole("resamples", resamples, "at least 1", most=1_000_000)
+    check_seed(seed)
 
 
 def _model_names(

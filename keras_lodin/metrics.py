@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from keras_lodin.number_checks import check_seed, check_whole
+
 
 def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     """Area under the ROC curve, in-distribution (ID) positive; ties count one half.
@@ -239,8 +241,8 @@ def bootstrap_intervals(
     ```
     """
     id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
-    if resamples < 1:
-        raise ValueError(f"`resamples` must be at least 1. Received: resamples={resamples}")
+    check_whole("resamples", resamples, "at least 1", most=1_000_000)
+    check_seed(seed)
     if not 0.0 < confidence < 1.0:
         raise ValueError(
             f"`confidence` must lie strictly between 0 and 1. Received: confidence={confidence}"

@@ -6,7 +6,9 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
@@ -36,7 +38,8 @@ class _Command(click.Command):
     def invoke(self, context: click.Context) -> Any:
         try:
             _import_tensorflow_quietly()
-            return super().invoke(context)
+            with _warnings_as_sentences():
+                return super().invoke(context)
         except BrokenPipeError:
             raise
         except (ValueError, OSError, TypeError, ImportError) as error:
@@ -63,6 +66,22 @@ def _import_tensorflow_quietly() -> None:
         os.close(kept)
         os.close(silence)
     tensorflow.get_logger().setLevel("ERROR")
+
+
+@contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Prints what the library warns a user of without the place in its code."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is UserWarning:
+                click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = say
+        yield
 
 
 class _Group(click.Group):
@@ -170,7 +189,9 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
 @click.option(
     "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
 )
-@click.option("--samples", type=int, default=1, show_default=True, help="Draws of an estimator.")
+@click.option(
+    "--samples", type=int, default=1, show_default=True, help="Draws of sampled or projected."
+)
 @click.option(
     "--every", type=int, default=1, show_default=True, help="Compute GQ on every k-th step."
 )
@@ -229,8 +250,10 @@ Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.ker
 @click.option(
     "--output", type=_FILE, required=True, metavar="FILE.keras", help="The detector to write."
 )
-@click.option("--detector", default="odin", show_default=True, help="What to wrap a model in.")
-@click.option("--ood", metavar="SPEC", default=None, help="Validation OOD data, if you have any.")
+@click.option("--detector", default=None, help="What to wrap a classifier in.  [default: odin]")
+@click.option(
+    "--ood", metavar="SPEC", default=None, help="For odin: validation OOD data, if you have any."
+)
 @_statistics
 @click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
 def tune(model: str, id: str, output: str, **settings: Any) -> None:
@@ -348,7 +371,14 @@ def gradients(
     metavar="channels_first",
     help="ONNX only: an input of (batch, channels, height, width).",
 )
-@_input_range
+@click.option(
+    "--input-range",
+    nargs=2,
+    type=float,
+    metavar="LO HI",
+    default=None,
+    help="Range of a classifier's inputs, as of `tune`. A detector has its own.",
+)
 def export(model: str, output: str, data_format: str | None, **settings: Any) -> None:
     """Write one artifact that holds classifier, perturbation, score and threshold."""
     from keras_lodin import workflows
@@ -367,7 +397,13 @@ def export(model: str, output: str, data_format: str | None, **settings: Any) ->
 def score(
     artifact: str, images: tuple[str, ...], output: str | None, as_json: bool, **settings: Any
 ) -> None:
-    """Score images with an exported artifact or a .keras detector."""
+    """Score images with an exported artifact or a .keras detector.
+
+    A SavedModel is a program, which runs as you do. One that reads or writes files, opens
+    connections or runs Python is refused; still, score only what comes from people whom you trust.
+    Every artifact is compared with the digest that its export wrote into it, so damaged and edited
+    files are refused. That is no signature.
+    """
     from keras_lodin import workflows
 
     rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)

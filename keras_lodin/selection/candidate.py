@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_lodin import losses
+from keras_lodin.number_checks import checked_number
+from keras_lodin.quotient_settings import QuotientSettings, check_count
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,14 @@ class Candidate:
     temperature: float = 1.0
     loss: str = "cross_entropy"
     gradient_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        checked_number("gq_weight", self.gq_weight, lambda value: True, "a finite number")
+        checked_number(
+            "gradient_penalty", self.gradient_penalty, lambda value: value >= 0.0, "0 or more"
+        )
+        check_count("every", self.every)
+        QuotientSettings(self.form, self.estimator, self.samples, temperature=self.temperature)
 
     @property
     def name(self) -> str:
@@ -77,7 +87,10 @@ class Candidate:
                     f"and one of the others joined by ` + `. Received: candidate={text!r}"
                 )
             settings |= found
-        return cls(**settings)
+        try:
+            return cls(**settings)
+        except ValueError as error:
+            raise ValueError(f"{error}, candidate={text!r}") from error
 
     @property
     def folder(self) -> str:

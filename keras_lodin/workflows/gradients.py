@@ -25,11 +25,13 @@ from keras_lodin.data.source import Source
 from keras_lodin.detectors import Detector
 from keras_lodin.evaluation import package_versions
 from keras_lodin.gradient_distributions import GradientDistributions, gradient_distributions
+from keras_lodin.number_checks import check_seed
 from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.report.files import write_file
 from keras_lodin.report.gradient_plots import QUANTITIES, write_gradient_figure
 from keras_lodin.report.table import UNDERLINED_HEADER
 from keras_lodin.workflows.models_with_data import InputFormat, check_each_once, model_labels
+from keras_lodin.workflows.option_checks import check_data_dir, check_ood
 
 COLUMNS = ("model", "data", "kind", *QUANTITIES)
 
@@ -202,10 +204,9 @@ def gradients(
         FileNotFoundError: if a file is missing.
     """
     check_each_once(paths=paths, ood=ood)
-    if id in ood:
-        raise ValueError(
-            f"In- and out-of-distribution data must differ. Received: id={id!r}, ood={list(ood)}"
-        )
+    check_ood(id, ood)
+    check_seed(seed)
+    check_data_dir(data_dir, id, *ood)
     if limit is not None:
         check_count("limit", limit)
     norm = QuotientSettings(form, estimator, samples, norm).norm_used

@@ -14,6 +14,7 @@ from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import Detector, by_name
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+from keras_lodin.workflows.option_checks import warn_of_unreadable
 
 
 @dataclass(frozen=True)
@@ -162,6 +163,7 @@ def adapted(
     source = inputs.load(statistics or id, "train", data_dir)
     for detector in waiting.values():
         detector.adapt(source, batch_size=batch_size, verbose=verbose)
+    warn_of_unreadable(source)
     return detectors
 
 

@@ -15,6 +15,7 @@ from keras_lodin import data, models
 from keras_lodin.detectors import by_name
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.evaluation import Evaluation, evaluate
+from keras_lodin.number_checks import check_seed
 from keras_lodin.workflows.train import train
 from keras_lodin.workflows.tune import tune_model
 
@@ -43,6 +44,7 @@ def quickstart(
     Returns:
         the `Evaluation` of both networks.
     """
+    check_seed(seed)
     output = Path(output)
     evaluations = []
     for name, gq_weight in (("cross-entropy", 0.0), ("gq", GQ_WEIGHT)):

@@ -16,6 +16,7 @@ from keras_lodin import data
 from keras_lodin.comparison import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.evaluation import Evaluation
 from keras_lodin.files import atomic_write
+from keras_lodin.number_checks import check_whole
 from keras_lodin.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.recipes.recipe import PRETRAINED, Training
 from keras_lodin.recipes.scales import Data, OODSet, Scale
@@ -71,8 +72,7 @@ def run_recipe(
             named), or an output folder that holds the recipe with other settings.
     """
     recipe, chosen = _recipe(name), _scale(scale)
-    if seeds < 1:
-        raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
+    check_whole("seeds", seeds, "1 or more")
     task = _data(recipe, chosen, data_dir)
     task = _checked(task, recipe, data_dir, pretrained, skip_missing)
     settings = _settings(recipe, chosen, task, pretrained, resamples)
@@ -127,6 +127,8 @@ def compare_recipes(
         FileNotFoundError: if one of them has not run.
         ValueError: if they ran at different scales or data, or share no seed.
     """
+    if first == second:
+        raise ValueError(f"Two different recipes can be compared. Received: first=second={first!r}")
     summaries = [read_summary(name, output) for name in (first, second)]
     told_apart = [
         {key: summary["settings"][key] for key in ("scale", "test", "ood")} for summary in summaries
@@ -207,6 +209,11 @@ def _checked(
     skip_missing: bool,
 ) -> Data:
     """The data, without OOD sets that are missing if that is allowed; raises ValueError else."""
+    if pretrained is not None and recipe.network != PRETRAINED:
+        raise ValueError(
+            "The recipe begins with an untrained network: leave out `pretrained` (--pretrained). "
+            f"Received: name={recipe.name!r}, pretrained={str(pretrained)!r}"
+        )
     problems = []
     if recipe.network == PRETRAINED and (pretrained is None or not Path(pretrained).exists()):
         problems.append(

@@ -16,7 +16,8 @@ from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import by_name
 from keras_lodin.evaluation import package_versions
 from keras_lodin.files import atomic_write
-from keras_lodin.quotient_settings import QuotientSettings
+from keras_lodin.number_checks import check_whole, checked_number
+from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.report import page
 from keras_lodin.report.sweep_report import sweep_heading, sweep_sections
 from keras_lodin.selection import Candidate, Recommendation, recommend
@@ -30,7 +31,13 @@ from keras_lodin.selection.separation import (
     with_scrambled,
 )
 from keras_lodin.workflows.models_with_data import adapted, load_detectors
-from keras_lodin.workflows.train import DivergenceError, count_classes, train
+from keras_lodin.workflows.option_checks import (
+    check_data_dir,
+    check_ood,
+    check_validation,
+    warn_of_unreadable,
+)
+from keras_lodin.workflows.train import DivergenceError, checked_settings, count_classes, train
 
 OFF = Candidate()
 # What the study (docs/study.md) left over, of GQ and of the alternatives: the most promising first.
@@ -172,6 +179,10 @@ def sweep(
             f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
             "of the same kind as `validation` (--validation SPEC). Received: validation=None"
         )
+    check_validation(id, validation)
+    check_count("count", count)
+    check_whole("seeds", seeds, "2 or more: one training each decides nothing")
+    checked_number("budget", budget, lambda value: value > 0.0, "a finite number above 0")
     chosen = None if candidates is None else list(candidates)
     _check_candidates(chosen or [])
     settings: dict[str, Any] = {
@@ -194,6 +205,14 @@ def sweep(
         "freeze_batch_norm": freeze_batch_norm,
         "input_range": input_range,
     }
+    checked_settings(
+        {"id": id, "loss_weights": (1.0,), "seed": 0, "validation": validation}
+        | OFF.settings
+        | training
+    )
+    # What is made up takes part anyway.
+    check_ood(id, (*validation_specifications((1, 1, 1), count), *ood))
+    check_data_dir(data_dir, id, validation, *ood)
     folder = Path(output)
     runner = _Runner(folder, settings, training, data_dir, report, verbose)
     classes = runner.check_and_count_classes(chosen or [])
@@ -369,6 +388,7 @@ class _Runner:
                 self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
             )
             id_data, scrambled = with_scrambled(source)
+            warn_of_unreadable(source)
             made_up = validation_specifications(inputs.shape, self._settings["count"])
             others = {
                 name: inputs.load(name, "calibration", self._data_dir)
