@@ -17,7 +17,7 @@ from keras import ops
 from keras_lodin import metrics
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.batches import check_labels, iterate_batches
-from keras_lodin.data.source import Source
+from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.extreme_examples import ExtremeExamples
 from keras_lodin.finite_scores import check_scores
@@ -321,6 +321,7 @@ def evaluate(
     if id_name is None:
         id_name = id_data.name if isinstance(id_data, Source) else "id"
     _check_arguments(detectors, ood_data, id_name, resamples, seed)
+    check_batch_size(batch_size)
     models = _model_names(detectors, model)
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}

@@ -280,6 +280,8 @@ def _auroc_and_fpr95(
 
 def _scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
     try:
+        if np.iscomplexobj(scores):  # of which numpy would take the real part
+            raise TypeError
         array = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(

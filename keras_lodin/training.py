@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import random
 from typing import Any
 
@@ -12,6 +11,7 @@ from keras import ops
 
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_gradient_model import InputGradientModel
+from keras_lodin.number_checks import checked_number
 from keras_lodin.quotient_forms import quotient
 from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.step_seeds import StepSeeds
@@ -117,13 +117,12 @@ class GQModel(InputGradientModel):
     ) -> None:
         settings = QuotientSettings(form, estimator, samples, norm, chunk_size, temperature)
         check_count("every", every)
-        if not math.isfinite(gq_weight):
-            raise ValueError(f"`gq_weight` must be finite. Received: gq_weight={gq_weight}")
+        gq_weight = checked_number("gq_weight", gq_weight, lambda value: True, "a finite number")
         if seed is not None and not isinstance(seed, int):
             raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
         super().__init__(classifier, gq_weight, "gq", every, from_logits, name, **kwargs)
         settings.check_classifier(self._head)
-        self.gq_weight = float(gq_weight)
+        self.gq_weight = gq_weight
         # Chosen now, so that a saved model draws on as this one would.
         self.seed = random.randrange(2**31) if seed is None else seed
         self.quotient_settings = settings

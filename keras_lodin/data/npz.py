@@ -89,7 +89,9 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as stream:
             is_single = stream.read(len(_SINGLE_ARRAY)) == _SINGLE_ARRAY
         if is_single:
-            raise ValueError("a single array, as np.save writes it; np.savez(path, x=x) names it")
+            raise zipfile.BadZipFile(
+                "a single array, as np.save writes it; np.savez(path, x=x) names it"
+            )
         with zipfile.ZipFile(path) as archive:
             members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
             found = {
@@ -118,7 +120,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
     # Before anything is unfolded: a small file can name an array that fills any memory.
     memory = _memory()
     if member.file_size > memory:
-        raise ValueError(
+        raise zipfile.BadZipFile(
             f"the array {member.filename!r} of {member.file_size} bytes, where at most {memory}, "
             "this machine's memory, can be read"
         )
@@ -126,7 +128,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray
         array = np.lib.format.read_array(stream, allow_pickle=False)
         # The archive's checksum is looked at where the member ends.
         if stream.read(1):
-            raise ValueError(f"bytes behind the end of the array {member.filename!r}")
+            raise zipfile.BadZipFile(f"bytes behind the end of the array {member.filename!r}")
     return array
 
 

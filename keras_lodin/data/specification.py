@@ -66,7 +66,7 @@ def parse(text: str) -> Specification:
         raise ValueError(
             f"A data specification is a string such as 'digits:0-6'. Received: {text!r}"
         )
-    kind, _, argument = text.partition(":")
+    kind, colon, argument = text.partition(":")
     if kind not in _PARSERS:
         raise ValueError(
             f"A data specification begins with one of {', '.join(SOURCES)}, as in 'digits:0-6'; a "
@@ -74,6 +74,8 @@ def parse(text: str) -> Specification:
             f"{did_you_mean(kind, SOURCES)} Received: specification={text!r}"
         )
     try:
+        if colon and not argument:
+            raise ValueError("Nothing follows the colon.")
         options = _PARSERS[kind](argument)
     except ValueError as error:
         raise ValueError(

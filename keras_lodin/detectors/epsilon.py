@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from keras_lodin.number_checks import checked_number
-
-_LARGEST = float(np.finfo("float32").max)
+import math
+from numbers import Real
 
 
 def checked_epsilon(epsilon: float) -> float:
@@ -15,9 +12,9 @@ def checked_epsilon(epsilon: float) -> float:
     Raises:
         ValueError: unless it is a finite fraction of the input range, 0 or more.
     """
-    return checked_number(
-        "epsilon",
-        epsilon,
-        lambda value: 0.0 <= value <= _LARGEST,
-        "a number, a fraction of the input range, 0 or more",
-    )
+    if not isinstance(epsilon, Real) or not 0.0 <= epsilon < math.inf:
+        raise ValueError(
+            "`epsilon` must be a number, a fraction of the input range, 0 or more. "
+            f"Received: epsilon={epsilon!r}"
+        )
+    return float(epsilon)

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-
-from keras_lodin.number_checks import checked_number
-
-_SMALLEST, _LARGEST = float(np.finfo("float32").tiny), float(np.finfo("float32").max)
+import math
+from numbers import Real
 
 
 def checked_temperature(temperature: float) -> float:
@@ -15,10 +12,9 @@ def checked_temperature(temperature: float) -> float:
     Raises:
         ValueError: unless it is positive and finite.
     """
-    # It is kept and divided by in float32, where 1e39 is infinite and 1e-46 is zero.
-    return checked_number(
-        "temperature",
-        temperature,
-        lambda value: _SMALLEST <= value <= _LARGEST,
-        "a positive, finite number, in float32 too",
-    )
+    if not isinstance(temperature, Real) or not 0.0 < temperature < math.inf:
+        raise ValueError(
+            "`temperature` must be a positive, finite number. "
+            f"Received: temperature={temperature!r}"
+        )
+    return float(temperature)

@@ -99,13 +99,7 @@ class Artifact:
             ValueError: for a batch of another shape, or if the artifact cannot be run or gives
                 other outputs than a detector's.
         """
-        try:
-            batch = np.asarray(batch, dtype="float32")
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"The artifact takes arrays of numbers, of shape {self.input_shape}. Image files "
-                f"are scored by `keras-lodin score`. Received: {batch!r:.200}"
-            ) from None
+        batch = _numbers(batch, self.input_shape)
         check_images(batch, self.input_shape[1:])
         outputs = {name: np.asarray(value) for name, value in self._run(batch).items()}
         shapes = {"logits": (len(batch), self.metadata["num_classes"])}
@@ -121,6 +115,20 @@ class Artifact:
 
     def __repr__(self) -> str:
         return f"Artifact({self.metadata['detector']}, input_shape={self.input_shape})"
+
+
+def _numbers(batch: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+    """The batch as float32; texts of numbers are texts, and no complex number is its real part."""
+    try:
+        array = np.asarray(batch)
+        if array.dtype.kind not in "USOcmM":
+            return array.astype("float32")
+    except (TypeError, ValueError):  # rows of unequal lengths, structures
+        pass
+    raise ValueError(
+        f"The artifact takes arrays of numbers, of shape {shape}. Image files are scored by "
+        f"`keras-lodin score`. Received: {batch!r:.200}"
+    )
 
 
 def load_artifact(path: str | os.PathLike[str]) -> Artifact:

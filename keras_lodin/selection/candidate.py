@@ -87,10 +87,7 @@ class Candidate:
                     f"and one of the others joined by ` + `. Received: candidate={text!r}"
                 )
             settings |= found
-        try:
-            return cls(**settings)
-        except ValueError as error:
-            raise ValueError(f"{error}, candidate={text!r}") from error
+        return cls(**settings)
 
     @property
     def folder(self) -> str:

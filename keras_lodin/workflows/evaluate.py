@@ -66,6 +66,8 @@ def evaluate_models(
     ```
     """
     check_each_once(paths=paths, ood=ood)
+    if detectors:
+        check_each_once(detectors=detectors)
     check_ood(id, ood)
     check_seed(seed)
     check_data_dir(data_dir, id, *ood, statistics)

@@ -53,6 +53,9 @@ def score_images(
     [row["score"] for row in rows]
     ```
     """
+    if "" in map(os.fspath, paths):
+        # An empty variable of a shell; `Path` takes it for the whole working folder.
+        raise ValueError("Each image or folder needs a name. Received: an empty path")
     if input_range is not None:
         input_range = checked_input_range(input_range)
     loaded = load_artifact(artifact)
