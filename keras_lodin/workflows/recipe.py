@@ -23,7 +23,7 @@ from keras_lodin.recipes.scales import Data, OODSet, Scale
 from keras_lodin.report.recipe_page import recipe_page
 from keras_lodin.suggestions import did_you_mean
 from keras_lodin.workflows.evaluate import evaluate_models
-from keras_lodin.workflows.train import train
+from keras_lodin.workflows.train import QUOTIENT_SETTINGS, train
 
 # Beside a row's own detector: what the poster's "ODIN" was in print, and what it was in code.
 BESIDE = ("odin", "max_logit")
@@ -313,6 +313,9 @@ def _trained(
     if training is None:
         assert pretrained is not None  # `_checked` has seen to it
         return Path(pretrained)
+    settings = asdict(training)
+    if not training.gq_weight:
+        settings = {key: settings[key] for key in settings if key not in QUOTIENT_SETTINGS}
     network = scale.networks.get(recipe.network, recipe.network)
     report(f"{recipe.name}, seed {seed}: training {network} on {task.train}")
     start = time.perf_counter()
@@ -320,7 +323,7 @@ def _trained(
         task.train,
         str(pretrained) if network == PRETRAINED else network,
         folder / "training",
-        **asdict(training),
+        **settings,
         seed=seed,
         validation=task.validation,
         data_dir=data_dir,

@@ -36,7 +36,7 @@ from keras_lodin.workflows.option_checks import (
 
 _MOMENTUM = 0.9
 # Settings of the Gradient Quotient, and what they are where nothing is said.
-_OF_QUOTIENT: dict[str, Any] = {
+QUOTIENT_SETTINGS: dict[str, Any] = {
     "form": "softmax",
     "estimator": "exact",
     "samples": 1,
@@ -234,7 +234,7 @@ def train_each(
             f"Received: gq_weights={list(gq_weights)}"
         )
     # The settings of the quotient are those of the runs that have one.
-    plain = {name: value for name, value in settings.items() if name not in _OF_QUOTIENT}
+    plain = {name: value for name, value in settings.items() if name not in QUOTIENT_SETTINGS}
     return [
         train(output=Path(output) / name, gq_weight=weight, **(settings if weight else plain))
         for name, weight in zip(names, gq_weights, strict=True)
@@ -387,7 +387,7 @@ def _check_quotient(settings: dict[str, Any]) -> None:
     check_count("every", settings["every"])
     names = ("form", "estimator", "samples", "temperature")
     QuotientSettings(**{name: settings[name] for name in names})
-    unused = [name for name, value in _OF_QUOTIENT.items() if settings[name] != value]
+    unused = [name for name, value in QUOTIENT_SETTINGS.items() if settings[name] != value]
     if unused and not settings["gq_weight"]:
         raise ValueError(
             f"{', '.join(f'`{name}`' for name in unused)} of the Gradient Quotient has no effect "
@@ -429,7 +429,9 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     different = [
         f"{name} was {run['settings'].get(name)!r} and is {value!r}"
         for name, value in settings.items()
+        # Without the quotient its settings are nobody's, whatever an older run was given.
         if run["settings"].get(name) != value
+        and (settings["gq_weight"] or name not in QUOTIENT_SETTINGS)
     ]
     if different:
         raise ValueError(

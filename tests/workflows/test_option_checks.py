@@ -1,5 +1,6 @@
 """Options that would have no effect, or another one than meant."""
 
+import json
 import warnings
 
 import keras
@@ -181,3 +182,17 @@ def test_weights_are_each_given_once(tmp_path):
     for weights in ((0.1, 0.1), (0.0, 0), ()):
         with pytest.raises(ValueError, match=r"--gq-weight\) must hold one or more weights"):
             train_each(weights, tmp_path, id="digits", model="small_convnet")
+
+
+def test_plain_run_of_the_version_before_is_gone_on_with(tmp_path):
+    """Its `run.json` holds settings of a quotient that it does not have."""
+    from keras_lodin.workflows.train import _read_run
+
+    settings = {"gq_weight": 0.0, "form": "softmax", "epochs": 3}
+    before = {"settings": {**settings, "form": "pooled"}, "complete": False, "history": []}
+    (tmp_path / "run.json").write_text(json.dumps(before))
+    assert _read_run(tmp_path, settings) == before
+    with pytest.raises(ValueError, match=r"epochs was 3 and is 4"):
+        _read_run(tmp_path, {**settings, "epochs": 4})
+    with pytest.raises(ValueError, match=r"form was 'pooled'"):
+        _read_run(tmp_path, {**settings, "gq_weight": 0.1})
