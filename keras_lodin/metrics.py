@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from keras_lodin.number_checks import check_seed, check_whole
+from keras_lodin.number_checks import check_seed, check_whole, checked_number
 
 
 def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
@@ -243,10 +243,9 @@ def bootstrap_intervals(
     id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
     check_whole("resamples", resamples, "at least 1", most=1_000_000)
     check_seed(seed)
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(
-            f"`confidence` must lie strictly between 0 and 1. Received: confidence={confidence}"
-        )
+    confidence = checked_number(
+        "confidence", confidence, lambda value: 0.0 < value < 1.0, "strictly between 0 and 1"
+    )
     # Both figures depend on the order of the scores only. So sort once, number the groups of tied
     # scores from the highest down, and let a resample be two arrays of counts over the groups.
     n, m = id_scores.size, ood_scores.size

@@ -33,6 +33,7 @@ NAN, INF = float("nan"), float("inf")
 NO_NUMBERS = (NAN, INF, -INF, "1", None, 1j, [1.0], True)
 NO_COUNTS = (0, -1, 1.5, NAN, "2", True, 10**12)
 NO_SEEDS = (-1, 2**32, 0.5, "0", None)
+NO_PATHS = (None, 5, "", b"model.keras", ["model.keras"], "a\0b", "no/such/file.keras")
 NO_RANGES = ((1, 0), (0, 0), (0, NAN), (0, INF), (0,), (0, 1, 2), "01", 5)
 NO_SPECIFICATIONS = (
     *("", ":", "digit", "digits:", "digits:7-3", "digits:a", "digits:0-10", "photos:0", "photos:x"),
@@ -316,7 +317,14 @@ def _training_models(made):
             "name",
             (
                 *("ce", "", "logit_norm:", "logit_norm:x", "logit_norm:0", "logit_norm:nan"),
-                *("label_smoothing:2", "label_smoothing:-1", "cross_entropy:1", "logit_norm:-inf"),
+                *(
+                    "label_smoothing:2",
+                    "label_smoothing:-1",
+                    "cross_entropy:1",
+                    "logit_norm:-inf",
+                    None,
+                    5,
+                ),
             ),
         ),
         *_each(
@@ -332,10 +340,15 @@ def _training_models(made):
                     "+ off",
                 ),
                 *("gq logits exact:3 1", "gq soft exact 1", "logit_norm:0", "gq pooled sampled 1"),
-                *("gq logits exact 1e400", "off + off + gq"),
+                *("gq logits exact 1e400", "off + off + gq", None, 5),
             ),
         ),
-        *_each(kind, lambda name: models.build(name, 3, (8, 8, 1)), "name", ("resnet", "", "x.h5")),
+        *_each(
+            kind,
+            lambda name: models.build(name, 3, (8, 8, 1)),
+            "name",
+            ("resnet", "", "x.h5", None, 5),
+        ),
         *_each(kind, lambda shape: models.build("resnet20", 3, shape), "shape", ((8,), (8, 8))),
         *_each(kind, gq, "every", (1, 3), right=True),
         *_each(
@@ -478,6 +491,9 @@ def _damaged_artifacts(made):
         cases.append(_loads(made, kind, name, made.folder / name))
     return [
         *cases,
+        *_each(kind, models.load, "path", NO_PATHS),
+        *_each(kind, load_artifact, "path", NO_PATHS),
+        *_each(kind, seal, "path", NO_PATHS[:3]),
         *_each(kind, models.load, "path", [made.path("text_detector.keras"), made.path("file")]),
         *_each(
             kind, seal, "path", [made.path("file"), made.path("images"), made.path("none.onnx")]
@@ -555,6 +571,7 @@ def _metadata(made):
 def _jobs(made):
     kind = "API: jobs"
     model, detector = made.path("model.keras"), made.path("detector.keras")
+    images = made.path("images")
 
     def train(**settings):
         given = {"id": "digits:0-6", "model": model, "output": made.path("out/run"), "epochs": 1}
@@ -606,7 +623,18 @@ def _jobs(made):
         *_each(kind, tune, "output", ("x.h5", "x")),
         *_each(kind, evaluate, "ood", ([], ["digits:0-6"], ["photos", "photos"], ["digits:5-9"])),
         *_each(kind, evaluate, "paths", ([], [model, model], ["nothing.keras"])),
-        *_each(kind, evaluate, "detectors", (["nothing"], ["msp", "msp"])),
+        *_each(kind, evaluate, "detectors", (["nothing"], ["msp", "msp"], "msp")),
+        *_each(kind, evaluate, "paths", (model, None, 5)),
+        *_each(kind, evaluate, "ood", ("photos", None)),
+        *_each(kind, train, "model", NO_PATHS),
+        *_each(kind, train, "id", (None, 5, "", ["digits"])),
+        *_each(kind, tune, "id", (None, 5, "", ["digits"])),
+        *_each(kind, tune, "path", NO_PATHS),
+        *_each(kind, train, "output", NO_PATHS[:4]),
+        *_each(kind, tune, "output", NO_PATHS[:4]),
+        *_each(kind, sweep, "output", NO_PATHS[:4]),
+        *_each(kind, score, "artifact", NO_PATHS),
+        *_each(kind, score, "paths", (images, None, [None], [""])),
         *_each(kind, evaluate, "statistics", ("digits:0-6",)),
         *_each(kind, evaluate, "batch_size", (0, -1, 10**11)),
         *_each(kind, gradients, "limit", (0, -1, 1.5)),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_lodin.checked_path import checked_path
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.detectors.detector import Detector
@@ -146,7 +147,7 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
         ValueError: if what is there is not an artifact of this package, is damaged or was edited
             (see `keras_lodin.export.seal`), or is a SavedModel that reaches for files.
     """
-    path = Path(path)
+    path = checked_path("path", path)
     if not path.exists():
         raise FileNotFoundError(
             "There is no artifact at that path; `detector.export(path)` or `keras-lodin export` "

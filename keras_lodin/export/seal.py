@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 
+from keras_lodin.checked_path import checked_path
 from keras_lodin.export import litert
 from keras_lodin.export.digest import (
     DIGEST_FIELD,
@@ -48,7 +49,7 @@ def seal(path: str | os.PathLike[str]) -> None:
     keras_lodin.export.load_artifact("small.onnx").score(images)
     ```
     """
-    path = Path(path)
+    path = checked_path("path", path)
     if not path.exists():
         raise FileNotFoundError(f"There is no artifact at that path. Received: path={path}")
     if path.is_dir():

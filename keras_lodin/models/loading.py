@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from keras_lodin.checked_path import checked_path
 from keras_lodin.training import GQModel
 
 # Archives of weights hardly shrink. What is smaller than this when unfolded harms nobody.
@@ -29,7 +30,7 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is not a Keras model, or needs classes that are not registered.
     """
-    path = Path(path)
+    path = checked_path("path", path)
     if (path / "model.keras").exists():
         path = path / "model.keras"
     if not path.exists():

@@ -77,6 +77,8 @@ class Candidate:
         Raises:
             ValueError: for text that is none.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"A candidate is read from its name. Received: candidate={text!r}")
         settings: dict[str, Any] = {}
         for part in re.split(r"\s+\+\s+", text.strip()):
             found = _part(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -170,6 +170,8 @@ def adapted(
 def check_each_once(**arguments: Sequence[Any]) -> None:
     """Raises ValueError unless each argument names one or more things, none of them twice."""
     for name, values in arguments.items():
+        if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable):
+            raise TypeError(f"`{name}` must be a list of names. Received: {name}={values!r}")
         repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
         if repeated or not values:
             raise ValueError(

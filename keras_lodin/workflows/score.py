@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from keras_lodin.checked_path import checked_path
 from keras_lodin.data.folder import list_images, load_images
 from keras_lodin.export import load_artifact
 from keras_lodin.files import atomic_write
@@ -53,9 +54,11 @@ def score_images(
     [row["score"] for row in rows]
     ```
     """
-    if "" in map(os.fspath, paths):
-        # An empty variable of a shell; `Path` takes it for the whole working folder.
-        raise ValueError("Each image or folder needs a name. Received: an empty path")
+    if isinstance(paths, (str, os.PathLike)):
+        raise TypeError(
+            f"`paths` must be a list of paths, as [{str(paths)!r}]. Received: paths={paths!r}"
+        )
+    paths = [checked_path("paths", path) for path in paths]
     if input_range is not None:
         input_range = checked_input_range(input_range)
     loaded = load_artifact(artifact)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_lodin import data, models
+from keras_lodin.checked_path import checked_path
 from keras_lodin.classifier_head import find_head
 from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import by_name
@@ -187,7 +188,7 @@ def sweep(
     _check_candidates(chosen or [])
     settings: dict[str, Any] = {
         "id": id,
-        "model": str(model),
+        "model": str(checked_path("model", model)),
         "budget": budget,
         "candidates": None if chosen is None else [candidate.name for candidate in chosen],
         "detector": detector,
@@ -213,7 +214,7 @@ def sweep(
     # What is made up takes part anyway.
     check_ood(id, (*validation_specifications((1, 1, 1), count), *ood))
     check_data_dir(data_dir, id, validation, *ood)
-    folder = Path(output)
+    folder = checked_path("output", output)
     runner = _Runner(folder, settings, training, data_dir, report, verbose)
     classes = runner.check_and_count_classes(chosen or [])
     if chosen is None:

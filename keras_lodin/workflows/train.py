@@ -16,6 +16,7 @@ import keras
 import numpy as np
 
 from keras_lodin import data, losses, models
+from keras_lodin.checked_path import checked_path
 from keras_lodin.classifier_head import ClassifierHead, find_exits, find_head, has_exits
 from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import has_parts
@@ -127,10 +128,10 @@ def train(
     classifier = keras.models.load_model(run / "model.keras")
     ```
     """
-    output = Path(output)
+    output = checked_path("output", output)
     settings = {
         "id": id,
-        "model": str(model),
+        "model": str(checked_path("model", model)),
         "gq_weight": gq_weight,
         "form": form,
         "estimator": estimator,
@@ -365,11 +366,6 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(
             f"`augment` must be None or {' or '.join(map(repr, AUGMENTATIONS))}. "
             f"Received: augment={settings['augment']!r}"
-        )
-    if not isinstance(settings["loss"], str):
-        raise ValueError(
-            f"`loss` must be a name, one of {', '.join(losses.names())}. "
-            f"Received: loss={settings['loss']!r}"
         )
     losses.build(settings["loss"], from_logits=True)
     check_validation(settings["id"], settings["validation"])

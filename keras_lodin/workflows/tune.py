@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from keras_lodin.calibration import Tuning
+from keras_lodin.checked_path import checked_path
 from keras_lodin.detectors import Detector, ODINDetector, by_name
 from keras_lodin.files import atomic_write
 from keras_lodin.workflows.models_with_data import adapted, load_detector
@@ -65,7 +66,7 @@ def tune_model(
     detector, tuning = tune_model("classifier.keras", "digits:0-6", "detector.keras")
     ```
     """
-    if os.path.splitext(output)[1] != ".keras":
+    if checked_path("output", output).suffix != ".keras":
         raise ValueError(
             "The detector is saved as a `.keras` file: end its name in .keras. "
             f"Received: output={str(output)!r}"
