@@ -18,7 +18,6 @@ from keras_lodin.eager_values import eager_value
 from keras_lodin.feature_layers import FeatureLayers, FeaturePass
 from keras_lodin.input_range import check_in_range, checked_input_range
 from keras_lodin.models.input_range import guess_input_range
-from keras_lodin.number_checks import checked_number
 from keras_lodin.progress import track
 
 
@@ -85,12 +84,12 @@ class MahalanobisDetector(AdaptiveDetector):
         super().__init__(classifier, **kwargs)
         self.layer_weights = self._checked_layer_weights(layer_weights)
         self._epsilon = checked_epsilon(epsilon)
-        if shrinkage is not None:
-            expected = "between 0 and 1, or None to have it estimated"
-            shrinkage = checked_number(
-                "shrinkage", shrinkage, lambda value: 0.0 <= value <= 1.0, expected
+        if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
+            raise ValueError(
+                "`shrinkage` must lie between 0 and 1, or be None to have it estimated. "
+                f"Received: shrinkage={shrinkage}"
             )
-        self.shrinkage = shrinkage
+        self.shrinkage = None if shrinkage is None else float(shrinkage)
         self.input_range = checked_input_range(
             guess_input_range(classifier) if input_range is None else input_range
         )

@@ -146,7 +146,10 @@ def _is_range(value: Any) -> bool:
         return False
     low, high = value
     if isinstance(low, list) and isinstance(high, list) and len(low) == len(high):
-        return bool(low) and all(_is_range(list(pair)) for pair in zip(low, high, strict=True))
+        return bool(low) and all(
+            _is_range(list(pair)) or (_is_number(pair[0]) and pair[0] == pair[1])
+            for pair in zip(low, high, strict=True)
+        )
     return _is_number(low) and _is_number(high) and low < high
 
 
@@ -208,6 +211,10 @@ _FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
         ),
         "null or a finite number above 0 for each channel",
     ),
+    "input_range_origin": (
+        lambda value, _: isinstance(value, str) and bool(value),
+        "a word that says how the range is known",
+    ),
     "calibrated": (lambda value, _: isinstance(value, bool), "true or false"),
     "threshold": (
         lambda value, metadata: value is None or (_is_number(value) and metadata["calibrated"]),
@@ -216,6 +223,10 @@ _FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
     "tpr": (
         _optional(lambda value: _is_number(value) and 0 < value <= 1),
         "null or a fraction of in-distribution data, above 0 and at most 1",
+    ),
+    "calibration_count": (
+        _optional(_is_count),
+        "null or the number of samples that the threshold was calibrated on",
     ),
     "score_direction": (lambda value, _: value == _SCORE_DIRECTION, repr(_SCORE_DIRECTION)),
     "is_ood_rule": (lambda value, _: value == _IS_OOD_RULE, repr(_IS_OOD_RULE)),
@@ -246,4 +257,7 @@ _FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
     ),
 }
 # Of ONNX files alone, or of all but those, or not of files of version 1.
-_NOT_IN_ALL = ("metadata_version", "data_format", "opset", DIGEST_FIELD)
+_NOT_IN_ALL = (
+    *("metadata_version", "data_format", "opset", DIGEST_FIELD),
+    *("input_range_origin", "calibration_count"),
+)

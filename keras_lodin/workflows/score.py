@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -54,10 +54,8 @@ def score_images(
     [row["score"] for row in rows]
     ```
     """
-    if isinstance(paths, (str, os.PathLike)):
-        raise TypeError(
-            f"`paths` must be a list of paths, as [{str(paths)!r}]. Received: paths={paths!r}"
-        )
+    if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable):
+        raise TypeError(f"`paths` must be a list of paths. Received: paths={paths!r}")
     paths = [checked_path("paths", path) for path in paths]
     if input_range is not None:
         input_range = checked_input_range(input_range)
