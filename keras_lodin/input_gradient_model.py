@@ -10,10 +10,11 @@ from keras import ops
 
 from keras_lodin import keras_internals
 from keras_lodin.classifier_head import find_exits, find_head, has_exits
+from keras_lodin.classifier_wrapper import ClassifierWrapper
 from keras_lodin.gradients import ForwardPass
 
 
-class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
+class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
     """Trains a classifier with `loss = compiled loss + weight * penalty`.
 
     The base of the models whose penalty is made of input gradients. It is computed inside
@@ -178,22 +179,6 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
             f"{type(self).__name__} needs finite inputs. "
             "Received: a batch with NaN or infinite values",
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes this model again, with its classifier inside."""
-        return {
-            **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
-            "from_logits": self.from_logits,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Makes a model from `get_config`'s value."""
-        classifier = keras.saving.deserialize_keras_object(
-            config["classifier"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "classifier": classifier})
 
 
 class _MeanOrNan(keras.metrics.Mean):

@@ -10,6 +10,8 @@ import contextlib
 import warnings
 from typing import Any, NamedTuple
 
+import keras
+from keras.src.backend.common import global_state
 from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution
 from keras.src.models.functional import operation_fn
@@ -26,9 +28,11 @@ __all__ = [
     "producer",
     "run_for_inference",
     "scaled_for_distribution",
+    "serialized_to_share",
     "unpack_x_y_sample_weight",
     "unscale_loss_for_distribution",
     "update_loss_tracker",
+    "writing_legacy_file",
 ]
 
 
@@ -124,6 +128,24 @@ def layer_names(model: Any) -> list[str]:
 def compute_dtypes(model: Any) -> dict[str, str]:
     """The type that each layer in a model computes in, by the layer's name."""
     return {layer.name: layer.compute_dtype for layer in layers_of(model)}
+
+
+def writing_legacy_file() -> bool:
+    """Whether configurations are being asked for to be written to an HDF5 file."""
+    return bool(global_state.get_global_attribute("use_legacy_config", False))
+
+
+def serialized_to_share(model: Any) -> dict[str, Any]:
+    """The configuration of a model that the model around it may hold a second time.
+
+    While a file is written, Keras notes in the configurations of an object that it met again that
+    they are the same object. The first one, if it is part of another's configuration, has been
+    copied by then, and without the note that object would be loaded twice, its weights once.
+    """
+    config: dict[str, Any] = keras.saving.serialize_keras_object(model)
+    if global_state.get_global_attribute("shared_objects/id_to_config_map") is not None:
+        config["shared_object_id"] = id(model)
+    return config
 
 
 def patch_tf2onnx() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -14,14 +14,22 @@ from keras import ops
 
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import ClassifierHead, find_head
-from keras_lodin.data.batches import check_images, iterate_batches
+from keras_lodin.classifier_wrapper import ClassifierWrapper
+from keras_lodin.data.batches import (
+    check_images,
+    check_numbers,
+    described,
+    iterate_batches,
+    prediction_data,
+)
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics import threshold_at_tpr
 from keras_lodin.progress import track
+from keras_lodin.single_number import single_number
 
 
-class Detector(keras.Model):
+class Detector(ClassifierWrapper):
     """Base class: wraps a trained classifier and scores how in-distribution an input is.
 
     A detector is a `keras.Model`: it composes in a functional model, and `predict`, `save` and
@@ -81,15 +89,10 @@ class Detector(keras.Model):
         # Scores need float32 whatever the global policy: in float16 every score at temperature
         # 1000 is the same number. The classifier keeps its own policy inside.
         super().__init__(name=name, dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        if class_names is not None and len(class_names) != head.num_classes:
-            raise ValueError(
-                f"`class_names` must name each of the classifier's {head.num_classes} classes. "
-                f"Received: class_names={class_names}"
-            )
         self.classifier = classifier
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = _checked_class_names(class_names, head.num_classes)
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
@@ -146,12 +149,19 @@ class Detector(keras.Model):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Logits, score and verdict of a batch."""
+        inputs = self._one_tensor(inputs)
         # `predict` reads the data itself, and a layer takes images of another size as they are.
         check_images(inputs, self.input_shape_with_batch[1:])
+        check_numbers(inputs, "the batch")
         if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
             inputs = tf.ensure_shape(inputs, self.input_shape_with_batch)
         forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
         score = self.score(forward_pass)
+        if len(score.shape) != 1:
+            raise ValueError(
+                f"`{type(self).__name__}.score` must return one number for each sample, shape "
+                f"(batch,): reduce over the classes with `axis=-1`. Received: shape {score.shape}"
+            )
         return {
             "logits": forward_pass.logits,
             "score": score,
@@ -160,12 +170,67 @@ class Detector(keras.Model):
 
     def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
         """Shapes and types of the outputs, known without running anything."""
-        batch = inputs.shape[0]
+        batch = self._one_tensor(inputs).shape[0]
         return {
             "logits": keras.KerasTensor((batch, self.num_classes), dtype="float32"),
             "score": keras.KerasTensor((batch,), dtype="float32"),
             "is_ood": keras.KerasTensor((batch,), dtype="bool"),
         }
+
+    def _one_tensor(self, inputs: Any) -> Any:
+        """The batch, where it came as the one entry of a structure, or as a list of examples."""
+        if not isinstance(inputs, (list, tuple, dict)):
+            return inputs
+        entries = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
+        rank = len(self.input_shape_with_batch)
+        if len(entries) == 1 and len(getattr(entries[0], "shape", ())) == rank:
+            return entries[0]
+        shapes = {tuple(getattr(entry, "shape", ())) for entry in entries}
+        if not isinstance(inputs, dict) and len(shapes) == 1 and len(shapes.pop()) == rank - 1:
+            return ops.stack(entries)
+        raise ValueError(
+            f"{type(self).__name__} takes one tensor of shape "
+            f"({', '.join(map(str, ('batch', *self.input_shape_with_batch[1:])))}), or a list of "
+            f"examples of one size. Received: {described(inputs)}"
+        )
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """Logits, score and verdict of every example, as numpy arrays.
+
+        Args:
+            x: inputs, as `calibrate` takes them, or in another form that `keras.Model.predict`
+                does. Labels are left out.
+            batch_size: samples per batch, for data that is not batched already. None for 32.
+            verbose: see `keras.Model.predict`, as for the others.
+            steps: how many batches to take of data that are batched. None for all.
+            callbacks: those to call on the way.
+
+        Returns:
+            a dict of `"logits"`, `"score"` and `"is_ood"`; see `Detector`.
+
+        Raises:
+            ValueError: for empty data, data that are no real numbers, or inputs of a wrong shape.
+            TypeError: for data of another kind.
+        """
+        data = prediction_data(x)
+        if hasattr(data, "shape"):
+            # Here, not in `call`: there TensorFlow may not know the shape, the second time.
+            check_images(data, self.input_shape_with_batch[1:])
+        outputs: dict[str, np.ndarray] = super().predict(
+            data,
+            batch_size=batch_size,
+            verbose=verbose,
+            steps=steps,
+            callbacks=callbacks,
+        )
+        return outputs
 
     @property
     def threshold(self) -> float:
@@ -174,12 +239,14 @@ class Detector(keras.Model):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        if value is None or np.isnan(value):
-            raise ValueError(
+        number = single_number(value)
+        if number is None or np.isnan(number):
+            wrong = ValueError if value is None or number is not None else TypeError
+            raise wrong(
                 "`threshold` must be a number, minus infinity to call nothing out-of-distribution. "
-                f"Received: threshold={value}"
+                f"A text is made one by `float(text)`. Received: threshold={value!r}"
             )
-        self._threshold.assign(value)
+        self._threshold.assign(number)
         self._tpr.assign(0.0)
 
     @property
@@ -273,18 +340,8 @@ class Detector(keras.Model):
         """What makes this detector again, with its classifier inside."""
         return {
             **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
-            "from_logits": self.from_logits,
             "class_names": None if self.class_names is None else list(self.class_names),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Detector:
-        """Makes a detector from `get_config`'s value."""
-        classifier = keras.saving.deserialize_keras_object(
-            config["classifier"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "classifier": classifier})
 
 
 def verdict(score: Any, threshold: Any) -> Any:
@@ -295,6 +352,20 @@ def verdict(score: Any, threshold: Any) -> Any:
     pass.)
     """
     return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
+
+
+def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    # A text would be as many names as it has letters.
+    given = None if isinstance(names, (str, bytes)) or not isinstance(names, Iterable) else names
+    listed = () if given is None else tuple(given)
+    if len(listed) != num_classes or not all(isinstance(name, str) for name in listed):
+        raise ValueError(
+            f"`class_names` must name each of the classifier's {num_classes} classes, a list of "
+            f"texts. Received: class_names={names!r:.200}"
+        )
+    return tuple(str(name) for name in listed)
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:
