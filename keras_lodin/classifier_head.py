@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.differentiability import integer_inputs
+from keras_lodin.integer_inputs import inputs_to_take_floats, taking_floats
 from keras_lodin.keras_internals import producer
 
 # Operations that turn logits into logits, looked through in search of the head.
@@ -36,6 +38,8 @@ class ClassifierHead:
         num_classes: the number of classes.
         input_shape: the input's shape with the batch first, `(None, ...)`.
         exits: how many exits the classifier has; 0 for one that has one output, no list.
+        input_dtype: what `logits` takes: "float32", also of a classifier of integers that are
+            quantities, such as pixels; the type of its input where they are names, such as tokens.
     """
 
     logits: Callable[..., Any]
@@ -44,6 +48,7 @@ class ClassifierHead:
     num_classes: int
     input_shape: tuple[int | None, ...]
     exits: int = 0
+    input_dtype: str = "float32"
 
 
 def has_exits(classifier: keras.Model) -> bool:
@@ -86,7 +91,7 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
             "`from_logits=False`. "
             f"Received: classifier={classifier.name!r}, from_logits={from_logits}"
         )
-    return ClassifierHead(
+    head = ClassifierHead(
         _taking_a_tensor(classifier),
         lambda logits: logits,
         True,
@@ -94,6 +99,7 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
         input_shape,
         exits=len(shapes),
     )
+    return _taking_floats(head, classifier)
 
 
 def find_head(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -125,7 +131,8 @@ def find_head(classifier: keras.Model, from_logits: bool | None = None) -> Class
         from_logits = _ends_in_logits(classifier, input_shape)
     if from_logits:
         logits = _taking_a_tensor(classifier)
-        return ClassifierHead(logits, lambda logits: logits, True, num_classes, input_shape)
+        head = ClassifierHead(logits, lambda logits: logits, True, num_classes, input_shape)
+        return _taking_floats(head, classifier)
     before_softmax = _before_softmax(classifier)
     if before_softmax is None:
         raise ValueError(
@@ -135,7 +142,20 @@ def find_head(classifier: keras.Model, from_logits: bool | None = None) -> Class
             "`Dense(..., activation='softmax')`. Return the logits from it, and pass "
             f"`from_logits=True`. Received: classifier={classifier!r}, from_logits={told}"
         )
-    return ClassifierHead(before_softmax, ops.softmax, False, num_classes, input_shape)
+    head = ClassifierHead(before_softmax, ops.softmax, False, num_classes, input_shape)
+    return _taking_floats(head, classifier)
+
+
+def _taking_floats(head: ClassifierHead, classifier: keras.Model) -> ClassifierHead:
+    """The head of a classifier of integers as a function of floats, where they are quantities."""
+    casting = inputs_to_take_floats(classifier)
+    if casting:
+        return replace(head, logits=taking_floats(head.logits, casting))
+    if integer_inputs(classifier):
+        return replace(
+            head, input_dtype=keras.backend.standardize_dtype(classifier.inputs[0].dtype)
+        )
+    return head
 
 
 def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
@@ -159,6 +179,14 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             "several, and split it inside. "
             f"Received: inputs of shape {shape}"
         )
+    dtype = keras.backend.standardize_dtype(inputs[0].dtype) if is_functional(classifier) else ""
+    if dtype == "string":
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take numbers. Wrap the part behind what "
+            "reads the texts, a model of its own, `keras.Model(tokens, logits)` with "
+            "`tokens = keras.Input((length,), dtype='int32')`, and run `TextVectorization` before "
+            "it. Received: an input of dtype string"
+        )
     return (None, *shape[1:])
 
 
@@ -166,14 +194,16 @@ def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:
     """The model as a function of its one input tensor, however it wants that to be wrapped.
 
     A model built as `keras.Model(other.inputs, ...)` takes a list of one tensor, and Keras warns
-    when it gets the tensor itself.
+    when it gets the tensor itself. One output may come in a list or by a name; of several, the
+    function returns a list.
     """
     structure = getattr(model, "input", None)
-    if not isinstance(structure, (list, tuple, dict)):
-        return lambda inputs, training=None: model(inputs, training=training)
 
     def call(inputs: Any, training: bool | None = None) -> Any:
-        return model(keras.tree.map_structure(lambda _: inputs, structure), training=training)
+        if isinstance(structure, (list, tuple, dict)):
+            inputs = keras.tree.map_structure(lambda _: inputs, structure)
+        outputs = keras.tree.flatten(model(inputs, training=training))
+        return outputs[0] if len(outputs) == 1 else outputs
 
     return call
 

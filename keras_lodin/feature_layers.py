@@ -18,6 +18,7 @@ from keras_lodin.classifier_head import (
 )
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.graph_parts import GraphPart, sources
+from keras_lodin.integer_inputs import inputs_to_take_floats, taking_floats
 from keras_lodin.keras_internals import call_of
 from keras_lodin.suggestions import did_you_mean
 
@@ -72,7 +73,9 @@ class FeatureLayers:
         places = [_head_input(classifier)] if self.names is None else _named(classifier, self.names)
         self.sizes = tuple(_size(place.tensor) for place in places)
         logits, self._finish = _logits(classifier, from_logits)
-        self._values = _values_function(classifier, [*places, logits])
+        self._values = taking_floats(
+            _values_function(classifier, [*places, logits]), inputs_to_take_floats(classifier)
+        )
 
     def __call__(self, inputs: Any) -> list[Any]:
         """The features of each layer, and the logits as the last: float32, `(batch, ...)`."""

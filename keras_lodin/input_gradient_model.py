@@ -11,6 +11,7 @@ from keras import ops
 from keras_lodin import keras_internals
 from keras_lodin.classifier_head import find_exits, find_head, has_exits
 from keras_lodin.classifier_wrapper import ClassifierWrapper
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.gradients import ForwardPass
 
 
@@ -60,6 +61,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
             # Keras names the loss and the metrics of each exit after them.
             self.output_names = list(classifier.output_names)
         if weight:
+            check_differentiable(classifier, head, type(self).__name__)
             self._penalty_tracker = _MeanOrNan(name=log_name)
         self.build(head.input_shape)
 

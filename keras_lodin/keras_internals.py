@@ -7,14 +7,17 @@ a new Keras moves one, this is the module to mend.
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
 from keras.src.backend.common import global_state
 from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution
-from keras.src.models.functional import operation_fn
+from keras.src.models.functional import Functional, operation_fn
+from keras.src.models.sequential import Sequential
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 __all__ = [
@@ -22,11 +25,15 @@ __all__ = [
     "call_of",
     "compute_dtypes",
     "compute_loss",
+    "float_inputs",
+    "is_of_keras",
     "layer_names",
     "layers_of",
     "patch_tf2onnx",
     "producer",
     "run_for_inference",
+    "run_node",
+    "runs_its_graph",
     "scaled_for_distribution",
     "serialized_to_share",
     "unpack_x_y_sample_weight",
@@ -69,6 +76,65 @@ def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
     return function._run_through_graph(
         inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
     )
+
+
+def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool | None) -> Any:
+    """Calls an operation as it was called to make a symbolic tensor, on other values.
+
+    Args:
+        tensor: the symbolic tensor.
+        operation: the operation that made it, or one to put in its place.
+        values: a value for each symbolic tensor that the call read, by the tensor's `id`.
+        training: whether in training mode, for an operation that asks.
+
+    Returns:
+        what the operation returns, of several outputs the one that `tensor` stands for.
+    """
+    call = call_of(tensor)
+    args, kwargs = call.operation._inbound_nodes[call.number].arguments.fill_in(values)
+    outputs = operation_fn(operation, training=training)(*args, **kwargs)
+    return outputs[call.output] if isinstance(outputs, (list, tuple)) else outputs
+
+
+def runs_its_graph(model: Any) -> bool:
+    """Whether a model computes what its graph of layers says, and nothing else.
+
+    A subclass of a functional or sequential model may have a graph and a `call` of its own.
+    """
+    return (
+        isinstance(model, (Functional, Sequential))
+        and bool(getattr(model, "inputs", None))
+        and type(model).call in (Functional.call, Sequential.call)
+        and type(model).__call__ in (Functional.__call__, Sequential.__call__)
+        and not {"call", "__call__"} & vars(model).keys()
+    )
+
+
+_FLOAT_INPUTS_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
+    """Within it, functional models do not cast what they are given to these inputs' integer types.
+
+    Args:
+        tensors: symbolic tensors, inputs of functional models.
+    """
+    # A model that is built of the same tensors, to run a part of another, has their types too.
+    with _FLOAT_INPUTS_LOCK:
+        types = [tensor._dtype for tensor in tensors]
+        for tensor in tensors:
+            tensor._dtype = "float32"
+        try:
+            yield
+        finally:
+            for tensor, dtype in zip(tensors, types, strict=True):
+                tensor._dtype = dtype
+
+
+def is_of_keras(operation: Any, package: str) -> bool:
+    """Whether an operation's class is Keras's own, of its package "layers" or "ops", say."""
+    return f"{type(operation).__module__}.".startswith(f"keras.src.{package}.")
 
 
 class ReadyToTrace:

@@ -80,8 +80,7 @@ def prediction_data(data: Any) -> Any:
         empty = data.shape[0] == 0
     if empty:
         raise ValueError(
-            "There is no example in the data. Expected one or more. "
-            f"Received: {described(data)}"
+            f"There is no example in the data. Expected one or more. Received: {described(data)}"
         )
     return data
 
@@ -174,7 +173,9 @@ def _stacked(values: list[Any], name: str) -> np.ndarray:
             return np.asarray(items)
         except (TypeError, ValueError):  # lists within the list that differ in length
             shapes = []
-    listed = f" of shapes {shapes[0]}, {next(s for s in shapes if s != shapes[0])}" if shapes else ""
+    listed = (
+        f" of shapes {shapes[0]}, {next(s for s in shapes if s != shapes[0])}" if shapes else ""
+    )
     raise ValueError(
         f"Examples of {name} must all be of one size to make one array: resize or pad them first. "
         f"Received: list of length {len(values)}, with examples{listed or ' that differ in length'}"

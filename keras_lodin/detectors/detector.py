@@ -22,6 +22,7 @@ from keras_lodin.data.batches import (
     iterate_batches,
     prediction_data,
 )
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics import threshold_at_tpr
@@ -93,11 +94,19 @@ class Detector(ClassifierWrapper):
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
         self.class_names = _checked_class_names(class_names, head.num_classes)
+        self._head = head
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
         )
         self.build(head.input_shape)
+
+    def check_differentiable(self) -> None:
+        """Raises ValueError for a classifier whose logits have no gradient by its inputs.
+
+        To be called by the constructor of a detector whose score needs one.
+        """
+        check_differentiable(self.classifier, self._head, type(self).__name__)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_head(classifier, from_logits)
@@ -131,7 +140,8 @@ class Detector(ClassifierWrapper):
         Returns:
             a `ForwardPass`, or another value with `inputs` and `logits`.
         """
-        return ForwardPass(self.logits_function, inputs)
+        make = ForwardPass if self._head.input_dtype == "float32" else ForwardPass.of_names
+        return make(self.logits_function, inputs)
 
     @property
     def pass_key(self) -> Hashable:

@@ -85,6 +85,8 @@ class MahalanobisDetector(AdaptiveDetector):
         super().__init__(classifier, **kwargs)
         self.layer_weights = self._checked_layer_weights(layer_weights)
         self._epsilon = checked_epsilon(epsilon)
+        if self._epsilon > 0.0:
+            self.check_differentiable()
         intensity = None if shrinkage is None else single_number(shrinkage)
         if shrinkage is not None and (intensity is None or not 0.0 <= intensity <= 1.0):
             raise ValueError(

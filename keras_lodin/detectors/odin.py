@@ -69,6 +69,7 @@ class ODINDetector(Detector):
         **kwargs: Any,
     ) -> None:
         super().__init__(classifier, **kwargs)
+        self.check_differentiable()
         self.input_range = checked_input_range(input_range)
         self.channel_std = self._checked_channel_std(channel_std)
         self.temperature = temperature
