@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.differentiability import integer_inputs
+from keras_lodin.eager_values import run_eagerly
 from keras_lodin.integer_inputs import inputs_to_take_floats, taking_floats
 from keras_lodin.keras_internals import producer
 
@@ -187,7 +188,27 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             "`tokens = keras.Input((length,), dtype='int32')`, and run `TextVectorization` before "
             "it. Received: an input of dtype string"
         )
+    _check_free_batch(classifier)
     return (None, *shape[1:])
+
+
+def _check_free_batch(classifier: keras.Model) -> None:
+    """Raises ValueError for a functional model that takes batches of one size alone."""
+    shape = classifier.inputs[0].shape if is_functional(classifier) else (None,)
+    if shape[0] is None:
+        return
+    # It may hold a size of batches and use it nowhere.
+    sizes = (shape[0] + 1, *(32 if size is None else size for size in shape[1:]))
+    inputs = ops.zeros(sizes, dtype=classifier.inputs[0].dtype)
+    try:
+        run_eagerly(lambda: _taking_a_tensor(classifier)(inputs, training=False))
+    except Exception as error:  # whatever its layers raise
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take batches of any size. Build it with "
+            f"`keras.Input({tuple(shape[1:])})` and without `batch_size`, and copy the weights: "
+            "`new.set_weights(classifier.get_weights())`. "
+            f"Received: inputs of shape {tuple(shape)}"
+        ) from error
 
 
 def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:

@@ -1,4 +1,4 @@
-"""What every model around a classifier shares: how it goes to a file, with the classifier inside."""
+"""What every model around a classifier shares: how it goes to a file, classifier and all."""
 
 from __future__ import annotations
 

@@ -150,7 +150,7 @@ def _is_float(tensor: Any) -> bool:
 
 
 def _is_known_layer(operation: Any) -> bool:
-    """Whether an operation is a layer of Keras's own that is differentiable, and so are its parts."""
+    """Whether an operation is a layer of Keras's own, differentiable with all its parts."""
     return isinstance(operation, keras.layers.Layer) and all(
         map(_is_known, [operation, *layers_of(operation)])
     )

@@ -25,7 +25,7 @@ def single_number(value: Any) -> float | None:
     if array.ndim or array.dtype.kind not in "fiuV":  # V: bfloat16
         return None
     try:
-        number = float(array)
+        number = float(array[()])
     except (TypeError, ValueError, OverflowError):
         return None
     with np.errstate(over="ignore", under="ignore"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from types import GeneratorType
 from typing import Any
 
 import keras
@@ -55,6 +56,38 @@ def iterate_batches(
         )
 
 
+def one_batch(inputs: Any, rank: int) -> Any:
+    """One batch out of whatever a layer may be called on.
+
+    Args:
+        inputs: A batch, alone or as the one entry of a list or dictionary; or a list of examples
+            of one size.
+        rank: The number of axes of a batch.
+
+    Returns:
+        An array or a tensor.
+
+    Raises:
+        ValueError: If examples differ in size.
+        TypeError: If inputs are of another kind.
+    """
+    if isinstance(inputs, (list, tuple, dict)):
+        entries = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
+        if len(entries) == 1 and len(getattr(entries[0], "shape", ())) == rank:
+            return one_batch(entries[0], rank)
+        if any(keras.utils.is_keras_tensor(entry) for entry in entries):
+            raise TypeError(
+                "A detector takes one tensor: join several with `keras.layers.Concatenate()`. "
+                f"Received: {described(inputs)}"
+            )
+        if not isinstance(inputs, dict) and any(tf.is_tensor(entry) for entry in entries):
+            shapes = {tuple(entry.shape) if hasattr(entry, "shape") else () for entry in entries}
+            if len(shapes) == 1:
+                return tf.stack(entries)  # In a graph, which has no values for an array.
+        inputs = entries if isinstance(inputs, tuple) else inputs
+    return as_array(inputs, "the batch")
+
+
 def prediction_data(data: Any) -> Any:
     """Data in a form that Keras's `predict` takes, whatever else a user holds them in.
 
@@ -70,6 +103,9 @@ def prediction_data(data: Any) -> Any:
     """
     if isinstance(data, Source):
         return data.batches()
+    if isinstance(data, GeneratorType):
+        # Keras takes no batch that is not in a tuple.
+        return (batch if isinstance(batch, tuple) else (batch,) for batch in data)
     if isinstance(data, tf.data.Dataset):
         empty = data.cardinality() == 0
     elif isinstance(data, keras.utils.PyDataset) or _is_iterable_of_batches(data):
@@ -86,7 +122,7 @@ def prediction_data(data: Any) -> Any:
 
 
 def _is_iterable_of_batches(data: Any) -> bool:
-    """Generators, loaders and the like: what can be iterated over and is no collection here."""
+    """Loaders and the like: what can be iterated over and is no collection here."""
     collections = (str, bytes, list, tuple, dict, set, Image.Image)
     return isinstance(data, Iterable) and not isinstance(data, collections) and not _is_array(data)
 
@@ -383,8 +419,13 @@ def _columns(data: Any) -> tuple[Any, ...]:
             f"itself, and is given alone. Received: {described(data)}"
         )
     x, y = columns[0], columns[1] if len(columns) > 1 else None
-    x = as_array(x, "the data")
+    x = as_array(_only_entry(x), "the data")
     return (x,) if y is None else (x, as_array(y, "the data"))
+
+
+def _only_entry(x: Any) -> Any:
+    """Examples by the name of the one input that they are for, without it."""
+    return next(iter(x.values())) if isinstance(x, dict) and len(x) == 1 else x
 
 
 def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Any, ...]]:
@@ -400,13 +441,14 @@ def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[
 
 def _split_batch(batch: Any, name: str) -> tuple[Any, Any]:
     columns = batch if isinstance(batch, (tuple, list)) else (batch,)
-    if not 1 <= len(columns) <= 3 or isinstance(columns[0], dict):
+    x = _only_entry(columns[0]) if columns else None
+    if not 1 <= len(columns) <= 3 or isinstance(x, dict):
         raise TypeError(
             f"Batches of {name} must be x, (x,), (x, y) or (x, y, sample_weight), each an array; "
             "`dataset.map(lambda row: (row['image'], row['label']))` makes them of dicts. "
             f"Received: {described(batch)}"
         )
-    x = as_array(columns[0], name)
+    x = as_array(x, name)
     y = as_array(columns[1], name) if len(columns) > 1 and columns[1] is not None else None
     if np.ndim(x) == 0 or (y is not None and np.ndim(y) == 0):
         raise ValueError(

@@ -18,8 +18,8 @@ from keras_lodin.classifier_wrapper import ClassifierWrapper
 from keras_lodin.data.batches import (
     check_images,
     check_numbers,
-    described,
     iterate_batches,
+    one_batch,
     prediction_data,
 )
 from keras_lodin.differentiability import check_differentiable
@@ -159,10 +159,6 @@ class Detector(ClassifierWrapper):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Logits, score and verdict of a batch."""
-        inputs = self._one_tensor(inputs)
-        # `predict` reads the data itself, and a layer takes images of another size as they are.
-        check_images(inputs, self.input_shape_with_batch[1:])
-        check_numbers(inputs, "the batch")
         if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
             inputs = tf.ensure_shape(inputs, self.input_shape_with_batch)
         forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
@@ -180,29 +176,25 @@ class Detector(ClassifierWrapper):
 
     def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
         """Shapes and types of the outputs, known without running anything."""
-        batch = self._one_tensor(inputs).shape[0]
+        batch = inputs.shape[0]
         return {
             "logits": keras.KerasTensor((batch, self.num_classes), dtype="float32"),
             "score": keras.KerasTensor((batch,), dtype="float32"),
             "is_ood": keras.KerasTensor((batch,), dtype="bool"),
         }
 
-    def _one_tensor(self, inputs: Any) -> Any:
-        """The batch, where it came as the one entry of a structure, or as a list of examples."""
-        if not isinstance(inputs, (list, tuple, dict)):
-            return inputs
-        entries = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
-        rank = len(self.input_shape_with_batch)
-        if len(entries) == 1 and len(getattr(entries[0], "shape", ())) == rank:
-            return entries[0]
-        shapes = {tuple(getattr(entry, "shape", ())) for entry in entries}
-        if not isinstance(inputs, dict) and len(shapes) == 1 and len(shapes.pop()) == rank - 1:
-            return ops.stack(entries)
-        raise ValueError(
-            f"{type(self).__name__} takes one tensor of shape "
-            f"({', '.join(map(str, ('batch', *self.input_shape_with_batch[1:])))}), or a list of "
-            f"examples of one size. Received: {described(inputs)}"
-        )
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """See `call`. Refuses what is no batch for the classifier, before TensorFlow sees it."""
+        if args:
+            args = (self._checked_batch(args[0]), *args[1:])
+        return super().__call__(*args, **kwargs)
+
+    def _checked_batch(self, inputs: Any) -> Any:
+        """A batch that fits the classifier, whatever it came in."""
+        batch = one_batch(inputs, len(self.input_shape_with_batch))
+        check_images(batch, self.input_shape_with_batch[1:])
+        check_numbers(batch, "the batch")
+        return batch
 
     def predict(
         self,
@@ -240,6 +232,11 @@ class Detector(ClassifierWrapper):
             steps=steps,
             callbacks=callbacks,
         )
+        return outputs
+
+    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+        """Logits, score and verdict of one batch, as numpy arrays."""
+        outputs: dict[str, np.ndarray] = super().predict_on_batch(self._checked_batch(x))
         return outputs
 
     @property

@@ -12,6 +12,7 @@ from keras_lodin.data.batches import (
     check_images,
     check_labels,
     iterate_batches,
+    one_batch,
     prediction_data,
 )
 
@@ -145,7 +146,7 @@ def test_dataset_that_never_ends_is_refused():
 
 def test_dataset_of_dictionaries_is_refused():
     with pytest.raises(TypeError, match=r"must be x, \(x,\), \(x, y\).*dict"):
-        list(iterate_batches(slices({"image": X}).batch(2)))
+        list(iterate_batches(slices({"image": X, "id": Y}).batch(2)))
 
 
 class Frame:
@@ -158,6 +159,13 @@ class Frame:
         return self.values
 
 
+class Loader:
+    """Batches of another library."""
+
+    def __iter__(self):
+        return iter([(X, Y)])
+
+
 HELD_ANOTHER_WAY = {
     "list of lists": lambda x: x.tolist(),
     "list of arrays": list,
@@ -167,6 +175,7 @@ HELD_ANOTHER_WAY = {
     "list of series": lambda x: [Frame(row) for row in x],
     "masked array of which nothing is masked": np.ma.MaskedArray,
     "integers": lambda x: x.astype("int64"),
+    "dict of one": lambda x: {"x": x},
     "big-endian": lambda x: x.astype(">f4"),
     "extended precision": lambda x: x.astype(np.longdouble),
     "bfloat16": lambda x: tf.cast(x, tf.bfloat16),
@@ -206,7 +215,7 @@ NO_ARRAY = {
     "nothing": (lambda: (), TypeError, r"must both be arrays.*Received: \(\)$"),
     "labels alone": (lambda: (None, Y), TypeError, "must be an array.*Received: None$"),
     "number": (lambda: 3, TypeError, "must be an array.*Received: 3$"),
-    "dict": (lambda: {"x": X}, TypeError, r"must be an array.*keys \['x'\]$"),
+    "dict": (lambda: {"x": X, "y": Y}, TypeError, r"must be an array.*keys \['x', 'y'\]$"),
     "four columns": (lambda: (X,) * 4, TypeError, r"must both be arrays, a tuple \(x, y\)"),
     "data set and labels": (
         lambda: (slices(X, Y).batch(4), Y),
@@ -263,13 +272,48 @@ def test_what_is_no_array_of_numbers_is_refused_without_its_values(kind, read):
         lambda: slices(X, Y).batch(4),
         lambda: slices(X).repeat().batch(4),
         Sequence,
-        lambda: (batch for batch in [X]),
+        Loader,
     ],
 )
 def test_iterables_of_batches_are_left_to_keras(make):
     data = make()
 
     assert prediction_data(data) is data
+
+
+def test_a_generator_may_yield_batches_that_are_in_no_tuple():
+    assert list(prediction_data(batch for batch in [X, (X, Y)])) == [(X,), (X, Y)]
+
+
+@pytest.mark.parametrize("inputs", ["batch", "named", "listed", "examples", "tensors", "numbers"])
+def test_one_batch_comes_in_many_forms(inputs):
+    forms = {
+        "batch": X,
+        "named": {"features": X},
+        "listed": [tf.constant(X)],
+        "examples": tuple(X),
+        "tensors": list(tf.constant(X)),
+        "numbers": X.tolist(),
+    }
+    np.testing.assert_array_equal(one_batch(forms[inputs], rank=2), X)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        (None, TypeError, "must be an array.*Received: None"),
+        ("x", TypeError, "must be an array.*Received: 'x'"),
+        ({"a": X, "b": X}, TypeError, r"must be an array.*keys \['a', 'b'\]"),
+        ([X[0], X[1, :1]], ValueError, r"one size.*shapes \(2,\), \(1,\)"),
+        (list(map(tf.constant, [X[0], X[1, :1]])), ValueError, r"one size.*shapes"),
+        ([keras.Input((2,)), keras.Input((2,))], TypeError, r"Concatenate\(\).*length 2"),
+        (tf.sparse.from_dense(X), TypeError, r"tf\.sparse\.to_dense"),
+        (np.ma.masked_less(X, 3.0), ValueError, r"x\.filled"),
+    ],
+)
+def test_what_is_no_batch_is_refused(inputs, error, message):
+    with pytest.raises(error, match=f"(?s){message}"):
+        one_batch(inputs, rank=2)
 
 
 def test_an_empty_data_set_is_refused_before_keras_predicts():
