@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_lodin import keras_internals
-from keras_lodin.classifier_head import find_exits, find_head, has_exits
+from keras_lodin.classifier_head import find_head_or_exits
 from keras_lodin.gradients import ForwardPass
 
 
@@ -46,8 +46,8 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
         name: str | None,
         **kwargs: Any,
     ) -> None:
-        find = find_exits if has_exits(classifier) else find_head
-        head = find(classifier, from_logits)
+        head = find_head_or_exits(classifier, from_logits)
+        classifier = head.classifier
         super().__init__(name=name, dtype=kwargs.pop("dtype", classifier.dtype_policy), **kwargs)
         self.classifier = classifier
         self.every = every

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 
 from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution
-from keras.src.models.functional import operation_fn
+from keras.src.models.functional import Functional, operation_fn
+from keras.src.models.sequential import Sequential
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 __all__ = [
@@ -23,9 +24,13 @@ __all__ = [
     "layer_names",
     "layers_of",
     "patch_tf2onnx",
+    "predicts_as_called",
     "producer",
     "run_for_inference",
+    "run_node",
+    "runs_its_graph",
     "scaled_for_distribution",
+    "shallow_copy",
     "unpack_x_y_sample_weight",
     "unscale_loss_for_distribution",
     "update_loss_tracker",
@@ -65,6 +70,57 @@ def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
     return function._run_through_graph(
         inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
     )
+
+
+def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool | None) -> Any:
+    """Calls an operation as it was called to make a symbolic tensor, on other values.
+
+    Args:
+        tensor: the symbolic tensor.
+        operation: the operation that made it, or one to put in its place.
+        values: a value for each symbolic tensor that the call read, by the tensor's `id`.
+        training: whether in training mode, for an operation that asks.
+
+    Returns:
+        what the operation returns, of several outputs the one that `tensor` stands for.
+    """
+    call = call_of(tensor)
+    args, kwargs = call.operation._inbound_nodes[call.number].arguments.fill_in(values)
+    outputs = operation_fn(operation, training=training)(*args, **kwargs)
+    return outputs[call.output] if isinstance(outputs, (list, tuple)) else outputs
+
+
+def runs_its_graph(model: Any) -> bool:
+    """Whether a model computes what its graph of layers says, and nothing else.
+
+    A subclass of a functional or sequential model may have a graph and a `call` of its own.
+    """
+    return (
+        isinstance(model, (Functional, Sequential))
+        and bool(getattr(model, "inputs", None))
+        and type(model).call in (Functional.call, Sequential.call)
+        and type(model).__call__ in (Functional.__call__, Sequential.__call__)
+        and not {"call", "__call__"} & vars(model).keys()
+    )
+
+
+def predicts_as_called(model: Any) -> bool:
+    """Whether `predict` is Keras's own, which returns what calling the model does."""
+    names = ("predict", "predict_step", "predict_on_batch", "make_predict_function")
+    return all(
+        getattr(type(model), name) is getattr(Functional, name) and name not in vars(model)
+        for name in names
+    )
+
+
+def shallow_copy(layer: Any, **attributes: Any) -> Any:
+    """A layer on the same weights, some of whose attributes differ.
+
+    Made without its constructor, and without telling the layer, which stays as it is.
+    """
+    twin = object.__new__(type(layer))
+    vars(twin).update({**vars(layer), **attributes})
+    return twin
 
 
 class ReadyToTrace:

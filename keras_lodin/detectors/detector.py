@@ -39,16 +39,19 @@ class Detector(keras.Model):
 
     Args:
         classifier: a built `keras.Model` with one input and one output of shape
-            `(batch, classes)`, logits or softmax probabilities. It is not changed.
+            `(batch, classes)`, logits or softmax probabilities. It is not changed. Of a model for
+            training (`GQModel`) its classifier is taken; of one whose `predict` runs a
+            `preprocessor` first (KerasHub's), one model of both, which takes what `predict` does.
         from_logits: True when the classifier returns logits, False when it returns probabilities
-            (the logits behind them are then used), None to find out from its last layer.
+            (the logits behind them are then used), None to find out. What is said is checked.
         class_names: names of the classes in the order of the logits, for reports and exported
             files, or None.
         name: name of the model.
 
     Raises:
-        ValueError: if the classifier has more than one input or output, is a regression, or ends
-            in a softmax whose input cannot be reached.
+        ValueError: if the classifier has more than one input or output, is a regression, ends in a
+            sigmoid or in a softmax whose input cannot be reached, returns something else than
+            `from_logits` says, or predicts something else than it computes when it is called.
 
     Example:
     ```python
@@ -72,11 +75,6 @@ class Detector(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(classifier, Detector):
-            raise ValueError(
-                "A detector wraps a classifier, not another detector: pass `detector.classifier`. "
-                f"Received: classifier={classifier!r}"
-            )
         head = self._find_head(classifier, from_logits)
         # Scores need float32 whatever the global policy: in float16 every score at temperature
         # 1000 is the same number. The classifier keeps its own policy inside.
@@ -86,7 +84,7 @@ class Detector(keras.Model):
                 f"`class_names` must name each of the classifier's {head.num_classes} classes. "
                 f"Received: class_names={class_names}"
             )
-        self.classifier = classifier
+        self.classifier = head.classifier
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
         self.class_names = None if class_names is None else tuple(class_names)
@@ -94,6 +92,7 @@ class Detector(keras.Model):
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
         )
+        self._traced_weights: tuple[int, ...] | None = None
         self.build(head.input_shape)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
@@ -133,8 +132,7 @@ class Detector(keras.Model):
     @property
     def pass_key(self) -> Hashable:
         """Detectors with equal keys can share one `forward_pass`."""
-        # Two readings of one classifier's output have different logits.
-        return id(self.classifier), self.from_logits
+        return id(self.classifier)
 
     def side_values(self, inputs: Any) -> dict[str, Any]:
         """The values of `side_inputs` for a batch of inputs."""
@@ -157,6 +155,13 @@ class Detector(keras.Model):
             "score": score,
             "is_ood": verdict(score, self._threshold),
         }
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Keras's, made anew if the classifier has other weights, as after `quantize`."""
+        weights = tuple(id(weight) for weight in self.classifier.variables)
+        force = force or self._traced_weights not in (None, weights)
+        self._traced_weights = weights
+        return super().make_predict_function(force=force)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
         """Shapes and types of the outputs, known without running anything."""

@@ -91,7 +91,7 @@ class MahalanobisDetector(AdaptiveDetector):
             )
         self.shrinkage = None if shrinkage is None else float(shrinkage)
         self.input_range = checked_input_range(
-            guess_input_range(classifier) if input_range is None else input_range
+            guess_input_range(self.classifier) if input_range is None else input_range
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
