@@ -47,14 +47,14 @@ _PREPARING = (
 _KNOWN: dict[Hashable, bool] = {}
 
 
-def check_differentiable(classifier: keras.Model, head: ClassifierHead, who: str) -> None:
+def check_differentiable(head: ClassifierHead, who: str) -> None:
     """Raises ValueError for a classifier whose logits have no gradient with respect to its inputs.
 
     Args:
-        classifier: the classifier.
-        head: where its logits are.
+        head: a classifier, and where its logits are.
         who: what needs the gradient, for the message.
     """
+    classifier = head.classifier
     stops = gradient_stops(classifier)
     if stops:
         listed = ", ".join(f"{stop.name!r} ({type(stop).__name__})" for stop in stops)

@@ -109,7 +109,7 @@ def gradient_distributions(
         )
     head = find_head(classifier, from_logits)
     settings.check_classifier(head)
-    check_differentiable(classifier, head, "gradient_distributions")
+    check_differentiable(head, "gradient_distributions")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
     def norms(inputs: Any) -> dict[str, Any]:

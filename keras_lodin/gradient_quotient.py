@@ -72,7 +72,7 @@ def gradient_quotient(
     head = find_head(classifier, from_logits)
     settings = QuotientSettings(form, estimator, samples, norm, temperature=temperature)
     settings.check_classifier(head)
-    check_differentiable(classifier, head, "gradient_quotient")
+    check_differentiable(head, "gradient_quotient")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
     def norms(inputs: Any, labels: Any) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import ops
 
 from keras_lodin import keras_internals
-from keras_lodin.classifier_head import find_exits, find_head, has_exits
+from keras_lodin.classifier_head import find_head_or_exits
 from keras_lodin.classifier_wrapper import ClassifierWrapper
 from keras_lodin.differentiability import check_differentiable
 from keras_lodin.gradients import ForwardPass
@@ -48,8 +48,8 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         name: str | None,
         **kwargs: Any,
     ) -> None:
-        find = find_exits if has_exits(classifier) else find_head
-        head = find(classifier, from_logits)
+        head = find_head_or_exits(classifier, from_logits)
+        classifier = head.classifier
         super().__init__(name=name, dtype=kwargs.pop("dtype", classifier.dtype_policy), **kwargs)
         self.classifier = classifier
         self.every = every
@@ -61,7 +61,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
             # Keras names the loss and the metrics of each exit after them.
             self.output_names = list(classifier.output_names)
         if weight:
-            check_differentiable(classifier, head, type(self).__name__)
+            check_differentiable(head, type(self).__name__)
             self._penalty_tracker = _MeanOrNan(name=log_name)
         self.build(head.input_shape)
 

@@ -30,12 +30,14 @@ __all__ = [
     "layer_names",
     "layers_of",
     "patch_tf2onnx",
+    "predicts_as_called",
     "producer",
     "run_for_inference",
     "run_node",
     "runs_its_graph",
     "scaled_for_distribution",
     "serialized_to_share",
+    "shallow_copy",
     "unpack_x_y_sample_weight",
     "unscale_loss_for_distribution",
     "update_loss_tracker",
@@ -135,6 +137,25 @@ def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
 def is_of_keras(operation: Any, package: str) -> bool:
     """Whether an operation's class is Keras's own, of its package "layers" or "ops", say."""
     return f"{type(operation).__module__}.".startswith(f"keras.src.{package}.")
+
+
+def predicts_as_called(model: Any) -> bool:
+    """Whether `predict` is Keras's own, which returns what calling the model does."""
+    names = ("predict", "predict_step", "predict_on_batch", "make_predict_function")
+    return all(
+        getattr(type(model), name) is getattr(Functional, name) and name not in vars(model)
+        for name in names
+    )
+
+
+def shallow_copy(layer: Any, **attributes: Any) -> Any:
+    """A layer on the same weights, some of whose attributes differ.
+
+    Made without its constructor, and without telling the layer, which stays as it is.
+    """
+    twin = object.__new__(type(layer))
+    vars(twin).update({**vars(layer), **attributes})
+    return twin
 
 
 class ReadyToTrace:

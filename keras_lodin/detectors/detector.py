@@ -48,16 +48,19 @@ class Detector(ClassifierWrapper):
 
     Args:
         classifier: a built `keras.Model` with one input and one output of shape
-            `(batch, classes)`, logits or softmax probabilities. It is not changed.
+            `(batch, classes)`, logits or softmax probabilities. It is not changed. Of a model for
+            training (`GQModel`) its classifier is taken; of one whose `predict` runs a
+            `preprocessor` first (KerasHub's), one model of both, which takes what `predict` does.
         from_logits: True when the classifier returns logits, False when it returns probabilities
-            (the logits behind them are then used), None to find out from its last layer.
+            (the logits behind them are then used), None to find out. What is said is checked.
         class_names: names of the classes in the order of the logits, for reports and exported
             files, or None.
         name: name of the model.
 
     Raises:
-        ValueError: if the classifier has more than one input or output, is a regression, or ends
-            in a softmax whose input cannot be reached.
+        ValueError: if the classifier has more than one input or output, is a regression, ends in a
+            sigmoid or in a softmax whose input cannot be reached, returns something else than
+            `from_logits` says, or predicts something else than it computes when it is called.
 
     Example:
     ```python
@@ -81,16 +84,11 @@ class Detector(ClassifierWrapper):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(classifier, Detector):
-            raise ValueError(
-                "A detector wraps a classifier, not another detector: pass `detector.classifier`. "
-                f"Received: classifier={classifier!r}"
-            )
         head = self._find_head(classifier, from_logits)
         # Scores need float32 whatever the global policy: in float16 every score at temperature
         # 1000 is the same number. The classifier keeps its own policy inside.
         super().__init__(name=name, dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        self.classifier = classifier
+        self.classifier = head.classifier
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
         self.class_names = _checked_class_names(class_names, head.num_classes)
@@ -99,6 +97,7 @@ class Detector(ClassifierWrapper):
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
         )
+        self._traced_weights: tuple[int, ...] | None = None
         self.build(head.input_shape)
 
     def check_differentiable(self) -> None:
@@ -106,7 +105,7 @@ class Detector(ClassifierWrapper):
 
         To be called by the constructor of a detector whose score needs one.
         """
-        check_differentiable(self.classifier, self._head, type(self).__name__)
+        check_differentiable(self._head, type(self).__name__)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_head(classifier, from_logits)
@@ -146,8 +145,7 @@ class Detector(ClassifierWrapper):
     @property
     def pass_key(self) -> Hashable:
         """Detectors with equal keys can share one `forward_pass`."""
-        # Two readings of one classifier's output have different logits.
-        return id(self.classifier), self.from_logits
+        return id(self.classifier)
 
     def side_values(self, inputs: Any) -> dict[str, Any]:
         """The values of `side_inputs` for a batch of inputs."""
@@ -173,6 +171,13 @@ class Detector(ClassifierWrapper):
             "score": score,
             "is_ood": verdict(score, self._threshold),
         }
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Keras's, made anew if the classifier has other weights, as after `quantize`."""
+        weights = tuple(id(weight) for weight in self.classifier.variables)
+        force = force or self._traced_weights not in (None, weights)
+        self._traced_weights = weights
+        return super().make_predict_function(force=force)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
         """Shapes and types of the outputs, known without running anything."""

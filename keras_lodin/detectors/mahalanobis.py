@@ -95,7 +95,7 @@ class MahalanobisDetector(AdaptiveDetector):
             )
         self.shrinkage = intensity
         self.input_range = checked_input_range(
-            guess_input_range(classifier) if input_range is None else input_range
+            guess_input_range(self.classifier) if input_range is None else input_range
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:

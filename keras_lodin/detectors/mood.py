@@ -131,7 +131,7 @@ class MOODDetector(AdaptiveDetector):
         self.input_range = checked_input_range(input_range)
         if self.boundaries_given is not None:
             self._boundaries.assign(self.boundaries_given)
-        self._stages = ExitStages(classifier)
+        self._stages = ExitStages(self.classifier)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_exits(classifier, from_logits)

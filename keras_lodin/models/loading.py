@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import zipfile
 from pathlib import Path
 
 import keras
 
-from keras_lodin.training import GQModel
+from keras_lodin.deployed_classifier import deployed_classifier
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
@@ -16,14 +18,16 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
 
     Args:
         path: a `.keras` file, or the folder of a finished training run. A `GQModel` gives the
-            classifier inside.
+            classifier inside; a classifier with a `preprocessor` that its `predict` runs
+            (KerasHub's) one model of both.
 
     Returns:
         the `keras.Model`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a Keras model, or needs classes that are not registered.
+        ValueError: if the file is not a Keras model, needs classes that are not registered or a
+            package that is not installed, or its `predict` and its `call` differ in another way.
     """
     path = Path(path)
     if (path / "model.keras").exists():
@@ -52,9 +56,23 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         cause = str(error).rpartition("Exception encountered: ")[2]
         cause = cause.partition(" Full object config")[0]
         reason = cause.splitlines()[0] if cause else type(error).__name__
+        package = _missing_package(reason)
+        if package is not None:
+            raise ValueError(
+                f"The model is made with the package `{package}`, which is not installed here: "
+                f"`pip install {package.replace('_', '-')}`. Received: path={str(path)!r}"
+            ) from error
         raise ValueError(
             "The file could not be read as a Keras model. Expected a whole `.keras` file whose "
             f"custom classes are registered. Keras says: {reason[:300]} "
             f"Received: path={str(path)!r}"
         ) from error
-    return model.classifier if isinstance(model, GQModel) else model
+    return deployed_classifier(model)
+
+
+def _missing_package(reason: str) -> str | None:
+    """The package that Keras looked for a model's class in, if it is not installed."""
+    found = re.search(r"parent module (\w+)[\w.]* cannot be imported", reason)
+    if found is None or importlib.util.find_spec(found[1]) is not None:
+        return None
+    return found[1]
