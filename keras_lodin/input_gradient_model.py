@@ -9,11 +9,13 @@ import tensorflow as tf
 from keras import ops
 
 from keras_lodin import keras_internals
-from keras_lodin.classifier_head import find_exits, find_head, has_exits
+from keras_lodin.classifier_head import find_head_or_exits
+from keras_lodin.classifier_wrapper import ClassifierWrapper
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.gradients import ForwardPass
 
 
-class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
+class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
     """Trains a classifier with `loss = compiled loss + weight * penalty`.
 
     The base of the models whose penalty is made of input gradients. It is computed inside
@@ -46,8 +48,8 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
         name: str | None,
         **kwargs: Any,
     ) -> None:
-        find = find_exits if has_exits(classifier) else find_head
-        head = find(classifier, from_logits)
+        head = find_head_or_exits(classifier, from_logits)
+        classifier = head.classifier
         super().__init__(name=name, dtype=kwargs.pop("dtype", classifier.dtype_policy), **kwargs)
         self.classifier = classifier
         self.every = every
@@ -59,6 +61,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
             # Keras names the loss and the metrics of each exit after them.
             self.output_names = list(classifier.output_names)
         if weight:
+            check_differentiable(head, type(self).__name__)
             self._penalty_tracker = _MeanOrNan(name=log_name)
         self.build(head.input_shape)
 
@@ -178,22 +181,6 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
             f"{type(self).__name__} needs finite inputs. "
             "Received: a batch with NaN or infinite values",
         )
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes this model again, with its classifier inside."""
-        return {
-            **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
-            "from_logits": self.from_logits,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Makes a model from `get_config`'s value."""
-        classifier = keras.saving.deserialize_keras_object(
-            config["classifier"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "classifier": classifier})
 
 
 class _MeanOrNan(keras.metrics.Mean):

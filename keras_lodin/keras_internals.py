@@ -7,12 +7,17 @@ a new Keras moves one, this is the module to mend.
 from __future__ import annotations
 
 import contextlib
+import threading
 import warnings
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
+import keras
+from keras.src.backend.common import global_state
 from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution
-from keras.src.models.functional import operation_fn
+from keras.src.models.functional import Functional, operation_fn
+from keras.src.models.sequential import Sequential
 from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
 
 __all__ = [
@@ -20,15 +25,23 @@ __all__ = [
     "call_of",
     "compute_dtypes",
     "compute_loss",
+    "float_inputs",
+    "is_of_keras",
     "layer_names",
     "layers_of",
     "patch_tf2onnx",
+    "predicts_as_called",
     "producer",
     "run_for_inference",
+    "run_node",
+    "runs_its_graph",
     "scaled_for_distribution",
+    "serialized_to_share",
+    "shallow_copy",
     "unpack_x_y_sample_weight",
     "unscale_loss_for_distribution",
     "update_loss_tracker",
+    "writing_legacy_file",
 ]
 
 
@@ -65,6 +78,84 @@ def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
     return function._run_through_graph(
         inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
     )
+
+
+def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool | None) -> Any:
+    """Calls an operation as it was called to make a symbolic tensor, on other values.
+
+    Args:
+        tensor: the symbolic tensor.
+        operation: the operation that made it, or one to put in its place.
+        values: a value for each symbolic tensor that the call read, by the tensor's `id`.
+        training: whether in training mode, for an operation that asks.
+
+    Returns:
+        what the operation returns, of several outputs the one that `tensor` stands for.
+    """
+    call = call_of(tensor)
+    args, kwargs = call.operation._inbound_nodes[call.number].arguments.fill_in(values)
+    outputs = operation_fn(operation, training=training)(*args, **kwargs)
+    return outputs[call.output] if isinstance(outputs, (list, tuple)) else outputs
+
+
+def runs_its_graph(model: Any) -> bool:
+    """Whether a model computes what its graph of layers says, and nothing else.
+
+    A subclass of a functional or sequential model may have a graph and a `call` of its own.
+    """
+    return (
+        isinstance(model, (Functional, Sequential))
+        and bool(getattr(model, "inputs", None))
+        and type(model).call in (Functional.call, Sequential.call)
+        and type(model).__call__ in (Functional.__call__, Sequential.__call__)
+        and not {"call", "__call__"} & vars(model).keys()
+    )
+
+
+_FLOAT_INPUTS_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
+    """Within it, functional models do not cast what they are given to these inputs' integer types.
+
+    Args:
+        tensors: symbolic tensors, inputs of functional models.
+    """
+    # A model that is built of the same tensors, to run a part of another, has their types too.
+    with _FLOAT_INPUTS_LOCK:
+        types = [tensor._dtype for tensor in tensors]
+        for tensor in tensors:
+            tensor._dtype = "float32"
+        try:
+            yield
+        finally:
+            for tensor, dtype in zip(tensors, types, strict=True):
+                tensor._dtype = dtype
+
+
+def is_of_keras(operation: Any, package: str) -> bool:
+    """Whether an operation's class is Keras's own, of its package "layers" or "ops", say."""
+    return f"{type(operation).__module__}.".startswith(f"keras.src.{package}.")
+
+
+def predicts_as_called(model: Any) -> bool:
+    """Whether `predict` is Keras's own, which returns what calling the model does."""
+    names = ("predict", "predict_step", "predict_on_batch", "make_predict_function")
+    return all(
+        getattr(type(model), name) is getattr(Functional, name) and name not in vars(model)
+        for name in names
+    )
+
+
+def shallow_copy(layer: Any, **attributes: Any) -> Any:
+    """A layer on the same weights, some of whose attributes differ.
+
+    Made without its constructor, and without telling the layer, which stays as it is.
+    """
+    twin = object.__new__(type(layer))
+    vars(twin).update({**vars(layer), **attributes})
+    return twin
 
 
 class ReadyToTrace:
@@ -124,6 +215,24 @@ def layer_names(model: Any) -> list[str]:
 def compute_dtypes(model: Any) -> dict[str, str]:
     """The type that each layer in a model computes in, by the layer's name."""
     return {layer.name: layer.compute_dtype for layer in layers_of(model)}
+
+
+def writing_legacy_file() -> bool:
+    """Whether configurations are being asked for to be written to an HDF5 file."""
+    return bool(global_state.get_global_attribute("use_legacy_config", False))
+
+
+def serialized_to_share(model: Any) -> dict[str, Any]:
+    """The configuration of a model that the model around it may hold a second time.
+
+    While a file is written, Keras notes in the configurations of an object that it met again that
+    they are the same object. The first one, if it is part of another's configuration, has been
+    copied by then, and without the note that object would be loaded twice, its weights once.
+    """
+    config: dict[str, Any] = keras.saving.serialize_keras_object(model)
+    if global_state.get_global_attribute("shared_objects/id_to_config_map") is not None:
+        config["shared_object_id"] = id(model)
+    return config
 
 
 def patch_tf2onnx() -> None:

@@ -78,7 +78,7 @@ class GQModel(InputGradientModel):
             drawn depends on it and on `optimizer.iterations` alone, so that a training that is
             resumed draws what it would have drawn.
         from_logits: True when the classifier returns logits, False when it returns
-            probabilities, None to find out from its last layer.
+            probabilities, None to find out. What is said is checked.
         name: name of the model.
 
     Attributes:

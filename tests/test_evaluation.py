@@ -152,21 +152,6 @@ def test_detectors_of_one_classifier_share_its_forward_pass(id_images):
     assert float(passes) == 6
 
 
-def test_two_readings_of_one_classifier_do_not_share_logits(id_images):
-    softmax = keras.Sequential(
-        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(5, activation="softmax")]
-    )
-    detectors = {
-        "logits": MaxLogitDetector(softmax),
-        "probabilities": MaxLogitDetector(softmax, from_logits=True),
-    }
-    evaluation = evaluate(detectors, id_images, {"same": id_images}, resamples=1)
-    for name, detector in detectors.items():
-        alone = detector.predict(id_images, verbose=0)["score"]
-        np.testing.assert_allclose(evaluation.scores[name]["id"], alone, rtol=1e-6)
-    assert {row["model"] for row in evaluation.rows} == {softmax.name}
-
-
 def test_accuracy_is_that_of_the_classifier_on_the_same_images(classifier, id_images, rng):
     labels = rng.integers(0, networks.CLASSES, size=30)
     expected = np.mean(classifier.predict(id_images, verbose=0).argmax(axis=1) == labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -14,14 +14,23 @@ from keras import ops
 
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import ClassifierHead, find_head
-from keras_lodin.data.batches import check_images, iterate_batches
+from keras_lodin.classifier_wrapper import ClassifierWrapper
+from keras_lodin.data.batches import (
+    check_images,
+    check_numbers,
+    iterate_batches,
+    one_batch,
+    prediction_data,
+)
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics import threshold_at_tpr
 from keras_lodin.progress import track
+from keras_lodin.single_number import single_number
 
 
-class Detector(keras.Model):
+class Detector(ClassifierWrapper):
     """Base class: wraps a trained classifier and scores how in-distribution an input is.
 
     A detector is a `keras.Model`: it composes in a functional model, and `predict`, `save` and
@@ -39,16 +48,19 @@ class Detector(keras.Model):
 
     Args:
         classifier: a built `keras.Model` with one input and one output of shape
-            `(batch, classes)`, logits or softmax probabilities. It is not changed.
+            `(batch, classes)`, logits or softmax probabilities. It is not changed. Of a model for
+            training (`GQModel`) its classifier is taken; of one whose `predict` runs a
+            `preprocessor` first (KerasHub's), one model of both, which takes what `predict` does.
         from_logits: True when the classifier returns logits, False when it returns probabilities
-            (the logits behind them are then used), None to find out from its last layer.
+            (the logits behind them are then used), None to find out. What is said is checked.
         class_names: names of the classes in the order of the logits, for reports and exported
             files, or None.
         name: name of the model.
 
     Raises:
-        ValueError: if the classifier has more than one input or output, is a regression, or ends
-            in a softmax whose input cannot be reached.
+        ValueError: if the classifier has more than one input or output, is a regression, ends in a
+            sigmoid or in a softmax whose input cannot be reached, returns something else than
+            `from_logits` says, or predicts something else than it computes when it is called.
 
     Example:
     ```python
@@ -72,29 +84,28 @@ class Detector(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(classifier, Detector):
-            raise ValueError(
-                "A detector wraps a classifier, not another detector: pass `detector.classifier`. "
-                f"Received: classifier={classifier!r}"
-            )
         head = self._find_head(classifier, from_logits)
         # Scores need float32 whatever the global policy: in float16 every score at temperature
         # 1000 is the same number. The classifier keeps its own policy inside.
         super().__init__(name=name, dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        if class_names is not None and len(class_names) != head.num_classes:
-            raise ValueError(
-                f"`class_names` must name each of the classifier's {head.num_classes} classes. "
-                f"Received: class_names={class_names}"
-            )
-        self.classifier = classifier
+        self.classifier = head.classifier
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = _checked_class_names(class_names, head.num_classes)
+        self._head = head
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
         )
+        self._traced_weights: tuple[int, ...] | None = None
         self.build(head.input_shape)
+
+    def check_differentiable(self) -> None:
+        """Raises ValueError for a classifier whose logits have no gradient by its inputs.
+
+        To be called by the constructor of a detector whose score needs one.
+        """
+        check_differentiable(self._head, type(self).__name__)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_head(classifier, from_logits)
@@ -128,13 +139,13 @@ class Detector(keras.Model):
         Returns:
             a `ForwardPass`, or another value with `inputs` and `logits`.
         """
-        return ForwardPass(self.logits_function, inputs)
+        make = ForwardPass if self._head.input_dtype == "float32" else ForwardPass.of_names
+        return make(self.logits_function, inputs)
 
     @property
     def pass_key(self) -> Hashable:
         """Detectors with equal keys can share one `forward_pass`."""
-        # Two readings of one classifier's output have different logits.
-        return id(self.classifier), self.from_logits
+        return id(self.classifier)
 
     def side_values(self, inputs: Any) -> dict[str, Any]:
         """The values of `side_inputs` for a batch of inputs."""
@@ -146,17 +157,27 @@ class Detector(keras.Model):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Logits, score and verdict of a batch."""
-        # `predict` reads the data itself, and a layer takes images of another size as they are.
-        check_images(inputs, self.input_shape_with_batch[1:])
         if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
             inputs = tf.ensure_shape(inputs, self.input_shape_with_batch)
         forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
         score = self.score(forward_pass)
+        if len(score.shape) != 1:
+            raise ValueError(
+                f"`{type(self).__name__}.score` must return one number for each sample, shape "
+                f"(batch,): reduce over the classes with `axis=-1`. Received: shape {score.shape}"
+            )
         return {
             "logits": forward_pass.logits,
             "score": score,
             "is_ood": verdict(score, self._threshold),
         }
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Keras's, made anew if the classifier has other weights, as after `quantize`."""
+        weights = tuple(id(weight) for weight in self.classifier.variables)
+        force = force or self._traced_weights not in (None, weights)
+        self._traced_weights = weights
+        return super().make_predict_function(force=force)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
         """Shapes and types of the outputs, known without running anything."""
@@ -167,6 +188,62 @@ class Detector(keras.Model):
             "is_ood": keras.KerasTensor((batch,), dtype="bool"),
         }
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """See `call`. Refuses what is no batch for the classifier, before TensorFlow sees it."""
+        if args:
+            args = (self._checked_batch(args[0]), *args[1:])
+        return super().__call__(*args, **kwargs)
+
+    def _checked_batch(self, inputs: Any) -> Any:
+        """A batch that fits the classifier, whatever it came in."""
+        batch = one_batch(inputs, len(self.input_shape_with_batch))
+        check_images(batch, self.input_shape_with_batch[1:])
+        check_numbers(batch, "the batch")
+        return batch
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """Logits, score and verdict of every example, as numpy arrays.
+
+        Args:
+            x: inputs, as `calibrate` takes them, or in another form that `keras.Model.predict`
+                does. Labels are left out.
+            batch_size: samples per batch, for data that is not batched already. None for 32.
+            verbose: see `keras.Model.predict`, as for the others.
+            steps: how many batches to take of data that are batched. None for all.
+            callbacks: those to call on the way.
+
+        Returns:
+            a dict of `"logits"`, `"score"` and `"is_ood"`; see `Detector`.
+
+        Raises:
+            ValueError: for empty data, data that are no real numbers, or inputs of a wrong shape.
+            TypeError: for data of another kind.
+        """
+        data = prediction_data(x)
+        if hasattr(data, "shape"):
+            # Here, not in `call`: there TensorFlow may not know the shape, the second time.
+            check_images(data, self.input_shape_with_batch[1:])
+        outputs: dict[str, np.ndarray] = super().predict(
+            data,
+            batch_size=batch_size,
+            verbose=verbose,
+            steps=steps,
+            callbacks=callbacks,
+        )
+        return outputs
+
+    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+        """Logits, score and verdict of one batch, as numpy arrays."""
+        outputs: dict[str, np.ndarray] = super().predict_on_batch(self._checked_batch(x))
+        return outputs
+
     @property
     def threshold(self) -> float:
         """Scores at or below this are out-of-distribution. Minus infinity before `calibrate`."""
@@ -174,12 +251,14 @@ class Detector(keras.Model):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        if value is None or np.isnan(value):
-            raise ValueError(
+        number = single_number(value)
+        if number is None or np.isnan(number):
+            wrong = ValueError if value is None or number is not None else TypeError
+            raise wrong(
                 "`threshold` must be a number, minus infinity to call nothing out-of-distribution. "
-                f"Received: threshold={value}"
+                f"A text is made one by `float(text)`. Received: threshold={value!r}"
             )
-        self._threshold.assign(value)
+        self._threshold.assign(number)
         self._tpr.assign(0.0)
 
     @property
@@ -273,18 +352,8 @@ class Detector(keras.Model):
         """What makes this detector again, with its classifier inside."""
         return {
             **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
-            "from_logits": self.from_logits,
             "class_names": None if self.class_names is None else list(self.class_names),
         }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Detector:
-        """Makes a detector from `get_config`'s value."""
-        classifier = keras.saving.deserialize_keras_object(
-            config["classifier"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "classifier": classifier})
 
 
 def verdict(score: Any, threshold: Any) -> Any:
@@ -295,6 +364,20 @@ def verdict(score: Any, threshold: Any) -> Any:
     pass.)
     """
     return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
+
+
+def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    # A text would be as many names as it has letters.
+    given = None if isinstance(names, (str, bytes)) or not isinstance(names, Iterable) else names
+    listed = () if given is None else tuple(given)
+    if len(listed) != num_classes or not all(isinstance(name, str) for name in listed):
+        raise ValueError(
+            f"`class_names` must name each of the classifier's {num_classes} classes, a list of "
+            f"texts. Received: class_names={names!r:.200}"
+        )
+    return tuple(str(name) for name in listed)
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:

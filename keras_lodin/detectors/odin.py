@@ -17,6 +17,7 @@ from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_range import check_in_range, checked_input_range
 from keras_lodin.odin_score import tempered_score, winning_cotangent
+from keras_lodin.single_number import several_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -68,6 +69,7 @@ class ODINDetector(Detector):
         **kwargs: Any,
     ) -> None:
         super().__init__(classifier, **kwargs)
+        self.check_differentiable()
         self.input_range = checked_input_range(input_range)
         self.channel_std = self._checked_channel_std(channel_std)
         self.temperature = temperature
@@ -83,12 +85,16 @@ class ODINDetector(Detector):
     def _checked_channel_std(self, channel_std: Sequence[float] | None) -> tuple[float, ...] | None:
         if channel_std is None:
             return None
-        values = tuple(float(value) for value in np.ravel(channel_std))
+        values = several_numbers(channel_std)
         channels = self.input_shape_with_batch[-1]
-        if not all(0.0 < value < math.inf for value in values) or len(values) not in (1, channels):
+        if (
+            values is None
+            or not all(0.0 < value < math.inf for value in values)
+            or len(values) not in (1, channels)
+        ):
             raise ValueError(
                 f"`channel_std` must hold one positive number for each of {channels} channels. "
-                f"Received: channel_std={channel_std}"
+                f"Received: channel_std={channel_std!r}"
             )
         return values
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import zipfile
 from pathlib import Path
 
 import keras
 
 from keras_lodin.checked_path import checked_path
-from keras_lodin.training import GQModel
+from keras_lodin.deployed_classifier import deployed_classifier
 
 # Archives of weights hardly shrink. What is smaller than this when unfolded harms nobody.
 _LARGEST_RATIO = 100
@@ -21,14 +23,16 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
 
     Args:
         path: a `.keras` file, or the folder of a finished training run. A `GQModel` gives the
-            classifier inside.
+            classifier inside; a classifier with a `preprocessor` that its `predict` runs
+            (KerasHub's) one model of both.
 
     Returns:
         the `keras.Model`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a Keras model, or needs classes that are not registered.
+        ValueError: if the file is not a Keras model, needs classes that are not registered or a
+            package that is not installed, or its `predict` and its `call` differ in another way.
     """
     path = checked_path("path", path)
     if (path / "model.keras").exists():
@@ -50,8 +54,7 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
             "The file is no `.keras` archive: it is damaged, or of another kind. Save the model "
             f"again with `model.save('name.keras')`. Received: path={str(path)!r}"
         )
-    model = read(path)
-    return model.classifier if isinstance(model, GQModel) else model
+    return deployed_classifier(read(path))
 
 
 def read(path: Path) -> keras.Model:
@@ -71,6 +74,12 @@ def read(path: Path) -> keras.Model:
         cause = str(error).rpartition("Exception encountered: ")[2]
         cause = cause.partition(" Full object config")[0]
         reason = (cause.strip().splitlines() or [type(error).__name__])[0]
+        package = _missing_package(reason)
+        if package is not None:
+            raise ValueError(
+                f"The model is made with the package `{package}`, which is not installed here: "
+                f"`pip install {package.replace('_', '-')}`. Received: path={str(path)!r}"
+            ) from error
         raise ValueError(
             "The file could not be read as a Keras model. Expected a whole `.keras` file whose "
             f"custom classes are registered. Keras says: {reason[:300]} "
@@ -102,3 +111,11 @@ def _check_archive(path: Path) -> None:
             "The `.keras` file is damaged. Copy it again, or save the model again with "
             f"`model.save('name.keras')`. Received: path={str(path)!r}, {reason}"
         )
+
+
+def _missing_package(reason: str) -> str | None:
+    """The package that Keras looked for a model's class in, if it is not installed."""
+    found = re.search(r"parent module (\w+)[\w.]* cannot be imported", reason)
+    if found is None or importlib.util.find_spec(found[1]) is not None:
+        return None
+    return found[1]

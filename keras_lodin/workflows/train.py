@@ -17,7 +17,7 @@ import numpy as np
 
 from keras_lodin import data, losses, models
 from keras_lodin.checked_path import checked_path
-from keras_lodin.classifier_head import ClassifierHead, find_exits, find_head, has_exits
+from keras_lodin.classifier_head import find_head_or_exits, has_exits
 from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import has_parts
 from keras_lodin.files import atomic_write
@@ -159,7 +159,7 @@ def train(
 
     keras.utils.set_random_seed(seed)
     start = models.load(model) if Path(model).suffix == ".keras" else None
-    image_shape = None if start is None else _head(start).input_shape[1:]
+    image_shape = None if start is None else find_head_or_exits(start).input_shape[1:]
     if input_range is None:
         input_range = (0.0, 1.0) if start is None else models.guess_input_range(start)
     pipeline: dict[str, Any] = {"input_range": input_range, "data_dir": data_dir}
@@ -306,10 +306,6 @@ def _compiled(
         metrics=[["accuracy"] for _ in outputs] if outputs else ["accuracy"],
     )
     return model
-
-
-def _head(classifier: keras.Model) -> ClassifierHead:
-    return find_exits(classifier) if has_exits(classifier) else find_head(classifier)
 
 
 def _freeze_batch_norm(classifier: keras.Model) -> list[str]:
@@ -466,7 +462,7 @@ def count_classes(source: data.Source) -> int:
 
 
 def _check_classes(classifier: keras.Model, num_classes: int, id: str) -> None:
-    outputs = _head(classifier).num_classes
+    outputs = find_head_or_exits(classifier).num_classes
     if outputs < num_classes:
         raise ValueError(
             f"The data has {num_classes} classes, and the classifier only {outputs} outputs. Give "

@@ -401,10 +401,9 @@ def test_from_logits_can_be_said(make, images):
         assert detector.from_logits is from_logits
         found = as_numpy(detector(images))["score"]
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    # What the user says is followed: the probabilities are then the logits.
-    np.testing.assert_allclose(
-        as_numpy(make(softmax, from_logits=True)(images))["logits"], softmax(images), atol=1e-6
-    )
+    for model, from_logits in ((logits, False), (softmax, True)):
+        with pytest.raises(ValueError, match=rf"which `from_logits={from_logits}` says.*Received"):
+            make(model, from_logits=from_logits)
 
 
 @pytest.mark.grid(3)
@@ -498,11 +497,11 @@ def _segmentation():
         (_two_inputs, r"must take one tensor.*Received: inputs of shape \[\(None, 4\)"),
         (lambda: networks.dense(classes=1), r"a regression output.*Received: output shape .*, 1\)"),
         (_segmentation, r"shape \(batch, classes\).*Received: output shape \(None, 8, 8, 3\)"),
-        (_sigmoid, r"ends in a sigmoid.*Expected logits or a softmax.*Received: last layer"),
+        (_sigmoid, r"ends in a sigmoid.*Expected logits or a softmax.*Received: .*last layer"),
         (_unbuilt, r"no weights yet. Expected a built model.*Received: classifier=<Sequential"),
         (
             lambda: networks.subclassed(activation="softmax"),
-            r"probabilities.*Return the logits.*`from_logits=True`.*Received: classifier=",
+            r"probabilities.*Return the logits.*Received: classifier=",
         ),
         (lambda: "resnet.keras", r"must be a `keras.Model`.*Received: classifier='resnet.keras'"),
     ],
