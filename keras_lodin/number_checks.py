@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from numbers import Integral, Real
+from numbers import Integral
 from typing import Any
+
+from keras_lodin.single_number import single_number
 
 
 def checked_number(name: str, value: Any, holds: Callable[[float], bool], expected: str) -> float:
-    """A finite number as a float.
+    """A finite number as a float; finite in float32 too, in which it will be used.
 
     Args:
         name: of the argument, for the message.
@@ -20,13 +22,8 @@ def checked_number(name: str, value: Any, holds: Callable[[float], bool], expect
     Raises:
         ValueError: for anything else, also for True and False.
     """
-    try:
-        number = (
-            math.nan if isinstance(value, bool) or not isinstance(value, Real) else float(value)
-        )
-    except OverflowError:
-        number = math.inf
-    if not math.isfinite(number) or not holds(number):
+    number = single_number(value)
+    if number is None or not math.isfinite(number) or not holds(number):
         raise ValueError(f"`{name}` must be {expected}. Received: {name}={value!r}")
     return number
 
