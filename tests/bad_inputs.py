@@ -237,7 +237,7 @@ def _data_of_detectors(made):
     arrays = (
         *(x[:0], x[0], x[..., 0], np.tile(x, (1, 1, 1, 3)), np.where(x < 0.1, NAN, x)),
         *(np.where(x < 0.1, INF, x), x * 255, x.astype(str), x + 1j, None, 5, "digits:0-6"),
-        *([x, x], {"x": x}, iter([x]), np.zeros((40, 0, 8, 1)), np.array([None] * 40)),
+        *([x, x], iter([x]), np.zeros((40, 0, 8, 1)), np.array([None] * 40)),
     )
 
     def calibrate(data=x, **settings):

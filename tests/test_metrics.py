@@ -320,5 +320,5 @@ def test_unknown_positive_class_is_refused(figure):
 def test_bootstrap_refuses_no_resamples_and_a_senseless_confidence():
     with pytest.raises(ValueError, match=r"`resamples` must be at least 1. Received: resamples=0"):
         metrics.bootstrap_intervals([1.0], [0.0], resamples=0)
-    with pytest.raises(ValueError, match=r"`confidence` must lie .* Received: confidence=95"):
+    with pytest.raises(ValueError, match=r"`confidence` must be .* Received: confidence=95"):
         metrics.bootstrap_intervals([1.0], [0.0], confidence=95)

@@ -74,9 +74,9 @@ def parse(text: str) -> Specification:
             f"{did_you_mean(kind, SOURCES)} Received: specification={text!r}"
         )
     try:
+        options = _PARSERS[kind](argument)
         if colon and not argument:
             raise ValueError("Nothing follows the colon.")
-        options = _PARSERS[kind](argument)
     except ValueError as error:
         raise ValueError(
             f"{error} It is written as {SOURCES[kind]}. Received: specification={text!r}"

@@ -74,8 +74,8 @@ def evaluate_models(
     evaluations = []
     for path, label in zip(paths, model_labels(paths), strict=True):
         wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range)
-        if len(paths) == 1 or detectors:
-            # Of several files some may hold a detector that is adapted already.
+        if detectors or (len(paths) == 1 and len(wrapped) == 1):
+            # Of all detectors that apply some may take statistics; of several files, too.
             check_statistics(statistics, wrapped.values())
         wrapped = adapted(
             wrapped,

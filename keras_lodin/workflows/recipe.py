@@ -355,12 +355,14 @@ def _evaluated(
     start = time.perf_counter()
     # Graphs of the networks before would add up over many seeds.
     keras.backend.clear_session()
+    # It is the folder that missing sets were looked for in as well.
+    is_read = any(name.startswith("tfds:") for name in (task.test, task.train, *oods))
     evaluation: Evaluation = evaluate_models(
         [model],
         task.test,
         oods,
         statistics=task.train,
-        data_dir=data_dir,
+        data_dir=data_dir if is_read else None,
         resamples=resamples,
         command=command,
         verbose=verbose,

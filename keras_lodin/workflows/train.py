@@ -152,7 +152,6 @@ def train(
         "input_range": input_range,
     }
     settings = checked_settings(settings)
-    check_data_dir(data_dir, id, validation)
     run = _read_run(output, settings)
     if run["complete"]:
         return output
@@ -226,6 +225,7 @@ def train_each(
     Returns:
         the folders of the runs.
     """
+    check_data_dir(settings.get("data_dir"), settings["id"], settings.get("validation"))
     if len(gq_weights) == 1:
         return [train(output=output, gq_weight=gq_weights[0], **settings)]
     names = [f"gq_weight={weight:g}" for weight in gq_weights]
