@@ -14,6 +14,7 @@ from keras_lodin.data.batches import check_images
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.export.metadata import METADATA_FILE, METADATA_KEY, artifact_metadata
+from keras_lodin.files import clear_leftovers
 from keras_lodin.models.loading import load
 
 
@@ -111,6 +112,9 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
         ValueError: if what is there is not an artifact of this package.
     """
     path = Path(path)
+    if not path.exists():
+        # An export that was killed while it replaced a folder may have left the old one aside.
+        clear_leftovers(path.parent)
     if not path.exists():
         raise FileNotFoundError(
             "There is no artifact at that path; `detector.export(path)` or `keras-lodin export` "

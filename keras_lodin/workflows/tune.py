@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from keras_lodin.calibration import Tuning
 from keras_lodin.detectors import Detector, ODINDetector, by_name
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, check_no_input, check_replaceable
 from keras_lodin.workflows.models_with_data import adapted, load_detector
 
 
@@ -63,6 +64,8 @@ def tune_model(
             "The detector is saved as a `.keras` file: end its name in .keras. "
             f"Received: output={str(output)!r}"
         )
+    check_replaceable(output)
+    check_no_input(output, [Path(path) / "model.keras", *([] if Path(path).is_dir() else [path])])
     tuned, inputs = load_detector(path, detector, input_range)
     adapted(
         {by_name.name_of(tuned): tuned},
