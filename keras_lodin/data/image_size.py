@@ -1,25 +1,18 @@
-"""Small files that unfold to gigabytes are told by their first bytes, before they are decoded."""
+"""Small files that unfold to gigabytes are told by their headers, before they are decoded."""
 
 from __future__ import annotations
 
 import os
+import struct
+from pathlib import Path
 
+import tensorflow as tf
 from PIL import Image
-from PIL.BmpImagePlugin import BmpImageFile
 from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 
 # What one pixel takes at most where it is decoded, three channels and a fourth that is dropped.
 _BYTES_PER_PIXEL = 4
-# First bytes of the kinds that are decoded, and what reads their sizes. Not `Image.open`, whose
-# warning of large images could not be kept back in one thread alone.
-_READERS = {
-    b"\x89PNG\r\n\x1a\n": PngImageFile,
-    b"\xff\xd8\xff": JpegImageFile,
-    b"BM": BmpImageFile,
-    b"GIF8": GifImageFile,
-}
+_HEADER_BYTES = 26
 
 
 def too_large(path: str | os.PathLike[str]) -> str | None:
@@ -31,10 +24,10 @@ def too_large(path: str | os.PathLike[str]) -> str | None:
     compression.
 
     Args:
-        path: of an image file.
+        path: of a PNG, JPEG, BMP or GIF file.
 
     Returns:
-        the reason; None for all others, those that Pillow cannot read included.
+        the reason; None for all others, those without such a header included.
 
     Raises:
         OSError: if the file cannot be opened.
@@ -45,20 +38,49 @@ def too_large(path: str | os.PathLike[str]) -> str | None:
     size = os.path.getsize(path)
     if size > _BYTES_PER_PIXEL * limit + 2**20:
         return f"the file has {size:,} bytes, more than an image of {limit:,} pixels takes"
+    width, height = _size(path)
+    if width * height > limit:
+        return f"it has {width} x {height} pixels, more than the {limit:,} that are taken for safe"
+    frames = _gif_frames(path)
+    # Before the first is drawn, each takes a byte for a pixel.
+    if frames is not None and width * height * frames > _BYTES_PER_PIXEL * limit:
+        return (
+            f"it has {frames} frames of {width} x {height} pixels, more than the {limit:,} pixels "
+            "that are taken for safe"
+        )
+    return None
+
+
+def _size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height as the decoder will read them; nothing where there is no header."""
     with open(path, "rb") as file:
-        start = file.read(8)
-        reader = next((kind for magic, kind in _READERS.items() if start.startswith(magic)), None)
-        if reader is None:
+        start = file.read(_HEADER_BYTES)
+    if start.startswith(b"\xff\xd8\xff"):
+        try:
+            height, width, _ = tf.io.extract_jpeg_shape(Path(path).read_bytes()).numpy()
+        except tf.errors.OpError:
+            return 0, 0
+        return int(width), int(height)
+    if len(start) < _HEADER_BYTES:
+        return 0, 0
+    # Not through Pillow, which gives up on damage that the decoder passes over.
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return struct.unpack_from(">II", start, 16)
+    if start.startswith(b"BM"):
+        width, height = struct.unpack_from("<ii", start, 18)
+        return abs(width), abs(height)
+    if start.startswith(b"GIF8"):
+        return struct.unpack_from("<HH", start, 6)
+    return 0, 0
+
+
+def _gif_frames(path: str | os.PathLike[str]) -> int | None:
+    """How many frames a GIF has; None for what is none, and for one that is damaged."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"GIF8":
             return None
         file.seek(0)
         try:
-            image = reader(file)
-            pixels, shape = image.width * image.height, f"{image.width} x {image.height}"
-            if pixels <= limit and isinstance(image, GifImageFile):
-                pixels = max(pixels, pixels * image.n_frames // _BYTES_PER_PIXEL)
-                shape += f" x {image.n_frames} frames"
-        except Exception:  # Damaged, which the decoder will say with its own reason.
+            return int(GifImageFile(file).n_frames)
+        except Exception:  # The decoder will say what is wrong with it, with a reason of its own.
             return None
-    if pixels > limit:
-        return f"it has {shape} pixels, more than the {limit:,} that are taken for safe"
-    return None

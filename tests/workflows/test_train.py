@@ -1,6 +1,8 @@
 """Training runs: what they leave behind, and that an interrupted one ends as a whole one."""
 
 import json
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,8 +11,11 @@ import time
 import keras
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
 
 import keras_lodin
+from keras_lodin import files
 from keras_lodin.workflows import train
 from keras_lodin.workflows.train import train_each
 from tests.processes import ROOT
@@ -137,6 +142,150 @@ def test_finished_run_is_not_trained_again(uninterrupted):
 def test_folder_with_another_run_is_refused_and_named(uninterrupted):
     with pytest.raises(ValueError, match=r"gq_weight was 0\.1 and is 0\.5.*Received: output="):
         train(output=uninterrupted, gq_weight=0.5, **SETTINGS)
+
+
+class _KilledError(BaseException):
+    """Nothing that a killed process would do happens after it."""
+
+
+@pytest.mark.parametrize("write", range(6))
+def test_killed_at_any_write_of_a_file_it_ends_as_the_uninterrupted_one(
+    write, uninterrupted, tmp_path, monkeypatch
+):
+    """Run, history, checkpoint, model: whichever move into place is the last."""
+    replace, done = os.replace, []
+
+    def dies(source, target):
+        if len(done) >= write:
+            raise _KilledError
+        done.append(target)
+        replace(source, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "replace", dies)
+        # What a killed process leaves, an exception would clear up.
+        patch.setattr(files, "_remove", lambda path: None)
+        with pytest.raises(_KilledError):
+            train(output=tmp_path / "run", gq_weight=0.1, **SETTINGS)
+    assert any(name.startswith(".keras-lodin") for name in os.listdir(tmp_path / "run"))
+    resumed = train(output=tmp_path / "run", gq_weight=0.1, **SETTINGS)
+    for ours, whole in zip(weights(resumed), weights(uninterrupted), strict=True):
+        np.testing.assert_allclose(ours, whole, rtol=1e-5, atol=1e-6)
+    assert sorted(os.listdir(resumed)) == ["model.keras", "run.json"]
+
+
+def test_a_checkpoint_that_a_kill_left_in_a_finished_run_goes(uninterrupted, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    (tmp_path / "run" / "checkpoint.keras").write_text("")
+    train(output=tmp_path / "run", gq_weight=0.1, **SETTINGS)
+    assert sorted(os.listdir(tmp_path / "run")) == ["model.keras", "run.json"]
+
+
+@pytest.fixture
+def folder_of_classes(tmp_path):
+    digits = load_digits()
+    for label in range(3):
+        (tmp_path / "data" / str(label)).mkdir(parents=True)
+        for number, image in enumerate(digits.images[digits.target == label][:6]):
+            picture = Image.fromarray((image * 15.9).astype("uint8"))
+            picture.save(tmp_path / "data" / str(label) / f"{number}.png")
+    return tmp_path / "data"
+
+
+def _add(folder):
+    shutil.copy(folder / "0" / "0.png", folder / "0" / "more.png")
+
+
+def _remove_one(folder):
+    (folder / "1" / "0.png").unlink()
+
+
+def _rename(folder):
+    (folder / "1" / "0.png").rename(folder / "1" / "9.png")
+
+
+def _other_content(folder):
+    Image.new("L", (8, 8)).save(folder / "2" / "0.png")
+
+
+def _swap_classes(folder):
+    (folder / "0").rename(folder / "x")
+    (folder / "1").rename(folder / "0")
+    (folder / "x").rename(folder / "1")
+    shutil.copy(folder / "0" / "1.png", folder / "0" / "0.png")
+
+
+def _unreadable(folder):
+    (folder / "2" / "1.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+
+
+def _new_class(folder):
+    (folder / "0").rename(folder / "zero")
+
+
+def _move(folder):
+    (folder / "0" / "1.png").rename(folder / "1" / "moved.png")
+
+
+@pytest.mark.parametrize("finished", [False, True])
+@pytest.mark.parametrize(
+    "change",
+    [
+        *(_add, _remove_one, _rename, _other_content, _swap_classes, _unreadable, _new_class),
+        _move,
+    ],
+)
+def test_a_run_does_not_go_on_with_other_data(change, finished, folder_of_classes, tmp_path):
+    settings = {**SETTINGS, "id": f"dir:{folder_of_classes}", "epochs": 1, "batch_size": 18}
+    run = train(output=tmp_path / "run", **settings)
+    if not finished:
+        state = json.loads((run / "run.json").read_text())
+        (run / "run.json").write_text(json.dumps({**state, "complete": False, "history": []}))
+    change(folder_of_classes)
+    with pytest.raises(ValueError, match=r"begun on other data.* training: .*Received: output="):
+        train(output=tmp_path / "run", **settings)
+
+
+def test_a_run_goes_on_with_the_same_data_copied_anew(folder_of_classes, tmp_path):
+    settings = {**SETTINGS, "id": f"dir:{folder_of_classes}", "epochs": 1, "batch_size": 18}
+    run = train(output=tmp_path / "run", **settings)
+    state = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**state, "complete": False}))
+    shutil.copytree(folder_of_classes, tmp_path / "copy")
+    shutil.rmtree(folder_of_classes)
+    (tmp_path / "copy").rename(folder_of_classes)
+    (folder_of_classes / "README.txt").write_text("no image")
+    train(output=tmp_path / "run", **settings)
+    assert json.loads((run / "run.json").read_text())["complete"]
+
+
+def test_a_run_does_not_go_on_from_another_network(uninterrupted, tmp_path):
+    network = tmp_path / "network.keras"
+    shutil.copy(uninterrupted / "model.keras", network)
+    settings = {**SETTINGS, "model": str(network), "epochs": 1}
+    run = train(output=tmp_path / "run", **settings)
+    state = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**state, "complete": False}))
+    model = keras.models.load_model(network)
+    model.set_weights([0.5 * values for values in model.get_weights()])
+    model.save(network)
+    with pytest.raises(ValueError, match=r"begun on other data.* model: "):
+        train(output=tmp_path / "run", **settings)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{}", "[]", "{", "null", '{"settings": {}}', '{"settings": 1, "history": []}']
+)
+def test_a_damaged_state_is_named(content, tmp_path):
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(ValueError, match=r"run\.json of the run is damaged.*Received: output="):
+        train(output=tmp_path, **SETTINGS)
+
+
+def test_a_run_inside_its_own_data_is_refused(folder_of_classes):
+    settings = {**SETTINGS, "id": f"dir:{folder_of_classes}"}
+    with pytest.raises(ValueError, match="also an input"):
+        train(output=folder_of_classes / "run", **settings)
 
 
 def test_folder_with_other_things_is_refused(tmp_path):
