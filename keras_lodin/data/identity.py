@@ -19,11 +19,11 @@ def identity(source: Source) -> dict[str, Any]:
         source: from `keras_lodin.data.load`.
 
     Returns:
-        `examples` (how many can be read), `shape` and `class_names`; of folders and `.npz` files,
+        `examples` (how many there are, where that is known), `shape` and `class_names`; of folders and `.npz` files,
         which change under their name, also `files`, see `files_identity`.
     """
     return {
-        "examples": source.steps_per_epoch(1),
+        "examples": source.count,
         "shape": list(source.shape),
         "class_names": None if source.class_names is None else list(source.class_names),
         "files": files_identity(source.name),

@@ -117,16 +117,16 @@ def _files(
     files: list[str] = []
     problems: dict[str, str] = {}
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):  # Not the path's own: that fails for some names.
             found = list_images(str(path))
             files += found
             if not found:
                 problems[str(path)] = "there are no images (PNG, JPEG, BMP or GIF) in the folder"
-        elif path.is_file():
+        elif os.path.isfile(path):
             files.append(str(path))
         else:
             problems[str(path)] = (
-                "it is no file" if path.exists() else "there is no such image or folder"
+                "it is no file" if os.path.exists(path) else "there is no such image or folder"
             )
     if not files:
         first = next(iter(problems.items()), None)

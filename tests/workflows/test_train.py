@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -16,6 +17,7 @@ from sklearn.datasets import load_digits
 
 import keras_lodin
 from keras_lodin import files
+from keras_lodin.data import file_digest
 from keras_lodin.workflows import train
 from keras_lodin.workflows.train import train_each
 from tests.processes import ROOT
@@ -148,17 +150,21 @@ class _KilledError(BaseException):
     """Nothing that a killed process would do happens after it."""
 
 
-@pytest.mark.parametrize("write", range(6))
+@pytest.fixture(scope="module")
+def short_whole(tmp_path_factory):
+    return train(output=tmp_path_factory.mktemp("short") / "run", **{**SETTINGS, "epochs": 1})
+
+
+@pytest.mark.parametrize("last", ["run.json", "checkpoint.keras", "model.keras", "complete"])
 def test_killed_at_any_write_of_a_file_it_ends_as_the_uninterrupted_one(
-    write, uninterrupted, tmp_path, monkeypatch
+    last, short_whole, tmp_path, monkeypatch
 ):
-    """Run, history, checkpoint, model: whichever move into place is the last."""
-    replace, done = os.replace, []
+    settings, replace, moves = {**SETTINGS, "epochs": 1}, os.replace, []
 
     def dies(source, target):
-        if len(done) >= write:
+        moves.append("complete" if "model.keras" in moves else Path(target).name)
+        if moves[-1] == last:
             raise _KilledError
-        done.append(target)
         replace(source, target)
 
     with monkeypatch.context() as patch:
@@ -166,10 +172,10 @@ def test_killed_at_any_write_of_a_file_it_ends_as_the_uninterrupted_one(
         # What a killed process leaves, an exception would clear up.
         patch.setattr(files, "_remove", lambda path: None)
         with pytest.raises(_KilledError):
-            train(output=tmp_path / "run", gq_weight=0.1, **SETTINGS)
+            train(output=tmp_path / "run", **settings)
     assert any(name.startswith(".keras-lodin") for name in os.listdir(tmp_path / "run"))
-    resumed = train(output=tmp_path / "run", gq_weight=0.1, **SETTINGS)
-    for ours, whole in zip(weights(resumed), weights(uninterrupted), strict=True):
+    resumed = train(output=tmp_path / "run", **settings)
+    for ours, whole in zip(weights(resumed), weights(short_whole), strict=True):
         np.testing.assert_allclose(ours, whole, rtol=1e-5, atol=1e-6)
     assert sorted(os.listdir(resumed)) == ["model.keras", "run.json"]
 
@@ -181,15 +187,35 @@ def test_a_checkpoint_that_a_kill_left_in_a_finished_run_goes(uninterrupted, tmp
     assert sorted(os.listdir(tmp_path / "run")) == ["model.keras", "run.json"]
 
 
-@pytest.fixture
-def folder_of_classes(tmp_path):
+DATA = {**SETTINGS, "id": "dir:data", "epochs": 1, "batch_size": 18}
+
+
+@pytest.fixture(scope="module")
+def run_on_a_folder(tmp_path_factory):
+    """A folder `data` with the pictures of three classes, and a finished run on them."""
+    home = tmp_path_factory.mktemp("home")
     digits = load_digits()
     for label in range(3):
-        (tmp_path / "data" / str(label)).mkdir(parents=True)
+        (home / "data" / str(label)).mkdir(parents=True)
         for number, image in enumerate(digits.images[digits.target == label][:6]):
             picture = Image.fromarray((image * 15.9).astype("uint8"))
-            picture.save(tmp_path / "data" / str(label) / f"{number}.png")
+            picture.save(home / "data" / str(label) / f"{number}.png")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(home)
+        train(output="run", **DATA)
+    return home
+
+
+@pytest.fixture
+def folder_of_classes(run_on_a_folder, tmp_path, monkeypatch):
+    shutil.copytree(run_on_a_folder, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
     return tmp_path / "data"
+
+
+def _unfinish():
+    state = json.loads(Path("run/run.json").read_text())
+    Path("run/run.json").write_text(json.dumps({**state, "complete": False, "history": []}))
 
 
 def _add(folder):
@@ -235,42 +261,37 @@ def _move(folder):
         _move,
     ],
 )
-def test_a_run_does_not_go_on_with_other_data(change, finished, folder_of_classes, tmp_path):
-    settings = {**SETTINGS, "id": f"dir:{folder_of_classes}", "epochs": 1, "batch_size": 18}
-    run = train(output=tmp_path / "run", **settings)
+def test_a_run_does_not_go_on_with_other_data(change, finished, folder_of_classes):
     if not finished:
-        state = json.loads((run / "run.json").read_text())
-        (run / "run.json").write_text(json.dumps({**state, "complete": False, "history": []}))
+        _unfinish()
     change(folder_of_classes)
     with pytest.raises(ValueError, match=r"begun on other data.* training: .*Received: output="):
-        train(output=tmp_path / "run", **settings)
+        train(output="run", **DATA)
 
 
 def test_a_run_goes_on_with_the_same_data_copied_anew(folder_of_classes, tmp_path):
-    settings = {**SETTINGS, "id": f"dir:{folder_of_classes}", "epochs": 1, "batch_size": 18}
-    run = train(output=tmp_path / "run", **settings)
-    state = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**state, "complete": False}))
+    _unfinish()
     shutil.copytree(folder_of_classes, tmp_path / "copy")
     shutil.rmtree(folder_of_classes)
     (tmp_path / "copy").rename(folder_of_classes)
     (folder_of_classes / "README.txt").write_text("no image")
-    train(output=tmp_path / "run", **settings)
-    assert json.loads((run / "run.json").read_text())["complete"]
+    train(output="run", **DATA)
+    assert json.loads(Path("run/run.json").read_text())["complete"]
 
 
-def test_a_run_does_not_go_on_from_another_network(uninterrupted, tmp_path):
+def test_a_run_does_not_go_on_from_another_network(uninterrupted, folder_of_classes, tmp_path):
     network = tmp_path / "network.keras"
     shutil.copy(uninterrupted / "model.keras", network)
-    settings = {**SETTINGS, "model": str(network), "epochs": 1}
-    run = train(output=tmp_path / "run", **settings)
-    state = json.loads((run / "run.json").read_text())
-    (run / "run.json").write_text(json.dumps({**state, "complete": False}))
+    settings = {**DATA, "model": str(network)}
+    state = json.loads(Path("run/run.json").read_text())
+    state["settings"]["model"] = str(network)
+    state["data"]["model"] = {"files": file_digest(network)}
+    Path("run/run.json").write_text(json.dumps({**state, "complete": False, "history": []}))
     model = keras.models.load_model(network)
     model.set_weights([0.5 * values for values in model.get_weights()])
     model.save(network)
     with pytest.raises(ValueError, match=r"begun on other data.* model: "):
-        train(output=tmp_path / "run", **settings)
+        train(output="run", **settings)
 
 
 @pytest.mark.parametrize(
