@@ -21,6 +21,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 try:
     import fcntl
@@ -259,10 +260,10 @@ def _own_descriptor(path: str | os.PathLike[str]) -> int | None:
 
 
 @contextlib.contextmanager
-def _opened_stream(path: str | os.PathLike[str]) -> Iterator[object]:
+def _opened_stream(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     own = _own_descriptor(path)
     if own is None:
-        with open(path, "wb", buffering=0) as stream:
+        with open(path, "wb") as stream:
             yield stream
         return
     # What was printed before comes first.

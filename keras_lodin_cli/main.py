@@ -63,8 +63,10 @@ def _names_shown_as_text() -> Iterator[None]:
     try:
         yield
     except click.UsageError as error:
-        error.message = _one_line(error.message)
-        raise
+        message = " ".join(error.format_message().split())
+        if message.isprintable():
+            raise
+        raise click.UsageError(_one_line(message), error.ctx) from error
 
 
 def _one_line(message: str) -> str:

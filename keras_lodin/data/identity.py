@@ -19,8 +19,8 @@ def identity(source: Source) -> dict[str, Any]:
         source: from `keras_lodin.data.load`.
 
     Returns:
-        `examples` (how many there are, where that is known), `shape` and `class_names`; of folders and `.npz` files,
-        which change under their name, also `files`, see `files_identity`.
+        `examples` (how many there are, where that is known), `shape`, `class_names` and, of folders
+        and `.npz` files, which change under their name, `files`, see `files_identity`.
     """
     return {
         "examples": source.count,
