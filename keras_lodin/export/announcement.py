@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_lodin.foreign_text import shown
+
 
 def announce(
     metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
@@ -37,4 +39,4 @@ def announce(
         )
     lines.extend(more)
     # Not wrapped: paths are there to be copied.
-    Console().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    Console().print("\n".join(map(shown, lines)), soft_wrap=True, highlight=False, markup=False)

@@ -31,6 +31,7 @@ from keras_lodin.export.metadata import (
 )
 from keras_lodin.export.onnx import onnx_metadata
 from keras_lodin.export.serving_function import OUTPUT_NAMES
+from keras_lodin.files import clear_leftovers
 from keras_lodin.models.loading import load
 
 
@@ -148,6 +149,9 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
             (see `keras_lodin.export.seal`), or is a SavedModel that reaches for files.
     """
     path = checked_path("path", path)
+    if not path.exists():
+        # An export that was killed while it replaced a folder may have left the old one aside.
+        clear_leftovers(path.parent)
     if not path.exists():
         raise FileNotFoundError(
             "There is no artifact at that path; `detector.export(path)` or `keras-lodin export` "

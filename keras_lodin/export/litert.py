@@ -21,6 +21,7 @@ from keras_lodin.export.announcement import announce
 from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
 from keras_lodin.export.litert_conversion import convert, rewritten
 from keras_lodin.export.metadata import METADATA_FILE, METADATA_VERSION, artifact_metadata
+from keras_lodin.export.own_artifacts import check_file_is_own
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.files import atomic_write
 
@@ -49,7 +50,8 @@ def export_litert(
 
     Args:
         detector: the detector. Before `calibrate`, `is_ood` of `serving_default` is always False.
-        path: the file to write or replace; ends in `.tflite`.
+        path: the file to write or replace; ends in `.tflite`. A file that no export wrote is not
+            replaced.
         verbose: whether to print where the file went.
 
     Raises:
@@ -73,6 +75,7 @@ def export_litert(
         raise ValueError(
             f"A LiteRT artifact is a file, and a folder has that name. Received: path={path}"
         )
+    check_file_is_own(path)
     batches = parity.random_batches(detector)
     metadata = artifact_metadata(detector)
     # The gradient is there to be looked at: a score hides much. The file goes without it.

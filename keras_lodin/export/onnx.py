@@ -22,8 +22,9 @@ from keras_lodin.export.announcement import announce
 from keras_lodin.export.digest import sealed_onnx
 from keras_lodin.export.metadata import METADATA_KEY, artifact_metadata
 from keras_lodin.export.onnx_conversion import OPSET, convert
+from keras_lodin.export.own_artifacts import check_file_is_own, check_report_is_own
 from keras_lodin.export.serving_function import serving_function
-from keras_lodin.files import atomic_write
+from keras_lodin.files import write_together
 from keras_lodin.keras_internals import compute_dtypes, layer_names
 
 if TYPE_CHECKING:
@@ -63,7 +64,8 @@ def export_onnx(
 
     Args:
         detector: the detector. Before `calibrate`, `is_ood` is False unless a threshold is given.
-        path: the file to write or replace; ends in `.onnx`.
+        path: the file to write or replace; ends in `.onnx`. A file, or a report beside it, that no
+            export wrote is not replaced.
         verbose: whether to print the report.
         data_format: "channels_last", as Keras has it, or "channels_first": the file's input is
             then (batch, channels, *spatial).
@@ -85,6 +87,9 @@ def export_onnx(
     """
     path = Path(path)
     _check_arguments(detector, path, data_format)
+    report_path = path.with_name(f"{path.stem}.report.json")
+    check_file_is_own(path)
+    check_report_is_own(report_path)
     _refuse_other_precisions(detector)
     batches = parity.random_batches(detector)
     if sample_inputs is not None:
@@ -96,8 +101,9 @@ def export_onnx(
     model = convert(function, layer_names(detector.classifier))
     _describe(model, metadata, detector.threshold)
     operations = Counter(node.op_type for node in model.graph.node)
-    report_path = path.with_name(f"{path.stem}.report.json")
-    with atomic_write(report_path) as report_file, atomic_write(path) as file:
+    # Together: a file with the report of another one would be taken at its word.
+    with write_together(path.parent, path.name) as written:
+        file, report_file = written / path.name, written / report_path.name
         with _refusals_of_runtimes():
             _save(model, file)
             figures = _verify(detector, file, metadata, batches, with_gradient=True)

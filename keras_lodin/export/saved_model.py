@@ -14,6 +14,7 @@ from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest, saved_model_content
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
+from keras_lodin.export.own_artifacts import check_folder_is_own
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.files import atomic_write
 
@@ -51,11 +52,13 @@ def export_saved_model(
 
     Args:
         detector: the detector. Before `calibrate`, `is_ood` of the artifact is always False.
-        path: the folder to write or replace.
+        path: the folder to write or replace. What is replaced is an earlier export and nothing
+            else: a folder with other files in it is refused.
         verbose: whether to print where the artifact went.
 
     Raises:
-        ValueError: if the detector cannot be traced, or the artifact disagrees with it.
+        ValueError: if the detector cannot be traced, the artifact disagrees with it, or the folder
+            holds something that no export wrote.
         OSError: if it cannot be written. Nothing half-written stays.
 
     Example:
@@ -82,7 +85,7 @@ def export_saved_model(
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuses a file, a file's name, and a folder that holds something other than a SavedModel."""
+    """Refuses a file, a file's name, and a folder that holds something other than an export."""
     if path.suffix in _WRITTEN_BY:
         raise ValueError(
             f"A SavedModel is a folder, and a name that ends in {path.suffix} is that of a file, "
@@ -92,11 +95,7 @@ def _check_replaceable(path: Path) -> None:
         raise ValueError(
             f"A SavedModel is a folder, and there is a file of that name. Received: path={path}"
         )
-    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
-        raise ValueError(
-            "The folder holds something else than a SavedModel, which would be lost. Expected a "
-            f"new path, an empty folder or an old SavedModel. Received: path={path}"
-        )
+    check_folder_is_own(path)
 
 
 def _write(detector: Detector, serve: Any, path: Path) -> None:

@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
+from keras_lodin.foreign_text import shown
 from keras_lodin.metrics import auroc, fpr_at_tpr, threshold_at_tpr
 from keras_lodin.report.files import write_file
 
@@ -25,6 +26,7 @@ _ID_COLOUR, _OOD_COLOUR = "#0072B2", "#D55E00"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
 BINS = 60
+_LONGEST_LINE = 100
 
 
 def draw_plots(evaluation: Evaluation) -> dict[str, dict[str, bytes]]:
@@ -55,9 +57,18 @@ def write_plots(plots: Mapping[str, Mapping[str, bytes]], folder: str | os.PathL
     Raises:
         OSError: if a file cannot be written.
     """
-    for stem, kinds in zip(_file_stems(plots), plots.values(), strict=True):
-        for kind, png in kinds.items():
-            write_file(Path(folder) / f"{stem}_{kind}.png", png)
+    pngs = [png for kinds in plots.values() for png in kinds.values()]
+    for name, png in zip(plot_names(plots), pngs, strict=True):
+        write_file(Path(folder) / name, png)
+
+
+def plot_names(plots: Mapping[str, Mapping[str, bytes]]) -> list[str]:
+    """The names of the files that `write_plots` writes, in order."""
+    return [
+        f"{stem}_{kind}.png"
+        for stem, kinds in zip(_file_stems(plots), plots.values(), strict=True)
+        for kind in kinds
+    ]
 
 
 def as_png(figure: Figure) -> bytes:
@@ -185,8 +196,15 @@ def _line_styles(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics."""
-    return text.replace("$", r"\$")
+    """Text that matplotlib does not read as mathematics, and that leaves room for the plot."""
+    lines = [
+        # Paths are long, and tell most at their end.
+        line if len(line) <= _LONGEST_LINE else f"…{line[1 - _LONGEST_LINE :]}"
+        for line in shown(text, keep="\n").split("\n")
+    ]
+    # What begins with an underscore, matplotlib leaves out of a legend.
+    space = " " if text.startswith("_") else ""
+    return space + "\n".join(lines).replace("$", r"\$")
 
 
 def _file_stems(names: Iterable[str]) -> list[str]:
@@ -195,6 +213,8 @@ def _file_stems(names: Iterable[str]) -> list[str]:
     for name in names:
         # Paths are long, and tell most at their end.
         base = re.sub(r"[^\w.-]+", "_", name).strip("._")[-80:] or "data"
+        # A letter may take four bytes, and a file's name 255.
+        base = os.fsencode(base)[-200:].decode("utf-8", "ignore")
         stem, number = base, 1
         while stem in stems:
             number += 1

@@ -15,7 +15,8 @@ import keras
 from keras_lodin import data
 from keras_lodin.comparison import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.evaluation import Evaluation
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, check_fillable, write_together
+from keras_lodin.folder_claim import claimed
 from keras_lodin.number_checks import check_whole
 from keras_lodin.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.recipes.recipe import PRETRAINED, Training
@@ -78,12 +79,17 @@ def run_recipe(
     settings = _settings(recipe, chosen, task, pretrained, resamples)
     summary_path = Path(output) / f"{name}.json"
     _check_same(summary_path, settings)
+    check_fillable(output)
     rows: dict[int, list[dict[str, Any]]] = {}
     seconds: dict[int, float] = {}
     for seed in range(seeds):
         folder = Path(output) / "runs" / _run_name(recipe, chosen, pretrained) / f"seed{seed}"
-        model = _trained(recipe, chosen, task, folder, seed, pretrained, data_dir, report, verbose)
-        results = _evaluated(model, task, folder, data_dir, resamples, command, report, verbose)
+        # Rows that share a network share its folder: another one may be training it.
+        with claimed(folder):
+            model = _trained(
+                *(recipe, chosen, task, folder, seed, pretrained, data_dir, report, verbose)
+            )
+            results = _evaluated(model, task, folder, data_dir, resamples, command, report, verbose)
         rows[seed] = results["results"]
         seconds[seed] = sum(json.loads((folder / "seconds.json").read_text()).values())
     summary = {
@@ -101,12 +107,12 @@ def run_recipe(
         "command": command,
     }
     text = json.dumps(summary, indent=2, allow_nan=False)
-    with atomic_write(summary_path) as temporary:
-        temporary.write_text(f"{text}\n", encoding="utf-8")
-    written = read_summary(name, output)
-    with atomic_write(summary_path.with_suffix(".html")) as temporary:
-        temporary.write_text(recipe_page(written), encoding="utf-8")
-    return written
+    with write_together(output, summary_path.name) as written:
+        (written / summary_path.name).write_text(f"{text}\n", encoding="utf-8")
+        # As it will be read back: JSON has no numbers as keys.
+        html = recipe_page(json.loads(text))
+        (written / f"{name}.html").write_text(html, encoding="utf-8")
+    return read_summary(name, output)
 
 
 def compare_recipes(
@@ -349,7 +355,9 @@ def _evaluated(
     if finished.exists():
         results: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
         measured = list(dict.fromkeys(row["ood"] for row in results["results"]))
-        if measured == oods and results["id"]["name"] == task.test:
+        same_data = measured == oods and results["id"]["name"] == task.test
+        same_intervals = f" {resamples} resamples " in results["definitions"]["intervals"]
+        if same_data and same_intervals:
             return results
     report(f"Evaluating {model}")
     start = time.perf_counter()

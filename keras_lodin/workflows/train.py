@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -20,7 +21,7 @@ from keras_lodin.checked_path import checked_path
 from keras_lodin.classifier_head import find_head_or_exits, has_exits
 from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import has_parts
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, holds_others
 from keras_lodin.gradient_penalty import GradientPenaltyModel
 from keras_lodin.input_gradient_model import InputGradientModel
 from keras_lodin.input_range import checked_input_range
@@ -34,6 +35,7 @@ from keras_lodin.workflows.option_checks import (
     check_validation,
     warn_of_unreadable,
 )
+from keras_lodin.workflows.results_folder import results_folder
 
 _MOMENTUM = 0.9
 # Settings of the Gradient Quotient, and what they are where nothing is said.
@@ -152,8 +154,27 @@ def train(
         "input_range": input_range,
     }
     settings = checked_settings(settings)
+    if _read_run(output, settings)["complete"] and not os.access(output, os.W_OK):
+        return output  # Finished, and put where nobody changes it.
+    with results_folder(output, id, validation):
+        return _train(output, settings, data_dir, verbose)
+
+
+def _train(
+    output: Path,
+    settings: dict[str, Any],
+    data_dir: str | os.PathLike[str] | None,
+    verbose: int | str,
+) -> Path:
+    """Begins or goes on in a folder that no other run is at work in."""
+    id, model, validation = (settings[name] for name in ("id", "model", "validation"))
+    epochs, batch_size, seed = (settings[name] for name in ("epochs", "batch_size", "seed"))
+    augment, input_range = settings["augment"], settings["input_range"]
     run = _read_run(output, settings)
+    checkpoint = output / "checkpoint.keras"
     if run["complete"]:
+        _check_same_files(run, id, output)
+        checkpoint.unlink(missing_ok=True)
         return output
 
     keras.utils.set_random_seed(seed)
@@ -170,13 +191,19 @@ def train(
     steps = source.steps_per_epoch(batch_size)
     warn_of_unreadable(source)
 
-    checkpoint = output / "checkpoint.keras"
+    identities = {"training": data.identity(source)}
+    if watched is not None:
+        identities["validation"] = data.identity(watched)
+    if start is not None:
+        identities["model"] = {"files": data.file_digest(model)}
+    _check_same_data(run.setdefault("data", identities), identities, output)
+
     if checkpoint.exists():
         trained = read(checkpoint)
         first_epoch = int(trained.optimizer.iterations.numpy()) // steps
     else:
         classifier = start or models.build(model, num_classes, source.shape)
-        if freeze_batch_norm:
+        if settings["freeze_batch_norm"]:
             run["frozen"] = _freeze_batch_norm(classifier)
         trained = _compiled(classifier, settings, steps, input_range)
         first_epoch = 0
@@ -403,7 +430,7 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The state of the run in a folder, or of a new one."""
     path = output / "run.json"
     if not path.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if output.exists() and (not output.is_dir() or holds_others(output)):
             raise ValueError(
                 "The output must be a new or empty folder, or one that holds the same run. "
                 f"Received: output={str(output)!r}"
@@ -417,7 +444,17 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "complete": False,
             "history": [],
         }
-    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        is_whole = isinstance(run["settings"], dict) and isinstance(run["history"], list)
+        is_whole = is_whole and isinstance(run["complete"], bool)
+    except (ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            "The file run.json of the run is damaged. Restore it, or choose another folder. "
+            f"Received: output={str(output)!r}"
+        )
     different = [
         f"{name} was {run['settings'].get(name)!r} and is {value!r}"
         for name, value in settings.items()
@@ -437,6 +474,33 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def _write_run(output: Path, run: dict[str, Any]) -> None:
     with atomic_write(output / "run.json") as temporary:
         temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_same_data(
+    before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], output: Path
+) -> None:
+    """Refuses to go on with other data than the run was begun on: its epochs would be others."""
+    different = {
+        part: difference
+        for part, identity in now.items()
+        if part in before and (difference := data.difference(before[part], identity))
+    }
+    if different:
+        told = "; ".join(f"{part}: {difference}" for part, difference in different.items())
+        raise ValueError(
+            "The output folder holds a run that was begun on other data. Choose another folder, or "
+            f"give it the same data to go on with: {told}. Received: output={str(output)!r}"
+        )
+
+
+def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
+    """The same for a run that is complete, where nothing needs to be read for it."""
+    before = run.get("data", {}).get("training", {}).get("files")
+    # Data that has been put away since does no harm to what is trained.
+    with contextlib.suppress(FileNotFoundError):
+        now = data.files_identity(id)
+        if before is not None and now != before:
+            _check_same_data({"training": {"files": before}}, {"training": {"files": now}}, output)
 
 
 def _validation_source(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from keras_lodin.calibration import Tuning
 from keras_lodin.checked_path import checked_path
 from keras_lodin.detectors import Detector, ODINDetector, by_name
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, check_no_input, check_replaceable
 from keras_lodin.workflows.models_with_data import adapted, load_detector
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
@@ -71,6 +72,8 @@ def tune_model(
             "The detector is saved as a `.keras` file: end its name in .keras. "
             f"Received: output={str(output)!r}"
         )
+    check_replaceable(output)
+    check_no_input(output, [Path(path) / "model.keras", *([] if Path(path).is_dir() else [path])])
     check_data_dir(data_dir, id, ood, statistics)
     check_ood(id, () if ood is None else (ood,))
     tuned, inputs = load_detector(path, detector or "odin", input_range)
