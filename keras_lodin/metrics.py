@@ -317,8 +317,9 @@ def _positive_is_ood(positive: str) -> bool:
 
 def _count_at_tpr(n: int, tpr: float) -> int:
     """The smallest k with k / n >= tpr, for the decimal fraction that `tpr` was written as."""
-    if not 0.0 < tpr < 1.0:
-        raise ValueError(f"`tpr` must lie strictly between 0 and 1. Received: tpr={tpr}")
+    tpr = checked_number(
+        "tpr", tpr, lambda value: 0.0 < value < 1.0, "a number strictly between 0 and 1"
+    )
     # In floating point 0.07 * 100 is 7.000000000000001, whose ceiling is 8.
     return math.ceil(Fraction(repr(float(tpr))) * n)
 

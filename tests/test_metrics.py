@@ -305,9 +305,13 @@ def test_unusable_scores_are_refused_by_name(figure):
 
 @pytest.mark.parametrize("tpr", [0.0, 1.0, -0.1, 95, float("nan")])
 def test_rate_outside_the_open_unit_interval_is_refused(tpr):
-    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+    with pytest.raises(
+        ValueError, match=r"`tpr` must be a number strictly between 0 and 1. Received"
+    ):
         metrics.fpr_at_tpr([1.0], [0.0], tpr=tpr)
-    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+    with pytest.raises(
+        ValueError, match=r"`tpr` must be a number strictly between 0 and 1. Received"
+    ):
         metrics.threshold_at_tpr([1.0], tpr=tpr)
 
 

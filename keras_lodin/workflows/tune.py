@@ -67,6 +67,7 @@ def tune_model(
     detector, tuning = tune_model("classifier.keras", "digits:0-6", "detector.keras")
     ```
     """
+    path = checked_path("path", path)
     if checked_path("output", output).suffix != ".keras":
         raise ValueError(
             "The detector is saved as a `.keras` file: end its name in .keras. "
