@@ -38,5 +38,5 @@ def test_errors_end_with_what_was_received(path):
         shares = any(
             isinstance(part, ast.Name) and part.id == "received" for part in ast.walk(node)
         )
-        made = bool(node.exc.args) and isinstance(node.exc.args[0], ast.Call)
+        made = bool(node.exc.args) and isinstance(node.exc.args[0], (ast.Call, ast.Name))
         assert wraps or shares or made or "Received" in text, f"line {node.lineno}: {text}"
