@@ -21,6 +21,7 @@ __all__ = [
     "call_of",
     "compute_dtypes",
     "compute_loss",
+    "has_own_way_to_call",
     "layer_names",
     "layers_of",
     "patch_tf2onnx",
@@ -99,9 +100,13 @@ def runs_its_graph(model: Any) -> bool:
         isinstance(model, (Functional, Sequential))
         and bool(getattr(model, "inputs", None))
         and type(model).call in (Functional.call, Sequential.call)
-        and type(model).__call__ in (Functional.__call__, Sequential.__call__)
-        and not {"call", "__call__"} & vars(model).keys()
+        and "call" not in vars(model)
     )
+
+
+def has_own_way_to_call(model: Any) -> bool:
+    """Whether calling a model does something before or after its `call` that Keras does not."""
+    return type(model).__call__ is not Functional.__call__
 
 
 def predicts_as_called(model: Any) -> bool:

@@ -90,6 +90,10 @@ class SoftmaxEnd:
         logits = ops.reshape(logits, (-1, self.num_classes))
         return _distance(self.after(output), logits)
 
+    def is_softmax_of(self, logits: Any, output: Any) -> bool:
+        """Whether a classifier's output is the softmax of logits, to the rounding of both."""
+        return _distance(output, logits) <= _tolerance(self.sources[0], self.tensor)
+
     def is_right(self) -> bool:
         """Whether the softmax of the logits is the output, to the rounding of its precision."""
         return self.difference() <= _tolerance(self.sources[0], self.tensor)
