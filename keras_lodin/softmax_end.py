@@ -298,6 +298,7 @@ def _random_values(tensor: Any, positive: bool = False) -> Any:
     shape = (_SAMPLES, *(2 if size is None else size for size in tensor.shape[1:]))
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     rng = np.random.default_rng(1)
+    values: Any
     if dtype == "bool":
         values = rng.uniform(size=shape) < 0.7
         values[..., 0] = True
