@@ -167,6 +167,6 @@ def test_other_classifiers_are_run_as_they_are(make):
 
 def test_an_error_within_leaves_the_types_as_they_were():
     classifier = network("uint8")
-    with pytest.raises(Exception, match="(?s)."):
+    with pytest.raises(Exception, match=r"(?s)."):
         find_head(classifier).logits(tf.zeros((2, 3)))
     assert classifier.inputs[0].dtype == "uint8"
