@@ -13,7 +13,7 @@ from keras_lodin.deployed_classifier import deployed_classifier
 from keras_lodin.differentiability import integer_inputs
 from keras_lodin.eager_values import run_eagerly
 from keras_lodin.integer_inputs import inputs_to_take_floats, taking_floats
-from keras_lodin.keras_internals import call_of, producer, runs_its_graph
+from keras_lodin.keras_internals import call_of, has_own_way_to_call, producer, runs_its_graph
 from keras_lodin.output_kind import LOGITS, PROBABILITIES, SCORES, kind_of_output, made_inputs
 from keras_lodin.softmax_end import (
     SoftmaxEnd,
@@ -64,7 +64,9 @@ class ClassifierHead:
 
 def has_exits(classifier: keras.Model) -> bool:
     """Whether a model has several outputs, as networks with early exits do."""
-    return is_functional(classifier) and len(classifier.outputs) > 1
+    if not is_functional(classifier) or has_own_way_to_call(classifier):
+        return False
+    return len(classifier.outputs) > 1
 
 
 def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -230,11 +232,21 @@ def _kind(
     if _ends_in_linear_layer(classifier):
         return LOGITS, None
     end = find_softmax_end(classifier, num_classes)
-    if end is not None:
-        return PROBABILITIES, end
     call = _taking_a_tensor(classifier)
-    inputs = made_inputs(input_shape, keras.backend.standardize_dtype(_dtype(classifier)))
-    return kind_of_output(lambda values: call(values, training=False), inputs), None
+    dtype = _dtype(classifier)
+
+    def run(inputs: Any) -> Any:
+        return call(inputs, training=False)
+
+    if end is not None:
+        models = (classifier, *(call_of(tensor).operation for tensor in end.calls))
+        if not any(map(has_own_way_to_call, models)):
+            return PROBABILITIES, end
+        inputs = made_inputs(input_shape, dtype)
+        logits = _up_to_logits(classifier, end)(inputs, training=False)
+        if end.is_softmax_of(logits, run(inputs)):
+            return PROBABILITIES, end
+    return kind_of_output(run, made_inputs(input_shape, dtype)), None
 
 
 def _last_name(classifier: keras.Model) -> str:
@@ -247,9 +259,10 @@ def _last_name(classifier: keras.Model) -> str:
     return str(classifier.name)
 
 
-def _dtype(classifier: keras.Model) -> Any:
+def _dtype(classifier: keras.Model) -> str:
     inputs = getattr(classifier, "inputs", None)
-    return inputs[0].dtype if inputs else classifier.input_dtype
+    dtype = inputs[0].dtype if inputs else classifier.input_dtype
+    return str(keras.backend.standardize_dtype(dtype))
 
 
 def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
@@ -360,7 +373,7 @@ def is_functional(model: Any) -> bool:
 
 def _ends_in_linear_layer(model: keras.Model) -> bool:
     """Whether a classifier's last layer is one of Keras's own without an activation."""
-    while is_functional(model):
+    while is_functional(model) and not has_own_way_to_call(model):
         operation, source = producer(model.outputs[0])
         while looks_through(operation):
             operation, source = producer(source)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lodin.classifier_head import LINEAR, is_functional, looks_through
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.graph_parts import GraphPart, sources
 from keras_lodin.integer_inputs import inputs_to_take_floats, taking_floats
-from keras_lodin.keras_internals import call_of
+from keras_lodin.keras_internals import call_of, has_own_way_to_call, layers_of
+from keras_lodin.output_kind import made_inputs
 from keras_lodin.softmax_end import SoftmaxEnd, find_softmax_end
 from keras_lodin.suggestions import did_you_mean
 
@@ -81,6 +83,29 @@ class FeatureLayers:
         self._values = taking_floats(
             _values_function(classifier, [*places, *ends]), inputs_to_take_floats(classifier)
         )
+        self._check(classifier)
+
+    def _check(self, classifier: keras.Model) -> None:
+        """Refuses a classifier of which a model within does more, when called, than its graph."""
+        own = [
+            layer
+            for layer in (classifier, *layers_of(classifier))
+            if is_functional(layer) and has_own_way_to_call(layer)
+        ]
+        if not own:
+            return
+        inputs = made_inputs(classifier.inputs[0].shape, classifier.inputs[0].dtype)
+        logits = self(inputs)[-1]
+        (output,) = keras.tree.flatten(classifier(inputs, training=False))
+        expected = ops.cast(output, "float32")
+        found = logits if self._end is None else ops.softmax(logits)
+        if not np.allclose(found, expected, rtol=1e-2, atol=1e-2, equal_nan=True):
+            names = ", ".join(repr(layer.name) for layer in own)
+            raise ValueError(
+                f"The layers of {names} do not give what calling it does: it has a `__call__` of "
+                "its own. Put what that does into layers. "
+                f"Received: classifier={classifier!r}"
+            )
 
     def __call__(self, inputs: Any) -> list[Any]:
         """The features of each layer, and the logits as the last: float32, `(batch, ...)`."""

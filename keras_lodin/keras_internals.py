@@ -26,6 +26,7 @@ __all__ = [
     "compute_dtypes",
     "compute_loss",
     "float_inputs",
+    "has_own_way_to_call",
     "is_of_keras",
     "layer_names",
     "layers_of",
@@ -107,8 +108,7 @@ def runs_its_graph(model: Any) -> bool:
         isinstance(model, (Functional, Sequential))
         and bool(getattr(model, "inputs", None))
         and type(model).call in (Functional.call, Sequential.call)
-        and type(model).__call__ in (Functional.__call__, Sequential.__call__)
-        and not {"call", "__call__"} & vars(model).keys()
+        and "call" not in vars(model)
     )
 
 
@@ -139,6 +139,11 @@ def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
 def is_of_keras(operation: Any, package: str) -> bool:
     """Whether an operation's class is Keras's own, of its package "layers" or "ops", say."""
     return f"{type(operation).__module__}.".startswith(f"keras.src.{package}.")
+
+
+def has_own_way_to_call(model: Any) -> bool:
+    """Whether calling a model does something before or after its `call` that Keras does not."""
+    return type(model).__call__ is not Functional.__call__
 
 
 def predicts_as_called(model: Any) -> bool:

@@ -44,8 +44,10 @@ def several_numbers(values: Any) -> tuple[float, ...] | None:
     """
     if isinstance(values, (str, bytes)):
         return None
-    try:
-        numbers = [single_number(value) for value in np.ravel(np.asarray(values, dtype=object))]
-    except (TypeError, ValueError):
-        return None
-    return tuple(numbers) if all(number is not None for number in numbers) else None
+    numbers = []
+    for value in np.ravel(np.asarray(values, dtype=object)):
+        number = single_number(value)
+        if number is None:
+            return None
+        numbers.append(number)
+    return tuple(numbers)

@@ -90,6 +90,10 @@ class SoftmaxEnd:
         logits = ops.reshape(logits, (-1, self.num_classes))
         return _distance(self.after(output), logits)
 
+    def is_softmax_of(self, logits: Any, output: Any) -> bool:
+        """Whether a classifier's output is the softmax of logits, to the rounding of both."""
+        return _distance(output, logits) <= _tolerance(self.sources[0], self.tensor)
+
     def is_right(self) -> bool:
         """Whether the softmax of the logits is the output, to the rounding of its precision."""
         return self.difference() <= _tolerance(self.sources[0], self.tensor)
@@ -294,6 +298,7 @@ def _random_values(tensor: Any, positive: bool = False) -> Any:
     shape = (_SAMPLES, *(2 if size is None else size for size in tensor.shape[1:]))
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     rng = np.random.default_rng(1)
+    values: Any
     if dtype == "bool":
         values = rng.uniform(size=shape) < 0.7
         values[..., 0] = True

@@ -70,6 +70,23 @@ class ScalingModel(keras.Model):
 
 
 @registered
+class ScalingCall(keras.Model):
+    """A functional model whose graph is not all that calling it does."""
+
+    def __call__(self, inputs, *args, **kwargs):
+        return super().__call__(3.0 * inputs, *args, **kwargs)
+
+
+@registered
+class CheckingCall(keras.Model):
+    """One that looks at its inputs, and leaves them as they are."""
+
+    def __call__(self, inputs, *args, **kwargs):
+        assert inputs is not None
+        return super().__call__(inputs, *args, **kwargs)
+
+
+@registered
 class ScalingSequential(keras.Sequential):
     def call(self, inputs, training=None):
         return super().call(3.0 * inputs, training=training)
@@ -222,6 +239,9 @@ SOFTMAX = {
     "Dropout after it": ending_in(dense("softmax"), lambda: layers.Dropout(0.5)),
     "weights of zero": ending_in(dense("softmax", kernel_initializer="zeros")),
     "a softmax layer used twice": with_one_softmax_layer_used_twice,
+    "a model that checks its inputs": through(
+        lambda x: layers.Dense(CLASSES, "softmax")(x), CheckingCall
+    ),
     "nested": nested(ending_in(dense("softmax"))),
     "nested int8": nested(quantized("int8")),
 }
@@ -239,8 +259,9 @@ LOGITS = {
     "a layer merely named softmax": ending_in(dense(name="softmax")),
     "int8": quantized("int8", dense()),
     "LoRA": with_lora(ending_in(dense())),
-    "a functional model with a call": through(layers.Dense(CLASSES), ScalingModel),
+    "a functional model with a call": through(lambda x: layers.Dense(CLASSES)(x), ScalingModel),
     "a sequential model with a call": ending_in(dense(), kind=ScalingSequential),
+    "a model with a __call__": through(lambda x: layers.Dense(CLASSES)(x), ScalingCall),
     "mixed_float16": under("mixed_float16", ending_in(dense())),
 }
 
@@ -253,6 +274,7 @@ UNREACHABLE = {
         lambda x: layers.Dense(CLASSES, "softmax")(x), ScalingModel
     ),
     "a sequential model with a call": ending_in(dense("softmax"), kind=ScalingSequential),
+    "a model with a __call__": through(lambda x: layers.Dense(CLASSES, "softmax")(x), ScalingCall),
     "a temperature within": ending_in(
         dense(), lambda: layers.Lambda(lambda x: tf.nn.softmax(x / 2.0))
     ),

@@ -136,7 +136,8 @@ def test_a_loaded_detector_has_the_logits_of_its_classifier(name, inputs, tmp_pa
     )
 
 
-@pytest.mark.parametrize("activation", [None, "softmax"])
+@pytest.mark.grid(2)
+@pytest.mark.parametrize("activation", ["softmax", None])
 def test_the_networks_of_keras_are_understood(activation):
     model = keras.applications.MobileNet(
         (32, 32, 3), alpha=0.25, weights=None, classes=5, classifier_activation=activation
