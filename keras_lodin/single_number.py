@@ -22,10 +22,10 @@ def single_number(value: Any) -> float | None:
         array = np.asarray(value)
     except (TypeError, ValueError):  # lists of unequal lengths, symbolic tensors
         return None
-    if array.ndim or array.dtype.kind not in "fiuV":  # V: bfloat16
+    if array.ndim or array.dtype.kind not in "fiu":
         return None
     try:
-        number = float(array[()])
+        number = float(array)
     except (TypeError, ValueError, OverflowError):
         return None
     with np.errstate(over="ignore", under="ignore"):

@@ -241,6 +241,8 @@ def test_a_temperature_that_float32_does_not_hold_is_refused(value, classifier):
         ({"class_names": ["a", "b"]}, "`class_names` must name each"),
         ({"class_names": [1, 2, 3]}, "`class_names` must name each"),
         ({"class_names": 3}, "`class_names` must name each"),
+        ({"from_logits": "yes"}, "`from_logits` must be True, False, or None.*'yes'"),
+        ({"from_logits": 2}, "`from_logits` must be True"),
     ],
 )
 def test_settings_of_a_wrong_kind_are_refused(options, message, classifier):
