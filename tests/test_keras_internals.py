@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from tests import networks
+from tests import heads, networks
 
 
 def internals():
@@ -303,3 +303,44 @@ def test_operations_of_keras_are_told_from_a_users():
     assert is_of_keras(layers.RandomFlip(), "layers.preprocessing"), says("is_of_keras")
     assert is_of_keras(internals().producer(total)[0], "ops"), says("is_of_keras")
     assert not is_of_keras(Own(3), "layers"), says("is_of_keras")
+
+
+def test_an_operation_is_called_as_it_was():
+    inputs = keras.Input((4,))
+    mask = keras.ops.greater(inputs, 0.0)
+    softmax = keras.layers.Softmax()
+    outputs = softmax(inputs, mask=mask)
+    call = internals().call_of(outputs)
+    values = np.array([[1.0, -2.0, 3.0, 4.0]], "float32")
+    known = dict(zip(map(id, call.inputs), (values, values > 0.0), strict=True))
+    found = internals().run_node(outputs, softmax, known, training=False)
+    np.testing.assert_allclose(found, softmax(values, mask=values > 0.0))
+    product = internals().run_node(outputs, lambda x, mask: x * mask, known, training=False)
+    np.testing.assert_array_equal(product, values * (values > 0.0))
+
+
+def test_models_of_their_own_kind_are_told_from_keras_own():
+    for name, make in heads.LOGITS.items():
+        own = name in ("a functional model with a call", "a sequential model with a call")
+        assert internals().runs_its_graph(make()) is not own
+    checking = heads.SOFTMAX["a model that checks its inputs"]()
+    plain = heads.SOFTMAX["Dense"]()
+    assert internals().has_own_way_to_call(checking)
+    assert not internals().has_own_way_to_call(plain)
+    assert not internals().runs_its_graph(networks.subclassed())
+    assert internals().predicts_as_called(plain)
+    assert internals().predicts_as_called(networks.subclassed())
+    plain.predict_step = lambda data: data
+    assert not internals().predicts_as_called(plain)
+
+
+def test_a_shallow_copy_shares_weights_and_changes_nothing_of_the_layer():
+    layer = keras.layers.Dense(3, activation="softmax")
+    inputs = np.ones((2, 4), "float32")
+    before = keras.ops.convert_to_numpy(layer(inputs))
+    twin = internals().shallow_copy(layer, activation=keras.activations.linear)
+    assert type(twin) is type(layer)
+    np.testing.assert_allclose(keras.ops.softmax(twin(inputs)), before, atol=1e-6)
+    layer.set_weights([2.0 * weight for weight in layer.get_weights()])
+    np.testing.assert_allclose(keras.ops.softmax(twin(inputs)), layer(inputs), atol=1e-6)
+    assert layer.activation is keras.activations.softmax
