@@ -166,6 +166,11 @@ def _deployed(classifier: Any) -> Any:
 
 
 def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
+    if from_logits not in (None, True, False):
+        raise ValueError(
+            "`from_logits` must be True, False, or None to find out. "
+            f"Received: from_logits={from_logits!r}"
+        )
     input_shape = _input_shape(classifier)
     num_classes = _num_classes(classifier, input_shape)
     kind, end = _kind(classifier, input_shape, num_classes)

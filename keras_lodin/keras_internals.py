@@ -26,8 +26,8 @@ __all__ = [
     "compute_dtypes",
     "compute_loss",
     "float_inputs",
-    "is_of_keras",
     "has_own_way_to_call",
+    "is_of_keras",
     "layer_names",
     "layers_of",
     "patch_tf2onnx",
@@ -117,21 +117,23 @@ _FLOAT_INPUTS_LOCK = threading.RLock()
 
 @contextlib.contextmanager
 def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
-    """Within it, functional models do not cast what they are given to these inputs' integer types.
+    """Within it, models do not cast what they are given to the integer types of these inputs.
 
     Args:
-        tensors: symbolic tensors, inputs of functional models.
+        tensors: symbolic tensors, inputs of functional or sequential models.
     """
-    # A model that is built of the same tensors, to run a part of another, has their types too.
+    # A functional model has the type of its input's tensor, a sequential one that of its layer. A
+    # model that is built of the same tensors, to run a part of another, has their types too.
+    typed = [*tensors, *(call_of(tensor).operation for tensor in tensors)]
     with _FLOAT_INPUTS_LOCK:
-        types = [tensor._dtype for tensor in tensors]
-        for tensor in tensors:
-            tensor._dtype = "float32"
+        types = [one._dtype for one in typed]
+        for one in typed:
+            one._dtype = "float32"
         try:
             yield
         finally:
-            for tensor, dtype in zip(tensors, types, strict=True):
-                tensor._dtype = dtype
+            for one, dtype in zip(typed, types, strict=True):
+                one._dtype = dtype
 
 
 def is_of_keras(operation: Any, package: str) -> bool:

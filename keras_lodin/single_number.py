@@ -22,10 +22,10 @@ def single_number(value: Any) -> float | None:
         array = np.asarray(value)
     except (TypeError, ValueError):  # lists of unequal lengths, symbolic tensors
         return None
-    if array.ndim or array.dtype.kind not in "fiuV":  # V: bfloat16
+    if array.ndim or array.dtype.kind not in "fiu":
         return None
     try:
-        number = float(array[()])
+        number = float(array)
     except (TypeError, ValueError, OverflowError):
         return None
     with np.errstate(over="ignore", under="ignore"):
@@ -44,8 +44,10 @@ def several_numbers(values: Any) -> tuple[float, ...] | None:
     """
     if isinstance(values, (str, bytes)):
         return None
-    try:
-        numbers = [single_number(value) for value in np.ravel(np.asarray(values, dtype=object))]
-    except (TypeError, ValueError):
-        return None
-    return tuple(numbers) if all(number is not None for number in numbers) else None
+    numbers = []
+    for value in np.ravel(np.asarray(values, dtype=object)):
+        number = single_number(value)
+        if number is None:
+            return None
+        numbers.append(number)
+    return tuple(numbers)

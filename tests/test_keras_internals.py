@@ -235,6 +235,76 @@ def test_a_wrong_batch_is_refused_by_the_step(batch):
         model.fit(x[:, :3], y, verbose=0)
 
 
+@pytest.mark.parametrize("kind", ["functional", "sequential", "a part", "nested"])
+def test_float_inputs_leaves_out_the_cast_to_integers(kind):
+    inputs = keras.Input((4,), dtype="uint8")
+    hidden = layers.Rescaling(2.0)(inputs)
+    inner = keras.Model(inputs, hidden)
+    model = {
+        "functional": inner,
+        "sequential": keras.Sequential([keras.Input((4,), dtype="uint8"), layers.Rescaling(2.0)]),
+        "a part": keras.Model(inner.inputs[0], hidden),
+        "nested": keras.Sequential([keras.Input((4,), dtype="uint8"), inner]),
+    }[kind]
+    values = np.full((2, 4), 1.75, "float32")
+    cast = np.asarray(model(values))
+    with internals().float_inputs([model.inputs[0], inner.inputs[0]]):
+        kept = np.asarray(model(values))
+    np.testing.assert_array_equal(kept, 3.5, err_msg=says("float_inputs"))
+    np.testing.assert_array_equal(cast, 2.0, err_msg=says("float_inputs"))
+    np.testing.assert_array_equal(model(values), cast, err_msg=says("float_inputs"))
+
+
+def test_a_wrapper_is_told_that_a_legacy_file_is_written(tmp_path):
+    found = []
+
+    class Asked(layers.Dense):
+        def get_config(self):
+            found.append(internals().writing_legacy_file())
+            return super().get_config()
+
+    model = keras.Sequential([keras.Input((4,)), Asked(3)])
+    model.save(tmp_path / "x.keras")
+    model.save(tmp_path / "x.h5")
+    assert found[0] is False, says("writing_legacy_file")
+    assert found[-1] is True, says("writing_legacy_file")
+
+
+def test_a_shared_model_is_noted_only_while_a_file_is_written(tmp_path):
+    found = []
+
+    class Holder(layers.Layer):
+        def __init__(self, held, **kwargs):
+            super().__init__(**kwargs)
+            self.held = held
+
+        def call(self, inputs):
+            return self.held(inputs)
+
+        def get_config(self):
+            found.append(internals().serialized_to_share(self.held))
+            return {**super().get_config(), "held": found[-1]}
+
+    held = layers.Dense(3)
+    model = keras.Sequential([keras.Input((4,)), Holder(held)])
+    model.save(tmp_path / "x.keras")
+    assert found[-1]["shared_object_id"] == id(held), says("serialized_to_share")
+    model.get_config()
+    assert "shared_object_id" not in found[-1], says("serialized_to_share")
+
+
+def test_operations_of_keras_are_told_from_a_users():
+    class Own(layers.Dense):
+        pass
+
+    total = ops.tanh(keras.Input((4,)))
+    is_of_keras = internals().is_of_keras
+    assert is_of_keras(layers.Dense(3), "layers"), says("is_of_keras")
+    assert is_of_keras(layers.RandomFlip(), "layers.preprocessing"), says("is_of_keras")
+    assert is_of_keras(internals().producer(total)[0], "ops"), says("is_of_keras")
+    assert not is_of_keras(Own(3), "layers"), says("is_of_keras")
+
+
 def test_an_operation_is_called_as_it_was():
     inputs = keras.Input((4,))
     mask = keras.ops.greater(inputs, 0.0)

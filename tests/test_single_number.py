@@ -19,7 +19,6 @@ from keras_lodin.single_number import several_numbers, single_number
         np.int64(2),
         np.array(2.0),
         tf.constant(2.0),
-        tf.constant(2.0, tf.bfloat16),
         tf.Variable(2),
     ],
 )

@@ -156,7 +156,7 @@ def as_array(values: Any, name: str) -> Any:
             raise ValueError(
                 f"A value that is masked is none, and cannot be scored: {name} must be without "
                 "them. Put numbers in their places with `x.filled(value)`, or drop those examples. "
-                f"Received: {int(np.ma.count_masked(values))} of {values.size} values masked"
+                f"Received: {int(np.ma.getmaskarray(values).sum())} of {values.size} values masked"
             )
         return np.asarray(values.data)
     if isinstance(values, tf.RaggedTensor):

@@ -51,6 +51,9 @@ class Detector(ClassifierWrapper):
             `(batch, classes)`, logits or softmax probabilities. It is not changed. Of a model for
             training (`GQModel`) its classifier is taken; of one whose `predict` runs a
             `preprocessor` first (KerasHub's), one model of both, which takes what `predict` does.
+            The output may be in a list or have a name. A classifier that makes floats of
+            integers, such as pixels in bytes, is run on floats from there on; one that looks them
+            up, such as tokens, has no input gradient.
         from_logits: True when the classifier returns logits, False when it returns probabilities
             (the logits behind them are then used), None to find out. What is said is checked.
         class_names: names of the classes in the order of the logits, for reports and exported
@@ -58,9 +61,10 @@ class Detector(ClassifierWrapper):
         name: name of the model.
 
     Raises:
-        ValueError: if the classifier has more than one input or output, is a regression, ends in a
-            sigmoid or in a softmax whose input cannot be reached, returns something else than
-            `from_logits` says, or predicts something else than it computes when it is called.
+        ValueError: if the classifier has more than one input or output, takes text, or batches of
+            one size alone, is a regression, ends in a sigmoid or in a softmax whose input cannot be
+            reached, returns something else than `from_logits` says, predicts something else than
+            it computes when it is called, or has no input gradient where the score needs one.
 
     Example:
     ```python
@@ -282,8 +286,9 @@ class Detector(ClassifierWrapper):
         `tpr` by the binomial error of both samples.
 
         Args:
-            data: in-distribution inputs: an array, a tuple `(x, y)`, a `tf.data.Dataset`, a
-                `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels are ignored.
+            data: in-distribution inputs: an array, a list of examples, a tuple `(x, y)`, a
+                `tf.data.Dataset`, a `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels
+                are ignored.
             tpr: true positive rate, the fraction of in-distribution data to let pass.
             batch_size: samples per batch, for data that is not batched already.
             verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.

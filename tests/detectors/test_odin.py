@@ -184,14 +184,6 @@ def test_neighbours_in_the_batch_do_not_matter(images):
         np.testing.assert_allclose(found[:3], expected, rtol=1e-5, atol=1e-7)
 
 
-def test_integer_inputs_that_reach_the_classifier_as_integers_are_refused_with_the_reason():
-    inputs = keras.Input((8, 8, 1), dtype="uint8")
-    x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
-    detector = keras_lodin.ODINDetector(keras.Model(inputs, layers.Dense(3)(x)))
-    with pytest.raises(ValueError, match=r"no gradient with respect to its inputs.*Received: inp"):
-        detector(np.zeros((1, 8, 8, 1), "uint8"))
-
-
 # --- The score -------------------------------------------------------------------------------
 
 # TensorFlow takes the numbers below 1e-38 for zero.
