@@ -98,7 +98,6 @@ class ReadyToTrace:
 def _one_replica(specification: Any) -> Any:
     """What one replica gets of a batch, from what a distributed data set says of its batches."""
 
-
     def first(part: Any) -> Any:
         if isinstance(part, tf.OptionalSpec):  # what a generator leaves out
             return None

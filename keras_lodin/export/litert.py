@@ -19,7 +19,8 @@ from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.litert_conversion import convert, rewritten
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
-from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.reference import Reference
+from keras_lodin.export.serving_function import input_name, serving_function
 from keras_lodin.files import atomic_write
 
 if TYPE_CHECKING:
@@ -156,13 +157,8 @@ def _interpreter(content: bytes) -> Any:
 def _verify(
     detector: Detector, content: bytes, batches: list[np.ndarray], with_gradient: bool
 ) -> None:
-    function = serving_function(detector, with_gradient=with_gradient)
-    (name, threshold) = function.input_signature[0].name, np.float32(detector.threshold)
-
-    def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        side = map(tf.constant, detector.example_side_values(len(batch)).values())
-        outputs = function(tf.constant(batch), *side, tf.constant(threshold))
-        return {name: value.numpy() for name, value in outputs.items()}
+    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
+    name, threshold = input_name(detector), np.float32(detector.threshold)
 
     def given(batch: np.ndarray) -> dict[str, np.ndarray]:
         return {name: batch, **detector.example_side_values(len(batch))}

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnxruntime
-import tensorflow as tf
 from onnx import numpy_helper
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.metadata import METADATA_KEY, artifact_metadata
 from keras_lodin.export.onnx_conversion import OPSET, convert
+from keras_lodin.export.reference import Reference
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.files import atomic_write
 from keras_lodin.keras_internals import compute_dtypes, layer_names
@@ -233,19 +233,6 @@ def _refusals_of_runtimes() -> Iterator[None]:
         ) from error
 
 
-@contextlib.contextmanager
-def _refusals_of_tensorflow(batch: np.ndarray) -> Iterator[None]:
-    """Tells the detector's own failures from those of the file."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise ValueError(
-            "TensorFlow cannot compute the detector on a batch of its input's shape; nothing was "
-            "written. Expected a detector that `predict` scores. "
-            f"Received: shape {batch.shape}, {type(error).__name__}: {error.message}"
-        ) from error
-
-
 def _session(path: Path) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     # It warns that the threshold is an input with a default, which is what it is for.
@@ -261,16 +248,10 @@ def _verify(
     with_gradient: bool,
 ) -> list[dict[str, Any]]:
     """Compares a file with the detector on all batches; the figures of each batch."""
-    function = serving_function(detector, with_gradient=with_gradient)
+    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
     threshold = detector.threshold
     session = _session(path)
     names = [output.name for output in session.get_outputs()]
-
-    def reference(batch: np.ndarray) -> Mapping[str, np.ndarray]:
-        with _refusals_of_tensorflow(batch):
-            side = map(tf.constant, detector.example_side_values(len(batch)).values())
-            outputs = function(tf.constant(batch), *side, tf.constant(threshold))
-        return {name: value.numpy() for name, value in outputs.items()}
 
     def run(batch: np.ndarray, **more: Any) -> dict[str, np.ndarray]:
         more |= detector.example_side_values(len(batch))

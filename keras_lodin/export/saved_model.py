@@ -13,6 +13,7 @@ import tensorflow as tf
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
+from keras_lodin.export.reference import Reference
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.files import atomic_write
 
@@ -74,7 +75,7 @@ def export_saved_model(
         metadata_path = temporary / METADATA_FILE
         metadata_path.parent.mkdir()
         metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-        _verify(detector, serve, temporary, metadata["input_name"])
+        _verify(Reference(detector, serve), detector, temporary, metadata["input_name"])
     if verbose:
         announce(metadata, "SavedModel", path)
 
@@ -117,23 +118,15 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures)
 
 
-def _verify(detector: Detector, serve: Any, path: Path, name: str) -> None:
+def _verify(reference: Reference, detector: Detector, path: Path, name: str) -> None:
     # Held by a name: TensorFlow frees the variables with the loaded object.
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
-    threshold = detector.threshold
-
-    def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        side = detector.example_side_values(len(batch)).values()
-        return _numpy(serve(tf.constant(batch), *map(tf.constant, side), tf.constant(threshold)))
 
     def artifact(batch: np.ndarray) -> dict[str, np.ndarray]:
         given = {name: batch, **detector.example_side_values(len(batch))}
-        return _numpy(signature(**{key: tf.constant(value) for key, value in given.items()}))
+        outputs = signature(**{key: tf.constant(value) for key, value in given.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
 
     for batch in parity.random_batches(detector):
-        parity.check(reference, artifact, batch, threshold)
-
-
-def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in outputs.items()}
+        parity.check(reference, artifact, batch, detector.threshold)
