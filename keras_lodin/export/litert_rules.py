@@ -6,6 +6,7 @@ output, or a list of them. It raises `UnwritableError` with a reason for what it
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,9 @@ from keras_lodin.export.litert_windows import (
     spread,
     window,
 )
+from keras_lodin.export.resizing_matrices import resized, resizing_matrix
 from keras_lodin.export.unwritable_error import UnwritableError
+from keras_lodin.graph_walk import NESTED_GRAPHS, attributes, run_by_itself
 
 RULES: dict[str, Callable[..., Any]] = {
     "ReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, 0.0),
@@ -48,8 +51,8 @@ Rule = Callable[..., Any]
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 
-# What gradients count axes with.
-_FOLDED: dict[str, Callable[..., Any]] = {"AddV2": np.add, "FloorMod": np.mod, "Range": np.arange}
+# What has another value every time, or none before the graph runs.
+_OPEN = {"Placeholder", "ReadVariableOp", "VarHandleOp", *NESTED_GRAPHS}
 
 
 def _rule(name: str) -> Callable[[Rule], Rule]:
@@ -165,16 +168,23 @@ def _known(tensor: Any) -> np.ndarray:
     value = tf.get_static_value(tensor)
     if value is not None:
         return value
-    if tensor.op.type not in _FOLDED:
+    with contextlib.suppress(UnwritableError):
+        shape = _known_shape(tensor)
+        if None not in shape:
+            return np.array(shape, tensor.dtype.as_numpy_dtype)
+    operation = tensor.op
+    if operation.type in _OPEN or not operation.inputs or operation.op_def.is_stateful:
         raise UnwritableError("numbers that depend on the input")
-    return _FOLDED[tensor.op.type](*map(_known, tensor.op.inputs))
+    values = [_known(source) for source in operation.inputs]
+    with tf.init_scope():
+        return np.asarray(run_by_itself(operation, values)[tensor.value_index])
 
 
 def _known_shape(tensor: Any) -> list[int | None]:
     """What a tensor that holds a shape says before anything runs; None for free sizes."""
     if tensor.op.type in ("Shape", "ShapeN"):
         return tensor.op.inputs[tensor.value_index].shape.as_list()
-    if tensor.op.type == "StridedSlice":  # the leading axes of a product of matrices
+    if tensor.op.type == "StridedSlice" and not tensor.op.get_attr("shrink_axis_mask"):
         first, last, step = (int(_known(limit)[0]) for limit in tensor.op.inputs[1:])
         start = None if tensor.op.get_attr("begin_mask") else first
         stop = None if tensor.op.get_attr("end_mask") else last
@@ -183,6 +193,41 @@ def _known_shape(tensor: Any) -> list[int | None]:
     if value is None:
         raise UnwritableError("shapes that depend on the input")
     return [None if size is None else int(size) for size in value]
+
+
+@_rule("ResizeBilinearGrad")
+@_rule("ResizeBicubicGrad")
+@_rule("ResizeNearestNeighborGrad")
+@_rule("ScaleAndTranslateGrad")
+def _resizing_gradient(op: Any, dy: Any, *others: Any) -> Any:
+    forward = op.type.removesuffix("Grad")
+    sizes = zip(op.outputs[0].shape[1:3], dy.shape[1:3], strict=True)
+    return resized(dy, [matrix.T for matrix in _resizing_matrices(op, forward, sizes)])
+
+
+@_rule("ResizeBicubic")
+@_rule("ResizeArea")
+@_rule("ScaleAndTranslate")
+def _resizing(op: Any, x: Any, *others: Any) -> Any:
+    sizes = zip(x.shape[1:3], op.outputs[0].shape[1:3], strict=True)
+    return resized(tf.cast(x, tf.float32), _resizing_matrices(op, op.type, sizes))
+
+
+def _resizing_matrices(op: Any, forward: str, sizes: Any) -> list[np.ndarray]:
+    sizes = list(sizes)
+    if any(size is None for pair in sizes for size in pair):
+        raise UnwritableError("free image sizes")
+    options = {name: value for name, value in attributes(op).items() if name != "T"}
+    places: list[dict[str, Any]] = [{}, {}]
+    if forward == "ScaleAndTranslate":
+        scale, shift = (_known(tensor) for tensor in op.inputs[2:])
+        places = [
+            {"scale": [scale[axis], 1.0], "translation": [shift[axis], 0.0]} for axis in (0, 1)
+        ]
+    return [
+        resizing_matrix(forward, before, after, {**options, **place})
+        for (before, after), place in zip(sizes, places, strict=True)
+    ]
 
 
 @_rule("StridedSliceGrad")

@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from keras_lodin.tensorflow_internals import without_calls
 
 # Below this, a tensor becomes a constant of the graph, which TensorFlow may then fold. Biases and
 # statistics do; kernels stay outside.
@@ -47,7 +49,26 @@ def _inlined_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
-def traced(function: Any) -> Any:
+@dataclass(frozen=True)
+class Trace:
+    """A traced function, as far as its graph is copied or converted.
+
+    Attributes:
+        graph: the graph.
+        inputs: its placeholders: the function's own, then one for each captured tensor.
+        captured_inputs: the tensors outside of the graph that it reads.
+        variables: the variables among them.
+        structured_outputs: its outputs by name.
+    """
+
+    graph: Any
+    inputs: Sequence[Any]
+    captured_inputs: Sequence[Any]
+    variables: Sequence[Any]
+    structured_outputs: dict[str, Any]
+
+
+def traced(function: Any) -> Trace:
     """A trace of a `tf.function` by its input signature, with no calls of functions in it.
 
     Raises:
@@ -59,7 +80,7 @@ def traced(function: Any) -> Any:
     )
     try:
         with _inlined_functions():
-            return fresh.get_concrete_function()
+            concrete = fresh.get_concrete_function()
     except Exception as error:  # whatever the classifier, or TensorFlow's gradients, raise
         raise ValueError(
             "TensorFlow cannot trace the detector; nothing was written. Expected a classifier "
@@ -67,9 +88,37 @@ def traced(function: Any) -> Any:
             "its input has them. "
             f"Received: {type(error).__name__}: {error}"
         ) from error
+    trace = Trace(
+        concrete.graph,
+        concrete.inputs,
+        concrete.captured_inputs,
+        concrete.variables,
+        concrete.structured_outputs,
+    )
+    if any(operation.type in _CALLS for operation in trace.graph.get_operations()):
+        return _written_out(trace)
+    return trace
 
 
-def weightless_graph(concrete: Any) -> WeightlessGraph:
+# What a function that was traced elsewhere is called by: that of a SavedModel, in a `TFSMLayer`.
+_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+
+
+def _written_out(trace: Trace) -> Trace:
+    """The trace without calls of functions."""
+    outputs = trace.structured_outputs
+    needed = [tensor.name for tensor in (*trace.inputs, *outputs.values())]
+    graph_def = without_calls(trace.graph.as_graph_def(), needed)
+    with tf.Graph().as_default() as graph:
+        tf.import_graph_def(graph_def, name="")
+    inputs = [graph.get_tensor_by_name(tensor.name) for tensor in trace.inputs]
+    for own, tensor in zip(trace.inputs, inputs, strict=True):
+        tensor.set_shape(own.shape)
+    written = {name: graph.get_tensor_by_name(tensor.name) for name, tensor in outputs.items()}
+    return replace(trace, graph=graph, inputs=inputs, structured_outputs=written)
+
+
+def weightless_graph(concrete: Trace) -> WeightlessGraph:
     """Takes the weights out of a traced function's graph.
 
     Args:
