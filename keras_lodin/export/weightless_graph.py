@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_lodin.export.known_values import known_value
+from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.tensorflow_internals import without_calls
 
 # Below this, a tensor becomes a constant of the graph, which TensorFlow may then fold. Biases and
@@ -95,20 +97,48 @@ def traced(function: Any) -> Trace:
         concrete.variables,
         concrete.structured_outputs,
     )
-    if any(operation.type in _CALLS for operation in trace.graph.get_operations()):
-        return _written_out(trace)
+    for _ in range(_DEEPEST):
+        branches = _taken_branches(trace.graph)
+        kinds = {operation.type for operation in trace.graph.get_operations()}
+        if not branches and not kinds & _CALLS:
+            break
+        trace = _written_out(trace, branches)
     return trace
+
+
+# Branches within branches.
+_DEEPEST = 8
 
 
 # What a function that was traced elsewhere is called by: that of a SavedModel, in a `TFSMLayer`.
 _CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
+_BRANCHES = {"If", "StatelessIf"}
 
 
-def _written_out(trace: Trace) -> Trace:
-    """The trace without calls of functions."""
+def _taken_branches(graph: Any) -> dict[str, str]:
+    """The branch that is taken, by the name of the operation, where sizes alone decide."""
+    taken = {}
+    for operation in graph.get_operations():
+        if operation.type in _BRANCHES:
+            with contextlib.suppress(UnwritableError):
+                condition = bool(known_value(operation.inputs[0]))
+                taken[operation.name] = "then_branch" if condition else "else_branch"
+    return taken
+
+
+def _written_out(trace: Trace, branches: dict[str, str]) -> Trace:
+    """The trace without calls of functions, and of branches the one that is taken."""
     outputs = trace.structured_outputs
     needed = [tensor.name for tensor in (*trace.inputs, *outputs.values())]
-    graph_def = without_calls(trace.graph.as_graph_def(), needed)
+    graph_def = trace.graph.as_graph_def()
+    for node in graph_def.node:
+        if node.name in branches:
+            node.op = "StatefulPartitionedCall" if node.op == "If" else "PartitionedCall"
+            node.attr["f"].CopyFrom(node.attr[branches[node.name]])
+            del node.input[0]
+            for name in ("then_branch", "else_branch", "Tcond", "output_shapes"):
+                node.attr.pop(name, None)
+    graph_def = without_calls(graph_def, needed)
     with tf.Graph().as_default() as graph:
         tf.import_graph_def(graph_def, name="")
     inputs = [graph.get_tensor_by_name(tensor.name) for tensor in trace.inputs]
