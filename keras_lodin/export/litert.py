@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.litert_conversion import convert, rewritten
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
 from keras_lodin.export.reference import Reference
@@ -132,10 +133,11 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ValueError(
+        raise FormatLimitError(
             "LiteRT's interpreter has no kernel for an operation of this file, or not for tensors "
-            "of this many axes. Replace the layer that it comes from, or export with "
-            f"format='onnx' or 'tf_saved_model'. Received: {error}"
+            "of this many axes",
+            str(error),
+            "Replace the layer that it comes from by one of other operations.",
         ) from error
 
 

@@ -18,6 +18,7 @@ from onnx import numpy_helper
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.metadata import METADATA_KEY, artifact_metadata
 from keras_lodin.export.onnx_conversion import OPSET, convert
 from keras_lodin.export.reference import Reference
@@ -146,10 +147,11 @@ def _refuse_other_precisions(detector: Detector) -> None:
         if dtype in ("float16", "bfloat16", "float64")
     )
     if reduced:
-        raise ValueError(
+        raise FormatLimitError(
             "An ONNX file computes in float32, as runtimes have no convolutions of every other "
-            "precision; nothing was written. Set `layer.dtype_policy = 'float32'` for all layers, "
-            "or export with format='tf_saved_model'. Received: the layers " + ", ".join(reduced)
+            "precision",
+            "the layers " + ", ".join(reduced),
+            "Set `layer.dtype_policy = 'float32'` for all layers.",
         )
 
 
@@ -211,9 +213,8 @@ def _drop_output(model: onnx.ModelProto, name: str) -> bool:
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
     if model.ByteSize() > _LARGEST_FILE:
-        raise ValueError(
-            "An ONNX file cannot be larger than 2 GB; nothing was written. Export with "
-            f"format='tf_saved_model'. Received: a model of {model.ByteSize()} bytes"
+        raise FormatLimitError(
+            "An ONNX file cannot be larger than 2 GB", f"a model of {model.ByteSize()} bytes"
         )
     path.write_bytes(model.SerializeToString())
 
@@ -226,10 +227,10 @@ def _refusals_of_runtimes() -> Iterator[None]:
     except (ValueError, OSError):
         raise
     except Exception as error:
-        raise ValueError(
-            "The converted file is not one that onnxruntime runs; nothing was written. Report "
-            "it, with the classifier's layers; format='tf_saved_model' takes every "
-            f"classifier. Received: {error}"
+        raise FormatLimitError(
+            "The converted file is not one that onnxruntime runs",
+            str(error),
+            "Report it, with the classifier's layers.",
         ) from error
 
 

@@ -15,6 +15,7 @@ from keras_lodin.export.announcement import announce
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
 from keras_lodin.export.reference import Reference
 from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.weightless_graph import refused_if_untraceable
 from keras_lodin.files import atomic_write
 
 if TYPE_CHECKING:
@@ -108,6 +109,8 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
 
     # Not `keras.export.ExportArchive`: it stores every weight twice.
     module = tf.Module()
+    with refused_if_untraceable():
+        serve.get_concrete_function()
     module.weights = list(serve.get_concrete_function().variables)
     module.serving_default = serving_default
     module.with_threshold = serve

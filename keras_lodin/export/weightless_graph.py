@@ -51,6 +51,20 @@ def _inlined_functions() -> Iterator[None]:
         tf.config.run_functions_eagerly(before)
 
 
+@contextlib.contextmanager
+def refused_if_untraceable() -> Iterator[None]:
+    """Turns what the classifier, or TensorFlow's gradients, raise in a trace into ValueError."""
+    try:
+        yield
+    except Exception as error:
+        raise ValueError(
+            "TensorFlow cannot trace the detector; nothing was written. Expected a classifier "
+            "whose layers all have a gradient and take a free batch size, and free sizes wherever "
+            "its input has them. "
+            f"Received: {type(error).__name__}: {error}"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Trace:
     """A traced function, as far as its graph is copied or converted.
@@ -80,16 +94,8 @@ def traced(function: Any) -> Trace:
     fresh = tf.function(
         function.python_function, input_signature=function.input_signature, autograph=False
     )
-    try:
-        with _inlined_functions():
-            concrete = fresh.get_concrete_function()
-    except Exception as error:  # whatever the classifier, or TensorFlow's gradients, raise
-        raise ValueError(
-            "TensorFlow cannot trace the detector; nothing was written. Expected a classifier "
-            "whose layers all have a gradient and take a free batch size, and free sizes wherever "
-            "its input has them. "
-            f"Received: {type(error).__name__}: {error}"
-        ) from error
+    with refused_if_untraceable(), _inlined_functions():
+        concrete = fresh.get_concrete_function()
     trace = Trace(
         concrete.graph,
         concrete.inputs,
