@@ -9,6 +9,7 @@ import time
 import keras
 import numpy as np
 import pytest
+from PIL import Image
 
 import keras_lodin
 from keras_lodin.workflows import train
@@ -184,3 +185,18 @@ def test_mistakes_are_refused_before_anything_is_trained(settings, message, tmp_
         train(output=tmp_path / "run", **{**SETTINGS, **settings})
     assert "Received:" in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("validation", ["dir:{}", "dir:{}[:50%]"])
+def test_validation_on_a_folder_ends_without_a_warning(validation, tmp_path, rng):
+    """Keras warns of data that runs out where nobody told it how long they are."""
+    for label in "ab":
+        (tmp_path / label).mkdir()
+        for number in range(3):
+            pixels = rng.integers(0, 255, (4, 4, 3), "uint8")
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
+    (tmp_path / "a" / "broken.png").write_bytes(b"broken")
+    settings = {**SETTINGS, "id": f"dir:{tmp_path}", "batch_size": 4, "epochs": 2}
+    run = train(output=tmp_path.parent / "run", validation=validation.format(tmp_path), **settings)
+    history = json.loads((run / "run.json").read_text())["history"]
+    assert ["val_loss" in row for row in history] == [True, True]
