@@ -74,7 +74,7 @@ def test_an_input_has_a_name_that_every_format_takes(name):
     assert input_name(MSPDetector(keras.Model(inputs, layers.Dense(4)(inputs)))) == NAMES[name]
 
 
-@pytest.mark.parametrize("name", over(NAMES, ["lambda", "match"]))
+@pytest.mark.parametrize("name", over(NAMES, ["lambda"]))
 @pytest.mark.parametrize("format", FORMATS)
 def test_a_detector_of_such_an_input_is_exported(format, name, tmp_path):
     inputs = keras.Input((5,), name=name)
@@ -129,7 +129,7 @@ PREPROCESSING = {
 }
 
 
-@pytest.mark.parametrize("name", over(PREPROCESSING, ["AutoContrast", "Resizing, padded"]))
+@pytest.mark.parametrize("name", over(PREPROCESSING, ["AutoContrast"]))
 @pytest.mark.parametrize("format", ["onnx", pytest.param("litert", marks=pytest.mark.slow)])
 def test_preprocessing_inside_of_a_classifier_is_exported(format, name, tmp_path):
     steps = [
@@ -229,7 +229,7 @@ NOISE = {
 }
 
 
-@pytest.mark.parametrize("name", over(NOISE, ["a signal under a bias", "equal classes"]))
+@pytest.mark.parametrize("name", over(NOISE, ["a signal under a bias"]))
 @pytest.mark.parametrize("format", ["onnx", pytest.param("litert", marks=pytest.mark.slow)])
 def test_gradients_that_are_rounding_errors_are_no_fault_of_an_export(format, name, tmp_path):
     assert export(ODINDetector(NOISE[name]()), format, tmp_path).exists()
@@ -284,7 +284,7 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("name", over(MODELS, ["loop"]))
+@pytest.mark.parametrize("name", over(MODELS, ["erfinv"]))
 @pytest.mark.parametrize("kind", [ODINDetector, pytest.param(MSPDetector, marks=pytest.mark.slow)])
 def test_no_refusal_advises_a_format_that_refuses_too(kind, name, tmp_path):
     detector = kind(MODELS[name]())

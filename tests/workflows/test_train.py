@@ -190,13 +190,14 @@ def test_mistakes_are_refused_before_anything_is_trained(settings, message, tmp_
 @pytest.mark.parametrize("validation", ["dir:{}", "dir:{}[:50%]"])
 def test_validation_on_a_folder_ends_without_a_warning(validation, tmp_path, rng):
     """Keras warns of data that runs out where nobody told it how long they are."""
-    for label in "ab":
-        (tmp_path / label).mkdir()
+    folder = tmp_path / "images"
+    for label in "abc":
+        (folder / label).mkdir(parents=True)
         for number in range(3):
             pixels = rng.integers(0, 255, (4, 4, 3), "uint8")
-            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
-    (tmp_path / "a" / "broken.png").write_bytes(b"broken")
-    settings = {**SETTINGS, "id": f"dir:{tmp_path}", "batch_size": 4, "epochs": 2}
-    run = train(output=tmp_path.parent / "run", validation=validation.format(tmp_path), **settings)
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    (folder / "a" / "broken.png").write_bytes(b"broken")
+    settings = {**SETTINGS, "id": f"dir:{folder}", "batch_size": 4, "epochs": 2}
+    run = train(output=tmp_path / "run", validation=validation.format(folder), **settings)
     history = json.loads((run / "run.json").read_text())["history"]
     assert ["val_loss" in row for row in history] == [True, True]
