@@ -55,6 +55,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
         self.from_logits = head.from_logits
         self._weight = float(weight)
         self._log_name = log_name
+        self._evaluates = False
         self._head = head
         if head.exits:
             # Keras names the loss and the metrics of each exit after them.
@@ -175,7 +176,26 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One validation step, without the penalty: one that nobody computed would read 0."""
-        logs = super().test_step(self.prepared_batch(data))
+        return self._without_penalty(super().test_step(self.prepared_batch(data)))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.evaluate`; the penalty is not measured."""
+        self._evaluates = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluates = False
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Every metric's value, the penalty's in training alone.
+
+        Keras takes these and not what the last step gave, which on several replicas is a mean over
+        replicas and not over samples, but only where both have the same names.
+        """
+        results = super().get_metrics_result()
+        return self._without_penalty(results) if self._evaluates else results
+
+    def _without_penalty(self, logs: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in logs.items() if name != self._log_name}
 
     def _checked_inputs(self, x: Any) -> Any:

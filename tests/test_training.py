@@ -688,12 +688,12 @@ def test_sample_weights_of_several_exits_weigh_the_quotient(
 ):
     weights = np.arange(12.0, dtype="float32")
     given = [weights] * len(exits_without_statistics.outputs) if each else weights
-    still = compiled_exits(exits_without_statistics, 0.5)
-    log = still.train_on_batch(images, labels, sample_weight=given, return_dict=True)
     at_exit = keras_lodin.models.at_exit
     expected = [
         weights
         * keras_lodin.gradient_quotient(at_exit(exits_without_statistics, number), images, labels)
         for number in range(3)
     ]
+    model = compiled_exits(exits_without_statistics, 0.5)
+    log = model.train_on_batch(images, labels, sample_weight=given, return_dict=True)
     assert log["gq"] == pytest.approx(np.mean(expected), rel=1e-3)
