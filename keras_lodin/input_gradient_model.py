@@ -138,7 +138,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
                 if not x.shape[0]:  # no number is the mean over no samples
                     penalty = tf.where(tf.shape(x)[0] > 0, penalty, 0.0)
                 added = weight * len(penalties) * penalty
-                loss += keras_internals.scaled_for_distribution(self, added)
+                loss += tf.cast(keras_internals.scaled_for_distribution(self, added), loss.dtype)
             # Inside the tape: mixed precision must differentiate the scaled loss.
             scaled_loss = self.optimizer.scale_loss(loss)
         return tape.gradient(scaled_loss, self.trainable_weights), y_pred, loss, penalty
