@@ -233,3 +233,15 @@ def test_a_wrong_batch_is_refused_by_the_step(batch):
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
     with pytest.raises(ValueError, match="expected axis -1"):
         model.fit(x[:, :3], y, verbose=0)
+
+
+def test_steps_taken_counts_every_batch_of_an_accumulated_step(batch):
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=3)
+    model = trained_model()
+    for wrapped in (optimizer, keras.optimizers.LossScaleOptimizer(optimizer)):
+        assert internals().steps_taken(wrapped) is optimizer._iterations, says("steps_taken")
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for count in range(1, 5):
+        model.train_on_batch(*batch)
+        assert int(internals().steps_taken(optimizer)) == count, says("steps_taken")
+    assert int(optimizer.iterations) == 1
