@@ -33,7 +33,7 @@ def convolutional():
 def exits():
     inputs = keras.Input((4, 4, 1))
     flat = layers.Flatten()(inputs)
-    return keras.Model(inputs, [layers.Dense(3)(flat), layers.Dense(3)(flat)])
+    return keras.Model(inputs, [layers.Dense(3, name=name)(flat) for name in ("near", "far")])
 
 def trained(strategy, network, model, rate=0.0, batch_size=4, weights=None, **options):
     keras.utils.set_random_seed(1)
