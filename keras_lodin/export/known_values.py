@@ -9,7 +9,10 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.unwritable_error import UnwritableError
-from keras_lodin.graph_walk import NESTED_GRAPHS, run_by_itself
+from keras_lodin.graph_walk import LOOPS, run_by_itself
+
+# Operations that hold another graph.
+NESTED_GRAPHS = LOOPS | {"PartitionedCall", "StatefulPartitionedCall"}
 
 
 def known_value(tensor: Any) -> np.ndarray:
