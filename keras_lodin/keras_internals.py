@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution
@@ -39,6 +40,7 @@ __all__ = [
     "scaled_for_distribution",
     "serialized_to_share",
     "shallow_copy",
+    "steps_taken",
     "unpack_x_y_sample_weight",
     "unscale_loss_for_distribution",
     "update_loss_tracker",
@@ -166,10 +168,12 @@ def shallow_copy(layer: Any, **attributes: Any) -> Any:
 
 
 class ReadyToTrace:
-    """Makes a `keras.Model` whose training step is traced once, not twice.
+    """Makes a `keras.Model` whose training step is traced once, and that draws no batch for it.
 
     TensorFlow traces a function again that made variables in its first call. Keras leaves those of
-    the optimizer and of the metrics to that call, unless a `tf.distribute` strategy is in use.
+    the optimizer and of the metrics to that call. In a `tf.distribute` strategy, where it may not,
+    it draws a batch of the data to make them by, and drops it: a generator that cannot start again
+    has then lost it, at the start of training and before every validation.
     """
 
     def prepared_batch(self, data: Any) -> Any:
@@ -179,18 +183,25 @@ class ReadyToTrace:
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """What Keras calls before it trains or evaluates."""
         model: Any = self
-        if model._distribute_strategy is not None:
-            super()._maybe_symbolic_build(iterator, data_batch)  # type: ignore[misc]
-            return
         metrics = model._compile_metrics
         if model.optimizer.built and (metrics is None or metrics.built):
             return
         if iterator is not None:
-            # Not a batch: to draw one would move a shuffled or resumed data set on.
-            data_batch = iterator._distributed_dataset.element_spec
+            data_batch = _one_replica(iterator._distributed_dataset.element_spec)
         # What is wrong with a batch, the step says better.
-        with contextlib.suppress(Exception):
+        with model.distribute_strategy.scope(), contextlib.suppress(Exception):
             model._symbolic_build(data_batch=model.prepared_batch(data_batch))
+
+
+def _one_replica(specification: Any) -> Any:
+    """What one replica gets of a batch, from what a distributed data set says of its batches."""
+
+    def first(part: Any) -> Any:
+        if isinstance(part, tf.OptionalSpec):  # what a generator leaves out
+            return None
+        return tf.nest.flatten(part, expand_composites=True)[0]
+
+    return tf.nest.map_structure(first, specification)
 
 
 def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
@@ -206,6 +217,13 @@ def scaled_for_distribution(model: Any, loss: Any) -> Any:
 def update_loss_tracker(model: Any, loss: Any, batch_size: Any) -> None:
     """Records a step's loss in the metric named "loss"."""
     model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=batch_size)
+
+
+def steps_taken(optimizer: Any) -> Any:
+    """How many batches an optimizer has taken: with gradient accumulation, several an iteration."""
+    while hasattr(optimizer, "inner_optimizer"):  # mixed precision wraps the one that counts
+        optimizer = optimizer.inner_optimizer
+    return optimizer._iterations
 
 
 def layers_of(model: Any) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_lodin import keras_internals
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_gradient_model import InputGradientModel
 from keras_lodin.number_checks import checked_number
@@ -75,8 +76,9 @@ class GQModel(InputGradientModel):
             From about 100 on it no longer matters which class is likely: the gradients are those
             of `f_j - mean f`, which is what ODIN's step follows at its own temperature of 1000.
         seed: of what the estimators draw, an integer; None for one chosen at random. What is
-            drawn depends on it and on `optimizer.iterations` alone, so that a training that is
-            resumed draws what it would have drawn.
+            drawn depends on it, on how many batches the optimizer has taken and on the replica of
+            a `tf.distribute` strategy alone, so that a training that is resumed draws what it
+            would have drawn, and no two batches draw alike.
         from_logits: True when the classifier returns logits, False when it returns
             probabilities, None to find out. What is said is checked.
         name: name of the model.
@@ -130,7 +132,7 @@ class GQModel(InputGradientModel):
     def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
         """The batch's mean quotient, weighted as Keras weights the loss."""
         label_norm, other_norm = self.quotient_settings.norms(
-            forward_pass, labels, StepSeeds(self.seed, self.optimizer.iterations)
+            forward_pass, labels, StepSeeds(self.seed, keras_internals.steps_taken(self.optimizer))
         )
         if sample_weight is None:
             weights = ops.ones_like(label_norm)

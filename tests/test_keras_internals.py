@@ -344,3 +344,15 @@ def test_a_shallow_copy_shares_weights_and_changes_nothing_of_the_layer():
     layer.set_weights([2.0 * weight for weight in layer.get_weights()])
     np.testing.assert_allclose(keras.ops.softmax(twin(inputs)), layer(inputs), atol=1e-6)
     assert layer.activation is keras.activations.softmax
+
+
+def test_steps_taken_counts_every_batch_of_an_accumulated_step(batch):
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=3)
+    model = trained_model()
+    for wrapped in (optimizer, keras.optimizers.LossScaleOptimizer(optimizer)):
+        assert internals().steps_taken(wrapped) is optimizer._iterations, says("steps_taken")
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for count in range(1, 5):
+        model.train_on_batch(*batch)
+        assert int(internals().steps_taken(optimizer)) == count, says("steps_taken")
+    assert int(optimizer.iterations) == 1

@@ -82,10 +82,15 @@ class Source:
 
         Returns:
             A `tf.data.Dataset` of `(x, y)`, or `(x,)` when there are no labels: x float32 of shape
-            (batch, *shape), y int64 of shape (batch,).
+            (batch, *shape), y int64 of shape (batch,). It knows its length once `count` is known:
+            without, Keras warns at the end of every pass that it ran out of data.
         """
         check_batch_size(batch_size)
-        return self._batched(self._decode(self._records), batch_size).prefetch(tf.data.AUTOTUNE)
+        batches = self._batched(self._decode(self._records), batch_size)
+        if self.count is not None:
+            length = self.steps_per_epoch(batch_size)
+            batches = batches.apply(tf.data.experimental.assert_cardinality(length))
+        return batches.prefetch(tf.data.AUTOTUNE)
 
     def _batched(self, examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
         # TensorFlow makes room for a whole batch beforehand, however few examples there are. Below

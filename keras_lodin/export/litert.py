@@ -19,10 +19,12 @@ import tensorflow as tf
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.litert_conversion import convert, rewritten
 from keras_lodin.export.metadata import METADATA_FILE, METADATA_VERSION, artifact_metadata
 from keras_lodin.export.own_artifacts import check_file_is_own
-from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.reference import Reference
+from keras_lodin.export.serving_function import input_name, serving_function
 from keras_lodin.files import atomic_write
 
 if TYPE_CHECKING:
@@ -168,10 +170,11 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ValueError(
+        raise FormatLimitError(
             "LiteRT's interpreter has no kernel for an operation of this file, or not for tensors "
-            "of this many axes. Replace the layer that it comes from, or export with "
-            f"format='onnx' or 'tf_saved_model'. Received: {error}"
+            "of this many axes",
+            str(error),
+            "Replace the layer that it comes from by one of other operations.",
         ) from error
 
 
@@ -193,13 +196,8 @@ def _interpreter(content: bytes) -> Any:
 def _verify(
     detector: Detector, content: bytes, batches: list[np.ndarray], with_gradient: bool
 ) -> None:
-    function = serving_function(detector, with_gradient=with_gradient)
-    (name, threshold) = function.input_signature[0].name, np.float32(detector.threshold)
-
-    def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        side = map(tf.constant, detector.example_side_values(len(batch)).values())
-        outputs = function(tf.constant(batch), *side, tf.constant(threshold))
-        return {name: value.numpy() for name, value in outputs.items()}
+    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
+    name, threshold = input_name(detector), np.float32(detector.threshold)
 
     def given(batch: np.ndarray) -> dict[str, np.ndarray]:
         return {name: batch, **detector.example_side_values(len(batch))}

@@ -15,7 +15,9 @@ from keras_lodin.export.announcement import announce
 from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest, saved_model_content
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
 from keras_lodin.export.own_artifacts import check_folder_is_own
+from keras_lodin.export.reference import Reference
 from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.weightless_graph import refused_if_untraceable
 from keras_lodin.files import atomic_write
 
 if TYPE_CHECKING:
@@ -79,7 +81,7 @@ def export_saved_model(
         metadata_path.parent.mkdir()
         metadata[DIGEST_FIELD] = metadata_digest(metadata, saved_model_content(temporary))
         metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-        _verify(detector, serve, temporary, metadata["input_name"])
+        _verify(Reference(detector, serve), detector, temporary, metadata["input_name"])
     if verbose:
         announce(metadata, "SavedModel", path)
 
@@ -108,6 +110,8 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
 
     # Not `keras.export.ExportArchive`: it stores every weight twice.
     module = tf.Module()
+    with refused_if_untraceable():
+        serve.get_concrete_function()
     module.weights = list(serve.get_concrete_function().variables)
     module.serving_default = serving_default
     module.with_threshold = serve
@@ -118,23 +122,15 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures)
 
 
-def _verify(detector: Detector, serve: Any, path: Path, name: str) -> None:
+def _verify(reference: Reference, detector: Detector, path: Path, name: str) -> None:
     # Held by a name: TensorFlow frees the variables with the loaded object.
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
-    threshold = detector.threshold
-
-    def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        side = detector.example_side_values(len(batch)).values()
-        return _numpy(serve(tf.constant(batch), *map(tf.constant, side), tf.constant(threshold)))
 
     def artifact(batch: np.ndarray) -> dict[str, np.ndarray]:
         given = {name: batch, **detector.example_side_values(len(batch))}
-        return _numpy(signature(**{key: tf.constant(value) for key, value in given.items()}))
+        outputs = signature(**{key: tf.constant(value) for key, value in given.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
 
     for batch in parity.random_batches(detector):
-        parity.check(reference, artifact, batch, threshold)
-
-
-def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in outputs.items()}
+        parity.check(reference, artifact, batch, detector.threshold)

@@ -208,6 +208,8 @@ def _train(
         trained = _compiled(classifier, settings, steps, input_range)
         first_epoch = 0
     _check_classes(trained.classifier, num_classes, id)
+    if watched is not None:
+        watched.steps_per_epoch(batch_size)  # counts the images that can be read
     # A run killed between writing its history and its checkpoint has one epoch too many.
     run["history"] = run["history"][:first_epoch]
     run["class_names"] = None if source.class_names is None else list(source.class_names)

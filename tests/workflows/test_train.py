@@ -354,3 +354,19 @@ def test_mistakes_are_refused_before_anything_is_trained(settings, message, tmp_
         train(output=tmp_path / "run", **{**SETTINGS, **settings})
     assert "Received:" in str(error.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("validation", ["dir:{}", "dir:{}[:50%]"])
+def test_validation_on_a_folder_ends_without_a_warning(validation, tmp_path, rng):
+    """Keras warns of data that runs out where nobody told it how long they are."""
+    folder = tmp_path / "images"
+    for label in "abc":
+        (folder / label).mkdir(parents=True)
+        for number in range(3):
+            pixels = rng.integers(0, 255, (4, 4, 3), "uint8")
+            Image.fromarray(pixels).save(folder / label / f"{number}.png")
+    (folder / "a" / "broken.png").write_bytes(b"broken")
+    settings = {**SETTINGS, "id": f"dir:{folder}", "batch_size": 4, "epochs": 2}
+    run = train(output=tmp_path / "run", validation=validation.format(folder), **settings)
+    history = json.loads((run / "run.json").read_text())["history"]
+    assert ["val_loss" in row for row in history] == [True, True]
