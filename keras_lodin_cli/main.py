@@ -6,6 +6,7 @@ import json
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
@@ -36,13 +37,30 @@ class _Command(click.Command):
     def invoke(self, context: click.Context) -> Any:
         try:
             _import_tensorflow_quietly()
-            return super().invoke(context)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(context)
         except BrokenPipeError:
             raise
         except (ValueError, OSError, TypeError, ImportError) as error:
             if os.environ.get("KERAS_LODIN_TRACEBACK"):
                 raise
             raise click.UsageError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """A warning to the user as a sentence; of others, with the line of code that it is about."""
+    if category is UserWarning:
+        click.echo(f"Warning: {message}", err=True)
+    else:
+        click.echo(warnings.formatwarning(message, category, filename, lineno, line), err=True)
 
 
 def _import_tensorflow_quietly() -> None:
@@ -239,8 +257,8 @@ def tune(model: str, id: str, output: str, **settings: Any) -> None:
 
     detector, tuning = workflows.tune_model(model, id, output, **settings)
     if tuning is not None:
-        click.echo(f"temperature {tuning.temperature:g}, epsilon {tuning.epsilon:g}")
-    click.echo(f"threshold {detector.threshold:.6g} at TPR {detector.tpr:g}")
+        click.echo(tuning.summary())
+    click.echo(detector.promise())
     click.echo(f"The detector is in {output}")
 
 

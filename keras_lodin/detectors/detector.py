@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import math
+import warnings
 from collections.abc import Callable, Hashable, Sequence
 from numbers import Real
 from typing import Any
@@ -17,7 +19,7 @@ from keras_lodin.classifier_head import ClassifierHead, find_head
 from keras_lodin.data.batches import check_images, iterate_batches
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
-from keras_lodin.metrics import threshold_at_tpr
+from keras_lodin.metrics import fewest_samples, threshold_at_tpr
 from keras_lodin.progress import track
 
 
@@ -62,6 +64,8 @@ class Detector(keras.Model):
     # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`
     # computes them; whoever runs an exported file has to give them.
     side_inputs: tuple[str, ...] = ()
+    # How many of the weights, the last, are notes that files of version 0.1.0 may lack.
+    _notes = 1
 
     def __init__(
         self,
@@ -105,8 +109,11 @@ class Detector(keras.Model):
         self._threshold = self.add_weight(
             name="threshold", shape=(), initializer=_uncalibrated, trainable=False
         )
-        # Not used in scoring, but saved with the threshold that it explains; 0 for none.
+        # Not used in scoring, but saved with the threshold that they explain; 0 for none.
         self._tpr = self.add_weight(name="tpr", shape=(), initializer="zeros", trainable=False)
+        self._calibration_count = self.add_weight(
+            name="calibration_count", shape=(), initializer="zeros", trainable=False
+        )
         self.built = True
 
     @abc.abstractmethod
@@ -181,11 +188,17 @@ class Detector(keras.Model):
             )
         self._threshold.assign(value)
         self._tpr.assign(0.0)
+        self._calibration_count.assign(0.0)
 
     @property
     def tpr(self) -> float | None:
         """The true positive rate that `calibrate` set the threshold for; None if set by hand."""
         return shortest_float(self._tpr) or None
+
+    @property
+    def calibration_count(self) -> int | None:
+        """How many samples `calibrate` set the threshold from; None if set by hand."""
+        return int(ops.convert_to_numpy(self._calibration_count)) or None
 
     @property
     def calibrated(self) -> bool:
@@ -197,10 +210,14 @@ class Detector(keras.Model):
     ) -> float:
         """Sets the threshold that lets the fraction `tpr` of in-distribution data pass.
 
-        The threshold is the largest float32 with at least the fraction `tpr` of the scores above
-        it, exact under ties. Use in-distribution data that was neither trained on nor will be
-        tested on; labels are not needed. On fresh data the fraction that passes differs from
-        `tpr` by the binomial error of both samples.
+        Of fresh data of the same kind at least the fraction `tpr` passes on average, for any
+        number of samples: the threshold is that of split conformal prediction
+        (`keras_lodin.metrics.threshold_at_tpr`), half way between two scores. For one calibration
+        set the fraction that passes differs from `tpr` by the binomial error of both samples. Use
+        data that was neither trained on nor will be tested on; labels are not needed.
+
+        So few samples that they cannot show `tpr` (fewer than 19 for 95 %, 99 for 99 %) leave the
+        threshold at minus infinity, with a warning: everything passes.
 
         Args:
             data: in-distribution inputs: an array, a tuple `(x, y)`, a `tf.data.Dataset`, a
@@ -214,7 +231,12 @@ class Detector(keras.Model):
 
         Raises:
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
-                a detector with an `input_range`) lie outside it, or a `tpr` outside (0, 1).
+                a detector with an `input_range`) lie outside it, a `tpr` outside (0, 1), scores
+                that are infinite, or so many that are NaN that too few can pass.
+
+        Warns:
+            UserWarning: for too few samples to promise `tpr`, and for scores that are NaN: they
+                count as rejected, as they are in use.
         """
         if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
             raise ValueError(
@@ -228,10 +250,41 @@ class Detector(keras.Model):
             self.check_inputs(inputs)
             batches.append(score_of(inputs))
         scores = np.concatenate(batches)
-        check_scores(self.name, scores)
+        wrong = np.isnan(scores)
+        # All of them NaN is a broken classifier; a few are inputs that it has no answer to.
+        check_scores(self.name, scores if wrong.all() else np.where(wrong, 0.0, scores))
         self.threshold = threshold_at_tpr(scores, tpr)
-        self._tpr.assign(tpr)
+        if wrong.any():
+            warnings.warn(
+                f"{wrong.sum()} of {len(scores)} calibration scores of {self.name!r} are NaN. They "
+                "count as rejected, as such scores are in use. Look for what is special about the "
+                f"inputs, the first of which is number {np.argmax(wrong)}.",
+                stacklevel=2,
+            )
+        if self.calibrated:
+            self._tpr.assign(tpr)
+            self._calibration_count.assign(len(scores))
+        else:
+            most = math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000
+            warnings.warn(
+                f"{len(scores)} samples cannot show that {100 * tpr:g} % of fresh data pass: that "
+                f"takes {fewest_samples(tpr)} at least. The threshold of {self.name!r} is minus "
+                "infinity, and nothing is called out-of-distribution. Give more samples, or ask "
+                f"for a `tpr` of {most:g} or less. Received: {len(scores)} samples, tpr={tpr}",
+                stacklevel=2,
+            )
         return self.threshold
+
+    def promise(self) -> str:
+        """The threshold and what it promises, in a line for a person."""
+        if not self.calibrated:
+            return "no threshold: nothing is called out-of-distribution"
+        if self.tpr is None:
+            return f"threshold {self.threshold:.6g}, set by hand"
+        return (
+            f"threshold {self.threshold:.6g}: {100 * self.tpr:g} % of fresh in-distribution data "
+            f"pass, calibrated on {self.calibration_count:,} samples"
+        )
 
     def check_inputs(self, inputs: Any) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
@@ -277,6 +330,21 @@ class Detector(keras.Model):
             "from_logits": self.from_logits,
             "class_names": None if self.class_names is None else list(self.class_names),
         }
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads thresholds and settings; called by Keras.
+
+        A file that was written before a detector noted how it was calibrated lacks these notes,
+        the last of its weights.
+        """
+        values: dict[str, Any] = {}
+        self.save_own_variables(values)
+        missing = len(values) - len(store.keys())
+        if 0 < missing <= self._notes:
+            kept = {str(number): store[str(number)] for number in range(len(values) - missing)}
+            super().load_own_variables({**values, **kept})
+        else:
+            super().load_own_variables(store)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Detector:

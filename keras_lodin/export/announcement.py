@@ -29,6 +29,11 @@ def announce(
     ]
     if metadata["calibrated"]:
         lines.append(f"  threshold {metadata['threshold']:.6g}: is_ood is score <= threshold")
+        if metadata["tpr"] is not None:
+            lines.append(
+                f"  promise   {100 * metadata['tpr']:g} % of fresh in-distribution data pass, "
+                f"calibrated on {metadata['calibration_count']:,} samples"
+            )
     else:
         lines.append(
             "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "
