@@ -11,7 +11,6 @@ out-of-distribution example is used.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -151,7 +150,7 @@ def tune(
     by_temperature = separation(at_temperatures, "Choosing the temperature")
     temperature = max(
         _tied_for_best(temperatures, by_temperature),
-        key=lambda value: (-abs(math.log(value / DEFAULT_TEMPERATURE)), value),
+        key=lambda t: (-max(t / DEFAULT_TEMPERATURE, DEFAULT_TEMPERATURE / t), t),
     )
     # Measured beside the candidates, unless it is one.
     default_is_candidate = temperature == DEFAULT_TEMPERATURE and DEFAULT_EPSILON in epsilons

@@ -178,7 +178,7 @@ def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
     The threshold stands half way between the k-th largest score and the next lower one, so that
     the rounding of another batch size or another runtime moves no sample across it. Scores closer
     than 1e-5 of their size count as one here. Where there is no lower one it stands below the
-    least by a hundredth of the distance from there to the median, or 1e-5 of the scores' size.
+    least by a tenth of the distance from there to the median, or 1e-5 of the scores' size.
 
     Args:
         id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
@@ -416,7 +416,7 @@ def _threshold_below(scores: NDArray[np.float64], k: int) -> float:
             upper, lower = float(steps[place]), float(steps[place + 1])
             return _float32_below(upper, upper / 2.0 + lower / 2.0)
         least = float(steps[-1])
-        return _float32_below(least, least - max(apart, 0.01 * (float(np.median(scores)) - least)))
+        return _float32_below(least, least - max(apart, 0.1 * (float(np.median(scores)) - least)))
 
 
 def _float32_below(score: float, threshold: float) -> float:

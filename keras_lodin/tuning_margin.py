@@ -53,15 +53,12 @@ class Placements:
         id: for each in-distribution score, the share of the contrast below it: float64, `(n,)`.
         contrast: for each score of the contrast, the share of in-distribution scores above it:
             float64, `(m,)`.
+        auroc: area under the ROC curve, in-distribution positive: the mean of either, a fraction.
     """
 
     id: NDArray[np.float64]
     contrast: NDArray[np.float64]
-
-    @property
-    def auroc(self) -> float:
-        """Area under the ROC curve, in-distribution positive, a fraction."""
-        return float(self.id.mean())
+    auroc: float
 
 
 def placements(id_scores: ArrayLike, contrast_scores: ArrayLike) -> Placements:
@@ -76,17 +73,23 @@ def placements(id_scores: ArrayLike, contrast_scores: ArrayLike) -> Placements:
     """
     ours, theirs = np.asarray(id_scores, np.float64), np.asarray(contrast_scores, np.float64)
     rounding = ROUNDING * float(max(np.abs(ours).max(), np.abs(theirs).max()))
-    id_below = _share_below(ours, np.sort(theirs), rounding)
-    return Placements(id_below, 1.0 - _share_below(theirs, np.sort(ours), rounding))
+    theirs_below = _twice_below(ours, np.sort(theirs), rounding)
+    ours_below = _twice_below(theirs, np.sort(ours), rounding)
+    return Placements(
+        theirs_below / (2 * theirs.size),
+        1.0 - ours_below / (2 * ours.size),
+        # Of whole numbers, so that equal AUROCs are equal.
+        int(theirs_below.sum()) / (2 * ours.size * theirs.size),
+    )
 
 
-def _share_below(
+def _twice_below(
     scores: NDArray[np.float64], others: NDArray[np.float64], rounding: float
-) -> NDArray[np.float64]:
-    """The share of sorted `others` below each score, half of those within `rounding` of it."""
+) -> NDArray[np.intp]:
+    """How many of the sorted `others` are below each score, twice; once those within `rounding`."""
     below = np.searchsorted(others, scores - rounding, side="left")
     not_above = np.searchsorted(others, scores + rounding, side="right")
-    return (below + not_above) / (2.0 * others.size)
+    return below + not_above
 
 
 def auroc_margin(
@@ -104,7 +107,7 @@ def auroc_margin(
         AUROC of `one` less that of `other`, and the ends of its 95 % interval, from -1 to 1.
     """
     ours, theirs = one.id - other.id, one.contrast - other.contrast
-    margin = float(ours.mean())
+    margin = one.auroc - other.auroc
     fewest = min(ours.size, theirs.size)
     if fewest < 2:
         return margin, (-1.0, 1.0)

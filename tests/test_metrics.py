@@ -269,10 +269,10 @@ def test_threshold_counts_the_decimal_fraction_that_was_asked_for():
         ([-8.0, -4.0, -2.0, -1.0], 0.4, -3.0),
         # Apart by rounding alone: they count as one, and the next gap is taken.
         ([0.0, 1.0, 1.0 + 1e-7, 2.0], 0.4, 0.5),
-        ([0.0, 1e-7, 1.0, 2.0], 0.6, -0.005),
-        # Nothing is lower: a hundredth of the way from the median.
-        (list(range(19)), 0.95, -0.09),
-        ([1.0, 3.0, 5.0], 0.7, 0.98),
+        ([0.0, 1e-7, 1.0, 2.0], 0.6, -0.05),
+        # Nothing is lower: a tenth of the way from the median.
+        (list(range(19)), 0.95, -0.9),
+        ([1.0, 3.0, 5.0], 0.7, 0.8),
         # Nothing else is there: a part of the scores' own size.
         ([5.0] * 19, 0.95, 4.99995),
         ([-5.0] * 19, 0.95, -5.00005),
