@@ -18,10 +18,6 @@ from keras_lodin.tuning_margin import placements
 from tests import networks
 
 FEW = {"temperatures": (1.0, 1000.0), "epsilons": (0.0, 0.005, 0.02), "verbose": 0}
-# An untrained network tells nothing from anything, and `tune` says so every time.
-unsure = pytest.mark.filterwarnings(
-    "ignore:(The candidates|The choice|The data|The temperature is|Epsilon is):UserWarning"
-)
 
 
 @pytest.fixture
@@ -86,7 +82,6 @@ def test_scrambled_pixels_stay_integers():
 # --- The choice ------------------------------------------------------------------------------
 
 
-@unsure
 def test_tune_takes_the_candidates_with_the_best_separation(classifier, id_images):
     detector = keras_lodin.ODINDetector(classifier)
     tuning = detector.tune(id_images, **FEW)
@@ -102,7 +97,6 @@ def test_tune_takes_the_candidates_with_the_best_separation(classifier, id_image
     assert tuning.epsilon == epsilons[int(np.argmax(by_auroc[2:]))][1]
 
 
-@unsure
 def test_recorded_figures_are_those_of_the_detector_itself(classifier, id_images):
     tuning = keras_lodin.ODINDetector(classifier).tune(id_images, **FEW)
     contrast = scrambled(id_images)
@@ -115,7 +109,6 @@ def test_recorded_figures_are_those_of_the_detector_itself(classifier, id_images
         np.testing.assert_allclose(candidate["mean_id_score"], ours.mean(), rtol=1e-4)
 
 
-@unsure
 def test_mean_id_score_rises_with_a_small_epsilon(classifier, id_images):
     tuning = keras_lodin.ODINDetector(classifier).tune(
         id_images, temperatures=(1000.0,), epsilons=(0.0, 0.001, 0.002), verbose=0
@@ -124,7 +117,6 @@ def test_mean_id_score_rises_with_a_small_epsilon(classifier, id_images):
     assert tuning.candidates[0]["mean_id_score"] < means[0] < means[1]
 
 
-@unsure
 def test_labels_do_not_matter(classifier, id_images, rng):
     detector = keras_lodin.ODINDetector(classifier)
     plain = detector.tune(id_images, **FEW)
@@ -134,14 +126,12 @@ def test_labels_do_not_matter(classifier, id_images, rng):
         assert detector.tune(dataset, **FEW).candidates == plain.candidates
 
 
-@unsure
 def test_the_detectors_own_setting_does_not_matter(classifier, id_images):
     first = keras_lodin.ODINDetector(classifier, temperature=3.0, epsilon=0.1)
     second = keras_lodin.ODINDetector(classifier)
     assert first.tune(id_images, **FEW).candidates == second.tune(id_images, **FEW).candidates
 
 
-@unsure
 def test_ood_data_decides_when_it_is_given(classifier, id_images, rng):
     ood = rng.uniform(size=(20, 8, 8, 1)).astype("float32")
     detector = keras_lodin.ODINDetector(classifier)
@@ -164,7 +154,6 @@ def test_ties_go_to_the_larger_temperature_and_the_smaller_epsilon(id_images):
     assert (tuning.temperature, tuning.epsilon) == (1000.0, 0.0)
 
 
-@unsure
 def test_a_compiled_predict_follows_and_the_threshold_is_forgotten(classifier, id_images):
     detector = keras_lodin.ODINDetector(classifier, temperature=7.0, epsilon=0.1)
     before = detector.predict(id_images, verbose=0)["score"]
@@ -179,7 +168,6 @@ def test_a_compiled_predict_follows_and_the_threshold_is_forgotten(classifier, i
     np.testing.assert_array_equal(after, fresh.predict(id_images, verbose=0)["score"])
 
 
-@unsure
 @pytest.mark.parametrize(("make", "shape"), [(networks.dense, (10,)), (networks.series, (20, 3))])
 def test_vectors_and_series_are_tuned(make, shape, rng):
     detector = keras_lodin.ODINDetector(make())
@@ -187,7 +175,6 @@ def test_vectors_and_series_are_tuned(make, shape, rng):
     assert len(tuning.candidates) == 5
 
 
-@unsure
 def test_integer_pixels_are_tuned_as_the_same_floats(id_images):
     inner = networks.convolutional()
     inputs = keras.Input((8, 8, 1))
@@ -268,7 +255,6 @@ def test_of_tied_candidates_those_near_the_defaults_are_taken(temperatures, epsi
     assert (tuning.temperature, tuning.epsilon) == chosen
 
 
-@unsure
 @pytest.mark.parametrize("ood_count", [None, 25])
 def test_margins_are_those_of_the_detectors_own_scores(classifier, id_images, rng, ood_count):
     ood = None if ood_count is None else rng.uniform(size=(ood_count, 8, 8, 1)).astype("float32")
