@@ -206,8 +206,8 @@ def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
     numbers = scores[~np.isnan(scores)]
     if k > numbers.size:
         raise ValueError(
-            f"No threshold lets {tpr:g} of such data pass: a score that is NaN never does. Look "
-            "for NaN in the classifier's logits, or ask for a smaller `tpr`. "
+            f"No threshold lets {float(tpr):g} of such data pass: a score that is NaN never does. "
+            "Look for NaN in the classifier's logits, or ask for a smaller `tpr`. "
             f"Received: {scores.size - numbers.size} of {scores.size} scores NaN, tpr={tpr}"
         )
     return _threshold_below(numbers, k)

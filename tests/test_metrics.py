@@ -254,7 +254,8 @@ def test_threshold_counts_the_decimal_fraction_that_was_asked_for():
     scores = np.arange(99, dtype=np.float32)
     for percent in range(1, 100):
         # 0.07 * 100 is 7.000000000000001 in floating point, and must not become 8.
-        for tpr in (percent / 100, np.float32(percent / 100), np.float64(percent / 100)):
+        for kind in (float, np.float32, np.float64, lambda value: Fraction(str(value))):
+            tpr = kind(percent / 100)
             assert (scores > metrics.threshold_at_tpr(scores, tpr)).sum() == percent
     assert (scores[:19] > metrics.threshold_at_tpr(scores[:19], 0.95)).sum() == 19
 

@@ -262,13 +262,13 @@ class Detector(keras.Model):
                 stacklevel=2,
             )
         if self.calibrated:
-            self._tpr.assign(tpr)
+            self._tpr.assign(float(tpr))
             self._calibration_count.assign(len(scores))
         else:
             most = math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000
             warnings.warn(
-                f"{len(scores)} samples cannot show that {100 * tpr:g} % of fresh data pass: that "
-                f"takes {fewest_samples(tpr)} at least. The threshold of {self.name!r} is minus "
+                f"{len(scores)} samples cannot show that {100 * float(tpr):g} % of fresh data pass: "
+                f"that takes {fewest_samples(tpr)} at least. The threshold of {self.name!r} is minus "
                 "infinity, and nothing is called out-of-distribution. Give more samples, or ask "
                 f"for a `tpr` of {most:g} or less. Received: {len(scores)} samples, tpr={tpr}",
                 stacklevel=2,
@@ -281,10 +281,7 @@ class Detector(keras.Model):
             return "no threshold: nothing is called out-of-distribution"
         if self.tpr is None:
             return f"threshold {self.threshold:.6g}, set by hand"
-        return (
-            f"threshold {self.threshold:.6g}: {100 * self.tpr:g} % of fresh in-distribution data "
-            f"pass, calibrated on {self.calibration_count:,} samples"
-        )
+        return f"threshold {self.threshold:.6g}: {promised(self.tpr, self.calibration_count)}"
 
     def check_inputs(self, inputs: Any) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
@@ -363,6 +360,12 @@ def verdict(score: Any, threshold: Any) -> Any:
     pass.)
     """
     return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
+
+
+def promised(tpr: float, calibration_count: int | None) -> str:
+    """What a threshold promises, in words; a detector of an earlier version has no count."""
+    samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
+    return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:

@@ -8,6 +8,8 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_lodin.detectors.detector import promised
+
 
 def announce(
     metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
@@ -30,10 +32,7 @@ def announce(
     if metadata["calibrated"]:
         lines.append(f"  threshold {metadata['threshold']:.6g}: is_ood is score <= threshold")
         if metadata["tpr"] is not None:
-            lines.append(
-                f"  promise   {100 * metadata['tpr']:g} % of fresh in-distribution data pass, "
-                f"calibrated on {metadata['calibration_count']:,} samples"
-            )
+            lines.append(f"  promise   {promised(metadata['tpr'], metadata['calibration_count'])}")
     else:
         lines.append(
             "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "

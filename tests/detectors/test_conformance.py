@@ -223,7 +223,7 @@ def test_too_few_samples_promise_nothing_and_say_so(rng, count, tpr, least, most
     detector.calibrate(data[:count], tpr=most)
     assert detector.calibrated
     assert (detector.tpr, detector.calibration_count) == (most, count)
-    detector.calibrate(data, tpr=tpr)
+    detector.calibrate(data, tpr=Fraction(str(tpr)))
     assert f"{100 * tpr:g} % of fresh" in detector.promise()
     detector.threshold = 3.0
     assert (detector.tpr, detector.calibration_count) == (None, None)
@@ -264,6 +264,7 @@ def test_a_file_without_the_notes_of_how_it_was_calibrated_still_loads(make, ima
     fresh.load_own_variables(store)
     assert (fresh.threshold, fresh.tpr) == (detector.threshold, 0.75)
     assert fresh.calibration_count is None
+    assert fresh.promise().endswith("75 % of fresh in-distribution data pass")
     del store["0"], store[str(len(store))]
     with pytest.raises(ValueError, match="variables"):
         fresh.load_own_variables(store)
