@@ -265,14 +265,7 @@ class Detector(keras.Model):
             self._tpr.assign(float(tpr))
             self._calibration_count.assign(len(scores))
         else:
-            most = math.floor(1000 * len(scores) / (len(scores) + 1)) / 1000
-            warnings.warn(
-                f"{len(scores)} samples cannot show that {100 * float(tpr):g} % of fresh data pass: "
-                f"that takes {fewest_samples(tpr)} at least. The threshold of {self.name!r} is minus "
-                "infinity, and nothing is called out-of-distribution. Give more samples, or ask "
-                f"for a `tpr` of {most:g} or less. Received: {len(scores)} samples, tpr={tpr}",
-                stacklevel=2,
-            )
+            warnings.warn(_too_few_text(self.name, len(scores), float(tpr)), stacklevel=2)
         return self.threshold
 
     def promise(self) -> str:
@@ -366,6 +359,16 @@ def promised(tpr: float, calibration_count: int | None) -> str:
     """What a threshold promises, in words; a detector of an earlier version has no count."""
     samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
     return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"
+
+
+def _too_few_text(name: str, count: int, tpr: float) -> str:
+    most = math.floor(1000 * count / (count + 1)) / 1000
+    return (
+        f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
+        f"{fewest_samples(tpr)} at least. The threshold of {name!r} is minus infinity, and nothing "
+        f"is called out-of-distribution. Give more samples, or ask for a `tpr` of {most:g} or "
+        f"less. Received: {count} samples, tpr={tpr:g}"
+    )
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:
