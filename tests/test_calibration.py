@@ -299,7 +299,7 @@ def test_few_samples_are_told_of(classifier, id_images, count):
     assert {one.filename for one in caught} == {__file__}
 
 
-def test_a_choice_that_is_sure_raises_no_doubt_and_its_margin_says_so(rng):
+def test_a_choice_that_is_sure_raises_no_doubt_and_its_margin_says_so(rng, tmp_path):
     """At a large T the second of two winners counts for nothing, at a small one it does."""
     model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, use_bias=False)])
     model.layers[-1].kernel.assign(np.eye(3))
@@ -314,6 +314,8 @@ def test_a_choice_that_is_sure_raises_no_doubt_and_its_margin_says_so(rng):
     assert tuning.over_runner_up.told_apart
     assert "over ODIN's defaults: +" in tuning.summary()
     assert detector.tuned
+    detector.save(tmp_path / "detector.keras")
+    assert keras.models.load_model(tmp_path / "detector.keras").tuned
     detector.epsilon = 0.1
     assert not detector.tuned
 

@@ -359,7 +359,7 @@ def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images,
 def tuned(classifier, temperature=10.0, epsilon=0.02, **options):
     """As `tune` leaves a detector."""
     detector = ODINDetector(classifier, temperature=temperature, epsilon=epsilon, **options)
-    detector._tuned.assign(1.0)
+    detector._tuned = 1
     return detector
 
 
@@ -393,7 +393,7 @@ def test_row_of_the_defaults_is_theirs_and_has_no_threshold(
     options = {"input_range": (0, 2), "channel_std": [0.5]}
     detector = tuned(classifier, **options)
     detector.calibrate(id_images, tpr=0.9, verbose=0)
-    detector._tuned.assign(1.0)
+    detector._tuned = 1
     evaluation = evaluate({"odin": detector}, id_images, {"dim": ood_images}, resamples=5)
     alone = evaluate(
         {"odin": ODINDetector(classifier, **options)}, id_images, {"dim": ood_images}, resamples=5

@@ -64,8 +64,9 @@ class Detector(keras.Model):
     # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`
     # computes them; whoever runs an exported file has to give them.
     side_inputs: tuple[str, ...] = ()
-    # How many of the weights, the last, are notes that files of version 0.1.0 may lack.
-    _notes = 1
+    # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
+    _notes: tuple[str, ...] = ("calibration_count",)
+    _calibration_count = 0
 
     def __init__(
         self,
@@ -109,11 +110,8 @@ class Detector(keras.Model):
         self._threshold = self.add_weight(
             name="threshold", shape=(), initializer=_uncalibrated, trainable=False
         )
-        # Not used in scoring, but saved with the threshold that they explain; 0 for none.
+        # Not used in scoring, but saved with the threshold that it explains; 0 for none.
         self._tpr = self.add_weight(name="tpr", shape=(), initializer="zeros", trainable=False)
-        self._calibration_count = self.add_weight(
-            name="calibration_count", shape=(), initializer="zeros", trainable=False
-        )
         self.built = True
 
     @abc.abstractmethod
@@ -188,7 +186,7 @@ class Detector(keras.Model):
             )
         self._threshold.assign(value)
         self._tpr.assign(0.0)
-        self._calibration_count.assign(0.0)
+        self._calibration_count = 0
 
     @property
     def tpr(self) -> float | None:
@@ -198,7 +196,7 @@ class Detector(keras.Model):
     @property
     def calibration_count(self) -> int | None:
         """How many samples `calibrate` set the threshold from; None if set by hand."""
-        return int(ops.convert_to_numpy(self._calibration_count)) or None
+        return self._calibration_count or None
 
     @property
     def calibrated(self) -> bool:
@@ -263,7 +261,7 @@ class Detector(keras.Model):
             )
         if self.calibrated:
             self._tpr.assign(float(tpr))
-            self._calibration_count.assign(len(scores))
+            self._calibration_count = len(scores)
         else:
             warnings.warn(_too_few_text(self.name, len(scores), float(tpr)), stacklevel=2)
         return self.threshold
@@ -321,20 +319,19 @@ class Detector(keras.Model):
             "class_names": None if self.class_names is None else list(self.class_names),
         }
 
-    def load_own_variables(self, store: Any) -> None:
-        """Loads thresholds and settings; called by Keras.
+    def save_own_variables(self, store: Any) -> None:
+        """Saves threshold and settings, and the notes beside them; called by Keras."""
+        super().save_own_variables(store)
+        for name in self._notes:
+            store[name] = np.int64(getattr(self, f"_{name}"))
 
-        A file that was written before a detector noted how it was calibrated lacks these notes,
-        the last of its weights.
-        """
-        values: dict[str, Any] = {}
-        self.save_own_variables(values)
-        missing = len(values) - len(store.keys())
-        if 0 < missing <= self._notes:
-            kept = {str(number): store[str(number)] for number in range(len(values) - missing)}
-            super().load_own_variables({**values, **kept})
-        else:
-            super().load_own_variables(store)
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved; earlier versions saved no notes."""
+        # A store of Keras's is no mapping, and has no iterator.
+        values = dict(zip(store.keys(), map(store.__getitem__, store.keys()), strict=True))
+        for name in self._notes:
+            setattr(self, f"_{name}", int(values.pop(name, 0)))
+        super().load_own_variables(values)
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Detector:

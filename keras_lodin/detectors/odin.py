@@ -64,7 +64,8 @@ class ODINDetector(Detector):
     ```
     """
 
-    _notes = 2
+    _notes = (*Detector._notes, "tuned")
+    _tuned = 0
 
     def __init__(
         self,
@@ -87,7 +88,6 @@ class ODINDetector(Detector):
         self._temperature = self.add_weight(name="temperature", shape=(), trainable=False)
         self._epsilon = self.add_weight(name="epsilon", shape=(), trainable=False)
         super().build(input_shape)
-        self._tuned = self.add_weight(name="tuned", shape=(), initializer="zeros", trainable=False)
 
     def _checked_channel_std(self, channel_std: Sequence[float] | None) -> tuple[float, ...] | None:
         if channel_std is None:
@@ -109,7 +109,7 @@ class ODINDetector(Detector):
     @temperature.setter
     def temperature(self, value: float) -> None:
         self._temperature.assign(checked_temperature(value))
-        self._tuned.assign(0.0)
+        self._tuned = 0
         self.threshold = -np.inf
 
     @property
@@ -120,13 +120,13 @@ class ODINDetector(Detector):
     @epsilon.setter
     def epsilon(self, value: float) -> None:
         self._epsilon.assign(checked_epsilon(value))
-        self._tuned.assign(0.0)
+        self._tuned = 0
         self.threshold = -np.inf
 
     @property
     def tuned(self) -> bool:
         """Whether `tune` chose temperature and epsilon; False once one is set by hand."""
-        return bool(ops.convert_to_numpy(self._tuned))
+        return bool(self._tuned)
 
     def with_defaults(self) -> ODINDetector | None:
         """A detector that differs by ODIN's default temperature and epsilon alone.
@@ -240,7 +240,7 @@ class ODINDetector(Detector):
         )
         self.temperature = tuning.temperature
         self.epsilon = tuning.epsilon
-        self._tuned.assign(1.0)
+        self._tuned = 1
         for text in tuning.doubts:
             warnings.warn(text, stacklevel=2)
         return tuning
