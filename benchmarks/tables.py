@@ -24,6 +24,7 @@ PAGES = (
     "docs/gradients.md",
     "docs/recipes.md",
     "docs/study.md",
+    "docs/guides/threshold.md",
 )
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
 
@@ -294,12 +295,31 @@ def against(path: Path) -> str:
     )
 
 
+def promise(path: Path) -> str:
+    rows = _rows(path)
+    cells = {
+        (row["scores"], row["rule"], row["samples"]): (
+            f"{100 * float(row['mean_pass_rate']):.2f} ± {100 * float(row['standard_error']):.2f}"
+        )
+        for row in rows
+    }
+    counts = list(dict.fromkeys(row["samples"] for row in rows))
+    return _markdown(
+        ["scores", "rule", *(f"n = {int(count):,}" for count in counts)],
+        [
+            [*key, *(cells[(*key, count)] for count in counts)]
+            for key in dict.fromkeys((row["scores"], row["rule"]) for row in rows)
+        ],
+    )
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gq_cost/table.csv": cost,
     "docs/results/gq_cost/*": cost_in_brief,
     "docs/results/gq_cost/exponents.csv": growth,
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
+    "docs/results/promise.csv": promise,
     "docs/results/ratios.csv": ratios,
     "docs/results/mood_cost.csv": mood_cost,
     "docs/results/gradients/gradients.json": gradient_medians,

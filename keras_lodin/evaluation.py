@@ -18,6 +18,7 @@ from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.batches import check_labels, iterate_batches
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.odin import ODINDetector
 from keras_lodin.extreme_examples import ExtremeExamples
 from keras_lodin.files import write_together
 from keras_lodin.finite_scores import check_scores
@@ -299,6 +300,10 @@ def evaluate(
     pixels: if it is not the accuracy you know, the preprocessing differs, and no other figure is
     worth reading.
 
+    Beside an ODIN whose temperature and epsilon were chosen by `tune`, and are others than ODIN's
+    defaults, stands the same with the defaults, as "NAME (defaults)": whether tuning was worth it
+    shows on data that tuning did not see. It costs what the tuned one does.
+
     Args:
         detectors: name -> `Detector`. They may wrap different classifiers. Their thresholds play
             no part.
@@ -337,6 +342,7 @@ def evaluate(
         id_name = id_data.name if isinstance(id_data, Source) else "id"
     _check_arguments(detectors, ood_data, id_name, resamples, seed)
     check_batch_size(batch_size)
+    detectors = _beside_defaults(detectors)
     models = _model_names(detectors, model)
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
@@ -398,6 +404,19 @@ def evaluate(
         },
         extremes=extremes,
     )
+
+
+def _beside_defaults(detectors: Mapping[str, Detector]) -> dict[str, Detector]:
+    """The detectors, each tuned ODIN followed by one with ODIN's defaults."""
+    shown: dict[str, Detector] = {}
+    for name, detector in detectors.items():
+        shown[name] = detector
+        if isinstance(detector, ODINDetector) and detector.tuned:
+            defaults = detector.with_defaults()
+            beside = f"{name} (defaults)"
+            if defaults is not None and beside not in detectors:
+                shown[beside] = defaults
+    return shown
 
 
 def _score_batch(

@@ -329,8 +329,8 @@ def tune(model: str, id: str, output: str, **settings: Any) -> None:
 
     detector, tuning = workflows.tune_model(model, id, output, **settings)
     if tuning is not None:
-        click.echo(f"temperature {tuning.temperature:g}, epsilon {tuning.epsilon:g}")
-    click.echo(f"threshold {detector.threshold:.6g} at TPR {detector.tpr:g}")
+        click.echo(tuning.summary())
+    click.echo(detector.promise())
     _say(f"The detector is in {output}")
 
 

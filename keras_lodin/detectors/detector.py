@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import abc
+import math
+import warnings
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from numbers import Real
 from typing import Any
@@ -25,7 +27,7 @@ from keras_lodin.data.batches import (
 from keras_lodin.differentiability import check_differentiable
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
-from keras_lodin.metrics import threshold_at_tpr
+from keras_lodin.metrics import fewest_samples, threshold_at_tpr
 from keras_lodin.progress import track
 from keras_lodin.single_number import single_number
 
@@ -78,6 +80,9 @@ class Detector(ClassifierWrapper):
     # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`
     # computes them; whoever runs an exported file has to give them.
     side_inputs: tuple[str, ...] = ()
+    # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
+    _notes: tuple[str, ...] = ("calibration_count",)
+    _calibration_count = 0
 
     def __init__(
         self,
@@ -264,11 +269,17 @@ class Detector(ClassifierWrapper):
             )
         self._threshold.assign(number)
         self._tpr.assign(0.0)
+        self._calibration_count = 0
 
     @property
     def tpr(self) -> float | None:
         """The true positive rate that `calibrate` set the threshold for; None if set by hand."""
         return shortest_float(self._tpr) or None
+
+    @property
+    def calibration_count(self) -> int | None:
+        """How many samples `calibrate` set the threshold from; None if set by hand."""
+        return self._calibration_count or None
 
     @property
     def calibrated(self) -> bool:
@@ -280,10 +291,14 @@ class Detector(ClassifierWrapper):
     ) -> float:
         """Sets the threshold that lets the fraction `tpr` of in-distribution data pass.
 
-        The threshold is the largest float32 with at least the fraction `tpr` of the scores above
-        it, exact under ties. Use in-distribution data that was neither trained on nor will be
-        tested on; labels are not needed. On fresh data the fraction that passes differs from
-        `tpr` by the binomial error of both samples.
+        Of fresh data of the same kind at least the fraction `tpr` passes on average, for any
+        number of samples: the threshold is that of split conformal prediction
+        (`keras_lodin.metrics.threshold_at_tpr`), half way between two scores. For one calibration
+        set the fraction that passes differs from `tpr` by the binomial error of both samples. Use
+        data that was neither trained on nor will be tested on; labels are not needed.
+
+        So few samples that they cannot show `tpr` (fewer than 19 for 95 %, 99 for 99 %) leave the
+        threshold at minus infinity, with a warning: everything passes.
 
         Args:
             data: in-distribution inputs: an array, a list of examples, a tuple `(x, y)`, a
@@ -298,7 +313,12 @@ class Detector(ClassifierWrapper):
 
         Raises:
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
-                a detector with an `input_range`) lie outside it, or a `tpr` outside (0, 1).
+                a detector with an `input_range`) lie outside it, a `tpr` outside (0, 1), scores
+                that are infinite, or so many that are NaN that too few can pass.
+
+        Warns:
+            UserWarning: for too few samples to promise `tpr`, and for scores that are NaN: they
+                count as rejected, as they are in use.
         """
         if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
             raise ValueError(
@@ -312,10 +332,31 @@ class Detector(ClassifierWrapper):
             self.check_inputs(inputs)
             batches.append(score_of(inputs))
         scores = np.concatenate(batches)
-        check_scores(self.name, scores)
+        wrong = np.isnan(scores)
+        # All of them NaN is a broken classifier; a few are inputs that it has no answer to.
+        check_scores(self.name, scores if wrong.all() else np.where(wrong, 0.0, scores))
         self.threshold = threshold_at_tpr(scores, tpr)
-        self._tpr.assign(tpr)
+        if wrong.any():
+            warnings.warn(
+                f"{wrong.sum()} of {len(scores)} calibration scores of {self.name!r} are NaN. They "
+                "count as rejected, as such scores are in use. Look for what is special about the "
+                f"inputs, the first of which is number {np.argmax(wrong)}.",
+                stacklevel=2,
+            )
+        if self.calibrated:
+            self._tpr.assign(float(tpr))
+            self._calibration_count = len(scores)
+        else:
+            warnings.warn(_too_few_text(self.name, len(scores), float(tpr)), stacklevel=2)
         return self.threshold
+
+    def promise(self) -> str:
+        """The threshold and what it promises, in a line for a person."""
+        if not self.calibrated:
+            return "no threshold: nothing is called out-of-distribution"
+        if self.tpr is None:
+            return f"threshold {self.threshold:.6g}, set by hand"
+        return f"threshold {self.threshold:.6g}: {promised(self.tpr, self.calibration_count)}"
 
     def check_inputs(self, inputs: Any) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
@@ -360,6 +401,20 @@ class Detector(ClassifierWrapper):
             "class_names": None if self.class_names is None else list(self.class_names),
         }
 
+    def save_own_variables(self, store: Any) -> None:
+        """Saves threshold and settings, and the notes beside them; called by Keras."""
+        super().save_own_variables(store)
+        for name in self._notes:
+            store[name] = np.int64(getattr(self, f"_{name}"))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved; earlier versions saved no notes."""
+        # A store of Keras's is no mapping, and has no iterator.
+        values = dict(zip(store.keys(), map(store.__getitem__, store.keys()), strict=True))
+        for name in self._notes:
+            setattr(self, f"_{name}", int(values.pop(name, 0)))
+        super().load_own_variables(values)
+
 
 def verdict(score: Any, threshold: Any) -> Any:
     """Which scores are out-of-distribution: bool, `(batch,)`.
@@ -383,6 +438,22 @@ def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None
             f"texts. Received: class_names={names!r:.200}"
         )
     return tuple(str(name) for name in listed)
+
+
+def promised(tpr: float, calibration_count: int | None) -> str:
+    """What a threshold promises, in words; a detector of an earlier version has no count."""
+    samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
+    return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"
+
+
+def _too_few_text(name: str, count: int, tpr: float) -> str:
+    most = math.floor(1000 * count / (count + 1)) / 1000
+    return (
+        f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
+        f"{fewest_samples(tpr)} at least. The threshold of {name!r} is minus infinity, and nothing "
+        f"is called out-of-distribution. Give more samples, or ask for a `tpr` of {most:g} or "
+        f"less. Received: {count} samples, tpr={tpr:g}"
+    )
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_lodin.detectors.detector import promised
 from keras_lodin.foreign_text import shown
 
 
@@ -31,6 +32,8 @@ def announce(
     ]
     if metadata["calibrated"]:
         lines.append(f"  threshold {metadata['threshold']:.6g}: is_ood is score <= threshold")
+        if metadata["tpr"] is not None:
+            lines.append(f"  promise   {promised(metadata['tpr'], metadata['calibration_count'])}")
     else:
         lines.append(
             "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "

@@ -42,8 +42,8 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
     Returns:
         a dictionary: the version of its fields and of the package, the detector's class and
         settings (None where a detector has no such setting), threshold (None before calibration),
-        tpr, class names, score direction, and the names and shapes of inputs and outputs. Free
-        sizes are None.
+        tpr, the number of samples that it was calibrated on, class names, score direction, and the
+        names and shapes of inputs and outputs. Free sizes are None.
     """
     tpr = getattr(detector, "tpr", None)
     # Only ODIN is told it, but whoever scores images with the artifact has to know it.
@@ -61,6 +61,7 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         "calibrated": detector.calibrated,
         "threshold": threshold if math.isfinite(threshold) else None,
         "tpr": _number(tpr),
+        "calibration_count": detector.calibration_count,
         "class_names": None if detector.class_names is None else list(detector.class_names),
         "num_classes": detector.num_classes,
         "score_direction": _SCORE_DIRECTION,

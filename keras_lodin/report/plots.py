@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
 from keras_lodin.foreign_text import shown
-from keras_lodin.metrics import auroc, fpr_at_tpr, threshold_at_tpr
+from keras_lodin.metrics import auroc, fpr_at_tpr, lowest_kept, threshold_at_tpr
 from keras_lodin.report.files import write_file
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def as_png(figure: Figure) -> bytes:
 
 
 def histogram_figure(evaluation: Evaluation, ood: str) -> Figure:
-    """Histograms of ID and OOD scores, one panel per detector, with the threshold at 95 % TPR.
+    """Histograms of ID and OOD scores, one panel per detector, with the threshold for 95 % TPR.
 
     Args:
         evaluation: an `Evaluation`.
@@ -101,7 +101,7 @@ def histogram_figure(evaluation: Evaluation, ood: str) -> Figure:
     texts = {
         "ID": f"ID: {id_name}",
         "OOD": f"OOD: {ood}",
-        "threshold": "threshold that keeps 95 % of ID",
+        "threshold": "threshold that promises to keep 95 % of ID",
     }
     figure.legend(
         handles,
@@ -143,7 +143,7 @@ def roc_figure(evaluation: Evaluation, ood: str) -> Figure:
             f"FPR95 {100 * fpr95:.1f} %"
         )
         axes.plot(fpr, tpr, color=colour, linestyle=line, label=plain(label))
-        kept = np.mean(id_scores > threshold_at_tpr(id_scores, 0.95))
+        kept = np.mean(id_scores >= lowest_kept(id_scores, 0.95))
         axes.plot(fpr95, kept, color=colour, marker="o", markersize=4)
     axes.set_title(plain(f"ID: {id_name}\nOOD: {ood}"), fontsize="medium")
     axes.set_xlabel("share of OOD kept (false positive rate)")
@@ -176,7 +176,8 @@ def _draw_histogram(
             edgecolor=colour,
             label=label,
         )
-    axes.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label="threshold")
+    if np.isfinite(threshold):  # too few samples have none
+        axes.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label="threshold")
     axes.set_title(plain(detector), fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -86,6 +86,7 @@ def _quickstart(output: Path, seed: int, report: Callable[[str], None]) -> Evalu
 
     report("Choosing temperature, epsilon and threshold from in-distribution data, and exporting")
     detector, _ = tune_model(output / "gq", ID, output / "detector.keras")
+    report(f"  {detector.promise()}")
     detector.export(output / "saved_model", verbose=False)
 
     report("Scoring a few images from the exported file, in a fresh process")

@@ -48,7 +48,7 @@ def tune_model(
             in-distribution data alone.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
-        tpr: the fraction of in-distribution data that the threshold lets pass.
+        tpr: the fraction of fresh in-distribution data that the threshold lets pass on average.
         input_range: range of the classifier's inputs; None for a detector's own, or judged by the
             first layers of the classifier.
         data_dir: folder of the TensorFlow datasets.
