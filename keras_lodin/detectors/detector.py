@@ -12,12 +12,16 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
+from keras_lodin.accuracy import Accuracy
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import ClassifierHead, find_head
 from keras_lodin.data.batches import check_images, iterate_batches
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
+from keras_lodin.input_range import GIVEN, InputRange
 from keras_lodin.metrics import threshold_at_tpr
+from keras_lodin.models.input_range import resolve_input_range
+from keras_lodin.observed_range import ObservedRange, settle, warn_of_small_values
 from keras_lodin.progress import track
 
 
@@ -43,7 +47,11 @@ class Detector(keras.Model):
         from_logits: True when the classifier returns logits, False when it returns probabilities
             (the logits behind them are then used), None to find out from its last layer.
         class_names: names of the classes in the order of the logits, for reports and exported
-            files, or None.
+            files, or None. Labels of data that have names too are matched by them.
+        input_range: `(lo, hi)`, the range of the classifier's input values, which every saved and
+            exported file says; or two arrays, one number for each feature. None for what the
+            classifier's first layers show, see `keras_lodin.models.judge_input_range`; where they
+            show nothing, what `calibrate`, `tune` and `adapt` see in their data.
         name: name of the model.
 
     Raises:
@@ -69,6 +77,7 @@ class Detector(keras.Model):
         *,
         from_logits: bool | None = None,
         class_names: Sequence[str] | None = None,
+        input_range: Any = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -90,6 +99,7 @@ class Detector(keras.Model):
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
         self.class_names = None if class_names is None else tuple(class_names)
+        self._input_range = resolve_input_range(input_range, classifier, head.input_shape[1:])
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
@@ -188,6 +198,54 @@ class Detector(keras.Model):
         return shortest_float(self._tpr) or None
 
     @property
+    def input_range(self) -> tuple[Any, Any]:
+        """`(lo, hi)` of the classifier's inputs: two floats, or two float32 arrays with one number
+        for each feature. Setting it forgets the threshold.
+        """
+        return self._input_range.bounds
+
+    @input_range.setter
+    def input_range(self, value: Any) -> None:
+        self._set_input_range(
+            resolve_input_range(value, self.classifier, self.input_shape_with_batch[1:])
+        )
+        self.threshold = -np.inf
+
+    @property
+    def input_range_origin(self) -> str:
+        """How `input_range` is known: "given", "classifier" (shown by its first layers) or "data"
+        (read off them); or that it is not: "assumed" or "unknown".
+        """
+        return self._input_range.origin
+
+    @property
+    def judged_input_range(self) -> InputRange:
+        """`input_range` and `input_range_origin` as one value."""
+        return self._input_range
+
+    def _set_input_range(self, input_range: InputRange) -> None:
+        self._input_range = input_range
+        # A graph that was compiled holds the range that there was.
+        self.predict_function = None
+
+    def settle_input_range(self, data: Any, batch_size: int = 128) -> None:
+        """Reads the range of the inputs off in-distribution data, where it is not known yet.
+
+        `tune`, `calibrate` and `adapt` do. Of vectors every feature gets the range from its
+        smallest to its largest value, so that a step is the same fraction of each. Other data are
+        taken to be of 0 to 1, -1 to 1 or 0 to 255 if they lie in one of these, else of their own.
+
+        Args:
+            data: in-distribution inputs, in any form that `calibrate` takes.
+            batch_size: samples per batch, for data that is not batched already.
+        """
+        if not self._input_range.known:
+            shape = self.input_shape_with_batch[1:]
+            settled = settle(self._input_range, data, shape, batch_size)
+            if settled is not self._input_range:
+                self._set_input_range(settled)
+
+    @property
     def calibrated(self) -> bool:
         """Whether a threshold has been set; before, no input is called out-of-distribution."""
         return self.threshold > -np.inf
@@ -204,7 +262,9 @@ class Detector(keras.Model):
 
         Args:
             data: in-distribution inputs: an array, a tuple `(x, y)`, a `tf.data.Dataset`, a
-                `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels are ignored.
+                `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels are not needed;
+                where there are, a classifier that does not know them better than chance is warned
+                of, as inputs of a wrong range make it.
             tpr: true positive rate, the fraction of in-distribution data to let pass.
             batch_size: samples per batch, for data that is not batched already.
             verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
@@ -214,20 +274,29 @@ class Detector(keras.Model):
 
         Raises:
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
-                a detector with an `input_range`) lie outside it, or a `tpr` outside (0, 1).
+                a detector that steps) lie outside of `input_range`, labels or class names that
+                the classifier does not have, or a `tpr` outside (0, 1).
         """
         if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
             raise ValueError(
                 f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"
             )
-        score_of = BatchFunction(lambda inputs: self(inputs)["score"])
+        self.settle_input_range(data, batch_size)
+        outputs_of = BatchFunction(self)
         batches = []
-        for inputs, _ in track(
+        observed = ObservedRange(self.input_shape_with_batch[1:])
+        accuracy = Accuracy(self.num_classes, self.class_names, data)
+        for inputs, labels in track(
             iterate_batches(data, batch_size), "Calibrating the threshold", verbose
         ):
             self.check_inputs(inputs)
-            batches.append(score_of(inputs))
+            outputs = outputs_of(inputs)
+            batches.append(outputs["score"])
+            observed.update(inputs)
+            accuracy.update(outputs["logits"].argmax(axis=-1), labels)
         scores = np.concatenate(batches)
+        warn_of_small_values(observed, self._input_range)
+        accuracy.warn_of_chance(self._input_range)
         check_scores(self.name, scores)
         self.threshold = threshold_at_tpr(scores, tpr)
         self._tpr.assign(tpr)
@@ -276,6 +345,8 @@ class Detector(keras.Model):
             "classifier": keras.saving.serialize_keras_object(self.classifier),
             "from_logits": self.from_logits,
             "class_names": None if self.class_names is None else list(self.class_names),
+            "input_range": self._input_range.to_json(),
+            "input_range_origin": self._input_range.origin,
         }
 
     @classmethod
@@ -284,7 +355,12 @@ class Detector(keras.Model):
         classifier = keras.saving.deserialize_keras_object(
             config["classifier"], custom_objects=custom_objects
         )
-        return cls(**{**config, "classifier": classifier})
+        config = {**config, "classifier": classifier}
+        # Files from before the range had an origin hold one that somebody chose.
+        origin = config.pop("input_range_origin", GIVEN)
+        if config.get("input_range") is not None:
+            config["input_range"] = InputRange(*config["input_range"], origin)
+        return cls(**config)
 
 
 def verdict(score: Any, threshold: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import MOODDetector
 from keras_lodin.evaluation import Evaluation, evaluate
 from keras_lodin.workflows.models_with_data import (
@@ -12,6 +13,7 @@ from keras_lodin.workflows.models_with_data import (
     check_each_once,
     load_detectors,
     model_labels,
+    settle_detectors,
 )
 
 
@@ -41,8 +43,8 @@ def evaluate_models(
         detectors: names of the detectors to wrap classifiers in; None for all that apply.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
-        input_range: range of the classifiers' inputs; None for a detector's own, or judged by the
-            first layers of each classifier.
+        input_range: range of the classifiers' inputs; None for a detector's own, or what each
+            classifier's first layers or training data show. What was only assumed is told.
         data_dir: folder of the TensorFlow datasets.
         batch_size: samples per batch.
         resamples: number of bootstrap resamples behind each interval.
@@ -67,6 +69,11 @@ def evaluate_models(
     evaluations = []
     for path, label in zip(paths, model_labels(paths), strict=True):
         wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range)
+        if statistics is not None or has_parts(id):
+            inputs = settle_detectors(
+                wrapped, inputs, statistics or id, "train", data_dir, batch_size
+            )
+        inputs.tell(verbose)
         wrapped = adapted(
             wrapped,
             inputs,

@@ -40,5 +40,6 @@ def export_model(
     export_model("detector.keras", "detector.onnx", format="onnx")
     ```
     """
-    detector, _ = load_detector(path, "odin", input_range)
+    detector, inputs = load_detector(path, "odin", input_range)
+    inputs.tell(verbose)
     detector.export(output, format=format, verbose=verbose, **options)

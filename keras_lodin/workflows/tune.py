@@ -7,7 +7,7 @@ import os
 from keras_lodin.calibration import Tuning
 from keras_lodin.detectors import Detector, ODINDetector, by_name
 from keras_lodin.files import atomic_write
-from keras_lodin.workflows.models_with_data import adapted, load_detector
+from keras_lodin.workflows.models_with_data import adapted, load_detector, settle_detectors
 
 
 def tune_model(
@@ -40,8 +40,8 @@ def tune_model(
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
         tpr: the fraction of in-distribution data that the threshold lets pass.
-        input_range: range of the classifier's inputs; None for a detector's own, or judged by the
-            first layers of the classifier.
+        input_range: range of the classifier's inputs; None for a detector's own, or what the
+            classifier's first layers or the data show. What was only assumed is told.
         data_dir: folder of the TensorFlow datasets.
         batch_size: samples per batch.
         verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
@@ -50,7 +50,8 @@ def tune_model(
         the detector, and what the choice was made from (None where there was none to make).
 
     Raises:
-        ValueError: for data or models that do not fit each other.
+        ValueError: for data or models that do not fit each other, as data with a class that the
+            classifier does not know by name.
         FileNotFoundError: if a file is missing.
 
     Example:
@@ -64,6 +65,11 @@ def tune_model(
             f"Received: output={str(output)!r}"
         )
     tuned, inputs = load_detector(path, detector, input_range)
+    inputs = settle_detectors({detector: tuned}, inputs, id, "calibration", data_dir, batch_size)
+    inputs.tell(verbose)
+    source = inputs.load(id, "calibration", data_dir)
+    # Before the work: other names are other data.
+    source.with_labels_of(inputs.class_names)
     adapted(
         {by_name.name_of(tuned): tuned},
         inputs,
@@ -74,7 +80,6 @@ def tune_model(
         batch_size=batch_size,
         verbose=verbose,
     )
-    source = inputs.load(id, "calibration", data_dir)
     if tuned.class_names is None and source.class_names is not None:
         tuned = _with_class_names(tuned, source.class_names)
     tuning = None
@@ -97,6 +102,8 @@ def _with_class_names(detector: Detector, class_names: tuple[str, ...]) -> Detec
     if len(class_names) != detector.num_classes:
         return detector
     config = {**detector.get_config(), "class_names": class_names}
+    del config["input_range_origin"]
+    config["input_range"] = detector.judged_input_range
     config["classifier"] = detector.classifier
     named = type(detector)(**config)
     named.set_weights(detector.get_weights())
