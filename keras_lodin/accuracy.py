@@ -7,9 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_lodin.data.batches import check_labels
-from keras_lodin.data.class_names import class_names_of, label_places
-from keras_lodin.data.source import Source
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.input_range import CLASSIFIER, DATA, InputRange
 
 # Of fewer labels even a good classifier may know no more than chance would.
@@ -38,34 +36,22 @@ class Accuracy:
 
     def __init__(self, num_classes: int, class_names: Any, data: Any) -> None:
         self._num_classes = num_classes
-        self._name = f"`{data.name}`" if isinstance(data, Source) else "The data"
-        self._places = label_places(
-            class_names_of(data), class_names, self._name, getattr(data, "empty_classes", ())
-        )
+        self._place = LabelPlaces(num_classes, class_names, data)
         self.count = self.correct = 0
 
-    def update(self, predictions: np.ndarray, labels: np.ndarray | None) -> np.ndarray | None:
+    def update(self, predictions: np.ndarray, labels: np.ndarray | None) -> None:
         """Takes a batch into account.
 
         Args:
             predictions: the predicted class of each sample, integers of shape `(batch,)`.
             labels: the data's labels, so too; or None.
 
-        Returns:
-            the labels as the classifier counts them.
-
         Raises:
             ValueError: for labels that the classifier has no class for.
         """
-        if labels is None:
-            return None
-        if self._places is not None:
-            check_labels(labels, len(self._places))
-            labels = self._places[labels]
-        check_labels(labels, self._num_classes)
-        self.count += len(labels)
-        self.correct += int(np.sum(predictions == labels))
-        return labels
+        if labels is not None:
+            self.count += len(labels)
+            self.correct += int(np.sum(predictions == self._place(labels)))
 
     @property
     def value(self) -> float | None:
@@ -80,7 +66,7 @@ class Accuracy:
             model: what to call the classifier.
         """
         if is_chance(self.correct, self.count, self._num_classes):
-            what = f"{self.correct} of {self.count} labels of {self._name}"
+            what = f"{self.correct} of {self.count} labels of {self._place.name}"
             warn_of_chance(model, what, self._num_classes, input_range)
 
 

@@ -127,8 +127,9 @@ def settle(
     Returns:
         a range that is known, or `input_range` itself.
     """
+    brought = isinstance(data, Source) and data.scaled
     if input_range.known or (
-        isinstance(data, Source) and data.scaled and data.input_range == input_range.bounds
+        brought and all(map(np.array_equal, data.input_range, input_range.bounds))
     ):
         return input_range
     observed = ObservedRange(shape)

@@ -45,7 +45,8 @@ def label_places(
 
     Returns:
         int64 array: label in the data -> label of the classifier, -1 for a class without a place.
-        None where labels agree as they are, or one side has no names.
+        None where labels agree as they are, or one side has no names: none at all, or "0", "1",
+        "2" and so on beside names that are words, as data sets without names have them.
 
     Raises:
         ValueError: for a class that the classifier does not know, or whose name it has twice.
@@ -53,31 +54,35 @@ def label_places(
     if found is None or known is None:
         return None
     theirs, ours = list(map(_plain, found)), list(map(_plain, known))
-    if theirs == ours:
+    if theirs == ours or _numbered(theirs, ours) or _numbered(ours, theirs):
         return None
     places = {one: place for place, one in enumerate(ours)}
     counts = Counter(ours)
-    needed = [
-        one
-        for one, plain in zip(found, theirs, strict=True)
-        if plain not in set(map(_plain, empty))
-    ]
+    without = set(map(_plain, empty))
+    needed = [one for one, plain in zip(found, theirs, strict=True) if plain not in without]
     unknown = [one for one in needed if _plain(one) not in places]
     if unknown:
         hint = did_you_mean(str(unknown[0]), map(str, known))
         raise ValueError(
-            f"{name} has {_listed(unknown)} among its classes, which the classifier does not know: "
-            f"it knows {_listed(known)}.{hint} Take data of its classes, or name them as it does. "
+            f"The classifier does not know {_listed(unknown)} among the classes of {name}: it "
+            f"knows {_listed(known)}.{hint} Take data of its classes, or name them as it does. "
             f"Received: classes {_listed(found)}"
         )
     twice = [one for one in needed if counts[_plain(one)] > 1]
     if twice:
         raise ValueError(
-            f"{name} has classes in another order than the classifier, and the classifier has more "
-            f"than one by the name of {_listed(twice)}, so that their labels cannot be told. Give "
-            f"its classes names that differ. Received: classes {_listed(found)}"
+            f"The classes of {name} are in another order than the classifier's, and the classifier "
+            f"has more than one by the name of {_listed(twice)}, so that their labels cannot be "
+            f"told. Give its classes names that differ. Received: classes {_listed(found)}"
         )
     return np.array([places.get(one, -1) for one in theirs], "int64")
+
+
+def _numbered(names: list[str], others: list[str]) -> bool:
+    """Whether names only count, where the others say something."""
+    return names == [str(number) for number in range(len(names))] and not any(
+        other.isdecimal() for other in others
+    )
 
 
 def _plain(name: str) -> str:

@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.accuracy import Accuracy
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.class_statistics import ClassStatistics, whiten
 from keras_lodin.data.batches import check_images, described, iterate_batches
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.epsilon import checked_epsilon
 from keras_lodin.eager_values import eager_value
@@ -180,9 +180,9 @@ class MahalanobisDetector(AdaptiveDetector):
 
     def _adapt(self, data: Any, batch_size: int, verbose: int | str) -> None:
         self.settle_input_range(data, batch_size)
-        outputs_of = BatchFunction(self._feature_layers)
+        features_of = BatchFunction(lambda inputs: self._feature_layers(inputs)[:-1])
         observed = ObservedRange(self.input_shape_with_batch[1:])
-        accuracy = Accuracy(self.num_classes, self.class_names, data)
+        place = LabelPlaces(self.num_classes, self.class_names, data)
         statistics = [
             ClassStatistics(self.num_classes, size) for size in self._feature_layers.sizes
         ]
@@ -197,12 +197,9 @@ class MahalanobisDetector(AdaptiveDetector):
             check_images(inputs, self.input_shape_with_batch[1:])
             self._check_range(inputs)
             observed.update(inputs)
-            *by_layer, logits = outputs_of(inputs)
-            labels = accuracy.update(logits.argmax(axis=-1), labels)
-            for layer, features in zip(statistics, by_layer, strict=True):
-                layer.update(features, labels)
+            for layer, features in zip(statistics, features_of(inputs), strict=True):
+                layer.update(features, place(labels))
         warn_of_small_values(observed, self._input_range)
-        accuracy.warn_of_chance(self._input_range)
         found = [whiten(layer, self.shrinkage) for layer in statistics]
         for weights, whitening in zip(self._statistics, found, strict=True):
             lengths = np.sum(np.square(whitening.centres), axis=-1)

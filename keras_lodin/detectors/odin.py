@@ -11,12 +11,15 @@ import numpy as np
 from keras import ops
 
 from keras_lodin import calibration
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.detectors.detector import Detector, shortest_float
 from keras_lodin.detectors.epsilon import checked_epsilon
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_range import InputRange, check_in_range
 from keras_lodin.odin_score import tempered_score, winning_cotangent
+
+_WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -89,11 +92,13 @@ class ODINDetector(Detector):
         self._input_width.assign(np.broadcast_to(high - low, shape))
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads the weights; files from before the width of the range was one lack it."""
-        width = str(len(self.weights) - len(self.classifier.weights) - 1)
-        if width not in store.keys():  # noqa: SIM118  (a group of an HDF5 file)
-            store = {name: store[name] for name in store.keys()}  # noqa: SIM118
-            store[width] = ops.convert_to_numpy(self._input_width)
+        """Loads settings and threshold; a file from before the width was a weight lacks it."""
+        values: dict[str, Any] = {}
+        self.save_own_variables(values)
+        names = list(store.keys())
+        if len(_WEIGHTS_OF_OLD_FILES) <= len(names) < len(values):
+            # The width that there is is that of the file's own configuration.
+            store = {**values, **{name: store[name] for name in names}}
         super().load_own_variables(store)
 
     def _set_input_range(self, input_range: InputRange) -> None:
@@ -225,6 +230,8 @@ class ODINDetector(Detector):
         tuning.candidates[0]    # {"temperature": 1.0, "epsilon": 0.0, "auroc": ..., ...}
         ```
         """
+        # Data of classes by other names are other data.
+        LabelPlaces(self.num_classes, self.class_names, id_data)
         self.settle_input_range(id_data, batch_size)
         tuning = calibration.tune(
             self, id_data, ood_data, temperatures, epsilons, batch_size, verbose

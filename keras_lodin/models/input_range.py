@@ -112,29 +112,32 @@ class _Tried:
 
     Attributes:
         values: for each of the three, an array.
-        first: what the first operation that changes values makes of them; None if there is none.
+        widest: the step on the way at which they differ most, so too.
     """
 
     values: tuple[np.ndarray, np.ndarray, np.ndarray]
-    first: tuple[np.ndarray, np.ndarray, np.ndarray] | None
+    widest: tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def _tried(classifier: keras.Model) -> _Tried:
     tensor = classifier.inputs[0]
     shape = [_FREE_SIZE if size is None else size for size in tensor.shape[1:]]
     inputs = np.stack([np.full(shape, value) for value in _TRIED]).astype(tensor.dtype)
-    first = None
     values = inputs
+    widest = np.asarray(inputs, "float32")
     for stage in _stages(classifier):
         for found in stage(values):
-            found = keras.ops.convert_to_numpy(keras.ops.cast(found, "float32"))
-            if first is None and (found.shape != inputs.shape or not np.array_equal(found, inputs)):
-                first = found
+            values = keras.ops.convert_to_numpy(keras.ops.cast(found, "float32"))
+            if _width(values) > _width(widest):
+                widest = values
         values = found
-    values = np.asarray(values, "float32")
-    return _Tried(
-        (values[0], values[1], values[2]), None if first is None else (first[0], first[1], first[2])
-    )
+    values = keras.ops.convert_to_numpy(keras.ops.cast(values, "float32"))
+    return _Tried((values[0], values[1], values[2]), (widest[0], widest[1], widest[2]))
+
+
+def _width(values: np.ndarray) -> float:
+    """By how much the answers to two constants differ, at most."""
+    return float(np.abs(values[1] - values[0]).max(initial=0.0))
 
 
 def _stages(model: Any) -> Iterator[Any]:
@@ -253,9 +256,7 @@ def _scaled_from(scale: float, offset: float) -> tuple[float, float] | None:
 
 def _undone(tried: _Tried) -> tuple[float, float] | None:
     """The range of inputs that are first brought to pixels, and then back by what follows."""
-    if tried.first is None:
-        return None
-    at_zero, at_one, _ = (values.astype("float64") for values in tried.first)
+    at_zero, at_one, _ = (values.astype("float64") for values in tried.widest)
     scale = float(np.abs(at_one - at_zero).max(initial=0.0))
     return _scaled_from(scale, float(np.abs(at_zero).max(initial=0.0))) if scale > 100.0 else None
 

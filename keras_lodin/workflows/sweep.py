@@ -368,7 +368,7 @@ class _Runner:
             source = inputs.load(
                 self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
             )
-            id_data, scrambled = with_scrambled(source)
+            id_data, scrambled = with_scrambled(source.with_labels_of(inputs.class_names))
             made_up = validation_specifications(inputs.shape, self._settings["count"])
             others = {
                 name: inputs.load(name, "calibration", self._data_dir)
