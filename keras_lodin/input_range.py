@@ -104,11 +104,9 @@ def checked_input_range(
             lo < hi: a feature may be constant).
     """
     try:
-        low, high = (np.asarray(bound) for bound in input_range)
-        numbers = all(bound.dtype.kind in "biuf" for bound in (low, high))
-        low, high = np.broadcast_arrays(low, high) if numbers else (np.nan, np.nan)
+        low, high = np.broadcast_arrays(*map(_numbers, input_range))
     except (TypeError, ValueError):
-        low = high = np.array(np.nan)
+        low, high = np.array(np.nan), np.array(np.nan)
     if np.ndim(low) == 0:
         if not -np.inf < low < high < np.inf:
             raise ValueError(
@@ -133,6 +131,13 @@ def checked_input_range(
             f"Received: input_range of arrays of shape {low.shape}"
         )
     return low, high
+
+
+def _numbers(bound: Any) -> np.ndarray:
+    values = np.asarray(bound)
+    if values.dtype.kind not in "biuf":
+        raise TypeError(f"Expected numbers. Received: {values.dtype}")
+    return values
 
 
 def _broadcasts(shape: tuple[int, ...], target: tuple[int | None, ...]) -> bool:

@@ -359,7 +359,8 @@ class Detector(keras.Model):
         # Files from before the range had an origin hold one that somebody chose.
         origin = config.pop("input_range_origin", GIVEN)
         if config.get("input_range") is not None:
-            config["input_range"] = InputRange(*config["input_range"], origin)
+            low, high = config["input_range"]
+            config["input_range"] = InputRange(low, high, origin)
         return cls(**config)
 
 

@@ -369,7 +369,7 @@ class _Runner:
                 self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
             )
             id_data, scrambled = with_scrambled(source.with_labels_of(inputs.class_names))
-            made_up = validation_specifications(inputs.shape, self._settings["count"])
+            made_up = validation_specifications(source.shape, self._settings["count"])
             others = {
                 name: inputs.load(name, "calibration", self._data_dir)
                 for name in (*made_up, *self._settings["ood"])

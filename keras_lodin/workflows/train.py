@@ -136,7 +136,9 @@ def train(
         "freeze_batch_norm": freeze_batch_norm,
         "seed": seed,
         "validation": validation,
-        "input_range": None if input_range is None else [float(bound) for bound in input_range],
+        "input_range": None
+        if input_range is None
+        else [np.asarray(bound, "float64").tolist() for bound in input_range],
     }
     _check_settings(settings)
     run = _read_run(output, settings)

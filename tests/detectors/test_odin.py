@@ -388,7 +388,7 @@ def with_scales(scales):
 
 @given(
     exponents=st.lists(st.integers(-12, 12), min_size=3, max_size=3),
-    epsilon=st.floats(0.0, 0.05, width=32),
+    epsilon=st.floats(0.0, 0.0625, width=32),
 )
 @settings(max_examples=8)
 def test_a_feature_in_another_unit_leaves_the_score_as_it_is(exponents, epsilon):
