@@ -77,6 +77,11 @@ class InputRange:
         """
         return not self.per_feature and (self.origin != DATA or self.bounds in CONVENTIONS)
 
+    @property
+    def assumption(self) -> str | None:
+        """The line for a person that says what was only assumed; None where the range is known."""
+        return None if self.known else f"assumed: inputs {self}; --input-range changes it"
+
     def to_json(self) -> list[Any]:
         """`[low, high]`, as JSON has it."""
         if not self.per_feature:

@@ -63,8 +63,8 @@ class InputFormat:
 
     def tell(self, verbose: int | str | bool) -> None:
         """Says on standard error, unless silenced, what was only assumed."""
-        if not self.input_range.known and verbose:
-            print(f"assumed: inputs {self.input_range}; --input-range changes it", file=sys.stderr)
+        if verbose and self.input_range.assumption:
+            print(self.input_range.assumption, file=sys.stderr)
 
 
 def load_detectors(

@@ -16,6 +16,7 @@ from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import by_name
 from keras_lodin.evaluation import package_versions
 from keras_lodin.files import atomic_write
+from keras_lodin.input_range import InputRange, checked_input_range
 from keras_lodin.quotient_settings import QuotientSettings
 from keras_lodin.report import page
 from keras_lodin.report.sweep_report import sweep_heading, sweep_sections
@@ -252,6 +253,7 @@ class _Runner:
         self._report = report
         self._verbose = verbose
         self._validation_data: tuple[Any, dict[str, Any]] | None = None
+        self._said_assumption = False
 
     def check_and_count_classes(self, candidates: list[Candidate]) -> int:
         """Builds the classifier once: what is wrong with it is said before anything is trained."""
@@ -350,7 +352,17 @@ class _Runner:
             temporary.write_text(json.dumps(figures), encoding="utf-8")
         return figures
 
+    def _say_assumption(self, run: Path) -> None:
+        """Says once what the trainings assume of their inputs' range."""
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        bounds = checked_input_range(facts["resolved_input_range"])
+        assumption = InputRange(*bounds, facts["input_range_origin"]).assumption
+        if assumption and not self._said_assumption:
+            self._report(assumption)
+        self._said_assumption = True
+
     def _measured(self, run: Path) -> dict[str, Any]:
+        self._say_assumption(run)
         wrapped, inputs = load_detectors(
             run, [self._settings["detector"]], self._training["input_range"]
         )
