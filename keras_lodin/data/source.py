@@ -186,7 +186,7 @@ class Source:
         Raises:
             ValueError: If the source has a class that is not among them.
         """
-        places = label_places(self.class_names, class_names, self.name, self.empty_classes)
+        places = label_places(self.class_names, class_names, f"`{self.name}`", self.empty_classes)
         if class_names is None or places is None or not self.labelled:
             return self
         table = tf.constant(places)

@@ -12,10 +12,10 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_lodin.accuracy import Accuracy
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import ClassifierHead, find_head
 from keras_lodin.data.batches import check_images, iterate_batches
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_range import GIVEN, InputRange
@@ -262,9 +262,7 @@ class Detector(keras.Model):
 
         Args:
             data: in-distribution inputs: an array, a tuple `(x, y)`, a `tf.data.Dataset`, a
-                `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels are not needed;
-                where there are, a classifier that does not know them better than chance is warned
-                of, as inputs of a wrong range make it.
+                `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels are ignored.
             tpr: true positive rate, the fraction of in-distribution data to let pass.
             batch_size: samples per batch, for data that is not batched already.
             verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
@@ -274,29 +272,27 @@ class Detector(keras.Model):
 
         Raises:
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
-                a detector that steps) lie outside of `input_range`, labels or class names that
-                the classifier does not have, or a `tpr` outside (0, 1).
+                a detector that steps) lie outside of `input_range`, class names that the
+                classifier does not know, or a `tpr` outside (0, 1).
         """
         if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
             raise ValueError(
                 f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"
             )
+        # Data of classes by other names are other data.
+        LabelPlaces(self.num_classes, self.class_names, data)
         self.settle_input_range(data, batch_size)
-        outputs_of = BatchFunction(self)
+        score_of = BatchFunction(lambda inputs: self(inputs)["score"])
         batches = []
         observed = ObservedRange(self.input_shape_with_batch[1:])
-        accuracy = Accuracy(self.num_classes, self.class_names, data)
-        for inputs, labels in track(
+        for inputs, _ in track(
             iterate_batches(data, batch_size), "Calibrating the threshold", verbose
         ):
             self.check_inputs(inputs)
-            outputs = outputs_of(inputs)
-            batches.append(outputs["score"])
+            batches.append(score_of(inputs))
             observed.update(inputs)
-            accuracy.update(outputs["logits"].argmax(axis=-1), labels)
         scores = np.concatenate(batches)
         warn_of_small_values(observed, self._input_range)
-        accuracy.warn_of_chance(self._input_range)
         check_scores(self.name, scores)
         self.threshold = threshold_at_tpr(scores, tpr)
         self._tpr.assign(tpr)

@@ -1,4 +1,4 @@
-"""The range of a classifier's inputs, told by which of several makes it know its labels."""
+"""What labels say of a classifier's inputs: with the right range it knows them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_lodin.accuracy import is_chance
+from keras_lodin.accuracy import Accuracy, is_chance
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.source import Source
+from keras_lodin.detectors import Detector
 from keras_lodin.input_range import DATA, InputRange
 
 _CANDIDATES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
@@ -46,6 +47,23 @@ def settled_by_labels(
     ):
         return assumed
     return InputRange(*best, DATA)
+
+
+def warn_where_labels_are_chance(detector: Detector, source: Source) -> None:
+    """Warns where a classifier knows the labels of in-distribution data no better than chance.
+
+    Args:
+        detector: a detector that can score. Its range of inputs is the likeliest reason.
+        source: labelled data. A few hundred are read, from all over.
+
+    Raises:
+        ValueError: for labels or names of classes that the classifier does not have.
+    """
+    predict = BatchFunction(lambda inputs: ops.argmax(detector(inputs)["logits"], axis=-1))
+    accuracy = Accuracy(detector.num_classes, detector.class_names, source)
+    for inputs, labels in source.training_batches(_BATCH_SIZE, 0, 0, 1).take(_BATCHES):
+        accuracy.update(predict(inputs), labels.numpy())
+    accuracy.warn_of_chance(detector.judged_input_range)
 
 
 def _right(predict: BatchFunction, source: Source) -> np.ndarray:

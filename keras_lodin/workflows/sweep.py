@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -334,16 +335,19 @@ class _Runner:
             figures: dict[str, Any] = json.loads(cached.read_text(encoding="utf-8"))
             return figures
         try:
-            train(
-                self._settings["id"],
-                self._settings["model"],
-                run,
-                seed=seed,
-                validation=self._settings["validation"],
-                data_dir=self._data_dir,
-                verbose=self._verbose,
-                **(self._training | candidate.settings | {"epochs": epochs}),
-            )
+            with warnings.catch_warnings():
+                # The short trainings of the first rungs may know little; the report has what.
+                warnings.filterwarnings("ignore", ".* no better than chance", UserWarning)
+                train(
+                    self._settings["id"],
+                    self._settings["model"],
+                    run,
+                    seed=seed,
+                    validation=self._settings["validation"],
+                    data_dir=self._data_dir,
+                    verbose=self._verbose,
+                    **(self._training | candidate.settings | {"epochs": epochs}),
+                )
         except DivergenceError as error:
             figures = {"diverged": str(error)}
         else:
@@ -387,7 +391,9 @@ class _Runner:
                 for name in (*made_up, *self._settings["ood"])
             }
             self._validation_data = id_data, {**others, SCRAMBLED: scrambled}
-        return measure(wrapped, *self._validation_data)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* no better than chance", UserWarning)
+            return measure(wrapped, *self._validation_data)
 
 
 def _check_candidates(candidates: list[Candidate]) -> None:

@@ -8,6 +8,7 @@ from keras_lodin.calibration import Tuning
 from keras_lodin.detectors import Detector, ODINDetector, by_name
 from keras_lodin.files import atomic_write
 from keras_lodin.workflows.models_with_data import adapted, load_detector, settle_detectors
+from keras_lodin.workflows.range_by_labels import warn_where_labels_are_chance
 
 
 def tune_model(
@@ -82,6 +83,8 @@ def tune_model(
     )
     if tuned.class_names is None and source.class_names is not None:
         tuned = _with_class_names(tuned, source.class_names)
+    if source.labelled:
+        warn_where_labels_are_chance(tuned, source)
     tuning = None
     if isinstance(tuned, ODINDetector):
         contrast = None if ood is None else inputs.load(ood, "calibration", data_dir)

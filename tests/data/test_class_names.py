@@ -112,7 +112,7 @@ def test_a_source_takes_the_labels_of_other_names(specification, known):
 
 
 def test_a_source_with_a_class_that_is_not_among_them_is_refused():
-    with pytest.raises(ValueError, match=r"does not know '7' among the classes of digits:7"):
+    with pytest.raises(ValueError, match=r"does not know '7' among the classes of `digits:7`"):
         data.load("digits:7", part="test").with_labels_of(("0", "1"))
 
 

@@ -493,15 +493,3 @@ def test_images_that_fill_a_255th_of_the_range_are_noticed(classifier, images):
     detector = keras_lodin.ODINDetector(classifier, input_range=(0, 255))
     with pytest.warns(UserWarning, match=r"fill only 1/25\d of the range"):
         detector.calibrate(images, verbose=0)
-
-
-def test_chance_is_noticed_where_the_data_have_labels(rng):
-    prototypes = classifiers.prototypes()
-    near, _ = classifiers.easy_data(rng)
-    labels = near.argmax(axis=-1)
-    detector = keras_lodin.ODINDetector(prototypes)
-    detector.calibrate((near, labels), verbose=0)
-    with pytest.warns(UserWarning, match=r"no better than chance among 7 classes"):
-        detector.calibrate((near, (labels + 1) % 7), verbose=0)
-    with pytest.raises(ValueError, match=r"Labels must lie in 0\.\.6"):
-        detector.calibrate((near, labels + 1), verbose=0)

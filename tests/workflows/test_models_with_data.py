@@ -183,6 +183,21 @@ def test_labels_tell_the_range_of_images_to_tune(pixels_file, trees, tmp_path, c
     assert load(tmp_path / "d.keras").input_range == (0.0, 255.0)
 
 
+def test_chance_is_warned_of_with_the_likeliest_reason(pixels_file, trees, tmp_path):
+    message = r"predicts 20 of 60 labels of `dir:.*no better than chance among 3 classes.*"
+    with pytest.warns(UserWarning, match=message + r"taken to be from 0 to 1; if that is right"):
+        tune_model(pixels_file, f"dir:{trees}", tmp_path / "d.keras", input_range=(0, 1), verbose=0)
+    with pytest.warns(UserWarning, match=message + r"were assumed.*--input-range LO HI"):
+        evaluate_models(
+            [pixels_file],
+            f"dir:{trees}",
+            ["noise:uniform:9"],
+            detectors=["msp"],
+            resamples=1,
+            verbose=0,
+        )
+
+
 def test_what_nothing_tells_is_assumed_and_said_once(pixels_file, trees, tmp_path, capsys):
     flat = f"dir:{trees / 'ash'}"
     detector, _ = tune_model(pixels_file, flat, tmp_path / "d.keras", detector="msp")
