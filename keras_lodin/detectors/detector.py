@@ -52,6 +52,8 @@ class Detector(keras.Model):
             exported file says; or two arrays, one number for each feature. None for what the
             classifier's first layers show, see `keras_lodin.models.judge_input_range`; where they
             show nothing, what `calibrate`, `tune` and `adapt` see in their data.
+        input_range_origin: how `input_range` is known, as another detector's configuration says;
+            None for "given" by you.
         name: name of the model.
 
     Raises:
@@ -78,6 +80,7 @@ class Detector(keras.Model):
         from_logits: bool | None = None,
         class_names: Sequence[str] | None = None,
         input_range: Any = None,
+        input_range_origin: str | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -99,6 +102,9 @@ class Detector(keras.Model):
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
         self.class_names = None if class_names is None else tuple(class_names)
+        if input_range is not None and input_range_origin is not None:
+            low, high = input_range
+            input_range = InputRange(low, high, input_range_origin)
         self._input_range = resolve_input_range(input_range, classifier, head.input_shape[1:])
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
@@ -351,13 +357,8 @@ class Detector(keras.Model):
         classifier = keras.saving.deserialize_keras_object(
             config["classifier"], custom_objects=custom_objects
         )
-        config = {**config, "classifier": classifier}
         # Files from before the range had an origin hold one that somebody chose.
-        origin = config.pop("input_range_origin", GIVEN)
-        if config.get("input_range") is not None:
-            low, high = config["input_range"]
-            config["input_range"] = InputRange(low, high, origin)
-        return cls(**config)
+        return cls(**{"input_range_origin": GIVEN, **config, "classifier": classifier})
 
 
 def verdict(score: Any, threshold: Any) -> Any:

@@ -105,8 +105,6 @@ def _with_class_names(detector: Detector, class_names: tuple[str, ...]) -> Detec
     if len(class_names) != detector.num_classes:
         return detector
     config = {**detector.get_config(), "class_names": class_names}
-    del config["input_range_origin"]
-    config["input_range"] = detector.judged_input_range
     config["classifier"] = detector.classifier
     named = type(detector)(**config)
     named.set_weights(detector.get_weights())

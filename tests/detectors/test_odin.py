@@ -493,3 +493,12 @@ def test_images_that_fill_a_255th_of_the_range_are_noticed(classifier, images):
     detector = keras_lodin.ODINDetector(classifier, input_range=(0, 255))
     with pytest.warns(UserWarning, match=r"fill only 1/25\d of the range"):
         detector.calibrate(images, verbose=0)
+
+
+def test_a_configuration_is_what_the_constructor_takes(rng):
+    detector = keras_lodin.ODINDetector(networks.dense())
+    detector.settle_input_range(rng.normal(size=(20, 10)))
+    config = {**detector.get_config(), "classifier": detector.classifier}
+    again = keras_lodin.ODINDetector(**config)
+    assert again.input_range_origin == "data"
+    np.testing.assert_array_equal(again.input_range, detector.input_range)
