@@ -330,7 +330,9 @@ def evaluate(
         id_name = id_data.name if isinstance(id_data, Source) else "id"
     _check_arguments(detectors, ood_data, id_name, resamples)
     models = _model_names(detectors, model)
-    by_model = {models[name]: detector for name, detector in detectors.items()}
+    # Of the detectors of a model one that knows the range of its inputs, if one does: the last.
+    by_knowledge = sorted(detectors, key=lambda name: detectors[name].judged_input_range.known)
+    by_model = {models[name]: detectors[name] for name in by_knowledge}
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
     extremes: dict[str, dict[str, Any]] = {name: {} for name in detectors}
