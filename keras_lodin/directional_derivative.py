@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.graph_walk import attributes, padded_pooling, without_autograph
+from keras_lodin.graph_walk import (
+    attributes,
+    mean_of_moments,
+    padded_pooling,
+    without_autograph,
+)
 from keras_lodin.tensorflow_internals import gradient_function
 
 Tangents = Sequence[Any]
@@ -134,7 +139,8 @@ def _subtraction(operation: Any, tangents: Tangents) -> Any:
 def _squared_difference(operation: Any, tangents: Tangents) -> Any:
     """With y = (a - b)^2: dy = 2 (a - b) (da - db)."""
     a, b = operation.inputs
-    twice = 2.0 * (a - b)
+    mean = mean_of_moments(operation)
+    twice = 2.0 * (a - (b if mean is None else mean))
     return _sum(operation, _times(twice, tangents[0]), _times(-twice, tangents[1]))
 
 

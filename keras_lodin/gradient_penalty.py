@@ -81,7 +81,7 @@ class GradientPenaltyModel(InputGradientModel):
         """The batch's mean squared length of the gradient, weighted as Keras weights the loss."""
         logits = forward_pass.logits
         label = ops.one_hot(labels, logits.shape[-1], dtype="float32")
-        gradient = forward_pass.input_gradient(ops.softmax(logits) - label)
+        gradient = forward_pass.input_gradients((ops.softmax(logits) - label)[None])[0]
         low, high = self.input_range
         axes = tuple(range(1, len(gradient.shape)))
         squares = ops.sum(ops.square((high - low) * gradient), axis=axes)

@@ -123,7 +123,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
                 penalties = [self.penalty(one, labels, sample_weight) for one in passes]
                 penalty = sum(penalties) / len(penalties)
                 added = weight * len(penalties) * penalty
-                loss += keras_internals.scaled_for_distribution(self, added)
+                loss += tf.cast(keras_internals.scaled_for_distribution(self, added), loss.dtype)
             # Inside the tape: mixed precision must differentiate the scaled loss.
             scaled_loss = self.optimizer.scale_loss(loss)
         return tape.gradient(scaled_loss, self.trainable_weights), y_pred, loss, penalty

@@ -16,7 +16,12 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.graph_walk import attributes, padded_pooling, without_autograph
+from keras_lodin.graph_walk import (
+    attributes,
+    mean_of_moments,
+    padded_pooling,
+    without_autograph,
+)
 from keras_lodin.tensorflow_internals import gradient_function
 
 Wanted = Sequence[bool]
@@ -160,6 +165,10 @@ def _product(operation: Any, upstream: Any, wanted: Wanted) -> Sequence[Any] | N
 
 def _squared_difference(operation: Any, upstream: Any, wanted: Wanted) -> Sequence[Any] | None:
     """With y = (a - b)^2: a gets 2 (a - b) du, b its negative."""
+    mean = mean_of_moments(operation)
+    if mean is not None:
+        # The mean has the shape of x but for sizes of 1: nothing to sum over.
+        return [upstream * (2.0 * (operation.inputs[0] - mean)), None]
     if not _broadcast_is_known(operation):
         return None
     a, b = operation.inputs
