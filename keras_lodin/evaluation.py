@@ -14,8 +14,9 @@ import numpy as np
 from keras import ops
 
 from keras_lodin import metrics
+from keras_lodin.accuracy import Accuracy
 from keras_lodin.batch_function import BatchFunction
-from keras_lodin.data.batches import check_labels, iterate_batches
+from keras_lodin.data.batches import iterate_batches
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin import ODINDetector
@@ -23,6 +24,7 @@ from keras_lodin.extreme_examples import ExtremeExamples
 from keras_lodin.files import write_together
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.number_checks import check_seed, check_whole
+from keras_lodin.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.progress import track
 from keras_lodin.report.files import (
     file_digests,
@@ -62,6 +64,8 @@ class Evaluation:
             hand; of those that have one. They play no part in the figures.
         extremes: detector -> data set -> its few images with the lowest scores (ID) or the highest
             (OOD), as `(score, number in the data set, uint8 pixels)`. Nothing of other inputs.
+        inputs: model -> `"input_range"` and `"input_range_origin"`, how it is known: "given",
+            "classifier" (shown by its first layers), "data", "assumed" or "unknown".
     """
 
     id: dict[str, Any]
@@ -76,6 +80,7 @@ class Evaluation:
     extremes: dict[str, dict[str, list[tuple[float, int, np.ndarray]]]] = field(
         default_factory=dict, repr=False
     )
+    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def means(self) -> list[dict[str, Any]]:
@@ -119,11 +124,12 @@ class Evaluation:
         """Everything but the raw scores and the pictures, as JSON has it.
 
         Returns:
-            `id`, `results` (the rows), `means`, `thresholds`, `flagged`, `definitions`, `versions`,
-            `skipped`, `seed` and `command`.
+            `id`, `inputs`, `results` (the rows), `means`, `thresholds`, `flagged`, `definitions`,
+            `versions`, `skipped`, `seed` and `command`.
         """
         return {
             "id": self.id,
+            "inputs": self.inputs,
             "results": self.rows,
             "means": self.means,
             "thresholds": self.thresholds,
@@ -276,6 +282,7 @@ class Evaluation:
             command=first.command,
             thresholds=thresholds,
             extremes=extremes,
+            inputs={name: given for one in evaluations for name, given in one.inputs.items()},
         )
 
 
@@ -309,7 +316,9 @@ def evaluate(
             no part.
         id_data: in-distribution test data: an array, a tuple `(x, y)`, a batched
             `tf.data.Dataset`, a `keras.utils.PyDataset` or a `keras_lodin.data.Source`. The
-            accuracy needs its labels; without them it is None.
+            accuracy needs its labels; without them it is None. Where both the data and a
+            detector have class names (a `Source`, or what
+            `keras.utils.image_dataset_from_directory` returns), labels are matched by them.
         ood_data: name -> out-of-distribution test data, in the same forms. Labels are not used.
         batch_size: samples per batch, for data that is not batched already.
         model: name of the classifier in the results, or of each detector's classifier by the
@@ -326,8 +335,8 @@ def evaluate(
 
     Raises:
         ValueError: for no detectors or OOD sets, names used twice, empty data, inputs that a
-            detector refuses (shape, NaN, outside `input_range`), labels that the classifier has
-            no class for, or scores that are not finite. It names the data set.
+            detector refuses (shape, NaN, outside `input_range`), labels or class names that the
+            classifier does not have, or scores that are not finite. It names the data set.
 
     Example:
     ```python
@@ -344,11 +353,18 @@ def evaluate(
     check_batch_size(batch_size)
     detectors = _beside_defaults(detectors)
     models = _model_names(detectors, model)
+    # Of the detectors of a model one that knows the range of its inputs, if one does: the last.
+    by_knowledge = sorted(detectors, key=lambda name: detectors[name].judged_input_range.known)
+    by_model = {models[name]: detectors[name] for name in by_knowledge}
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
     extremes: dict[str, dict[str, Any]] = {name: {} for name in detectors}
     skipped: dict[str, list[tuple[str, str]]] = {}
-    accuracies: dict[str, float | None] = {}
+    counts: dict[str, Accuracy] = {}
+    observed = {
+        name: ObservedRange(detector.input_shape_with_batch[1:])
+        for name, detector in by_model.items()
+    }
     for name, data in {id_name: id_data, **ood_data}.items():
         progress = track(
             iterate_batches(data, batch_size),
@@ -361,10 +377,11 @@ def evaluate(
             try:
                 found = {one: ExtremeExamples(lowest=name == id_name) for one in detectors}
                 if name == id_name:
-                    set_scores, accuracies = _score_data(panel, detectors, models, batches, found)
+                    counts = _accuracies(detectors, models, data)
+                    set_scores = _score_data(panel, detectors, counts, batches, found, observed)
                 else:
                     unlabelled = ((inputs, None) for inputs, _ in batches)
-                    set_scores, _ = _score_data(panel, detectors, models, unlabelled, found)
+                    set_scores = _score_data(panel, detectors, {}, unlabelled, found, {})
             except TypeError as error:
                 raise TypeError(f"Data set {name!r}: {error}") from error
             except ValueError as error:
@@ -374,6 +391,10 @@ def evaluate(
             extremes[detector][name] = found[detector].examples
         if isinstance(data, Source) and data.skipped:
             skipped[name] = data.skipped
+    for name, detector in by_model.items():
+        warn_of_small_values(observed[name], detector.judged_input_range)
+        counts[name].warn_of_chance(detector.judged_input_range, repr(name))
+    accuracies = {name: counted.value for name, counted in counts.items()}
     pairs = [(detector, ood) for detector in detectors for ood in ood_data]
     rows = [
         {
@@ -403,6 +424,13 @@ def evaluate(
             if np.isfinite(detector.threshold)
         },
         extremes=extremes,
+        inputs={
+            name: {
+                "input_range": detector.judged_input_range.to_json(),
+                "input_range_origin": detector.input_range_origin,
+            }
+            for name, detector in by_model.items()
+        },
     )
 
 
@@ -434,39 +462,46 @@ def _score_batch(
     return {"predictions": predictions, "scores": scores}
 
 
+def _accuracies(
+    detectors: Mapping[str, Detector], models: Mapping[str, str], data: Any
+) -> dict[str, Accuracy]:
+    """The count of each model's correct predictions, by the class names of any of its detectors."""
+    known = {models[name]: detector for name, detector in detectors.items()}
+    known |= {models[name]: one for name, one in detectors.items() if one.class_names is not None}
+    return {
+        model: Accuracy(detector.num_classes, detector.class_names, data)
+        for model, detector in known.items()
+    }
+
+
 def _score_data(
     panel: BatchFunction,
     detectors: Mapping[str, Detector],
-    models: Mapping[str, str],
+    accuracies: Mapping[str, Accuracy],
     batches: Iterable[tuple[Any, np.ndarray | None]],
     extremes: Mapping[str, ExtremeExamples],
-) -> tuple[dict[str, np.ndarray], dict[str, float | None]]:
-    """Scores of each detector, and accuracy of each model (None without labels).
+    observed: Mapping[str, ObservedRange],
+) -> dict[str, np.ndarray]:
+    """Scores of each detector.
 
-    `extremes` learns of every batch.
+    `accuracies` and `observed`, by model, and `extremes`, by detector, learn of every batch.
     """
     scores: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
-    correct = dict.fromkeys(models.values(), 0)
-    seen = labelled = 0
+    seen = 0
     for inputs, labels in batches:
         for detector in detectors.values():
             detector.check_inputs(inputs)
-            if labels is not None:
-                check_labels(labels, detector.num_classes)
         outputs = panel(inputs)
         for name, values in outputs["scores"].items():
             check_scores(name, values, seen)
             scores[name].append(values)
             extremes[name].update(values, inputs)
-        if labels is not None:
-            labelled += len(labels)
-            for model, predictions in outputs["predictions"].items():
-                correct[model] += int(np.sum(predictions == labels))
+        for model, counted in accuracies.items():
+            counted.update(outputs["predictions"][model], labels)
+        for values_seen in observed.values():
+            values_seen.update(inputs)
         seen += len(inputs)
-    return (
-        {name: np.concatenate(values) for name, values in scores.items()},
-        {model: right / labelled if labelled else None for model, right in correct.items()},
-    )
+    return {name: np.concatenate(values) for name, values in scores.items()}
 
 
 def _figures(

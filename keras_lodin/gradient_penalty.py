@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_gradient_model import InputGradientModel
 from keras_lodin.input_range import checked_input_range
+from keras_lodin.models.input_range import judge_input_range
 from keras_lodin.number_checks import checked_number
 
 
@@ -29,9 +31,10 @@ class GradientPenaltyModel(InputGradientModel):
     Args:
         classifier: see `GQModel`. It is trained in place.
         penalty_weight: 0 or more. With 0 the penalty is not computed.
-        input_range: `(lo, hi)`, the range of the classifier's input values. Gradients are taken
-            per range and not per unit, so that a weight means the same for pixels from 0 to 1 and
-            from 0 to 255.
+        input_range: `(lo, hi)`, the range of the classifier's input values, or two arrays with one
+            number for each feature. Gradients are taken per range and not per unit, so that a
+            weight means the same for pixels from 0 to 1 and from 0 to 255. None for what the
+            classifier's first layers show, and 0 to 1 where they show nothing.
         from_logits: see `GQModel`.
         name: name of the model.
 
@@ -54,7 +57,7 @@ class GradientPenaltyModel(InputGradientModel):
         self,
         classifier: keras.Model,
         penalty_weight: float = 0.1,
-        input_range: tuple[float, float] = (0, 1),
+        input_range: Any = None,
         from_logits: bool | None = None,
         name: str | None = None,
         **kwargs: Any,
@@ -62,12 +65,15 @@ class GradientPenaltyModel(InputGradientModel):
         penalty_weight = checked_number(
             "penalty_weight", penalty_weight, lambda value: value >= 0.0, "finite, 0 or more"
         )
-        low, high = checked_input_range(input_range)
         super().__init__(
             classifier, penalty_weight, "gradient_penalty", 1, from_logits, name, **kwargs
         )
         self.penalty_weight = penalty_weight
-        self.input_range = (low, high)
+        self.input_range = (
+            judge_input_range(self.classifier).bounds
+            if input_range is None
+            else checked_input_range(input_range, self._head.input_shape[1:])
+        )
 
     def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
         """The batch's mean squared length of the gradient, weighted as Keras weights the loss."""
@@ -86,5 +92,5 @@ class GradientPenaltyModel(InputGradientModel):
         return {
             **super().get_config(),
             "penalty_weight": self.penalty_weight,
-            "input_range": list(self.input_range),
+            "input_range": [np.asarray(bound).tolist() for bound in self.input_range],
         }

@@ -169,8 +169,8 @@ _input_range = click.option(
     type=float,
     metavar="LO HI",
     default=None,
-    help="Range of the classifier's inputs. By default 0 255 if it begins with a Rescaling or "
-    "Normalization layer that says so, else 0 1.",
+    help="Range of the classifier's inputs. By default what its first layers or the data show, "
+    "else 0 1, which is then said.",
 )
 _json = click.option(
     "--json",

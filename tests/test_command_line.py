@@ -142,7 +142,7 @@ def write_image(path, size=8):
         ),
         (("evaluate", "{model}", "--id", "digit", "--ood", "photos"), "Did you mean 'digits'"),
         (("evaluate", "{model}", "--id", "digits:0-6", "--ood", "tfds:cifar1"), "cifar10"),
-        (("evaluate", "{model}", "--id", "digits", "--ood", "photos"), "abel"),
+        (("evaluate", "{model}", "--id", "digits", "--ood", "photos"), "does not know '7'"),
         (("evaluate", "{model}", "--id", "digits:0-6", "--ood", "dir:{tmp}/empty"), "empty"),
         (("evaluate", "{model}", "--id", "npz:{tmp}/nan.npz", "--ood", "photos"), "NaN"),
         (

@@ -129,6 +129,7 @@ def test_figures_equal_the_metrics_of_each_detector_alone(classifier, id_images,
         assert row["fpr95_interval"] == pytest.approx(list(intervals["fpr95"]))
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_every_image_is_read_once_and_no_batch_is_kept(classifier, id_images, labels, ood_images):
     id_data = CountingDataset(id_images, np.zeros(30, "int64"))
     ood_data = CountingDataset(ood_images)
@@ -152,6 +153,7 @@ def test_detectors_of_one_classifier_share_its_forward_pass(id_images):
     assert float(passes) == 6
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_accuracy_is_that_of_the_classifier_on_the_same_images(classifier, id_images, rng):
     labels = rng.integers(0, networks.CLASSES, size=30)
     expected = np.mean(classifier.predict(id_images, verbose=0).argmax(axis=1) == labels)
@@ -181,6 +183,7 @@ def test_labels_of_out_of_distribution_data_play_no_part(classifier, id_images, 
     assert evaluation.id["accuracy"] is None
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_several_classifiers_are_measured_at_once_and_told_apart(id_images, rng):
     labels = rng.integers(0, networks.CLASSES, size=30)
     first = networks.convolutional()
@@ -200,6 +203,7 @@ def test_several_classifiers_are_measured_at_once_and_told_apart(id_images, rng)
         assert evaluation.id["accuracy_by_model"][name] == pytest.approx(expected)
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_a_named_source_brings_its_name(classifier):
     id_data = named_data.load("digits:0-6", part="test")
     ood_data = named_data.load("digits:7-9", part="test")
@@ -265,6 +269,7 @@ def test_means_are_taken_over_several_sets_only(classifier, id_images, ood_image
             assert mean[figure] == pytest.approx((rows[0][figure] + rows[1][figure]) / 2)
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_merge_puts_the_models_side_by_side(id_images, ood_images, rng):
     labelled = (id_images, rng.integers(0, networks.CLASSES, size=30))
     evaluations = [

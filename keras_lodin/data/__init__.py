@@ -34,7 +34,7 @@ def load(
     *,
     part: str,
     image_shape: tuple[int | None, ...] | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Any = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Source:
@@ -49,7 +49,8 @@ def load(
         image_shape: Per-example shape that the classifier takes, e.g. `model.input_shape[1:]`;
             unknown dimensions, and `None`, keep the natural size.
         input_range: `(lo, hi)`, where the darkest and the brightest value of images go;
-            `None` for (0, 1). Arrays of floats are used exactly as they are.
+            `None` for (0, 1). Two numbers, or two arrays with one for each feature. Arrays of
+            floats are used exactly as they are.
         data_dir: Folder of the TensorFlow datasets.
         seed: Seed of the draw of photos and noise.
 

@@ -19,6 +19,7 @@ def array_source(
     shape: tuple[int, ...],
     input_range: tuple[float, float],
     class_names: tuple[str, ...] | None = None,
+    scaled: bool = True,
 ) -> Source:
     """Makes a source of arrays.
 
@@ -30,6 +31,7 @@ def array_source(
         shape: Shape of one example.
         input_range: The smallest and the largest value that examples take.
         class_names: Names of the classes, where known.
+        scaled: Whether `transform` brings values to `input_range`.
 
     Returns:
         A `Source`.
@@ -53,4 +55,5 @@ def array_source(
         count=len(x),
         labelled=y is not None,
         class_names=class_names,
+        scaled=scaled,
     )

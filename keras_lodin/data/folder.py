@@ -19,6 +19,8 @@ _SUFFIXES = {
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif"),
     *(".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".ppm", ".pgm"),
 }
+# What macOS puts into archives, Windows into folders, and a network drive beside images.
+_SYSTEM_NAMES = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
 # First bytes of PNG, JPEG, BMP and GIF files.
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")
 
@@ -101,7 +103,12 @@ def load_images(
 
 def list_images(folder: str) -> list[str]:
     """The image files of a folder at any depth, by name or content, in the order of their paths."""
-    return [str(path) for path in sorted(Path(folder).rglob("*")) if _is_image(path)]
+    root = Path(folder)
+    return [
+        str(path)
+        for path in sorted(root.rglob("*"))
+        if not any(map(_is_hidden, path.relative_to(root).parts)) and _is_image(path)
+    ]
 
 
 def _images(
@@ -145,20 +152,22 @@ def _images(
         count=None,
         labelled=labels is not None,
         class_names=class_names,
+        empty_classes=[
+            one for label, one in enumerate(class_names or ()) if label not in set(labels or ())
+        ],
         unreadable=unreadable,
     )
 
 
 def _list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...] | None]:
     """Lists paths, labels and class names; the latter two are empty and None without classes."""
-    visible = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    visible = sorted(entry for entry in folder.iterdir() if not _is_hidden(entry.name))
     loose = [str(entry) for entry in visible if _is_image(entry)]
     class_folders = [entry for entry in visible if entry.is_dir()]
     members = [
-        (str(file), label)
+        (path, label)
         for label, class_folder in enumerate(class_folders)
-        for file in sorted(class_folder.rglob("*"))
-        if _is_image(file)
+        for path in list_images(str(class_folder))
     ]
     if loose and members:
         raise ValueError(
@@ -178,8 +187,13 @@ def _list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...] | 
     return loose, [], None
 
 
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is no one's own: hidden, or left by a system or its archiver."""
+    return name.startswith(".") or name in _SYSTEM_NAMES
+
+
 def _is_image(path: Path) -> bool:
-    if path.name.startswith(".") or not path.is_file():
+    if not path.is_file():
         return False
     if path.suffix.lower() in _SUFFIXES:
         return True

@@ -29,7 +29,8 @@ def load_noise(
         count: How many examples.
         part: Different parts are different draws.
         image_shape: Shape of one example, of any rank, without unknown dimensions.
-        input_range: The range of the values.
+        input_range: The range of the values, two numbers or two arrays that broadcast against an
+            example.
         seed: Seed of the draws.
 
     Returns:

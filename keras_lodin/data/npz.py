@@ -78,7 +78,15 @@ def load_npz(
         shape = x.shape[1:]
         check_images(x, shape if image_shape is None else image_shape)
         transform, input_range = tf.identity, (float(x.min()), float(x.max()))
-    return array_source(name, x, y, transform, shape=shape, input_range=input_range)
+    return array_source(
+        name,
+        x,
+        y,
+        transform,
+        shape=shape,
+        input_range=input_range,
+        scaled=transform is not tf.identity,
+    )
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 
@@ -73,7 +75,7 @@ def to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
 
 def pixel_transform(
     shapes: tuple[tuple[int, int, int], tuple[int, ...]],
-    input_range: tuple[float, float],
+    input_range: tuple[Any, Any],
     largest: float = 255.0,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Builds the function that makes an example of an image's pixels.
@@ -83,7 +85,8 @@ def pixel_transform(
 
     Args:
         shapes: The image's and the example's shape, from `resolve_shapes`.
-        input_range: Where 0 and `largest` go, linearly.
+        input_range: Where 0 and `largest` go, linearly; two numbers, or two arrays that broadcast
+            against an example.
         largest: The largest value a pixel can take.
 
     Returns:
@@ -92,13 +95,16 @@ def pixel_transform(
     """
     (height, width, channels), example_shape = shapes
     low, high = input_range
-    # One factor, which is exactly 1 when nothing is to be scaled.
+    # One factor, which is exactly 1 when nothing is to be scaled; or one for each feature.
     scale = (high - low) / largest
+    per_feature = np.ndim(scale) > 0
 
     def transform(pixels: tf.Tensor) -> tf.Tensor:
         image = to_channels(pixels, channels)
         if tuple(image.shape[:2]) != (height, width):
             image = tf.image.resize(image, (height, width), antialias=True)
+        if per_feature:
+            image = tf.reshape(image, example_shape)
         # Rounding may leave the range by the last bit.
         image = tf.clip_by_value(image * scale + low, low, high)
         return tf.reshape(image, example_shape)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from keras_lodin.data.augmentation import AUGMENTATIONS
+from keras_lodin.data.class_names import label_places
 from keras_lodin.number_checks import check_whole
 
 
@@ -27,6 +29,9 @@ class Source:
         count: Number of examples, or `None` when only reading all of them can tell.
         labelled: Whether examples have labels, 0 .. number of classes - 1.
         class_names: Names of the classes in the order of the labels, where known.
+        empty_classes: Those of them that are known to have no example.
+        scaled: Whether stored values were brought to `input_range`; otherwise they are used as
+            they are, and `input_range` is what they span.
         window: How many consecutive records are shuffled among themselves in training; `None`:
             all of them.
         unreadable: A dictionary that `decode` fills: path of a skipped image to the reason.
@@ -54,6 +59,8 @@ class Source:
         count: int | None,
         labelled: bool,
         class_names: tuple[str, ...] | None = None,
+        empty_classes: Sequence[str] = (),
+        scaled: bool = True,
         window: int | None = None,
         unreadable: dict[str, str] | None = None,
     ) -> None:
@@ -63,6 +70,8 @@ class Source:
         self.count = count
         self.labelled = labelled
         self.class_names = class_names
+        self.empty_classes = tuple(empty_classes)
+        self.scaled = scaled
         self._records = records
         self._decode = decode
         self.stored = int(records.cardinality())
@@ -179,6 +188,29 @@ class Source:
         if self.count is None:
             self.count = sum(1 for _ in self._decode(self._records))
         return -(-self.count // batch_size)
+
+    def with_labels_of(self, class_names: Sequence[str] | None) -> Source:
+        """The same examples, labelled by the places that their classes have in other names.
+
+        Args:
+            class_names: The classes of a classifier or of other data, in the order of its labels.
+
+        Returns:
+            A `Source` with these class names. Where either side has no names, the source itself.
+
+        Raises:
+            ValueError: If the source has a class that is not among them.
+        """
+        places = label_places(self.class_names, class_names, f"`{self.name}`", self.empty_classes)
+        if class_names is None or places is None or not self.labelled:
+            return self
+        table = tf.constant(places)
+        mapped = copy.copy(self)
+        mapped.class_names, mapped.empty_classes = tuple(class_names), ()
+        mapped._decode = lambda records: self._decode(records).map(
+            lambda x, y: (x, table[y]), num_parallel_calls=tf.data.AUTOTUNE
+        )
+        return mapped
 
     def __repr__(self) -> str:
         return (

@@ -26,8 +26,6 @@ _CLASSES: dict[str, type[Detector]] = {
     "mahalanobis": MahalanobisDetector,
     "mood": MOODDetector,
 }
-# They step in the input's units, or make pictures of them.
-_WITH_INPUT_RANGE = ("odin", "mahalanobis", "mood")
 
 
 def names() -> list[str]:
@@ -35,30 +33,26 @@ def names() -> list[str]:
     return list(_CLASSES)
 
 
-def build(
-    name: str, classifier: keras.Model, input_range: tuple[float, float], **options: Any
-) -> Detector:
+def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) -> Detector:
     """A detector by name, with its default settings; MOOD's boundaries as the classifier has them.
 
     Args:
         name: one of `names()`.
         classifier: see `Detector`, and `MOODDetector` for "mood".
-        input_range: range of the classifier's inputs, for the detectors that need it.
+        input_range: range of the classifier's inputs, see `Detector`.
         **options: see the detector's own class.
 
     Raises:
         ValueError: for an unknown name, or a classifier that the detector cannot wrap.
     """
     check(name)
-    if name in _WITH_INPUT_RANGE:
-        options["input_range"] = input_range
     if name == "mood" and has_exits(classifier):
         options.setdefault("boundaries", published_boundaries(classifier))
-    return _CLASSES[name](classifier, **options)
+    return _CLASSES[name](classifier, input_range=input_range, **options)
 
 
 def build_all(
-    chosen: list[str] | None, classifier: keras.Model, input_range: tuple[float, float]
+    chosen: list[str] | None, classifier: keras.Model, input_range: Any, **options: Any
 ) -> dict[str, Detector]:
     """Several detectors by name, around one classifier.
 
@@ -68,6 +62,7 @@ def build_all(
         chosen: names of detectors; None for all that can wrap this classifier.
         classifier: a classifier with one output, or a network with several exits.
         input_range: range of its inputs.
+        **options: of every detector, see `Detector`.
 
     Raises:
         ValueError: for unknown names, or a classifier that one of them cannot wrap.
@@ -78,7 +73,7 @@ def build_all(
         check(name)
         wrapped = classifier if name == "mood" else single
         try:
-            detectors[name] = build(name, wrapped, input_range)
+            detectors[name] = build(name, wrapped, input_range, **options)
         except ValueError:
             # What every classifier can be wrapped in tells whether it is one at all.
             if chosen or not needs_statistics(name):

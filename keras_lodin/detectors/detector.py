@@ -24,10 +24,14 @@ from keras_lodin.data.batches import (
     one_batch,
     prediction_data,
 )
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.differentiability import check_differentiable
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
+from keras_lodin.input_range import GIVEN, InputRange
 from keras_lodin.metrics import fewest_samples, threshold_at_tpr
+from keras_lodin.models.input_range import resolve_input_range
+from keras_lodin.observed_range import ObservedRange, settle, warn_of_small_values
 from keras_lodin.progress import track
 from keras_lodin.single_number import single_number
 
@@ -59,7 +63,13 @@ class Detector(ClassifierWrapper):
         from_logits: True when the classifier returns logits, False when it returns probabilities
             (the logits behind them are then used), None to find out. What is said is checked.
         class_names: names of the classes in the order of the logits, for reports and exported
-            files, or None.
+            files, or None. Labels of data that have names too are matched by them.
+        input_range: `(lo, hi)`, the range of the classifier's input values, which every saved and
+            exported file says; or two arrays, one number for each feature. None for what the
+            classifier's first layers show, see `keras_lodin.models.judge_input_range`; where they
+            show nothing, what `calibrate`, `tune` and `adapt` see in their data.
+        input_range_origin: how `input_range` is known, as another detector's configuration says;
+            None for "given" by you.
         name: name of the model.
 
     Raises:
@@ -90,6 +100,8 @@ class Detector(ClassifierWrapper):
         *,
         from_logits: bool | None = None,
         class_names: Sequence[str] | None = None,
+        input_range: Any = None,
+        input_range_origin: str | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -102,6 +114,10 @@ class Detector(ClassifierWrapper):
         self.num_classes = head.num_classes
         self.class_names = _checked_class_names(class_names, head.num_classes)
         self._head = head
+        if input_range is not None and input_range_origin is not None:
+            low, high = input_range
+            input_range = InputRange(low, high, input_range_origin)
+        self._input_range = resolve_input_range(input_range, self.classifier, head.input_shape[1:])
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
@@ -282,6 +298,54 @@ class Detector(ClassifierWrapper):
         return self._calibration_count or None
 
     @property
+    def input_range(self) -> tuple[Any, Any]:
+        """`(lo, hi)` of the classifier's inputs: two floats, or two float32 arrays with one number
+        for each feature. Setting it forgets the threshold.
+        """
+        return self._input_range.bounds
+
+    @input_range.setter
+    def input_range(self, value: Any) -> None:
+        self._set_input_range(
+            resolve_input_range(value, self.classifier, self.input_shape_with_batch[1:])
+        )
+        self.threshold = -np.inf
+
+    @property
+    def input_range_origin(self) -> str:
+        """How `input_range` is known: "given", "classifier" (shown by its first layers) or "data"
+        (read off them); or that it is not: "assumed" or "unknown".
+        """
+        return self._input_range.origin
+
+    @property
+    def judged_input_range(self) -> InputRange:
+        """`input_range` and `input_range_origin` as one value."""
+        return self._input_range
+
+    def _set_input_range(self, input_range: InputRange) -> None:
+        self._input_range = input_range
+        # A graph that was compiled holds the range that there was.
+        self.predict_function = None
+
+    def settle_input_range(self, data: Any, batch_size: int = 128) -> None:
+        """Reads the range of the inputs off in-distribution data, where it is not known yet.
+
+        `tune`, `calibrate` and `adapt` do. Of vectors every feature gets the range from its
+        smallest to its largest value, so that a step is the same fraction of each. Other data are
+        taken to be of 0 to 1, -1 to 1 or 0 to 255 if they lie in one of these, else of their own.
+
+        Args:
+            data: in-distribution inputs, in any form that `calibrate` takes.
+            batch_size: samples per batch, for data that is not batched already.
+        """
+        if not self._input_range.known:
+            shape = self.input_shape_with_batch[1:]
+            settled = settle(self._input_range, data, shape, batch_size)
+            if settled is not self._input_range:
+                self._set_input_range(settled)
+
+    @property
     def calibrated(self) -> bool:
         """Whether a threshold has been set; before, no input is called out-of-distribution."""
         return self.threshold > -np.inf
@@ -313,25 +377,33 @@ class Detector(ClassifierWrapper):
 
         Raises:
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
-                a detector with an `input_range`) lie outside it, a `tpr` outside (0, 1), scores
-                that are infinite, or so many that are NaN that too few can pass.
+                a detector that steps) lie outside of `input_range`, class names that the
+                classifier does not know, a `tpr` outside (0, 1), scores that are infinite, or so
+                many that are NaN that too few can pass.
 
         Warns:
-            UserWarning: for too few samples to promise `tpr`, and for scores that are NaN: they
-                count as rejected, as they are in use.
+            UserWarning: for too few samples to promise `tpr`, for scores that are NaN (they count
+                as rejected, as they are in use), and for inputs that fill next to nothing of the
+                range.
         """
         if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
             raise ValueError(
                 f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"
             )
+        # Data of classes by other names are other data.
+        LabelPlaces(self.num_classes, self.class_names, data)
+        self.settle_input_range(data, batch_size)
         score_of = BatchFunction(lambda inputs: self(inputs)["score"])
         batches = []
+        observed = ObservedRange(self.input_shape_with_batch[1:])
         for inputs, _ in track(
             iterate_batches(data, batch_size), "Calibrating the threshold", verbose
         ):
             self.check_inputs(inputs)
             batches.append(score_of(inputs))
+            observed.update(inputs)
         scores = np.concatenate(batches)
+        warn_of_small_values(observed, self._input_range)
         wrong = np.isnan(scores)
         # All of them NaN is a broken classifier; a few are inputs that it has no answer to.
         check_scores(self.name, scores if wrong.all() else np.where(wrong, 0.0, scores))
@@ -399,6 +471,8 @@ class Detector(ClassifierWrapper):
         return {
             **super().get_config(),
             "class_names": None if self.class_names is None else list(self.class_names),
+            "input_range": self._input_range.to_json(),
+            "input_range_origin": self._input_range.origin,
         }
 
     def save_own_variables(self, store: Any) -> None:
@@ -414,6 +488,12 @@ class Detector(ClassifierWrapper):
         for name in self._notes:
             setattr(self, f"_{name}", int(values.pop(name, 0)))
         super().load_own_variables(values)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+        """Makes a detector from `get_config`'s value."""
+        # Files from before the range had an origin hold one that somebody chose.
+        return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
 
 
 def verdict(score: Any, threshold: Any) -> Any:

@@ -11,13 +11,14 @@ from keras import ops
 
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.class_statistics import ClassStatistics, whiten
-from keras_lodin.data.batches import check_images, check_labels, described, iterate_batches
+from keras_lodin.data.batches import check_images, described, iterate_batches
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.epsilon import checked_epsilon
 from keras_lodin.eager_values import eager_value
 from keras_lodin.feature_layers import FeatureLayers, FeaturePass
-from keras_lodin.input_range import check_in_range, checked_input_range
-from keras_lodin.models.input_range import guess_input_range
+from keras_lodin.input_range import check_in_range
+from keras_lodin.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.progress import track
 from keras_lodin.single_number import several_numbers, single_number
 
@@ -52,9 +53,10 @@ class MahalanobisDetector(AdaptiveDetector):
             pseudo-inverse. None for 0 where S has full numerical rank, else for the estimate of
             Chen et al. (2010), "OAS"; `shrinkage_used` says what it was.
         input_range: `(lo, hi)`, the range of the classifier's input values, e.g. `(0, 255)` for a
-            classifier that takes pixels and rescales them itself. The step is in these units, and
-            with one, inputs outside are refused by `adapt` and `calibrate`. None for the range
-            that the classifier's first layers show.
+            classifier that takes pixels and rescales them itself; or two arrays with one number
+            for each feature. The step is in these units, and with one, inputs outside are refused
+            by `adapt` and `calibrate`. None for the range that the classifier's first layers
+            show, or else the data of `adapt`.
         **kwargs: see `Detector`.
 
     Raises:
@@ -77,12 +79,12 @@ class MahalanobisDetector(AdaptiveDetector):
         layer_weights: Sequence[float] | None = None,
         epsilon: float = 0.0,
         shrinkage: float | None = None,
-        input_range: tuple[float, float] | None = None,
+        input_range: Any = None,
         **kwargs: Any,
     ) -> None:
         # Before the base class, which builds: the statistics' shapes are those of the layers.
         self.feature_names = _checked_names(layers)
-        super().__init__(classifier, **kwargs)
+        super().__init__(classifier, input_range=input_range, **kwargs)
         self.layer_weights = self._checked_layer_weights(layer_weights)
         self._epsilon = checked_epsilon(epsilon)
         if self._epsilon > 0.0:
@@ -94,9 +96,6 @@ class MahalanobisDetector(AdaptiveDetector):
                 f"Received: shrinkage={shrinkage!r}"
             )
         self.shrinkage = intensity
-        self.input_range = checked_input_range(
-            guess_input_range(self.classifier) if input_range is None else input_range
-        )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Finds the features, and creates the statistics of each layer."""
@@ -184,7 +183,10 @@ class MahalanobisDetector(AdaptiveDetector):
         return zip(weights, self._statistics, features, strict=True)
 
     def _adapt(self, data: Any, batch_size: int, verbose: int | str) -> None:
+        self.settle_input_range(data, batch_size)
         features_of = BatchFunction(lambda inputs: self._feature_layers(inputs)[:-1])
+        observed = ObservedRange(self.input_shape_with_batch[1:])
+        place = LabelPlaces(self.num_classes, self.class_names, data)
         statistics = [
             ClassStatistics(self.num_classes, size) for size in self._feature_layers.sizes
         ]
@@ -196,11 +198,12 @@ class MahalanobisDetector(AdaptiveDetector):
                     "Class means need labels: call `adapt(x, y)`, or give data that yields "
                     f"(x, y). Received: {described(data)}, without labels"
                 )
-            check_labels(labels, self.num_classes)
             check_images(inputs, self.input_shape_with_batch[1:])
             self._check_range(inputs)
+            observed.update(inputs)
             for layer, features in zip(statistics, features_of(inputs), strict=True):
-                layer.update(features, labels)
+                layer.update(features, place(labels))
+        warn_of_small_values(observed, self._input_range)
         found = [whiten(layer, self.shrinkage) for layer in statistics]
         for weights, whitening in zip(self._statistics, found, strict=True):
             lengths = np.sum(np.square(whitening.centres), axis=-1)
@@ -221,7 +224,7 @@ class MahalanobisDetector(AdaptiveDetector):
 
     def _check_range(self, inputs: Any) -> None:
         if self.epsilon > 0.0:
-            check_in_range(inputs, self.input_range)
+            check_in_range(inputs, self._input_range)
 
     def get_config(self) -> dict[str, Any]:
         """What makes this detector again, with its classifier inside."""
@@ -231,7 +234,6 @@ class MahalanobisDetector(AdaptiveDetector):
             "layer_weights": None if self.layer_weights is None else list(self.layer_weights),
             "epsilon": self.epsilon,
             "shrinkage": self.shrinkage,
-            "input_range": list(self.input_range),
         }
 
 

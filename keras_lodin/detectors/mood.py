@@ -18,7 +18,8 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.eager_values import eager_value
 from keras_lodin.exits import ExitStages
-from keras_lodin.input_range import check_in_range, checked_input_range
+from keras_lodin.input_range import check_in_range
+from keras_lodin.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.progress import track
 from keras_lodin.single_number import several_numbers
 
@@ -98,7 +99,8 @@ class MOODDetector(AdaptiveDetector):
             shares of its data leave at every exit, for which it keeps one number an image.
         temperature: T, positive.
         input_range: `(lo, hi)`, the range of the classifier's input values: what becomes black and
-            white in the PNG file.
+            white in the PNG file. None for what the classifier's first layers show, or else the
+            data of `adapt`.
         **kwargs: see `Detector`.
 
     Raises:
@@ -121,14 +123,18 @@ class MOODDetector(AdaptiveDetector):
         classifier: keras.Model,
         boundaries: Sequence[float] | None = PUBLISHED_BOUNDARIES,
         temperature: float = 1.0,
-        input_range: tuple[float, float] = (0, 1),
+        input_range: Any = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(classifier, **kwargs)
+        super().__init__(classifier, input_range=input_range, **kwargs)
         check_image_shape(self.input_shape_with_batch[1:])
         self.boundaries_given = self._checked_boundaries(boundaries)
         self._temperature = checked_temperature(temperature)
-        self.input_range = checked_input_range(input_range)
+        if self._input_range.per_feature:
+            raise ValueError(
+                "MOOD makes pictures of its inputs, all of one range: pass two numbers. "
+                f"Received: input_range={input_range!r:.200}"
+            )
         if self.boundaries_given is not None:
             self._boundaries.assign(self.boundaries_given)
         self._stages = ExitStages(self.classifier)
@@ -222,16 +228,20 @@ class MOODDetector(AdaptiveDetector):
             ]
             return {"energies": ops.stack(energies, axis=-1), **self.side_values(inputs)}
 
+        self.settle_input_range(data, batch_size)
         compiled = BatchFunction(measure)
+        observed = ObservedRange(self.input_shape_with_batch[1:])
         total, count, sizes = np.zeros(self.num_exits), 0, []
         for inputs, _ in track(iterate_batches(data, batch_size), "Measuring energies", verbose):
             Detector.check_inputs(self, inputs)
-            check_in_range(inputs, self.input_range)
+            check_in_range(inputs, self._input_range)
+            observed.update(inputs)
             outputs = compiled(inputs)
             total += outputs["energies"].sum(axis=0, dtype="float64")
             count += len(inputs)
             if self.boundaries_given is None:
                 sizes.append(outputs["complexity"])
+        warn_of_small_values(observed, self._input_range)
         if self.boundaries_given is None:
             shares = np.arange(1, self.num_exits) / self.num_exits
             self._boundaries.assign(np.quantile(np.concatenate(sizes), shares))
@@ -240,7 +250,7 @@ class MOODDetector(AdaptiveDetector):
     def check_inputs(self, inputs: Any) -> None:
         """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`."""
         super().check_inputs(inputs)
-        check_in_range(inputs, self.input_range)
+        check_in_range(inputs, self._input_range)
 
     def get_config(self) -> dict[str, Any]:
         """What makes this detector again, with its classifier inside."""
@@ -248,7 +258,6 @@ class MOODDetector(AdaptiveDetector):
             **super().get_config(),
             "boundaries": self.boundaries_given and list(self.boundaries_given),
             "temperature": self.temperature,
-            "input_range": list(self.input_range),
         }
 
 

@@ -12,11 +12,12 @@ import numpy as np
 from keras import ops
 
 from keras_lodin import calibration
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.detectors.detector import Detector, shortest_float
 from keras_lodin.detectors.epsilon import checked_epsilon
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients import ForwardPass
-from keras_lodin.input_range import check_in_range, checked_input_range
+from keras_lodin.input_range import InputRange, check_in_range
 from keras_lodin.odin_score import (
     DEFAULT_EPSILON,
     DEFAULT_TEMPERATURE,
@@ -24,6 +25,8 @@ from keras_lodin.odin_score import (
     winning_cotangent,
 )
 from keras_lodin.single_number import several_numbers
+
+_WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -45,7 +48,10 @@ class ODINDetector(Detector):
         epsilon: size of the step as a fraction of the input range, not negative. 0 for no step.
         input_range: `(lo, hi)`, the range of the classifier's input values, e.g. `(0, 255)` for a
             classifier that takes pixels and rescales them itself. The step is in these units.
-            Inputs are not clipped to it. `calibrate` and `tune` refuse inputs outside it.
+            Inputs are not clipped to it. `calibrate` and `tune` refuse inputs outside it. Of
+            features with different units, two arrays with one number for each feature. None for
+            what the classifier's first layers show, or else the data of `tune` and `calibrate`;
+            see `input_range_origin`.
         channel_std: None, or one positive number per channel (the last axis) that divides the
             step, for a classifier that takes standardised inputs, `(x - mean) / channel_std`.
             `input_range` is then the range of x, and the step is `epsilon` of that, as in the
@@ -73,13 +79,12 @@ class ODINDetector(Detector):
         classifier: keras.Model,
         temperature: float = DEFAULT_TEMPERATURE,
         epsilon: float = DEFAULT_EPSILON,
-        input_range: tuple[float, float] = (0, 1),
+        input_range: Any = None,
         channel_std: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(classifier, **kwargs)
+        super().__init__(classifier, input_range=input_range, **kwargs)
         self.check_differentiable()
-        self.input_range = checked_input_range(input_range)
         self.channel_std = self._checked_channel_std(channel_std)
         self.temperature = temperature
         self.epsilon = epsilon
@@ -90,6 +95,39 @@ class ODINDetector(Detector):
         self._temperature = self.add_weight(name="temperature", shape=(), trainable=False)
         self._epsilon = self.add_weight(name="epsilon", shape=(), trainable=False)
         super().build(input_shape)
+        # Of vectors one for each feature: `tune` may read them off the data.
+        low, high = self.input_range
+        features = input_shape[1:] if len(input_shape) == 2 else ()
+        shape = np.broadcast_shapes(np.shape(high), [size or 1 for size in features])
+        self._input_width = self.add_weight(name="input_width", shape=shape, trainable=False)
+        self._input_width.assign(np.broadcast_to(high - low, shape))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads settings and threshold; a file from before the width was a weight lacks it."""
+        values: dict[str, Any] = {}
+        self.save_own_variables(values)
+        names = list(store.keys())
+        if len(_WEIGHTS_OF_OLD_FILES) <= len(names) < len(values):
+            # The width that there is is that of the file's own configuration.
+            store = {**values, **{name: store[name] for name in names}}
+        super().load_own_variables(store)
+
+    def _set_input_range(self, input_range: InputRange) -> None:
+        low, high = input_range.bounds
+        try:
+            width = np.broadcast_to(high - low, self._input_width.shape)
+        except ValueError:
+            raise ValueError(
+                "A range of another shape needs another detector: construct one with it. "
+                f"Received: input_range of arrays of shape {np.shape(high)}"
+            ) from None
+        super()._set_input_range(input_range)
+        self._input_width.assign(width)
+
+    def settle_input_range(self, data: Any, batch_size: int = 128) -> None:
+        """See `Detector.settle_input_range`. With `channel_std` data do not show the range."""
+        if self.channel_std is None:
+            super().settle_input_range(data, batch_size)
 
     def _checked_channel_std(self, channel_std: Sequence[float] | None) -> tuple[float, ...] | None:
         if channel_std is None:
@@ -184,8 +222,7 @@ class ODINDetector(Detector):
         Returns:
             tensor of the inputs' shape and dtype, not clipped to the range.
         """
-        low, high = self.input_range
-        size = epsilon * (high - low)
+        size = epsilon * self._input_width
         if self.channel_std is not None:
             size = size / ops.convert_to_tensor(self.channel_std, dtype="float32")
         return inputs + ops.cast(size * direction, inputs.dtype)
@@ -241,6 +278,9 @@ class ODINDetector(Detector):
         tuning.over_defaults.interval    # (-0.004, 0.011): they might be as good
         ```
         """
+        # Data of classes by other names are other data.
+        LabelPlaces(self.num_classes, self.class_names, id_data)
+        self.settle_input_range(id_data, batch_size)
         tuning = calibration.tune(
             self, id_data, ood_data, temperatures, epsilons, batch_size, verbose
         )
@@ -255,23 +295,24 @@ class ODINDetector(Detector):
         """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`.
 
         Values outside `input_range` mean that epsilon is a different fraction of the truth than
-        its number says. Values that fill only a small part of it are not noticed.
+        its number says. Ranges of each feature's own are not checked. Values that fill only a
+        small part of the range show over a whole pass: `calibrate` and `tune` warn of them.
         """
         super().check_inputs(inputs)
         if self.channel_std is None:
-            check_in_range(inputs, self.input_range)
+            check_in_range(inputs, self._input_range)
         else:
             self._check_spread(ops.convert_to_numpy(inputs))
 
     def _check_spread(self, inputs: np.ndarray) -> None:
         """Raises ValueError for standardised inputs, `(x - mean) / std`, of too wide an x."""
-        low, high = self.input_range
         axes = tuple(range(inputs.ndim - 1))
         spread = (inputs.max(axis=axes) - inputs.min(axis=axes)) * np.array(self.channel_std)
-        if spread.max() > (high - low) * (1.0 + 1e-3):
+        low, high = self.input_range
+        if np.max(spread) > np.max(high - low) * (1.0 + 1e-3):
             raise ValueError(
                 f"Inputs times `channel_std` must not spread wider than the detector's "
-                f"input_range=({low:g}, {high:g}): with `channel_std`, the classifier takes "
+                f"input_range, {self._input_range}: with `channel_std`, the classifier takes "
                 "(x - mean) / channel_std of an x in this range, and epsilon is a fraction of it. "
                 f"Received: values times `channel_std` that spread over {spread.max():g}"
             )
@@ -282,6 +323,5 @@ class ODINDetector(Detector):
             **super().get_config(),
             "temperature": self.temperature,
             "epsilon": self.epsilon,
-            "input_range": list(self.input_range),
             "channel_std": self.channel_std,
         }

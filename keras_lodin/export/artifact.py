@@ -32,6 +32,7 @@ from keras_lodin.export.metadata import (
 from keras_lodin.export.onnx import onnx_metadata
 from keras_lodin.export.serving_function import OUTPUT_NAMES
 from keras_lodin.files import clear_leftovers
+from keras_lodin.input_range import checked_input_range
 from keras_lodin.models.loading import load
 
 
@@ -69,10 +70,11 @@ class Artifact:
         return tuple(shape)
 
     @property
-    def input_range(self) -> tuple[float, float]:
-        """Lowest and highest input value that the classifier was made for."""
-        low, high = self.metadata["input_range"]
-        return low, high
+    def input_range(self) -> tuple[Any, Any]:
+        """Lowest and highest input value that the classifier was made for: two floats, or two
+        float32 arrays with one number for each feature.
+        """
+        return checked_input_range(self.metadata["input_range"], self.input_shape[1:])
 
     @property
     def class_names(self) -> tuple[str, ...] | None:

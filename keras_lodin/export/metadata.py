@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 from keras_lodin.export.digest import DIGEST_FIELD
 from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
-from keras_lodin.models.input_range import guess_input_range
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
@@ -46,8 +45,6 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         names and shapes of inputs and outputs. Free sizes are None.
     """
     tpr = getattr(detector, "tpr", None)
-    # Only ODIN is told it, but whoever scores images with the artifact has to know it.
-    input_range = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
     channel_std = getattr(detector, "channel_std", None)
     threshold = detector.threshold
     return {
@@ -56,7 +53,10 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         "detector": type(detector).__name__,
         "temperature": _number(getattr(detector, "temperature", None)),
         "epsilon": _number(getattr(detector, "epsilon", None)),
-        "input_range": [float(bound) for bound in input_range],
+        # Two numbers, or two lists of them where features have ranges of their own; and whether
+        # somebody gave it, the classifier or data showed it, or it was only assumed.
+        "input_range": detector.judged_input_range.to_json(),
+        "input_range_origin": detector.input_range_origin,
         "channel_std": None if channel_std is None else [float(value) for value in channel_std],
         "calibrated": detector.calibrated,
         "threshold": threshold if math.isfinite(threshold) else None,

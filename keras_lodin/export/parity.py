@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from keras_lodin.export.reference import Outputs, Reference
-from keras_lodin.models.input_range import guess_input_range
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
@@ -42,7 +41,7 @@ _NOISE_FACTOR = 5.0
 
 
 def random_batches(detector: Detector) -> list[np.ndarray]:
-    """Random inputs within the detector's `input_range` (else the one that its classifier shows).
+    """Random inputs within the detector's `input_range`.
 
     Args:
         detector: the detector.
@@ -55,7 +54,7 @@ def random_batches(detector: Detector) -> list[np.ndarray]:
     Raises:
         ValueError: if the classifier runs on none of them.
     """
-    low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
+    low, high = detector.input_range
     rng = np.random.default_rng(0)
     sizes = _BATCH_SIZES_WITH_SIDE_INPUTS if detector.side_inputs else BATCH_SIZES
     return [
@@ -73,12 +72,10 @@ def constant_batch(detector: Detector) -> np.ndarray:
     Returns:
         a float32 array.
     """
-    low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
+    low, high = detector.input_range
     shape = _runnable_shapes(detector)[0]
-    values = np.reshape(
-        [min(max(0.0, low), high), (low + high) / 2.0, high], (-1, *[1] * len(shape))
-    )
-    return np.broadcast_to(values, (len(values), *shape)).astype("float32")
+    values = [np.clip(0.0, low, high), (low + high) / 2.0, high]
+    return np.stack([np.broadcast_to(value, shape) for value in values]).astype("float32")
 
 
 def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None:
@@ -252,7 +249,7 @@ def check_outside(
         artifact: the artifact's.
         inside: a batch of inputs within the range.
     """
-    low, high = getattr(detector, "input_range", None) or guess_input_range(detector.classifier)
+    low, high = detector.input_range
     directions = np.random.default_rng(2).normal(size=inside.shape)
     slope = _slope(reference(inside))
     for reach in _REACHES:

@@ -4,6 +4,7 @@ from keras_lodin.exits import at_exit as at_exit
 from keras_lodin.models.by_name import build as build
 from keras_lodin.models.by_name import names as names
 from keras_lodin.models.input_range import guess_input_range as guess_input_range
+from keras_lodin.models.input_range import judge_input_range as judge_input_range
 from keras_lodin.models.loading import load as load
 from keras_lodin.models.msdnet import MSDNet as MSDNet
 from keras_lodin.models.operation_count import multiply_adds as multiply_adds

@@ -2,37 +2,316 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from keras import ops
+
+from keras_lodin.classifier_head import is_functional
+from keras_lodin.graph_parts import sources
+from keras_lodin.input_range import (
+    ASSUMED,
+    CLASSIFIER,
+    GIVEN,
+    UNKNOWN,
+    InputRange,
+    checked_input_range,
+)
+from keras_lodin.keras_internals import call_of, run_for_inference
+
+# A free size of the input, while the first layers are tried.
+_FREE_SIZE = 32
+# Constant inputs: what the first layers make of them tells scale and offset, for a classifier of
+# values from 0 to 1 as for one of pixels.
+_TRIED = (0.0, 1.0, 255.0)
+# Preprocessing ends with values that spread over about 1 (scaled) to 10 (divided by a small
+# standard deviation).
+_NARROWEST, _WIDEST = 0.5, 12.0
+# One range for all features is refused where it is this many times a feature's own spread, and the
+# features' spreads differ by the other factor.
+_WIDTHS_IN_SPREADS, _UNEQUAL_SPREADS = 200.0, 10.0
 
 
 def guess_input_range(classifier: keras.Model) -> tuple[float, float]:
-    """The range of input values that a classifier was made for, judged by its first layers.
+    """The range of input values that a classifier was made for, as far as it shows.
 
     Args:
         classifier: a Keras model.
 
     Returns:
-        `(0, 255)` if the classifier begins with a `Rescaling` by less than 0.1, or with a
-        `Normalization` whose mean lies above 1: it takes pixels as decoded. Otherwise `(0, 1)`.
+        the bounds of `judge_input_range`, whatever they are known from.
     """
-    for layer in _layers_in_order(classifier):
-        if isinstance(layer, keras.layers.Rescaling):
-            return (0.0, 255.0) if np.max(np.abs(layer.scale)) < 0.1 else (0.0, 1.0)
+    low, high = judge_input_range(classifier).bounds
+    return low, high
+
+
+def judge_input_range(classifier: keras.Model) -> InputRange:
+    """The range of input values that a classifier was made for, judged by what it does first.
+
+    What comes before the first layer with weights (`Rescaling`, `Normalization`, operations such
+    as `x / 255` and `preprocess_input`, a `Lambda`, cropping and augmentation on the way) is run
+    on constant inputs, and taken for what brings inputs of the range to about one unit.
+
+    Args:
+        classifier: a Keras model.
+
+    Returns:
+        an `InputRange` of origin "classifier" where that shows the range. Where nothing comes
+        first, 0 to 1 of origin "assumed"; so, too, the likelier of 0 to 1 and 0 to 255 where what
+        comes first is no usual way to treat either, as a `Normalization` of a table's features;
+        "unknown" where it does not run on constant inputs, or is no scaling of them at all.
+
+    Example:
+    ```python
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Flatten()(inputs / 255.0)
+    judge_input_range(keras.Model(inputs, keras.layers.Dense(2)(x))).bounds    # (0.0, 255.0)
+    ```
+    """
+    if not is_functional(classifier):
+        return _by_layers(classifier)
+    if str(classifier.inputs[0].dtype) == "uint8":
+        return InputRange(0.0, 255.0, CLASSIFIER)
+    try:
+        tried = _tried(classifier)
+    except Exception:  # a Lambda can raise anything
+        return InputRange(0.0, 1.0, UNKNOWN)
+    return _judged(tried, _is_image(classifier.inputs[0].shape))
+
+
+def resolve_input_range(
+    given: Any, classifier: keras.Model, shape: Sequence[int | None]
+) -> InputRange:
+    """The range that a user or a file gave, checked; or else what the classifier shows.
+
+    Args:
+        given: `(lo, hi)`, of numbers or arrays; an `InputRange`, as a file holds it; or None.
+        classifier: a Keras model.
+        shape: shape of one of its inputs.
+
+    Raises:
+        ValueError: for a range that is none, and for one range for all features of a table whose
+            units, as the classifier's own `Normalization` has them, differ: a step of one size
+            would be nothing in the one and beyond everything in the other.
+    """
+    if given is None:
+        return judge_input_range(classifier)
+    if isinstance(given, InputRange):
+        return InputRange(*checked_input_range(given.bounds, shape), given.origin)
+    low, high = checked_input_range(given, shape)
+    if len(shape) == 1 and not isinstance(low, np.ndarray) and is_functional(classifier):
+        _check_units(low, high, classifier)
+    return InputRange(low, high, GIVEN)
+
+
+@dataclass(frozen=True)
+class _Tried:
+    """What the first layers make of constant inputs of 0, 1 and 255.
+
+    Attributes:
+        values: for each of the three, an array.
+        widest: the step on the way at which they differ most, so too.
+    """
+
+    values: tuple[np.ndarray, np.ndarray, np.ndarray]
+    widest: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _tried(classifier: keras.Model) -> _Tried:
+    tensor = classifier.inputs[0]
+    shape = [_FREE_SIZE if size is None else size for size in tensor.shape[1:]]
+    inputs = np.stack([np.full(shape, value) for value in _TRIED]).astype(tensor.dtype)
+    values = inputs
+    widest = np.asarray(inputs, "float32")
+    for stage in _stages(classifier):
+        for found in stage(values):
+            values = keras.ops.convert_to_numpy(keras.ops.cast(found, "float32"))
+            if _width(values) > _width(widest):
+                widest = values
+        values = found
+    values = keras.ops.convert_to_numpy(keras.ops.cast(values, "float32"))
+    return _Tried((values[0], values[1], values[2]), (widest[0], widest[1], widest[2]))
+
+
+def _width(values: np.ndarray) -> float:
+    """By how much the answers to two constants differ, at most."""
+    return float(np.abs(values[1] - values[0]).max(initial=0.0))
+
+
+def _stages(model: Any) -> Iterator[Any]:
+    """Functions from input values to what enters the first layer with weights, of nested models."""
+    while is_functional(model) and len(model.inputs) == 1:
+        before, following = _preprocessing(model)
+        if before:
+            function = keras.Function(model.inputs, before)
+            yield lambda values, function=function: run_for_inference(
+                function, [keras.ops.convert_to_tensor(values)]
+            )
+        if following is None:
+            return
+        model = following
+
+
+def _preprocessing(model: Any) -> tuple[list[Any], Any]:
+    """The tensors on the way to the first layer with weights, and that layer."""
+    inside = {id(model.inputs[0])}
+    way: dict[int, list[Any]] = {id(model.inputs[0]): []}
+    for tensor in sources(model.outputs):
+        if id(tensor) in inside:
+            continue
+        call = call_of(tensor)
+        # Constants and inputs of no layer come without a way.
+        before = [source for source in call.inputs if id(source) in inside]
+        if not before:
+            continue
+        if len(before) < len(call.inputs) or not _is_preprocessing(call.operation):
+            return way[id(before[0])], call.operation
+        inside.add(id(tensor))
+        way[id(tensor)] = [*max((way[id(source)] for source in before), key=len), tensor]
+    return [], None
+
+
+def _is_preprocessing(operation: Any) -> bool:
+    """Whether an operation has nothing in it that was learnt."""
+    if not getattr(operation, "weights", None) or isinstance(operation, keras.layers.Normalization):
+        return True
+    if is_functional(operation):
+        return all(map(_is_preprocessing, operation.layers))
+    # A standardisation of a user's own; one of Keras's layers with such weights is frozen, or not.
+    foreign = not type(operation).__module__.startswith("keras.")
+    return (
+        foreign
+        and not isinstance(operation, keras.Model)
+        and operation.trainable
+        and not operation.trainable_weights
+    )
+
+
+def _judged(tried: _Tried, image: bool) -> InputRange:
+    """The range of what the first layers make of constant inputs."""
+    at_zero, at_one, at_most = (values.astype("float64") for values in tried.values)
+    if not all(np.isfinite(values).all() for values in (at_zero, at_one, at_most)):
+        return InputRange(0.0, 1.0, UNKNOWN)
+    difference = at_most - at_zero
+    largest = np.abs(difference).max(initial=0.0)
+    if largest == 0.0:
+        return InputRange(0.0, 1.0, ASSUMED)  # every sample is scaled by its own values
+    moved = np.abs(difference) > 1e-6 * largest  # the rest is padding
+    scale, offset = difference[moved] / 255.0, at_zero[moved]
+    error = np.abs(at_one[moved] - offset - scale)
+    if (error > 0.1 * np.abs(scale) + 2e-3 * np.maximum(1.0, np.abs(offset))).any():
+        clipped = np.allclose(at_most[moved], at_one[moved]) and at_one[moved].max() <= 1.0
+        return InputRange(0.0, 1.0, CLASSIFIER if clipped else UNKNOWN)
+    uniform = np.ptp(scale) <= 0.02 * np.abs(scale).max() and np.ptp(offset) <= 0.02 * max(
+        1.0, np.abs(offset).max()
+    )
+    if uniform:
+        known = _scaled_from(float(np.median(scale)), float(np.median(offset)))
+        if known is None and _is_identity(scale, offset):
+            known = _undone(tried)
+            if known is None:
+                return InputRange(0.0, 1.0, ASSUMED)
+        if known is not None:
+            return InputRange(*known, CLASSIFIER)
+    size, zero = float(np.median(np.abs(scale))), float(np.median(-offset / scale))
+    if image:
+        known = _standardised_from(size, zero)
+        if known is not None:
+            return InputRange(*known, CLASSIFIER)
+    return InputRange(0.0, 255.0 if size < 0.1 or zero > 1.0 else 1.0, ASSUMED)
+
+
+def _is_identity(scale: np.ndarray, offset: np.ndarray) -> bool:
+    return bool(np.allclose(scale, 1.0, rtol=1e-2) and np.allclose(offset, 0.0, atol=1e-2))
+
+
+def _scaled_from(scale: float, offset: float) -> tuple[float, float] | None:
+    """The range that `scale * x + offset` brings to 0 to 1 or -1 to 1, or from them to pixels."""
+    if scale <= 0.0:
+        return None
+    if abs(offset) < 1e-2:
+        highest = 1.0 / scale
+        if 250.0 <= scale <= 260.0:
+            return 0.0, 1.0
+        # Counts of some other number of bits: 0 to 16, 0 to 1023.
+        for bits in (4, 5, 6, 7, 9, 10, 11, 12, 13, 14, 15, 16):
+            for count in (2.0**bits - 1.0, 2.0**bits):
+                if abs(highest - count) < 5e-3 * count:
+                    return 0.0, count
+    elif abs(offset + 1.0) < 1e-2:
+        highest = 2.0 / scale
+    elif abs(offset + 0.5) < 1e-2:
+        highest = 1.0 / scale
+    else:
+        to_pixels = 120.0 <= scale <= 135.0 and abs(offset - scale) < 2.0
+        to_unit = abs(scale - 0.5) < 5e-3 and abs(offset - 0.5) < 5e-3
+        return (-1.0, 1.0) if to_pixels or to_unit else None
+    if 250.0 <= highest <= 260.0:
+        return 0.0, 255.0
+    # Without an offset it is the identity, which shows nothing.
+    return (0.0, 1.0) if abs(highest - 1.0) < 1e-2 and abs(offset) >= 1e-2 else None
+
+
+def _undone(tried: _Tried) -> tuple[float, float] | None:
+    """The range of inputs that are first brought to pixels, and then back by what follows."""
+    at_zero, at_one, _ = (values.astype("float64") for values in tried.widest)
+    scale = float(np.abs(at_one - at_zero).max(initial=0.0))
+    return _scaled_from(scale, float(np.abs(at_zero).max(initial=0.0))) if scale > 100.0 else None
+
+
+def _standardised_from(size: float, zero: float) -> tuple[float, float] | None:
+    """The range of images whose mean `zero` is subtracted, and that are multiplied by `size`."""
+    if _NARROWEST <= 255.0 * size <= _WIDEST and -30.0 <= zero <= 300.0:
+        return 0.0, 255.0
+    if _NARROWEST <= size <= 1.5 * _WIDEST and 0.05 <= zero <= 0.95:
+        return 0.0, 1.0
+    if 0.9 <= size <= 1.1 and 50.0 <= zero <= 200.0:  # centred, not scaled
+        return 0.0, 255.0
+    return None
+
+
+def _is_image(shape: Sequence[int | None]) -> bool:
+    return len(shape) == 4 and (shape[-1] in (1, 3, 4) or shape[1] in (1, 3, 4))
+
+
+def _by_layers(classifier: Any) -> InputRange:
+    """What a subclassed model shows, whose layers are in the order of its attributes."""
+    for layer in getattr(classifier, "layers", []):
+        if is_functional(layer):
+            return judge_input_range(layer)
+        if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0:
+            known = _scaled_from(float(layer.scale), float(np.mean(layer.offset)))
+            if known is not None:
+                return InputRange(*known, CLASSIFIER)
+            return InputRange(0.0, 255.0 if abs(layer.scale) < 0.1 else 1.0, ASSUMED)
         if isinstance(layer, keras.layers.Normalization):
-            return (0.0, 255.0) if np.max(ops.convert_to_numpy(layer.mean)) > 1.0 else (0.0, 1.0)
+            mean = keras.ops.convert_to_numpy(layer.mean)
+            return InputRange(0.0, 255.0 if np.max(mean) > 1.0 else 1.0, ASSUMED)
         if layer.weights:  # The preprocessing ends where learning begins.
             break
-    return 0.0, 1.0
+    return InputRange(0.0, 1.0, ASSUMED)
 
 
-def _layers_in_order(model: Any) -> Iterator[Any]:
-    for layer in getattr(model, "layers", []):
-        if isinstance(layer, keras.Model):
-            yield from _layers_in_order(layer)
-        else:
-            yield layer
+def _check_units(low: float, high: float, classifier: keras.Model) -> None:
+    try:
+        at_zero, at_one, _ = _tried(classifier).values
+    except Exception:  # a Lambda can raise anything
+        return
+    scales = np.abs(at_one.astype("float64") - at_zero)
+    scales = scales[np.isfinite(scales) & (scales > 0.0)]
+    if not scales.size or scales.max() < _UNEQUAL_SPREADS * scales.min():
+        return
+    # Keras divides a constant feature by a small number of its own.
+    spreads = 1.0 / scales[scales < 1e6]
+    if not spreads.size or high - low <= _WIDTHS_IN_SPREADS * spreads.min():
+        return
+    raise ValueError(
+        "The classifier standardises features of different units, with standard deviations from "
+        f"{spreads.min():.3g} to {spreads.max():.3g}, and a step that is a fraction of one range "
+        "would be of one size in all of them. Pass a range for each feature, "
+        "`input_range=(x.min(axis=0), x.max(axis=0))` of training data x; or leave it out, and "
+        "`tune` and `calibrate` read it off their data. "
+        f"Received: input_range=({low:g}, {high:g})"
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
+from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import MOODDetector
 from keras_lodin.evaluation import Evaluation, evaluate
 from keras_lodin.number_checks import check_seed
@@ -13,6 +14,7 @@ from keras_lodin.workflows.models_with_data import (
     check_each_once,
     load_detectors,
     model_labels,
+    settle_detectors,
 )
 from keras_lodin.workflows.option_checks import check_data_dir, check_ood, check_statistics
 
@@ -43,8 +45,8 @@ def evaluate_models(
         detectors: names of the detectors to wrap classifiers in; None for all that apply.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
-        input_range: range of the classifiers' inputs; None for a detector's own, or judged by the
-            first layers of each classifier.
+        input_range: range of the classifiers' inputs; None for a detector's own, or what each
+            classifier's first layers or training data show. What was only assumed is told.
         data_dir: folder of the TensorFlow datasets.
         batch_size: samples per batch.
         resamples: number of bootstrap resamples behind each interval.
@@ -77,6 +79,11 @@ def evaluate_models(
         if detectors or (len(paths) == 1 and len(wrapped) == 1):
             # Of all detectors that apply some may take statistics; of several files, too.
             check_statistics(statistics, wrapped.values())
+        if statistics is not None or has_parts(id):
+            inputs = settle_detectors(
+                wrapped, inputs, statistics or id, "train", data_dir, batch_size
+            )
+        inputs.tell(verbose)
         wrapped = adapted(
             wrapped,
             inputs,

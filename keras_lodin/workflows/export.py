@@ -52,5 +52,6 @@ def export_model(
                 "(`keras-lodin tune --input-range LO HI`) and export the result. "
                 f"Received: input_range={input_range}, path={str(path)!r}"
             )
-    detector, _ = load_detector(path, "odin", input_range)
+    detector, inputs = load_detector(path, "odin", input_range)
+    inputs.tell(verbose)
     detector.export(output, format=format, verbose=verbose, **options)

@@ -25,12 +25,18 @@ from keras_lodin.evaluation import package_versions
 from keras_lodin.files import write_together
 from keras_lodin.foreign_text import csv_cell, shown
 from keras_lodin.gradient_distributions import GradientDistributions, gradient_distributions
+from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.number_checks import check_seed
 from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.report.files import file_digests, write_file, write_json
 from keras_lodin.report.gradient_plots import QUANTITIES, write_gradient_figure
 from keras_lodin.report.table import UNDERLINED_HEADER
-from keras_lodin.workflows.models_with_data import InputFormat, check_each_once, model_labels
+from keras_lodin.workflows.models_with_data import (
+    InputFormat,
+    check_each_once,
+    model_labels,
+    run_facts,
+)
 from keras_lodin.workflows.option_checks import check_data_dir, check_ood
 from keras_lodin.workflows.results_folder import results_folder
 
@@ -245,9 +251,12 @@ def _compared(
     skipped: dict[str, list[tuple[str, str]]] = {}
     for path, model in zip(paths, model_labels(paths), strict=True):
         classifier, head, inputs = _load(path, input_range)
+        inputs.tell(verbose)
         found = distributions[model] = {}
         for name in (id, *ood):
             source = inputs.load(name, "test", data_dir)
+            if name == id:
+                source = source.with_labels_of(inputs.class_names)
             found[name] = gradient_distributions(
                 classifier,
                 _part_of(source, limit, seed, batch_size),
@@ -286,15 +295,17 @@ def _load(
 ) -> tuple[keras.Model, ClassifierHead, InputFormat]:
     """A classifier, where its logits are, and the format of its inputs."""
     model = models.load(path)
-    known, from_logits = input_range, None
+    class_names, known = run_facts(path)
+    from_logits = None
     if isinstance(model, Detector):
-        known = known or getattr(model, "input_range", None)
+        known, class_names = model.judged_input_range, model.class_names
         model, from_logits = model.classifier, model.from_logits
     if has_exits(model):
         model = models.at_exit(model)
     head = find_head(model, from_logits)
-    chosen = known or models.guess_input_range(model)
-    return model, head, InputFormat(head.input_shape[1:], chosen)
+    shape = head.input_shape[1:]
+    chosen = resolve_input_range(input_range or known, model, shape)
+    return model, head, InputFormat(shape, chosen, class_names, str(path))
 
 
 def _part_of(source: Source, limit: int | None, seed: int, batch_size: int) -> Any:

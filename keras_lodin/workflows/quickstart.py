@@ -11,12 +11,12 @@ from pathlib import Path
 
 import keras
 
-from keras_lodin import data, models
-from keras_lodin.detectors import by_name
+from keras_lodin import data
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.evaluation import Evaluation, evaluate
 from keras_lodin.files import atomic_write
 from keras_lodin.number_checks import check_seed
+from keras_lodin.workflows.models_with_data import load_detectors
 from keras_lodin.workflows.results_folder import results_folder
 from keras_lodin.workflows.train import train
 from keras_lodin.workflows.tune import tune_model
@@ -64,9 +64,8 @@ def _quickstart(output: Path, seed: int, report: Callable[[str], None]) -> Evalu
             seed=seed,
             verbose=0,
         )
-        classifier = models.load(run)
-        shape = classifier.input_shape[1:]
-        detectors = by_name.build_all(None, classifier, (0.0, 1.0))
+        detectors, inputs = load_detectors(run, None, None)
+        shape = inputs.shape
         for detector in detectors.values():
             if isinstance(detector, AdaptiveDetector):
                 detector.adapt(data.load(ID, part="train", image_shape=shape), verbose=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +19,7 @@ from keras_lodin.detectors import by_name
 from keras_lodin.evaluation import package_versions
 from keras_lodin.files import atomic_write, holds_others, write_together
 from keras_lodin.foreign_text import csv_cell, encodable
+from keras_lodin.input_range import InputRange, checked_input_range
 from keras_lodin.number_checks import check_whole, checked_number
 from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.report import page
@@ -291,6 +293,7 @@ class _Runner:
         self._report = report
         self._verbose = verbose
         self._validation_data: tuple[Any, dict[str, Any]] | None = None
+        self._said_assumption = False
 
     def check_and_count_classes(self, candidates: list[Candidate]) -> int:
         """Builds the classifier once: what is wrong with it is said before anything is trained."""
@@ -379,16 +382,19 @@ class _Runner:
             figures: dict[str, Any] = json.loads(cached.read_text(encoding="utf-8"))
             return figures
         try:
-            train(
-                self._settings["id"],
-                self._settings["model"],
-                run,
-                seed=seed,
-                validation=self._settings["validation"],
-                data_dir=self._data_dir,
-                verbose=self._verbose,
-                **(self._training | candidate.settings | {"epochs": epochs}),
-            )
+            with warnings.catch_warnings():
+                # The short trainings of the first rungs may know little; the report has what.
+                warnings.filterwarnings("ignore", ".* no better than chance", UserWarning)
+                train(
+                    self._settings["id"],
+                    self._settings["model"],
+                    run,
+                    seed=seed,
+                    validation=self._settings["validation"],
+                    data_dir=self._data_dir,
+                    verbose=self._verbose,
+                    **(self._training | candidate.settings | {"epochs": epochs}),
+                )
         except DivergenceError as error:
             figures = {"diverged": str(error)}
         else:
@@ -397,7 +403,17 @@ class _Runner:
             temporary.write_text(json.dumps(figures), encoding="utf-8")
         return figures
 
+    def _say_assumption(self, run: Path) -> None:
+        """Says once what the trainings assume of their inputs' range."""
+        facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
+        bounds = checked_input_range(facts["resolved_input_range"])
+        assumption = InputRange(*bounds, facts["input_range_origin"]).assumption
+        if assumption and not self._said_assumption:
+            self._report(assumption)
+        self._said_assumption = True
+
     def _measured(self, run: Path) -> dict[str, Any]:
+        self._say_assumption(run)
         wrapped, inputs = load_detectors(
             run, [self._settings["detector"]], self._training["input_range"]
         )
@@ -415,15 +431,17 @@ class _Runner:
             source = inputs.load(
                 self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
             )
-            id_data, scrambled = with_scrambled(source)
+            id_data, scrambled = with_scrambled(source.with_labels_of(inputs.class_names))
             warn_of_unreadable(source)
-            made_up = validation_specifications(inputs.shape, self._settings["count"])
+            made_up = validation_specifications(source.shape, self._settings["count"])
             others = {
                 name: inputs.load(name, "calibration", self._data_dir)
                 for name in (*made_up, *self._settings["ood"])
             }
             self._validation_data = id_data, {**others, SCRAMBLED: scrambled}
-        return measure(wrapped, *self._validation_data)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", ".* no better than chance", UserWarning)
+            return measure(wrapped, *self._validation_data)
 
 
 def _check_candidates(candidates: list[Candidate]) -> None:

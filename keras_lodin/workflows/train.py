@@ -9,6 +9,7 @@ import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ import keras
 import numpy as np
 
 from keras_lodin import data, losses, models
+from keras_lodin.accuracy import is_chance, warn_of_chance
 from keras_lodin.checked_path import checked_path
 from keras_lodin.classifier_head import find_head_or_exits, has_exits
 from keras_lodin.data.augmentation import AUGMENTATIONS
@@ -24,12 +26,14 @@ from keras_lodin.data.specification import has_parts
 from keras_lodin.files import atomic_write, holds_others
 from keras_lodin.gradient_penalty import GradientPenaltyModel
 from keras_lodin.input_gradient_model import InputGradientModel
-from keras_lodin.input_range import checked_input_range
+from keras_lodin.input_range import ASSUMED, GIVEN, InputRange, checked_input_range
 from keras_lodin.keras_internals import layers_of
+from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.models.loading import read
 from keras_lodin.number_checks import check_seed, check_whole, checked_number
 from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.training import GQModel
+from keras_lodin.workflows.models_with_data import InputFormat, run_facts, settled
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_validation,
@@ -111,7 +115,8 @@ def train(
         seed: of weights, order, augmentation and what an estimator draws.
         validation: specification of labelled data to watch during training; by default the
             "calibration" part of `id` where it has one.
-        input_range: range of the classifier's inputs; by default judged by its first layers.
+        input_range: range of the classifier's inputs; by default 0 to 1 for a network by name,
+            and for a file what its first layers or the data show.
         data_dir: folder of the TensorFlow datasets.
         verbose: 0 for silence, 1 for a progress bar, "auto" for a bar on a terminal and a line
             per epoch elsewhere.
@@ -179,14 +184,21 @@ def _train(
 
     keras.utils.set_random_seed(seed)
     start = models.load(model) if Path(model).suffix == ".keras" else None
-    image_shape = None if start is None else find_head_or_exits(start).input_shape[1:]
-    if input_range is None:
-        input_range = (0.0, 1.0) if start is None else models.guess_input_range(start)
-    pipeline: dict[str, Any] = {"input_range": input_range, "data_dir": data_dir}
-    source = data.load(id, part="train", image_shape=image_shape, **pipeline)
+    inputs = _inputs(start, model, input_range, run)
+    if not inputs.input_range.known:
+        head = None if start is None else find_head_or_exits(start)
+        logits_of = None if head is None or head.exits else head.logits
+        inputs = settled(inputs, logits_of, id, "train", data_dir, batch_size)
+        if start is None and not inputs.input_range.known:
+            # A network of ours takes what it is given.
+            inputs = replace(inputs, input_range=replace(inputs.input_range, origin=GIVEN))
+    inputs.tell(verbose)
+    source = inputs.load(id, "train", data_dir)
     if not source.labelled:
         raise ValueError(f"Training needs labelled data. Received: id={id!r}, which has no labels")
-    watched = _validation_source(id, validation, source.shape, pipeline)
+    source = _labelled_as(source, inputs.class_names)
+    inputs = replace(inputs, shape=source.shape, class_names=source.class_names)
+    watched = _validation_source(id, validation, inputs, data_dir)
     num_classes = count_classes(source)
     steps = source.steps_per_epoch(batch_size)
     warn_of_unreadable(source)
@@ -205,7 +217,7 @@ def _train(
         classifier = start or models.build(model, num_classes, source.shape)
         if settings["freeze_batch_norm"]:
             run["frozen"] = _freeze_batch_norm(classifier)
-        trained = _compiled(classifier, settings, steps, input_range)
+        trained = _compiled(classifier, settings, steps, inputs.input_range.bounds)
         first_epoch = 0
     _check_classes(trained.classifier, num_classes, id)
     if watched is not None:
@@ -213,7 +225,8 @@ def _train(
     # A run killed between writing its history and its checkpoint has one epoch too many.
     run["history"] = run["history"][:first_epoch]
     run["class_names"] = None if source.class_names is None else list(source.class_names)
-    run["resolved_input_range"] = list(input_range)
+    run["resolved_input_range"] = inputs.input_range.to_json()
+    run["input_range_origin"] = inputs.input_range.origin
 
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
@@ -229,6 +242,7 @@ def _train(
     )
     if watched is not None:
         warn_of_unreadable(watched)
+    _warn_of_chance(run["history"], source, watched, num_classes, inputs.input_range)
     for layer in layers_of(trained.classifier):
         # Frozen for this training, not for whoever trains the network next. Nothing else is
         # touched: what is set on a model within the model would be set on all of its layers.
@@ -303,7 +317,7 @@ def _compiled(
     classifier: keras.Model,
     settings: dict[str, Any],
     steps: int,
-    input_range: tuple[float, float],
+    input_range: tuple[Any, Any],
 ) -> InputGradientModel:
     model: InputGradientModel
     if settings["gradient_penalty"]:
@@ -505,19 +519,83 @@ def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
             _check_same_data({"training": {"files": before}}, {"training": {"files": now}}, output)
 
 
+def _inputs(
+    start: keras.Model | None, model: str, input_range: Any, run: dict[str, Any]
+) -> InputFormat:
+    """What is known of the inputs and classes of the network that is to be trained."""
+    names, trained_with = (None, None) if start is None else run_facts(model)
+    shape = None if start is None else find_head_or_exits(start).input_shape[1:]
+    if "resolved_input_range" in run:
+        found = InputRange(
+            *checked_input_range(run["resolved_input_range"]), run.get("input_range_origin", GIVEN)
+        )
+    elif start is None and input_range is None:
+        found = InputRange(0.0, 1.0, ASSUMED)
+    elif start is None:
+        found = InputRange(*checked_input_range(input_range), GIVEN)
+    else:
+        found = resolve_input_range(input_range or trained_with, start, shape or ())
+    if (
+        names is not None
+        and start is not None
+        and len(names) != find_head_or_exits(start).num_classes
+    ):
+        names = None
+    return InputFormat(shape, found, names, model)
+
+
+def _labelled_as(source: data.Source, class_names: Sequence[str] | None) -> data.Source:
+    """The source with the labels that a network, whose training goes on, has for its classes.
+
+    Data of other classes altogether are a new task for it, and keep their labels.
+    """
+    names = source.class_names
+    if names is None or class_names is None or not set(names) & set(class_names):
+        return source
+    return source.with_labels_of(class_names)
+
+
 def _validation_source(
-    id: str, validation: str | None, shape: tuple[int, ...], pipeline: dict[str, Any]
+    id: str,
+    validation: str | None,
+    inputs: InputFormat,
+    data_dir: str | os.PathLike[str] | None,
 ) -> data.Source | None:
     # Of a folder or a named split the "calibration" part is the training data itself.
     if validation is None and not has_parts(id):
         return None
-    source = data.load(validation or id, part="calibration", image_shape=shape, **pipeline)
+    source = inputs.load(validation or id, "calibration", data_dir)
     if not source.labelled:
         raise ValueError(
             "Validation needs labelled data. "
             f"Received: validation={validation or id!r}, which has no labels"
         )
-    return source
+    return source.with_labels_of(inputs.class_names)
+
+
+def _warn_of_chance(
+    history: list[dict[str, Any]],
+    source: data.Source,
+    watched: data.Source | None,
+    num_classes: int,
+    input_range: InputRange,
+) -> None:
+    """Warns where the trained network knows no more labels than chance would."""
+    seen, start = (source, "") if watched is None else (watched, "val_")
+    accuracies = [
+        value
+        for name, value in (history[-1] if history else {}).items()
+        if name.startswith(start) and name.endswith("accuracy") and value is not None
+    ]
+    # The best exit's; counted only where it may be chance, as counting reads all of a folder.
+    best = max(accuracies, default=1.0)
+    if best > 3.0 / num_classes:
+        return
+    count = seen.steps_per_epoch(1)
+    correct = round(best * count)
+    if is_chance(correct, count, num_classes):
+        what = f"{correct} of {count} labels of `{seen.name}` after its training"
+        warn_of_chance("The network", what, num_classes, input_range)
 
 
 def count_classes(source: data.Source) -> int:

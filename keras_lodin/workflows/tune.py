@@ -9,13 +9,14 @@ from keras_lodin.calibration import Tuning
 from keras_lodin.checked_path import checked_path
 from keras_lodin.detectors import Detector, ODINDetector, by_name
 from keras_lodin.files import atomic_write, check_no_input, check_replaceable
-from keras_lodin.workflows.models_with_data import adapted, load_detector
+from keras_lodin.workflows.models_with_data import adapted, load_detector, settle_detectors
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_ood,
     check_statistics,
     warn_of_unreadable,
 )
+from keras_lodin.workflows.range_by_labels import warn_where_labels_are_chance
 
 
 def tune_model(
@@ -49,8 +50,8 @@ def tune_model(
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
         tpr: the fraction of fresh in-distribution data that the threshold lets pass on average.
-        input_range: range of the classifier's inputs; None for a detector's own, or judged by the
-            first layers of the classifier.
+        input_range: range of the classifier's inputs; None for a detector's own, or what the
+            classifier's first layers or the data show. What was only assumed is told.
         data_dir: folder of the TensorFlow datasets.
         batch_size: samples per batch.
         verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
@@ -59,7 +60,8 @@ def tune_model(
         the detector, and what the choice was made from (None where there was none to make).
 
     Raises:
-        ValueError: for data or models that do not fit each other.
+        ValueError: for data or models that do not fit each other, as data with a class that the
+            classifier does not know by name.
         FileNotFoundError: if a file is missing.
 
     Example:
@@ -91,6 +93,11 @@ def tune_model(
             f"(--ood). Received: ood={ood!r}, detector={kind!r}"
         )
     check_statistics(statistics, [tuned])
+    inputs = settle_detectors({kind: tuned}, inputs, id, "calibration", data_dir, batch_size)
+    inputs.tell(verbose)
+    source = inputs.load(id, "calibration", data_dir)
+    # Before the work: other names are other data.
+    source.with_labels_of(inputs.class_names)
     adapted(
         {by_name.name_of(tuned): tuned},
         inputs,
@@ -101,9 +108,10 @@ def tune_model(
         batch_size=batch_size,
         verbose=verbose,
     )
-    source = inputs.load(id, "calibration", data_dir)
     if tuned.class_names is None and source.class_names is not None:
         tuned = _with_class_names(tuned, source.class_names)
+    if source.labelled:
+        warn_where_labels_are_chance(tuned, source)
     tuning = None
     if isinstance(tuned, ODINDetector):
         contrast = None if ood is None else inputs.load(ood, "calibration", data_dir)

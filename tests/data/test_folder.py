@@ -215,3 +215,42 @@ def test_images_beside_class_folders_are_refused(class_folder, colours):
 
     with pytest.raises(ValueError, match=r"both beside its sub-folders and in them.*stray\.png"):
         load(class_folder)
+
+
+@pytest.mark.parametrize(
+    "left_behind",
+    [
+        "__MACOSX/apple/._00.png",
+        "__MACOSX/apple/00.png",
+        ".git/objects/00.png",
+        ".ipynb_checkpoints/00-checkpoint.png",
+        "apple/.ipynb_checkpoints/00-checkpoint.png",
+        "apple/__MACOSX/00.png",
+        "apple/._00.png",
+        "@eaDir/00.png/thumb.png",
+        "apple/@eaDir/thumb.png",
+        "Thumbs.db",
+        "apple/Thumbs.db",
+        ".DS_Store",
+    ],
+)
+def test_what_systems_leave_behind_is_no_class_and_no_image(class_folder, colours, left_behind):
+    target = class_folder / left_behind
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # As bad as can be: an image by content and, mostly, by name.
+    shutil.copy(class_folder / "bean" / "04.png", target)
+    source = load(class_folder)
+    assert source.class_names == ("apple", "bean", "corn")
+    np.testing.assert_array_equal(read(source)[0], colours)
+    assert data.folder.list_images(str(class_folder / "apple")) == [
+        str(class_folder / "apple" / f"0{number}.png") for number in range(4)
+    ]
+
+
+def test_folders_without_images_are_known_to_be_empty(class_folder):
+    (class_folder / "annotations").mkdir()
+    source = load(class_folder)
+    assert source.class_names == ("annotations", "apple", "bean", "corn")
+    assert source.empty_classes == ("annotations",)
+    mapped = source.with_labels_of(("corn", "bean", "apple"))
+    np.testing.assert_array_equal(read(mapped)[1], np.repeat([2, 1, 0], 4))

@@ -280,7 +280,7 @@ def test_data_that_cannot_be_adapted_to_is_refused_and_the_old_statistics_stay(
     spoil, message, data
 ):
     x, y = data
-    detector = MahalanobisDetector(trunk(), epsilon=0.01)
+    detector = MahalanobisDetector(trunk(), epsilon=0.01, input_range=(0, 1))
     detector.adapt(x, y, batch_size=200)
     before = scores(detector, x)
     with pytest.raises(ValueError, match=message):
@@ -486,6 +486,7 @@ def test_epsilon_cannot_change_behind_a_compiled_predict():
         MahalanobisDetector(trunk()).epsilon = 0.1
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_one_pass_serves_detectors_of_the_same_layers(data):
     (x, y), model = data, trunk()
     detectors = {
@@ -542,3 +543,33 @@ def test_memory_does_not_grow_with_the_data(tmp_path):
         run_python(PEAK, count, tmp_path / "peak")
         peaks.append(int((tmp_path / "peak").read_text()) / 1024)
     assert peaks[1] - peaks[0] < 200, peaks
+
+
+# --- Labels by name, ranges of each feature's own -----------------------------------------------
+
+
+def test_classes_are_those_of_the_names_that_data_and_classifier_have(rng):
+    from keras_lodin import data as named_data
+
+    names = tuple("0123456")
+    classifier = networks.convolutional()
+    turned = MahalanobisDetector(classifier, class_names=names[::-1])
+    plain = MahalanobisDetector(classifier)
+    source = named_data.load("digits:0-6", part="test")
+    turned.adapt(source, verbose=0)
+    plain.adapt(source, verbose=0)
+    centres = [keras.ops.convert_to_numpy(one._statistics[0]["centres"]) for one in (turned, plain)]
+    np.testing.assert_allclose(centres[0], centres[1][::-1], atol=1e-5)
+    with pytest.raises(ValueError, match=r"does not know '7', '8', '9' among"):
+        turned.adapt(named_data.load("digits:7-9", part="test"), verbose=0)
+
+
+def test_the_step_is_a_fraction_of_each_features_own_range(rng):
+    x = (rng.normal(size=(80, 10)) * np.logspace(-3, 3, 10)).astype("float32")
+    x[:, 4] = 1.0
+    detector = MahalanobisDetector(networks.dense(), epsilon=0.01)
+    detector.adapt(x, rng.integers(0, 7, 80), verbose=0)
+    assert detector.input_range_origin == "data"
+    moved = keras.ops.convert_to_numpy(detector.perturb(detector.forward_pass(x))) - x
+    width = x.max(axis=0) - x.min(axis=0)
+    np.testing.assert_allclose(np.abs(moved).max(axis=0), 0.01 * width, rtol=1e-2, atol=1e-6)

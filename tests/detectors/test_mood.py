@@ -246,6 +246,7 @@ def test_a_server_needs_nothing_but_the_file_and_pillow(detector, network, image
     np.testing.assert_allclose(score, expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_evaluate_measures_the_accuracy_of_the_exits_taken(detector, network, images, rng):
     labels = rng.integers(0, networks.CLASSES, size=30)
     last = keras_lodin.models.at_exit(network)

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from keras import layers, ops
@@ -330,7 +330,7 @@ def test_a_refused_setting_leaves_the_old_one(classifier, images):
 
 
 @pytest.mark.parametrize(
-    "input_range", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1), 255, None, (0, 1, 2)]
+    "input_range", [(1, 0), (0, 0), (0, np.inf), (np.nan, 1), 255, ("a", "b"), (0, 1, 2)]
 )
 def test_an_impossible_input_range_is_refused(classifier, input_range):
     with pytest.raises(ValueError, match=r"`input_range` must be .*Received: input_range="):
@@ -346,7 +346,7 @@ def test_an_impossible_channel_std_is_refused(classifier, channel_std):
 
 @pytest.mark.parametrize("method", ["calibrate", "tune"])
 def test_inputs_outside_the_input_range_are_refused(classifier, images, method):
-    detector = keras_lodin.ODINDetector(classifier)
+    detector = keras_lodin.ODINDetector(classifier, input_range=(0, 1))
     message = r"input_range=\(0, 1\), which its settings.*Received: values from .* to 25\d"
     with pytest.raises(ValueError, match=message):
         getattr(detector, method)(255 * images)
@@ -360,6 +360,137 @@ def test_a_rounding_error_outside_the_input_range_is_let_pass(classifier, images
 def test_standardised_inputs_that_spread_too_wide_are_refused(classifier, images):
     detector = keras_lodin.ODINDetector(classifier, channel_std=[0.25])
     detector.calibrate((images - 0.5) / 0.25, tpr=0.5)
-    message = r"must not spread wider .*input_range=\(0, 1\).*Received: .* spread over 25\d"
+    message = r"must not spread wider .*input_range, from 0 to 1.*Received: .* spread over 25\d"
     with pytest.raises(ValueError, match=message):
         detector.calibrate(255 * (images - 0.5) / 0.25)
+
+
+# --- The range of the inputs: known, assumed, of each feature's own ----------------------------
+
+
+def with_scales(scales):
+    """A network on features of other units, and the same on features of one unit."""
+    keras.utils.set_random_seed(3)
+    inner = keras.Sequential(
+        [keras.Input((len(scales),)), layers.Dense(12, activation="tanh"), layers.Dense(4)]
+    )
+    inputs = keras.Input((len(scales),))
+    return inner, keras.Model(inputs, inner(inputs / np.float32(scales)))
+
+
+@given(
+    exponents=st.lists(st.integers(-12, 12), min_size=3, max_size=3),
+    epsilon=st.floats(0.0, 0.0625, width=32),
+)
+@settings(max_examples=8)
+def test_a_feature_in_another_unit_leaves_the_score_as_it_is(exponents, epsilon):
+    scales = np.float32(2.0) ** np.float32(exponents)  # exact, so that nothing is rounded
+    x = np.random.default_rng(0).uniform(-1, 1, (9, 3)).astype("float32")
+    inner, outer = with_scales(scales)
+    one = keras_lodin.ODINDetector(
+        inner, 10.0, float(epsilon), input_range=(-np.ones(3), np.ones(3))
+    )
+    other = keras_lodin.ODINDetector(outer, 10.0, float(epsilon), input_range=(-scales, scales))
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(one(x)["score"]),
+        ops.convert_to_numpy(other(x * scales)["score"]),
+        rtol=1e-4,
+        atol=1e-6,
+    )
+
+
+@pytest.mark.parametrize("method", ["tune", "calibrate"])
+def test_ranges_of_a_table_are_read_off_its_data_so_that_units_do_not_matter(rng, method):
+    scales = np.float32([2**-10, 1.0, 2**10])
+    x = rng.normal(size=(60, 3)).astype("float32")
+    x[:, 1] = 0.5  # constant: it does not move
+    found = []
+    for network, data in zip(with_scales(scales), (x, x * scales), strict=True):
+        detector = keras_lodin.ODINDetector(network, epsilon=0.01)
+        assert detector.input_range_origin == "assumed"
+        getattr(detector, method)(data, verbose=0)
+        assert detector.input_range_origin == "data"
+        np.testing.assert_array_equal(detector.input_range, (data.min(axis=0), data.max(axis=0)))
+        found.append(scores(detector, data))
+        moved = perturbed(detector, data) - data
+        assert np.isfinite(moved).all()
+        assert not moved[:, 1].any()
+    np.testing.assert_allclose(*found, rtol=1e-4, atol=1e-6)
+
+
+def test_one_range_and_the_same_for_each_feature_are_one(classifier, images):
+    whole = keras_lodin.ODINDetector(classifier, input_range=(0, 2))
+    each = keras_lodin.ODINDetector(classifier, input_range=(np.zeros((8, 8, 1)), 2))
+    np.testing.assert_array_equal(scores(whole, images), scores(each, images))
+
+
+@pytest.mark.parametrize(
+    "input_range", [(0, 2), (np.zeros(10), np.arange(1, 11)), (0, np.linspace(0.1, 0.9, 10))]
+)
+def test_a_range_and_its_origin_are_saved(tmp_path, rng, input_range):
+    detector = keras_lodin.ODINDetector(networks.dense(), 10.0, 0.02, input_range=input_range)
+    detector.save(tmp_path / "detector.keras")
+    loaded = keras.models.load_model(tmp_path / "detector.keras")
+    np.testing.assert_array_equal(loaded.input_range, detector.input_range)
+    assert loaded.input_range_origin == "given"
+    x = rng.uniform(size=(5, 10)).astype("float32")
+    np.testing.assert_array_equal(scores(loaded, x), scores(detector, x))
+
+
+def test_a_file_from_before_the_range_had_an_origin_scores_the_same(tmp_path, rng):
+    detector = keras_lodin.ODINDetector(networks.dense(), 10.0, 0.02, input_range=(0, 2))
+    x = rng.uniform(size=(30, 10)).astype("float32")
+    detector.calibrate(x)
+    config = detector.get_config()
+    del config["input_range_origin"]
+    old = keras_lodin.ODINDetector.from_config(config)
+    assert (old.input_range, old.input_range_origin) == ((0.0, 2.0), "given")
+    store = {}
+    detector.save_own_variables(store)
+    old.classifier.set_weights(detector.classifier.get_weights())
+    del store[str(len(store) - 1)]  # the width was no weight
+    old.load_own_variables(store)
+    np.testing.assert_array_equal(scores(old, x), scores(detector, x))
+    assert old.threshold == detector.threshold
+
+
+def test_a_compiled_and_a_composed_model_follow_the_range(classifier, images):
+    detector = keras_lodin.ODINDetector(classifier, 1.0, 0.1)
+    composed = keras.Model(inputs := keras.Input((8, 8, 1)), detector(inputs)["score"])
+    before = scores(detector, images), composed.predict(images, verbose=0)
+    detector.input_range = (0, 4)
+    assert detector.input_range_origin == "given"
+    after = scores(detector, images), composed.predict(images, verbose=0)
+    expected = scores(keras_lodin.ODINDetector(classifier, 1.0, 0.1, input_range=(0, 4)), images)
+    np.testing.assert_array_equal(before[0], before[1])
+    np.testing.assert_array_equal(after, (expected, expected))
+    assert np.abs(after[0] - before[0]).max() > 0
+    with pytest.raises(ValueError, match=r"another shape needs another detector"):
+        detector.input_range = (np.zeros(1), np.ones(1) * np.ones((8, 8, 1)))
+
+
+@pytest.mark.parametrize("method", ["tune", "calibrate"])
+@pytest.mark.parametrize(
+    ("factor", "expected"), [(1.0, (0.0, 1.0)), (255.0, (0.0, 255.0)), (16.0, (0.0, 16.0))]
+)
+def test_images_settle_the_range_that_was_assumed(classifier, images, method, factor, expected):
+    data = factor * images / images.max()
+    data.flat[0] = 0.0
+    detector = keras_lodin.ODINDetector(classifier)
+    getattr(detector, method)(data, verbose=0)
+    assert (detector.input_range, detector.input_range_origin) == (expected, "data")
+
+
+def test_images_that_fill_a_255th_of_the_range_are_noticed(classifier, images):
+    detector = keras_lodin.ODINDetector(classifier, input_range=(0, 255))
+    with pytest.warns(UserWarning, match=r"fill only 1/25\d of the range"):
+        detector.calibrate(images, verbose=0)
+
+
+def test_a_configuration_is_what_the_constructor_takes(rng):
+    detector = keras_lodin.ODINDetector(networks.dense())
+    detector.settle_input_range(rng.normal(size=(20, 10)))
+    config = {**detector.get_config(), "classifier": detector.classifier}
+    again = keras_lodin.ODINDetector(**config)
+    assert again.input_range_origin == "data"
+    np.testing.assert_array_equal(again.input_range, detector.input_range)
