@@ -73,9 +73,12 @@ def _merge(options: argparse.Namespace) -> None:
 
 def _report(options: argparse.Namespace) -> None:
     sys.path.insert(0, str(ROOT))
+    import tables
     from scale.report import write
 
-    write(options.output, ROOT / "docs" / "full_scale.md")
+    for path in write(options.output):
+        print(path)
+    tables.main()
 
 
 def _say(line: str) -> None:

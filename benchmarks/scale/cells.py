@@ -12,8 +12,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from scale import networks, scores, training
+from scale import networks, training
 from scale.data import OOD, TEST, TRAIN, load
+from scale.figures import figures, kept
 from scale.methods import Method
 from scale.programs import SCORES, Programs, device_dtype, epoch_arguments
 from scale.plan import Cell, Recipe
@@ -90,8 +91,8 @@ def run(
 
 def loaded(data: Path, limit: int | None) -> tuple[Programs, dict[str, int], np.ndarray]:
     """Everything on the device: programs, the sizes of the test sets in order, the test labels."""
-    images, labels = load(data, TRAIN, limit)
-    tests = {name: load(data, name, limit) for name in (TEST, *OOD)}
+    tests = load(data, limit)
+    images, labels = tests.pop(TRAIN)
     sizes = {name: len(found) for name, (found, _) in tests.items()}
     everything = np.concatenate([found for found, _ in tests.values()])
     batch = min(_SCORE_BATCH, len(everything))
@@ -161,9 +162,8 @@ def _trained(
         "dtype": jnp.dtype(device_dtype()).name,
         "versions": f"jax {jax.__version__}, python {platform.python_version()}",
     }
-    figures = scores.figures(found, sizes)
     rows = [
         {"detector": detector, **common, **{k: round(v, 6) for k, v in own.items()}}
-        for detector, own in figures.items()
+        for detector, own in figures(found, sizes).items()
     ]
-    return rows, curve, scores.kept(found)
+    return rows, curve, kept(found)

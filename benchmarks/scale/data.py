@@ -16,7 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from scale.product import files
+from scale import product
+
+files = product.load("files")
 
 TRAIN, TEST = "train", "test"
 # The name of a set -> the TFDS data set and its split.
@@ -30,7 +32,7 @@ SETS = {
 }
 OOD = tuple(name for name in SETS if name not in (TRAIN, TEST))
 
-_FEW = 1000  # images below which a process of its own is not worth its start
+_ENOUGH = 2000  # images that are worth the start of a process
 
 
 def pack(tfds: Path, path: Path) -> None:
@@ -59,44 +61,46 @@ def pack(tfds: Path, path: Path) -> None:
         np.savez_compressed(temporary, **arrays)
 
 
-def load(path: Path, name: str, limit: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """The images and labels of a set.
+def load(path: Path, limit: int | None = None) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The images and labels of all sets, by the names of `SETS`.
 
     Args:
         path: what `pack` wrote.
-        name: a key of `SETS`.
-        limit: how many images, from the first; None for all.
+        limit: how many images of each set, from the first; None for all.
 
     Returns:
-        uint8 array of shape `(count, 32, 32, 3)` and int32 array of shape `(count,)`.
+        uint8 arrays of shape `(count, 32, 32, 3)` and int32 arrays of shape `(count,)`.
     """
+    jpegs, labels = [], {}
     with np.load(path) as arrays:
-        data, labels = arrays[f"{name}/bytes"].tobytes(), arrays[f"{name}/labels"][:limit]
-        bounds = np.concatenate([[0], arrays[f"{name}/ends"]])[: len(labels) + 1]
-    if len(labels) < _FEW:
-        return _decoded(data, bounds), labels
+        for name in SETS:
+            labels[name] = arrays[f"{name}/labels"][:limit]
+            data = arrays[f"{name}/bytes"].tobytes()
+            ends = [0, *arrays[f"{name}/ends"][: len(labels[name])]]
+            jpegs += [data[first:last] for first, last in zip(ends, ends[1:], strict=False)]
+    edges = np.cumsum([0, *(len(own) for own in labels.values())])
+    images = _decoded_by_many(jpegs)
+    parts = [images[first:last] for first, last in zip(edges, edges[1:], strict=False)]
+    return dict(zip(labels, zip(parts, labels.values(), strict=True), strict=True))
+
+
+def _decoded_by_many(jpegs: list[bytes]) -> np.ndarray:
+    workers = min(os.cpu_count() or 1, len(jpegs) // _ENOUGH)
+    if workers < 2:
+        return _decoded(jpegs)
     # Processes, as Pillow holds the interpreter for most of so small an image; and new ones, as
     # one that JAX has started threads in must not be forked.
-    workers = os.cpu_count() or 1
-    edges = np.linspace(0, len(labels), workers + 1).astype(int)
-    parts = [bounds[first : last + 1] for first, last in zip(edges, edges[1:], strict=False)]
+    parts = [jpegs[place : place + _ENOUGH] for place in range(0, len(jpegs), _ENOUGH)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        images = pool.map(
-            _decoded,
-            [data[part[0] : part[-1]] for part in parts],
-            [part - part[0] for part in parts],
-        )
-        return np.concatenate(list(images)), labels
+        return np.concatenate(list(pool.map(_decoded, parts)))
 
 
-def _decoded(data: bytes, bounds: np.ndarray) -> np.ndarray:
+def _decoded(jpegs: list[bytes]) -> np.ndarray:
     from PIL import Image
 
-    images = [
-        np.asarray(Image.open(io.BytesIO(data[first:last])).convert("RGB"))
-        for first, last in zip(bounds, bounds[1:], strict=False)
-    ]
-    return np.stack(images)
+    return np.stack(
+        [np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs]
+    )
 
 
 def _records(path: Path) -> Iterator[bytes]:

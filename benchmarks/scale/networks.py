@@ -132,9 +132,13 @@ class _Creation(_Layers):
         return super().convolution(x, filters, size, strides, name)
 
     def norm(self, x: Any, name: str) -> Any:
-        ones, zeros = jnp.ones(x.shape[-1]), jnp.zeros(x.shape[-1])
-        self.parameters[name] = {"gamma": ones, "beta": zeros}
-        self.statistics[name] = {"moving_mean": zeros, "moving_variance": ones}
+        # Each an array of its own, as a step gives the memory of every one of them back.
+        count = x.shape[-1]
+        self.parameters[name] = {"gamma": jnp.ones(count), "beta": jnp.zeros(count)}
+        self.statistics[name] = {
+            "moving_mean": jnp.zeros(count),
+            "moving_variance": jnp.ones(count),
+        }
         return super().norm(x, name)
 
     def dense(self, x: Any, units: int, name: str) -> Any:

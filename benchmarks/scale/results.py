@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from scale.product import files
+from scale import product
 from scale.plan import Cell
+
+files = product.load("files")
 
 KEY = ("network", "method", "seed")
 

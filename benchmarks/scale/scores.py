@@ -1,19 +1,15 @@
-"""The scores of four detectors, in float32, and their figures by keras_lodin's definitions."""
+"""The scores of four detectors, in float32."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from scale.data import OOD, TEST
 from scale.networks import Network
-from scale.product import metrics
 
-DETECTORS = ("msp", "max_logit", "energy", "odin")
 TEMPERATURE, EPSILON = 1000.0, 0.0014
 
 
@@ -61,34 +57,3 @@ def scores_of(network: Network, batch: int) -> Callable[..., Any]:
         return classes.reshape(-1), found.reshape(-1, found.shape[-1]).T
 
     return scores
-
-
-def figures(scores: np.ndarray, sizes: Mapping[str, int]) -> dict[str, dict[str, float]]:
-    """Detector -> AUROC and FPR95 (ID positive) on each OOD set.
-
-    Args:
-        scores: float32 `(detectors, count)`, of all test images one set after the other.
-        sizes: the sets in their order, and how many images each has.
-    """
-    edges = np.cumsum([0, *sizes.values()])
-    parts = {
-        name: scores[:, first:last]
-        for name, first, last in zip(sizes, edges, edges[1:], strict=False)
-    }
-    found: dict[str, dict[str, float]] = {}
-    for row, detector in enumerate(DETECTORS):
-        ours = parts[TEST][row]
-        found[detector] = {}
-        for name in OOD:
-            found[detector][f"auroc:{name}"] = metrics.auroc(ours, parts[name][row])
-            found[detector][f"fpr95:{name}"] = metrics.fpr_at_tpr(ours, parts[name][row])
-    return found
-
-
-def kept(scores: np.ndarray) -> np.ndarray:
-    """Scores as they are kept: float16 `(4, count)`, of the order that the detectors give.
-
-    MSP as its log-odds, ODIN a thousand times: so half precision keeps three digits of each.
-    """
-    _, largest, energy, odin, odds = scores
-    return np.stack([np.clip(odds, -6e4, 6e4), largest, energy, 1000.0 * odin]).astype("float16")
