@@ -26,7 +26,16 @@ _AHEAD = 12
 
 
 class OverBudgetError(Exception):
-    """A cell would end after the budget."""
+    """A cell would end after the budget.
+
+    Args:
+        seconds: that it would take.
+        left: that are left of the budget.
+    """
+
+    def __init__(self, seconds: float, left: float) -> None:
+        super().__init__(f"given up, as it takes {seconds:.0f} s, and {left:.0f} are left")
+        self.seconds = seconds
 
 
 def run(
@@ -61,22 +70,26 @@ def run(
         return 0
     programs, sizes, truth = loaded(data, limit)
     say(f"{time.perf_counter() - began:.1f} s: data on {jax.devices()[0].device_kind}")
-    too_long: set[tuple[str, str]] = set()
+    # What a cell of a network and a kind of method took, or would have taken.
+    seconds: dict[tuple[str, str], float] = {}
     finished = 0
     for place, cell in enumerate(missing):
         kind = Method.of(cell.method).kind
-        if (cell.network, kind) in too_long:
+        deadline = began + budget
+        if time.perf_counter() + seconds.get((cell.network, kind), 0.0) > deadline:
             continue
         programs.prepare(
             key for later in missing[place : place + _AHEAD] for key in _programs_of(later, recipes)
         )
-        deadline = began + budget
+        programs.wait()
+        started = time.perf_counter()
         try:
             result = _trained(cell, recipes[cell.network], programs, sizes, truth, deadline)
         except OverBudgetError as error:
             say(f"{time.perf_counter() - began:.1f} s: {cell}: {error}")
-            too_long.add((cell.network, kind))
+            seconds[cell.network, kind] = error.seconds
             continue
+        seconds[cell.network, kind] = time.perf_counter() - started
         results.add(cell, *result)
         finished += 1
         row = result[0][-1]
@@ -139,9 +152,7 @@ def _trained(
         now = time.perf_counter()
         ends = now + (now - began) / (number + 1) * (recipe.epochs - number - 1)
         if ends > deadline:
-            raise OverBudgetError(
-                f"{ends - began:.0f} s, of which {max(0.0, deadline - began):.0f} are left"
-            )
+            raise OverBudgetError(ends - began, deadline - began)
     trained = time.perf_counter() - began
     compiled = programs.get(scores_key)
     began = time.perf_counter()

@@ -46,9 +46,8 @@ def build(name: str, classes: int = 10, dtype: Any = jnp.float32) -> Network:
     if name == "resnet20":
         body = _resnet20
     elif name.startswith("resnet18"):
-        body = functools.partial(_resnet18, width=int(name.removeprefix("resnet18_width") or 64))
-        if name == "resnet18":
-            body = functools.partial(_resnet18, width=64)
+        width = 64 if name == "resnet18" else int(name.removeprefix("resnet18_width"))
+        body = functools.partial(_resnet18, width=width)
     elif name.startswith("wide_resnet_"):
         depth, width = map(int, name.split("_")[2:])
         body = functools.partial(_wide_resnet, depth=depth, width=width)

@@ -1,7 +1,8 @@
-"""Compiled programs, made in threads while the device trains with those that are there."""
+"""Compiled programs, several made at a time."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,7 +16,7 @@ from scale.methods import Method
 from scale.plan import Recipe
 
 SCORES = "scores"
-_THREADS = 8
+_THREADS = 3
 
 
 def device_dtype() -> Any:
@@ -37,6 +38,8 @@ class Programs:
         self.images, self.labels, self.tests = images, labels, tests
         self._score_batch = score_batch
         self._pool = ThreadPoolExecutor(_THREADS)
+        # One at a time: tracing holds the interpreter, and side by side all of them end last.
+        self._tracing = threading.Lock()
         self._made: dict[tuple[Any, ...], Future[Any]] = {}
         self.seconds: dict[tuple[Any, ...], float] = {}
 
@@ -45,6 +48,11 @@ class Programs:
         for key in keys:
             if key not in self._made:
                 self._made[key] = self._pool.submit(self._compiled, key)
+
+    def wait(self) -> None:
+        """Waits for all of them: what is tuned while the device trains is tuned badly."""
+        for made in self._made.values():
+            made.result()
 
     def get(self, key: tuple[Any, ...]) -> Callable[..., Any]:
         """A program; waits until it is compiled."""
@@ -67,7 +75,9 @@ class Programs:
             program = jax.jit(training.epoch_of(network, *key[1:]), donate_argnums=0)
             state = jax.eval_shape(lambda: training.start(network, 0))
             arguments = (state, *epoch_arguments(Method.of("off"), self, 0, 0, Recipe(1)))
-        made = program.lower(*arguments).compile()
+        with self._tracing:
+            lowered = program.lower(*arguments)
+        made = lowered.compile()
         self.seconds[key] = time.perf_counter() - began
         return made
 
