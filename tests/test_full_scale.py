@@ -135,7 +135,10 @@ def test_the_report_pairs_by_seed_and_lists_what_is_open(tmp_path, rng):
                 *finished(rng, 1.0 + 0.1 * seed),
                 figures.kept(random_scores(rng, 1.0)),
             )
-    written = {path.name: list(csv.DictReader(path.open())) for path in report.write(tmp_path)}
+    written = {
+        path.name: list(csv.DictReader(path.read_text(encoding="utf-8").splitlines()))
+        for path in report.write(tmp_path)
+    }
     assert [row["seeds"] for row in written["means.csv"]] == ["3", "3", "3"]
     (gain, _) = written["differences.csv"]
     ours, theirs = (
@@ -153,12 +156,21 @@ def test_the_report_pairs_by_seed_and_lists_what_is_open(tmp_path, rng):
     assert count == len(plan.cells()) - 9
 
 
-@pytest.mark.skipif(not (RESULTS / "figures.csv").exists(), reason="nothing has run")
-def test_derived_files_are_those_of_the_committed_runs(tmp_path):
+@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "first_budget"], ids=lambda path: path.name)
+def test_derived_files_are_those_of_the_committed_runs(folder, tmp_path):
     for name in ("figures.csv", "curves.csv"):
-        (tmp_path / name).write_bytes((RESULTS / name).read_bytes())
-    for path in report.write(tmp_path):
-        assert path.read_text() == (RESULTS / path.name).read_text(), path.name
+        if (folder / name).exists():
+            (tmp_path / name).write_bytes((folder / name).read_bytes())
+    for path in report.write(tmp_path, planned=folder == RESULTS):
+        assert path.read_text() == (folder / path.name).read_text(), path.name
+
+
+def test_cells_of_another_day_are_those_of_the_plan():
+    """What has run under the plan's recipe has the numbers that the plan says."""
+    for row in results.Results(RESULTS).figures:
+        recipe = plan.RECIPES[row["network"]]
+        assert int(row["epochs"]) == recipe.epochs
+        assert int(row["batch"]) == recipe.batch
 
 
 def test_packed_images_come_back_from_tfrecords(tmp_path, rng):

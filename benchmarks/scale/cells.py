@@ -17,7 +17,7 @@ from scale.data import OOD, TEST, TRAIN, load
 from scale.figures import figures, kept
 from scale.methods import Method
 from scale.programs import SCORES, Programs, device_dtype, epoch_arguments
-from scale.plan import Cell, Recipe
+from scale.plan import LEAST_ACCURACY, OFF, Cell, Recipe
 from scale.results import Results
 
 _SCORE_BATCH = 990  # divides the 29,700 test images
@@ -45,6 +45,7 @@ def run(
     cells: list[Cell],
     recipes: dict[str, Recipe],
     limit: int | None = None,
+    least_accuracy: float = LEAST_ACCURACY,
     say: Callable[[str], None] = print,
 ) -> int:
     """Runs what is missing of some cells, in their order, as long as the budget allows.
@@ -57,6 +58,8 @@ def run(
         cells: in the order of the run.
         recipes: of each network.
         limit: images of each set; None for all.
+        least_accuracy: of a control. A network whose control has less is left at once: its recipe is
+            too short for its methods to be worth their time.
         say: is given a line for each cell.
 
     Returns:
@@ -73,7 +76,10 @@ def run(
     # What a cell of a network and a kind of method took, or would have taken.
     seconds: dict[tuple[str, str], float] = {}
     finished = 0
+    too_little: set[str] = set()
     for place, cell in enumerate(missing):
+        if cell.network in too_little:
+            continue
         kind = Method.of(cell.method).kind
         deadline = began + budget
         if time.perf_counter() + seconds.get((cell.network, kind), 0.0) > deadline:
@@ -98,6 +104,9 @@ def run(
             f"{time.perf_counter() - began:.1f} s: {cell}: accuracy {row['id_accuracy']:.4f}, "
             f"ODIN {mean:.4f}, {row['seconds']:.1f} s"
         )
+        if cell.method == OFF and row["id_accuracy"] < least_accuracy:
+            say(f"{cell.network} is left: its control must reach an accuracy of {least_accuracy}")
+            too_little.add(cell.network)
     programs.close()
     return finished
 

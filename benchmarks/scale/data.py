@@ -98,9 +98,7 @@ def _decoded_by_many(jpegs: list[bytes]) -> np.ndarray:
 def _decoded(jpegs: list[bytes]) -> np.ndarray:
     from PIL import Image
 
-    return np.stack(
-        [np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs]
-    )
+    return np.stack([np.asarray(Image.open(io.BytesIO(jpeg)).convert("RGB")) for jpeg in jpegs])
 
 
 def _records(path: Path) -> Iterator[bytes]:

@@ -40,7 +40,11 @@ def figures(scores: np.ndarray, sizes: Mapping[str, int]) -> dict[str, dict[str,
 def kept(scores: np.ndarray) -> np.ndarray:
     """Scores as they are kept: float16 `(4, count)`, of the order that the detectors give.
 
-    MSP as its log-odds, ODIN a thousand times: so half precision keeps three digits of each.
+    MSP as its log-odds; each row times a power of two that brings its largest value to about
+    1,000: so half precision keeps three digits of each, and LogitNorm's logits, which may be long,
+    stay finite.
     """
     _, largest, energy, odin, odds = scores
-    return np.stack([np.clip(odds, -6e4, 6e4), largest, energy, 1000.0 * odin]).astype("float16")
+    rows = np.stack([np.clip(odds, -1e4, 1e4), largest, energy, odin])
+    size = np.maximum(np.abs(rows).max(axis=1, keepdims=True), 1e-30)
+    return (rows * np.exp2(10.0 - np.ceil(np.log2(size)))).astype("float16")

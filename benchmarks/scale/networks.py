@@ -72,6 +72,42 @@ def build(name: str, classes: int = 10, dtype: Any = jnp.float32) -> Network:
     return Network(jax.jit(initialise), logits)
 
 
+def convolved(x: Any, kernel: Any, strides: int) -> Any:
+    """A convolution of size 1 or 3 and strides 1 or 2, made of convolutions without strides.
+
+    The second derivative of one with strides holds convolutions of an image full of holes with a
+    kernel as large as an image, for which a GPU has no fast program.
+
+    Args:
+        x: of shape `(batch, height, width, channels)`, height and width even if `strides` is 2.
+        kernel: of shape `(size, size, channels, filters)`.
+        strides: 1 or 2.
+    """
+    size = kernel.shape[0]
+    padding = size // 2
+    if strides == 2 and size == 1:
+        x = x[:, ::2, ::2]
+    elif strides == 2:
+        # Four neighbours become channels of one pixel, and a kernel of 3, with a row and a column
+        # of zeros, one of 2.
+        batch, height, width, channels = x.shape
+        x = jnp.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+        x = x.reshape(batch, height // 2 + 1, 2, width // 2 + 1, 2, channels)
+        x = x.transpose(0, 1, 3, 2, 4, 5)
+        x = x.reshape(batch, height // 2 + 1, width // 2 + 1, 4 * channels)
+        kernel = jnp.pad(kernel, [(0, 1), (0, 1), (0, 0), (0, 0)])
+        kernel = kernel.reshape(2, 2, 2, 2, channels, -1).transpose(0, 2, 1, 3, 4, 5)
+        kernel = kernel.reshape(2, 2, 4 * channels, -1)
+        padding = 0
+    return jax.lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
 class _Layers:
     """Applies layers by name."""
 
@@ -81,15 +117,8 @@ class _Layers:
         self.training = training
 
     def convolution(self, x: Any, filters: int, size: int, strides: int, name: str) -> Any:
-        """Padded on both sides alike, also where it has strides."""
-        kernel = self.parameters[name]["kernel"]
-        return jax.lax.conv_general_dilated(
-            x,
-            kernel.astype(x.dtype),
-            (strides, strides),
-            [(size // 2, size // 2)] * 2,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        """Padded on both sides alike, also where it has strides; `filters` is what is made."""
+        return convolved(x, self.parameters[name]["kernel"].astype(x.dtype), strides)
 
     def norm(self, x: Any, name: str) -> Any:
         own, statistics = self.parameters[name], self.statistics[name]
@@ -146,9 +175,7 @@ class _Creation(_Layers):
         return super().dense(x, units, name)
 
 
-def _convolution_norm(
-    layers: Any, x: Any, filters: int, size: int, strides: int, name: str
-) -> Any:
+def _convolution_norm(layers: Any, x: Any, filters: int, size: int, strides: int, name: str) -> Any:
     x = layers.convolution(x, filters, size, strides, f"{name}_conv")
     return layers.norm(x, f"{name}_norm")
 

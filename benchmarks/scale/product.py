@@ -22,4 +22,3 @@ def load(name: str) -> ModuleType:
     sys.modules[label] = module
     specification.loader.exec_module(module)
     return module
-

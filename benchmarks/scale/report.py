@@ -1,6 +1,6 @@
 """Tables of docs/full_scale.md from the finished runs, and from nothing else.
 
-`write` derives five files beside the runs: `means.csv` (each method's figures), `differences.csv`
+`write` derives files beside the runs: `means.csv` (each method's figures), `differences.csv`
 (to the control, paired by seed), `sets.csv` (the same on each OOD set), `against.csv` (methods with
 GQ to those without), `open.csv` (what has not run) and `devices.csv` (what ran where, in how
 long). `python benchmarks/tables.py` then fills the page.
@@ -29,25 +29,46 @@ POSTER = {
     ("resnet18", "gq pooled exact 1e-06"): (93.55, 25.14, 94.26),
 }
 
+_FIGURES = [f"{detector}_{figure}" for detector in DETECTORS for figure in ("auroc", "fpr95")]
+# Of the derived files, which exist before anything has run.
+COLUMNS = {
+    "means.csv": ["network", "method", "seeds", "seconds", "id_accuracy", *_FIGURES, "poster"],
+    "differences.csv": [
+        *("network", "method", "pairs"),
+        *(f"{detector}_auroc" for detector in reversed(DETECTORS)),
+        *("odin_fpr95", "id_accuracy", "sensitivity", "poster"),
+    ],
+    "sets.csv": ["network", "method", *OOD],
+    "against.csv": ["network", "method", "alternative", "pairs", "odin_auroc"],
+    "open.csv": ["network", "method", "seeds"],
+    "devices.csv": [
+        *("device", "dtype", "versions", "network", "kind", "cells", "seconds", "seconds_a_cell")
+    ],
+}
 
-def write(folder: Path) -> list[Path]:
-    """Writes the derived files and gives their paths."""
+
+def write(folder: Path, planned: bool = True) -> list[Path]:
+    """Writes the derived files and gives their paths.
+
+    Args:
+        folder: of the runs.
+        planned: whether they are runs of the plan, of which the open ones are listed.
+    """
     results = Results(folder)
     made = {
         "means.csv": means(results),
         "differences.csv": differences(results),
         "sets.csv": by_set(results),
         "against.csv": against(results),
-        "open.csv": still_open(results),
         "devices.csv": devices(results),
     }
+    if planned:
+        made["open.csv"] = still_open(results)
     paths = []
     for name, rows in made.items():
-        if not rows:
-            continue
         paths.append(folder / name)
         with atomic_write(paths[-1]) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+            writer = csv.DictWriter(file, COLUMNS[name], lineterminator="\n")
             writer.writeheader()
             writer.writerows(rows)
     return paths
@@ -60,7 +81,9 @@ def values(
     found = {}
     for row in results.figures:
         if (row["network"], row["method"], row["detector"]) == (network, method, detector):
-            columns = [f"{figure}:{name}" for name in OOD] if figure in ("auroc", "fpr95") else [figure]
+            columns = (
+                [f"{figure}:{name}" for name in OOD] if figure in ("auroc", "fpr95") else [figure]
+            )
             found[int(row["seed"])] = 100.0 * fmean(float(row[column]) for column in columns)
     return found
 
@@ -133,8 +156,11 @@ def by_set(results: Results) -> list[dict[str, str]]:
         row = {"network": network, "method": method}
         for name in OOD:
             found = [
-                {int(r["seed"]): 100.0 * float(r[f"auroc:{name}"]) for r in results.figures if
-                 (r["network"], r["method"], r["detector"]) == (network, one, PRIMARY)}
+                {
+                    int(r["seed"]): 100.0 * float(r[f"auroc:{name}"])
+                    for r in results.figures
+                    if (r["network"], r["method"], r["detector"]) == (network, one, PRIMARY)
+                }
                 for one in (method, OFF)
             ]
             row[name] = _signed(paired_difference(*found))

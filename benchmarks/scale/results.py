@@ -70,7 +70,11 @@ def merge(source: Results, target: Results) -> int:
         with np.load(source.folder / f"scores_{cell.network}.npz") as arrays:
             scores = arrays[f"{cell.method}/{cell.seed}"]
         own = [
-            [{k: v for k, v in row.items() if k not in KEY} for row in rows if key.items() <= row.items()]
+            [
+                {k: v for k, v in row.items() if k not in KEY}
+                for row in rows
+                if key.items() <= row.items()
+            ]
             for rows in (source.figures, source.curves)
         ]
         target.add(cell, *own, scores)

@@ -93,6 +93,13 @@ def cross_entropy(logits: Any, labels: Any, numbers: Numbers) -> Any:
     return -jnp.mean(jnp.sum(target * jax.nn.log_softmax(logits), -1))
 
 
+def scheduled(rate: Any, step: Any, steps: Any) -> Any:
+    """The learning rate of a step: a line up to `rate` over a tenth of all, then a cosine to 0."""
+    warm = 0.1 * steps
+    cosine = 0.5 * (1.0 + jnp.cos(math.pi * (step - warm) / (steps - warm)))
+    return rate * jnp.where(step < warm, (step + 1.0) / (warm + 1.0), cosine)
+
+
 def updated(state: State, gradients: Any, statistics: Any, rate: Any) -> State:
     """The state after a step of Keras's SGD, with the weight decay as `keras_lodin.train` sets it."""
     kept = 1.0 - rate * WEIGHT_DECAY / (1.0 - MOMENTUM)
@@ -104,9 +111,9 @@ def updated(state: State, gradients: Any, statistics: Any, rate: Any) -> State:
 def epoch_of(network: Network, kind: str, batch: int) -> Callable[..., Any]:
     """`epoch(state, numbers, images, labels, seed, number, rate, steps) -> state, logs`.
 
-    One pass over the data. `images` are `padded`; `number` is the epoch's, `rate` the first
-    learning rate, `steps` how many the whole training has, over which a cosine ends at zero. Order,
-    crops and flips follow from seed and number alone: every method of a seed sees the same images.
+    One pass over the data. `images` are `padded`; `number` is the epoch's, `rate` the
+    largest learning rate, `steps` how many the whole training has; see `scheduled`. Order, crops
+    and flips follow from seed and number alone: every method of a seed sees the same images.
     """
     loss = loss_of(network, kind)
 
@@ -135,8 +142,7 @@ def epoch_of(network: Network, kind: str, batch: int) -> Callable[..., Any]:
             (_, (statistics, logs)), gradients = jax.value_and_grad(loss, has_aux=True)(
                 state.parameters, state.statistics, x, y, draws, numbers
             )
-            now = rate * 0.5 * (1.0 + jnp.cos(math.pi * state.step / steps))
-            return updated(state, gradients, statistics, now), logs
+            return updated(state, gradients, statistics, scheduled(rate, state.step, steps)), logs
 
         keys = jax.random.split(draw_key, count)
         state, logs = jax.lax.scan(step, state, (rows, places, flips, keys))

@@ -16,6 +16,8 @@ from keras_lodin.step_seeds import StepSeeds
 
 HERE = Path(__file__).resolve().parent
 STEPS, BATCH, SEED, RATE = 3, 8, 7, 0.05
+# Of what the steps changed: three steps of rounding, through two derivatives.
+TOLERANCE = 2e-3
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +89,6 @@ def compiled(model, method, steps):
         keras.optimizers.SGD(schedule, momentum=0.9, weight_decay=5e-4 / (1.0 - 0.9)),
         loss,
         metrics=["accuracy"],
-        run_eagerly=True,  # three steps are done before they would be traced
     )
     return trained
 
@@ -102,9 +103,11 @@ def product_steps(network, method, start, batches):
     for number, (x, y) in enumerate(batches):
         logs = trained.train_on_batch(x, y, return_dict=True)
         trained.reset_metrics()
-        found[f"{number}/loss"] = logs["loss"]
         found[f"{number}/accuracy"] = logs["accuracy"]
-        found[f"{number}/added"] = logs.get("gq", logs.get("gradient_penalty", np.nan))
+        found[f"{number}/added"] = added = logs.get("gq", logs.get("gradient_penalty", np.nan))
+        # Keras logs the loss with what is added to it.
+        weight = getattr(trained, "gq_weight", None) or getattr(trained, "penalty_weight", 0.0)
+        found[f"{number}/loss"] = logs["loss"] - (weight * added if weight else 0.0)
         found |= {f"{number}/{name}": value for name, value in weights_of(model).items()}
     return found
 
@@ -140,7 +143,12 @@ def test_three_steps_end_as_the_product_s(network, jax_python, tmp_path, rng):
         capture_output=True,
         text=True,
         timeout=1800,
-        env={"PATH": os.environ["PATH"], "JAX_PLATFORMS": "cpu"},
+        env={
+            "PATH": os.environ["PATH"],
+            "JAX_PLATFORMS": "cpu",
+            # Three steps are done before they would be optimised.
+            "XLA_FLAGS": "--xla_backend_optimization_level=0",
+        },
     )
     assert finished.returncode == 0, finished.stdout + finished.stderr
     with np.load(tmp_path / "end.npz") as file:
@@ -152,13 +160,16 @@ def test_three_steps_end_as_the_product_s(network, jax_python, tmp_path, rng):
         for name, value in ours.items():
             other = theirs[f"{method}/{name}"]
             if np.all(np.isnan(value)):
-                assert np.isnan(other)
+                assert np.isnan(other), (method, name)
                 continue
-            # What three steps changed is what counts, not how large a weight is.
+            # What the steps changed is what counts, not how large a weight is.
             changed = name.split("/", 1)[1]
             moved = np.abs(value - start[changed]).max() if changed in start else np.abs(value)
-            worst = max(worst, np.abs(value - other).max() / max(moved, 1e-6))
-            assert np.abs(value - other).max() <= 2e-3 * moved + 1e-6, (method, name)
+            difference = np.abs(value - other).max()
+            worst = max(worst, difference / (moved + 1e-3 * np.abs(value).max()))
+            assert difference <= TOLERANCE * moved + 1e-6 * np.abs(value).max() + 1e-7, (
+                *(method, name, difference, moved),
+            )
         print(f"{network}, {method}: largest difference over the change {worst:.1e}")
         ends.append(np.concatenate([np.ravel(v) for k, v in ours.items() if k.startswith("2/")]))
     # The methods are told apart: equal networks would agree with anything.
