@@ -89,6 +89,14 @@ def test_figures_are_those_of_the_package(rng):
             assert found[detector][f"fpr95:{name}"] == metrics.fpr_at_tpr(ours, theirs)
 
 
+def test_a_training_that_diverged_has_no_figures_and_stops_nothing(rng):
+    scores = random_scores(rng, 1.0)
+    scores[3, 5] = np.nan
+    found = figures.figures(scores, SIZES)
+    assert all(np.isnan(value) for value in found["odin"].values())
+    assert all(np.isfinite(value) for value in found["msp"].values())
+
+
 def finished(rng, shift):
     rows = [
         {"detector": name, "id_accuracy": 0.9, "seconds": 2.0, "device": "d", "dtype": "float32"}

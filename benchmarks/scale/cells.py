@@ -16,8 +16,8 @@ from scale import networks, training
 from scale.data import OOD, TEST, TRAIN, load
 from scale.figures import figures, kept
 from scale.methods import Method
-from scale.programs import SCORES, Programs, device_dtype, epoch_arguments
 from scale.plan import LEAST_ACCURACY, OFF, Cell, Recipe
+from scale.programs import SCORES, Programs, device_dtype, epoch_arguments
 from scale.results import Results
 
 _SCORE_BATCH = 990  # divides the 29,700 test images
@@ -58,8 +58,8 @@ def run(
         cells: in the order of the run.
         recipes: of each network.
         limit: images of each set; None for all.
-        least_accuracy: of a control. A network whose control has less is left at once: its recipe is
-            too short for its methods to be worth their time.
+        least_accuracy: of a control. A network whose control has less is left at once: its recipe
+            is too short for its methods to be worth their time.
         say: is given a line for each cell.
 
     Returns:

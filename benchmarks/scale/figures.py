@@ -32,8 +32,11 @@ def figures(scores: np.ndarray, sizes: Mapping[str, int]) -> dict[str, dict[str,
         ours = parts[TEST][row]
         found[detector] = {}
         for name in OOD:
-            found[detector][f"auroc:{name}"] = metrics.auroc(ours, parts[name][row])
-            found[detector][f"fpr95:{name}"] = metrics.fpr_at_tpr(ours, parts[name][row])
+            both = ours, parts[name][row]
+            # A training that diverged is a row of its own, not an error.
+            is_finite = all(np.isfinite(part).all() for part in both)
+            found[detector][f"auroc:{name}"] = metrics.auroc(*both) if is_finite else np.nan
+            found[detector][f"fpr95:{name}"] = metrics.fpr_at_tpr(*both) if is_finite else np.nan
     return found
 
 

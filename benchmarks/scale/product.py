@@ -1,7 +1,7 @@
 """Modules of keras_lodin that are needed where TensorFlow is not installed.
 
-`import keras_lodin` imports TensorFlow. Some modules of it do not, `files` and `metrics` among them:
-they are loaded by their paths, so that there is one definition of a figure.
+`import keras_lodin` imports TensorFlow. Some modules of it do not, `files` and `metrics` among
+them: they are loaded by their paths, so that there is one definition of a figure.
 """
 
 from __future__ import annotations

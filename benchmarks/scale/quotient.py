@@ -64,7 +64,9 @@ def draw_others(key: Any, labels: Any, classes: int) -> Any:
 
 
 def _softmax_norms(gradients_at: Callable[..., Any], logits: Any, labels: Any) -> tuple[Any, Any]:
-    """Norms of the softmax's gradients over `1 - S_m`, and which are the label's: `(classes, batch)`.
+    """Norms of the softmax's gradients over `1 - S_m`, and which are the label's.
+
+    Both are of shape `(classes, batch)`, in an order of their own.
 
     The predicted class m needs no gradient of its own: it is minus the sum of the others'.
     """

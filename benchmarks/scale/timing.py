@@ -12,14 +12,14 @@ import jax.numpy as jnp
 from scale import networks, training
 from scale.cells import loaded
 from scale.methods import Method
-from scale.programs import Programs, device_dtype, epoch_arguments
 from scale.plan import Recipe
+from scale.programs import Programs, device_dtype, epoch_arguments
 
 
 def time_programs(
     data: Path, settings: list[str], limit: int | None, say: Callable[[str], None] = print
 ) -> None:
-    """Says how long an epoch takes, each with all programs compiled beforehand and side by side.
+    """Says how long an epoch takes, one after the other.
 
     Args:
         data: what `data.pack` wrote.
@@ -39,8 +39,6 @@ def time_programs(
         if images:
             part = Programs(programs.images[:images], programs.labels[:images], programs.tests, 990)
         parsed.append((setting, network, kind, int(batch), seeds, part))
-        if not seeds:
-            part.prepare([(network, kind, int(batch))])
     for setting, network, kind, batch, seeds, part in parsed:
         try:
             _time_one(setting, network, kind, batch, seeds, part, say)
@@ -82,6 +80,7 @@ def _time_one(
     steps = len(part.labels) // batch
     peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**30
     say(
-        f"{setting}: {1e3 * seconds / steps:.2f} ms a step, {seconds / steps * 50_000 / batch:.2f} s "
-        f"an epoch of 50,000, {compiled:.0f} s to compile, peak so far {peak:.1f} GiB"
+        f"{setting}: {1e3 * seconds / steps:.2f} ms a step, "
+        f"{seconds / steps * 50_000 / batch:.2f} s an epoch of 50,000, "
+        f"{compiled:.0f} s to compile, peak so far {peak:.1f} GiB"
     )

@@ -101,7 +101,7 @@ def scheduled(rate: Any, step: Any, steps: Any) -> Any:
 
 
 def updated(state: State, gradients: Any, statistics: Any, rate: Any) -> State:
-    """The state after a step of Keras's SGD, with the weight decay as `keras_lodin.train` sets it."""
+    """The state after a step of Keras's SGD, its weight decay as `keras_lodin.train` sets it."""
     kept = 1.0 - rate * WEIGHT_DECAY / (1.0 - MOMENTUM)
     velocities = jax.tree.map(lambda v, g: MOMENTUM * v - rate * g, state.velocities, gradients)
     parameters = jax.tree.map(lambda p, v: p * kept + v, state.parameters, velocities)

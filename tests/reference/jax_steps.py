@@ -3,7 +3,7 @@
     python jax_steps.py START.npz END.npz NETWORK METHOD...
 
 `START.npz` holds weights (`LAYER/WEIGHT`), batches `x0`, `y0`, `draws0`, `x1`, ..., and
-learning rates `rates`. `END.npz` gets, of every method and step, what the step was computed from and
+learning rates `rates`. `END.npz` gets, of every method and step, the logits that the step saw and
 what came out: `METHOD/0/logits`, `/loss`, `/accuracy`, `/added` and `/LAYER/WEIGHT`.
 """
 
@@ -53,7 +53,7 @@ def stepped(loss, numbers, state, x, y, draws, rate):
 
 
 def state_of(network, arrays):
-    """The weights of the file, in the structure that the network makes; nothing may be left over."""
+    """The weights of the file in the structure that the network makes; none may be left over."""
     fresh = jax.eval_shape(network.initialise, jax.random.key(0))
     used = set()
 
