@@ -15,8 +15,8 @@ from typing import Any
 import tensorflow as tf
 
 from keras_lodin.directional_derivative import directional_derivative
-from keras_lodin.graph_walk import NESTED_GRAPHS, operations_between
-from keras_lodin.vectorized_gradient import vectorized_gradient
+from keras_lodin.graph_walk import LOOPS, operations_between, with_called
+from keras_lodin.vectorized_gradient import once_beside_loops, vectorized_gradient
 
 
 class ForwardPass:
@@ -77,18 +77,14 @@ class ForwardPass:
         """Makes one output of the recorded function the logits of this pass."""
         self._number = number
         self.logits = self._outputs[number]
-        self._operations = self._walkable_operations()
-
-    def _walkable_operations(self) -> list[Any] | None:
-        """The operations from inputs to logits, or None where they cannot be listed.
-
-        There are none in eager mode, and inside of a nested graph they are out of sight.
-        """
-        if tf.executing_eagerly():
-            return None
-        operations = operations_between(self.inputs, self.logits)
-        nested = any(operation.type in NESTED_GRAPHS for operation in operations)
-        return None if nested else operations
+        # None in eager mode, where there is no graph, and beside loops, which no walk can follow.
+        self._operations = self._around_loops = None
+        if not tf.executing_eagerly():
+            operations = operations_between(self.inputs, self.logits)
+            if any(operation.type in LOOPS for operation in with_called(operations)):
+                self._around_loops = operations
+            else:
+                self._operations = operations
 
     def logits_at(self, inputs: Any) -> Any:
         """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
@@ -133,7 +129,8 @@ class ForwardPass:
             float32 tensor of shape `(count, *inputs.shape)`.
         """
         if self._operations is None:
-            return tf.vectorized_map(self.input_gradient, cotangents)
+            gradients = tf.vectorized_map(self.input_gradient, cotangents)
+            return once_beside_loops(gradients, self._around_loops or ())
         gradients = vectorized_gradient(self._operations, self.inputs, self.logits, cotangents)
         return self._checked(gradients)
 
@@ -152,8 +149,8 @@ class ForwardPass:
 
         One pass in forward mode serves all classes. The forward pass is not run again: dropout
         masks are the same, and BatchNormalization is not updated twice. Its batch statistics
-        count as constant, except in eager mode and where the network holds another graph: there
-        they move with the inputs.
+        count as constant, except in eager mode and where the network holds a loop: there they
+        move with the inputs.
 
         Args:
             direction: float32 tensor of the inputs' shape.
@@ -165,7 +162,8 @@ class ForwardPass:
             ValueError: if the logits do not depend on the inputs differentiably.
         """
         if self._operations is None:
-            return self._transposed_twice(direction)
+            derivative = self._transposed_twice(direction)
+            return once_beside_loops(derivative, self._around_loops or ())
         direction = tf.cast(direction, self.inputs.dtype)
         return self._checked(
             directional_derivative(self._operations, self.inputs, self.logits, direction)

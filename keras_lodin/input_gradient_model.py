@@ -58,6 +58,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
         if head.exits:
             # Keras names the loss and the metrics of each exit after them.
             self.output_names = list(classifier.output_names)
+        self._traced = tf.function(self._gradients)
         if weight:
             self._penalty_tracker = _MeanOrNan(name=log_name)
         self.build(head.input_shape)
@@ -89,8 +90,11 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
         x = self._checked_inputs(x)
         labels = sparse_labels(y[0] if self._head.exits else y)
 
+        # Second derivatives are right in a graph alone, so that `run_eagerly` makes one for them.
+        gradients_in_a_graph = self._traced if tf.executing_eagerly() else self._gradients
+
         def gradients_of(weight: float) -> tuple[list[Any], Any, Any, Any]:
-            return self._gradients(x, y, labels, sample_weight, weight)
+            return gradients_in_a_graph(x, y, labels, sample_weight, weight)
 
         if self.every == 1:
             share = tf.ones(())

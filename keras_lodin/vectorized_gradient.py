@@ -18,8 +18,11 @@ import tensorflow as tf
 
 from keras_lodin.graph_walk import (
     attributes,
+    differentiates_to_nothing,
     mean_of_moments,
     padded_pooling,
+    second_derivative_is_wrong,
+    with_called,
     without_autograph,
 )
 from keras_lodin.tensorflow_internals import gradient_function
@@ -108,7 +111,8 @@ def _by_gradient_function(operation: Any, upstream: Sequence[Any], wanted: Wante
         known = len(graph.get_operations())
         pulled = gradient(operation, *cotangents)
         added = graph.get_operations()[known:]
-        missing[:] = [o.type for o in added if o.type.endswith("Grad") and not gradient_function(o)]
+        missing[:] = [o.type for o in added if differentiates_to_nothing(o)]
+        missing.extend(o.type for o in with_called([operation]) if second_derivative_is_wrong(o))
         pulled = pulled if isinstance(pulled, (list, tuple)) else [pulled]
         places[:] = [n for n, back in enumerate(pulled) if wanted[n] and back is not None]
         return [tf.convert_to_tensor(pulled[n]) for n in places]
@@ -121,16 +125,43 @@ def _by_gradient_function(operation: Any, upstream: Sequence[Any], wanted: Wante
 
 
 def _only_once(tensor: Any, operation: Any) -> Any:
-    """A gradient that TensorFlow would differentiate to nothing without a word."""
+    """A gradient that TensorFlow would differentiate to nothing, or wrongly, without a word."""
+    return _not_twice(
+        tensor,
+        "A penalty on input gradients needs second derivatives, and TensorFlow has none, or no "
+        f"right one, of {operation.type}. Expected a classifier whose layers have one. "
+        f"Received: operation {operation.name!r}",
+    )
 
+
+def once_beside_loops(derivative: Any, operations: Sequence[Any]) -> Any:
+    """A derivative that TensorFlow's tape took, if its own derivative would be a wrong one.
+
+    Args:
+        derivative: what the tape made of a graph that holds a loop.
+        operations: what `operations_between` gave.
+
+    Returns:
+        the same tensor; where an operation is among them whose second derivative TensorFlow lacks
+        or gets wrong, one that raises a ValueError when it is differentiated.
+    """
+    fault = next(filter(second_derivative_is_wrong, with_called(operations)), None)
+    if fault is None:
+        return derivative
+    return _not_twice(
+        derivative,
+        "A penalty on input gradients needs second derivatives. TensorFlow's own is missing or "
+        f"wrong for {fault.type}, and the package's cannot go around the loop that the classifier "
+        "holds as well. Expected a classifier with one of both: recurrent layers have no loop "
+        f"with `unroll=True`. Received: operation {fault.name!r}",
+    )
+
+
+def _not_twice(tensor: Any, reason: str) -> Any:
     @tf.custom_gradient
     def identity(tensor: Any) -> Any:
         def backward(upstream: Any) -> Any:
-            raise ValueError(
-                "The Gradient Quotient differentiates input gradients, and TensorFlow has no "
-                f"second derivative of {operation.type}. Expected a classifier whose layers have "
-                f"one, or estimator='projected'. Received: operation {operation.name!r}"
-            )
+            raise ValueError(reason)
 
         return tf.identity(tensor), backward
 
@@ -232,28 +263,35 @@ def _max_pooling(operation: Any, upstream: Any, wanted: Wanted) -> Sequence[Any]
 
 def _resizing(operation: Any, upstream: Any, wanted: Wanted) -> Sequence[Any]:
     """With y = R x, a resized image: x gets R^T du, which TensorFlow differentiates to nothing."""
-    source, size = operation.inputs
+    source, size, *placing = operation.inputs
     options = attributes(operation)
+    transposed = getattr(tf.raw_ops, _TRANSPOSED_RESIZING[operation.type])
     resize = getattr(tf.raw_ops, operation.type)
+    places = dict(zip(("scale", "translation"), placing, strict=False))
 
     @tf.custom_gradient
     def pull(folded: Any) -> Any:
         def backward(upstream: Any) -> Any:
-            return tf.cast(resize(images=upstream, size=size, **options), folded.dtype)
+            return tf.cast(resize(images=upstream, size=size, **places, **options), folded.dtype)
 
-        if operation.type == "ResizeBilinear":
-            # Read for its shape alone.
-            shape = tf.concat([tf.shape(folded)[:1], tf.shape(source)[1:]], 0)
-            original = tf.zeros(shape, source.dtype)
-            pulled = tf.raw_ops.ResizeBilinearGrad(grads=folded, original_image=original, **options)
-        else:
-            pulled = tf.raw_ops.ResizeNearestNeighborGrad(
-                grads=folded, size=tf.shape(source)[1:3], **options
-            )
-        return pulled, backward
+        if operation.type == "ResizeNearestNeighbor":
+            return transposed(grads=folded, size=tf.shape(source)[1:3], **options), backward
+        # Read for its shape alone.
+        shape = tf.concat([tf.shape(folded)[:1], tf.shape(source)[1:]], 0)
+        original = tf.zeros(shape, folded.dtype if placing else source.dtype)
+        return transposed(grads=folded, original_image=original, **places, **options), backward
 
     folded = tf.reshape(upstream, tf.concat([[-1], tf.shape(operation.outputs[0])[1:]], 0))
-    return [_like_input(operation, pull(folded), upstream), None]
+    pulled = tf.cast(_like_input(operation, pull(folded), upstream), source.dtype)
+    return [pulled, *[None] * (len(wanted) - 1)]
+
+
+_TRANSPOSED_RESIZING = {
+    "ResizeBicubic": "ResizeBicubicGrad",
+    "ResizeBilinear": "ResizeBilinearGrad",
+    "ResizeNearestNeighbor": "ResizeNearestNeighborGrad",
+    "ScaleAndTranslate": "ScaleAndTranslateGrad",
+}
 
 
 def _identity(operation: Any, upstream: Any, wanted: Wanted) -> Sequence[Any]:
@@ -383,8 +421,7 @@ _RULES: dict[str, Rule] = {
     "Mul": _product,
     "Relu": _relu,
     "Reshape": _reshape,
-    "ResizeBilinear": _resizing,
-    "ResizeNearestNeighbor": _resizing,
+    **dict.fromkeys(_TRANSPOSED_RESIZING, _resizing),
     "Softsign": _softsign,
     "SquaredDifference": _squared_difference,
     "Sub": _subtraction,

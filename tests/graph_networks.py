@@ -1,7 +1,10 @@
 """Small networks of every kind of layer, and TensorFlow's own derivatives of them."""
 
+import contextlib
+
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 from keras import layers, ops
 
@@ -208,12 +211,14 @@ ANY_SIZE = (
     "clipped and divided",
 )
 
-# Keras runs these in a graph of their own, out of sight of a walk.
-NESTED = {
+# Keras runs these in a graph of their own, one more operation for a walk.
+CALLED = {
     "grouped": (lambda x: layers.Conv2D(4, 3, groups=2, activation="tanh")(x), IMAGE),
-    "recurrent": (lambda x: layers.LSTM(5)(x), SERIES),
     "function": (lambda x: InAFunction()(x), (10,)),
 }
+
+# Around a loop no walk can go.
+LOOPS = {"recurrent": (lambda x: layers.LSTM(5)(x), SERIES)}
 
 
 class InAFunction(layers.Layer):
@@ -237,6 +242,25 @@ ONCE = {
 }
 
 
+@contextlib.contextmanager
+def moving_moments():
+    """Keras's moments with a mean that moves, so that TensorFlow's tape is right twice.
+
+    `tf.nn.moments` keeps the gradient of the variance away from the mean.
+    """
+
+    def moments(x, axes, keepdims):
+        mean = tf.reduce_mean(x, axes, keepdims=True)
+        variance = tf.reduce_mean(tf.square(x - mean), axes, keepdims=True)
+        if keepdims:
+            return mean, variance
+        return tf.squeeze(mean, axes), tf.squeeze(variance, axes)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("keras.src.backend.tensorflow.nn._compute_moments", moments)
+        yield
+
+
 def build(block, shape, any_size=False):
     """A classifier, its weights and statistics drawn as a trained network could have them."""
     inputs = keras.Input((None, None, shape[-1]) if any_size else shape)
@@ -257,7 +281,7 @@ def build(block, shape, any_size=False):
 
 def make(name, any_size=False):
     """A classifier by the name of its block, and a batch of three inputs."""
-    block, shape = {**BLOCKS, **NESTED, **ONCE}[name]
+    block, shape = {**BLOCKS, **CALLED, **LOOPS, **ONCE}[name]
     model = build(block, shape, any_size)
     x = np.random.default_rng(2).normal(size=(3, *shape)).astype("float32")
     return model, x

@@ -6,7 +6,6 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import keras_lodin
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.graph_walk import operations_between
 from keras_lodin.vectorized_gradient import vectorized_gradient
@@ -34,7 +33,7 @@ def by_the_walk(model, x, logits_of, cotangents):
 
 
 def by_the_tape(model, x, logits_of, cotangents):
-    with tf.GradientTape(persistent=True) as tape:
+    with graph_networks.moving_moments(), tf.GradientTape(persistent=True) as tape:
         tape.watch(x)
         logits = logits_of(x)
     return tf.stack([tape.gradient(logits, x, c) for c in tf.unstack(cotangents)])
@@ -116,9 +115,11 @@ def test_a_second_derivative_that_tensorflow_lacks_is_not_needed_for_the_first(n
     assert_close(found, by_the_tape(model, tf.constant(x), model, cotangents))
 
 
-@pytest.mark.grid(2)
-@pytest.mark.parametrize("name", graph_networks.NESTED)
-def test_a_graph_inside_of_the_graph_is_left_to_tensorflow(name):
+@pytest.mark.parametrize(
+    ("name", "walks"),
+    [*((name, True) for name in graph_networks.CALLED), ("recurrent", False)],
+)
+def test_a_walk_goes_through_what_is_called_once_and_leaves_loops_to_tensorflow(name, walks):
     model, x = graph_networks.make(name)
     cotangents = cotangents_for(x)
     walkable = []
@@ -135,7 +136,7 @@ def test_a_graph_inside_of_the_graph_is_left_to_tensorflow(name):
     )
     assert_close(gradients, expected)
     assert_close(derivatives, expected_derivatives)
-    assert not any(walkable)
+    assert walkable == [walks]
 
 
 @pytest.mark.parametrize("name", ["convolution", "batch normalization", "attention"])
@@ -293,15 +294,3 @@ def test_second_derivatives_that_tensorflow_lacks_equal_finite_differences(name)
     _, (_, _, *derivatives) = walked(tf.constant(x), cotangents)
     slope = sum(np.sum(d * v) for d, v in zip(derivatives, direction, strict=True))
     np.testing.assert_allclose(slope, numeric, rtol=5e-3)
-
-
-def test_missing_second_derivative_is_refused_in_training_and_only_there():
-    inputs = keras.Input((8, 8, 3))
-    x = layers.Resizing(5, 5, interpolation="bicubic")(inputs)
-    model = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
-    images, labels = np.random.default_rng(0).uniform(size=(2, 8, 8, 3)), np.array([0, 1])
-    assert np.all(keras_lodin.gradient_quotient(model, images, labels) > 0.0)
-    trained = keras_lodin.GQModel(model)
-    trained.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    with pytest.raises(ValueError, match=r"no second derivative of ResizeBicubic.*Received: oper"):
-        trained.fit(images, labels, verbose=0)
