@@ -54,12 +54,18 @@ def jax_python():
     return python
 
 
+def image_shape(network):
+    """So large that no normalisation is over a handful of values, which multiplies rounding."""
+    return (16, 16, 3) if network.startswith("resnet18") else (8, 8, 3)
+
+
 def classifier(network):
+    shape = image_shape(network)
     if network.startswith("wide_resnet"):
-        return models.WideResNet(*map(int, network.split("_")[2:]), input_shape=(8, 8, 3))
+        return models.WideResNet(*map(int, network.split("_")[2:]), input_shape=shape)
     if network == "resnet18_width4":
-        return models.ResNet18(input_shape=(8, 8, 3), width=4)
-    return models.ResNet20(input_shape=(8, 8, 3))
+        return models.ResNet18(input_shape=shape, width=4)
+    return models.ResNet20(input_shape=shape)
 
 
 def weights_of(model):
@@ -142,7 +148,10 @@ def test_three_steps_end_as_the_product_s(network, jax_python, tmp_path, rng):
     methods = CASES[network]
     start = weights_of(classifier(network))
     batches = [
-        (rng.uniform(size=(BATCH, 8, 8, 3)).astype("float32"), rng.integers(10, size=BATCH))
+        (
+            rng.uniform(size=(BATCH, *image_shape(network))).astype("float32"),
+            rng.integers(10, size=BATCH),
+        )
         for _ in range(STEPS)
     ]
     rates = [RATE * 0.5 * (1.0 + np.cos(np.pi * number / STEPS)) for number in range(STEPS)]
@@ -179,4 +188,4 @@ def test_three_steps_end_as_the_product_s(network, jax_python, tmp_path, rng):
     # The methods are told apart: equal networks would agree with anything.
     for i, one in enumerate(ends):
         for other in ends[:i]:
-            assert np.nanmax(np.abs(one - other)) > 1e-3
+            assert np.nanmax(np.abs(one - other)) > 1e-4
