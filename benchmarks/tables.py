@@ -25,6 +25,7 @@ PAGES = (
     "docs/recipes.md",
     "docs/study.md",
     "docs/full_scale.md",
+    "docs/guides/threshold.md",
 )
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
 
@@ -295,6 +296,24 @@ def against(path: Path) -> str:
     )
 
 
+def promise(path: Path) -> str:
+    rows = _rows(path)
+    cells = {
+        (row["scores"], row["rule"], row["samples"]): (
+            f"{100 * float(row['mean_pass_rate']):.2f} ± {100 * float(row['standard_error']):.2f}"
+        )
+        for row in rows
+    }
+    counts = list(dict.fromkeys(row["samples"] for row in rows))
+    return _markdown(
+        ["scores", "rule", *(f"n = {int(count):,}" for count in counts)],
+        [
+            [*key, *(cells[(*key, count)] for count in counts)]
+            for key in dict.fromkeys((row["scores"], row["rule"]) for row in rows)
+        ],
+    )
+
+
 def as_it_is(path: Path) -> str:
     """Every column, under its name with spaces."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -344,6 +363,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gq_cost/exponents.csv": growth,
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
+    "docs/results/promise.csv": promise,
     "docs/results/ratios.csv": ratios,
     "docs/results/mood_cost.csv": mood_cost,
     "docs/results/gradients/gradients.json": gradient_medians,

@@ -22,12 +22,17 @@ from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.batches import iterate_batches
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
-from keras_lodin.metrics import auroc
-from keras_lodin.odin_score import tempered_score
+from keras_lodin.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
 from keras_lodin.progress import track
+from keras_lodin.tuning_margin import Placements, TuningMargin, auroc_margin, placements
 
 TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
 EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012)
+
+# AUROCs this close are tied: a few pairs of samples lie at the edge of what rounding decides.
+TIED = 1e-6
+# With fewer samples an interval of the margin means nothing.
+FEWEST_SAMPLES = 20
 
 
 @dataclass(frozen=True)
@@ -39,14 +44,54 @@ class Tuning:
         epsilon: the epsilon chosen, the best at that temperature.
         contrast: "scrambled" or "ood_data": what the in-distribution data were told from.
         candidates: for each candidate a dict of `temperature`, `epsilon`, `auroc` (of the data
-            against the contrast, a fraction) and `mean_id_score`, which Generalized ODIN's rule
-            would maximise.
+            against the contrast, a fraction; scores that differ by rounding count as tied) and
+            `mean_id_score`, which Generalized ODIN's rule would maximise.
+        auroc: of the choice.
+        id_count: how many in-distribution samples decided.
+        contrast_count: how many samples they were told from.
+        over_defaults: the margin over ODIN's defaults, T = 1000 and epsilon 0.0014, whether they
+            were among the candidates or not; 0 where they are the choice.
+        over_runner_up: the margin over the best of the other candidates, None where there is none.
+            It is below 0 where another temperature without a step is better than all `epsilons`.
+        doubts: in a sentence each, why the choice is not sure; `tune` warns of them.
     """
 
     temperature: float
     epsilon: float
     contrast: str
     candidates: list[dict[str, float]] = field(repr=False)
+    auroc: float
+    id_count: int
+    contrast_count: int
+    over_defaults: TuningMargin
+    over_runner_up: TuningMargin | None
+    doubts: tuple[str, ...] = field(repr=False)
+
+    def summary(self) -> str:
+        """The choice and its margins in a few lines, for a person."""
+        contrast = "scrambled copies" if self.contrast == "scrambled" else "the OOD data"
+        lines = [
+            f"temperature {self.temperature:g}, epsilon {self.epsilon:g}",
+            f"AUROC {100 * self.auroc:.2f} % of {self.id_count:,} ID samples against "
+            f"{self.contrast_count:,} of {contrast}",
+        ]
+        if (self.temperature, self.epsilon) == (DEFAULT_TEMPERATURE, DEFAULT_EPSILON):
+            lines.append("  these are ODIN's defaults")
+        else:
+            lines.append(f"  over ODIN's defaults: {_points(self.over_defaults)}")
+        if self.over_runner_up is not None:
+            other = self.over_runner_up
+            lines.append(
+                f"  over the runner-up (temperature {other.temperature:g}, epsilon "
+                f"{other.epsilon:g}): {_points(other)}"
+            )
+        return "\n".join(lines)
+
+
+def _points(margin: TuningMargin) -> str:
+    # Adding 0 takes the sign off a rounded -0.
+    middle, low, high = (round(100 * end, 2) + 0.0 for end in (margin.margin, *margin.interval))
+    return f"{middle:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
 def tune(
@@ -64,8 +109,9 @@ def tune(
         detector: an `ODINDetector`, which is left as it is.
         id_data: in-distribution inputs.
         ood_data: None for scrambled copies of `id_data`, or out-of-distribution inputs.
-        temperatures: candidates; ties go to the larger.
-        epsilons: candidates; ties go to the smaller.
+        temperatures: candidates; of those that are tied the one nearest to ODIN's default, in
+            ratio, is taken.
+        epsilons: candidates; of those that are tied ODIN's default, or else the smallest, is taken.
         batch_size: samples per batch, for data that is not batched already.
         verbose: as in `ODINDetector.tune`.
 
@@ -75,8 +121,8 @@ def tune(
     temperatures = _checked(temperatures, "temperatures", positive=True)
     epsilons = _checked(epsilons, "epsilons", positive=False)
 
-    def separation(function: Any, names: Sequence[float], task: str) -> list[tuple[float, float]]:
-        """AUROC and mean in-distribution score of each candidate, in two passes of the data."""
+    def separation(function: Any, task: str) -> list[tuple[Placements, float]]:
+        """Placements and mean in-distribution score of each column, in one pass of the data."""
         compiled = BatchFunction(function)
         ours, theirs = [], []
         for inputs in _checked_batches(detector, id_data, "id_data", batch_size, task, verbose):
@@ -89,47 +135,173 @@ def tune(
             ):
                 theirs.append(compiled(inputs))
         id_scores, contrast_scores = np.concatenate(ours), np.concatenate(theirs)
-        # A NaN is the least of any numbers.
-        check_scores(detector.name, id_scores.min(axis=-1))
+        for scores in (id_scores, contrast_scores):
+            # A NaN is the least of any numbers.
+            check_scores(detector.name, scores.min(axis=-1))
         return [
-            (auroc(id_scores[:, i], contrast_scores[:, i]), float(id_scores[:, i].mean()))
-            for i in range(len(names))
+            (placements(own, other), float(own.mean()))
+            for own, other in zip(id_scores.T, contrast_scores.T, strict=True)
         ]
 
     def at_temperatures(inputs: Any) -> Any:
         logits = ForwardPass(detector.logits_function, inputs).logits
         return ops.stack([tempered_score(logits, t) for t in temperatures], axis=-1)
 
-    by_temperature = separation(at_temperatures, temperatures, "Choosing the temperature")
-    temperature = max(zip(by_temperature, temperatures, strict=True), key=_first_by_auroc)[1]
+    by_temperature = separation(at_temperatures, "Choosing the temperature")
+    temperature = max(
+        _tied_for_best(temperatures, by_temperature),
+        key=lambda t: (-max(t / DEFAULT_TEMPERATURE, DEFAULT_TEMPERATURE / t), t),
+    )
+    # Measured beside the candidates, unless it is one.
+    default_is_candidate = temperature == DEFAULT_TEMPERATURE and DEFAULT_EPSILON in epsilons
 
     def at_epsilons(inputs: Any) -> Any:
         forward_pass = ForwardPass(detector.logits_function, inputs)
         direction = detector.step_direction(forward_pass, temperature)
-        return ops.stack(
-            [
-                tempered_score(
-                    forward_pass.logits_at(detector.step(forward_pass.inputs, direction, epsilon)),
-                    temperature,
-                )
-                for epsilon in epsilons
-            ],
-            axis=-1,
-        )
 
-    by_epsilon = separation(at_epsilons, epsilons, "Choosing epsilon")
-    descending = [-epsilon for epsilon in epsilons]
-    epsilon = -max(zip(by_epsilon, descending, strict=True), key=_first_by_auroc)[1]
+        def score(direction: Any, epsilon: float, temperature: float) -> Any:
+            stepped = detector.step(forward_pass.inputs, direction, epsilon)
+            return tempered_score(forward_pass.logits_at(stepped), temperature)
 
-    candidates = [
-        {"temperature": t, "epsilon": 0.0, "auroc": found[0], "mean_id_score": found[1]}
-        for t, found in zip(temperatures, by_temperature, strict=True)
-    ] + [
-        {"temperature": temperature, "epsilon": e, "auroc": found[0], "mean_id_score": found[1]}
-        for e, found in zip(epsilons, by_epsilon, strict=True)
+        columns = [score(direction, epsilon, temperature) for epsilon in epsilons]
+        if not default_is_candidate:
+            if temperature != DEFAULT_TEMPERATURE:
+                direction = detector.step_direction(forward_pass, DEFAULT_TEMPERATURE)
+            columns.append(score(direction, DEFAULT_EPSILON, DEFAULT_TEMPERATURE))
+        return ops.stack(columns, axis=-1)
+
+    by_epsilon = separation(at_epsilons, "Choosing epsilon")
+    at_default = (
+        by_epsilon[epsilons.index(DEFAULT_EPSILON)][0]
+        if default_is_candidate
+        else by_epsilon.pop()[0]
+    )
+    epsilon = min(
+        _tied_for_best(epsilons, by_epsilon), key=lambda value: (value != DEFAULT_EPSILON, value)
+    )
+
+    settings = [
+        *((value, 0.0) for value in temperatures),
+        *((temperature, value) for value in epsilons),
     ]
-    contrast = "scrambled" if ood_data is None else "ood_data"
-    return Tuning(temperature, epsilon, contrast, candidates)
+    found = [*by_temperature, *by_epsilon]
+    choice = by_epsilon[epsilons.index(epsilon)][0]
+    paired = ood_data is None
+
+    def margin_over(setting: tuple[float, float], other: Placements) -> TuningMargin:
+        return TuningMargin(*setting, other.auroc, *auroc_margin(choice, other, paired=paired))
+
+    others = sorted(
+        (
+            margin_over((t, e), placed)
+            for (t, e), (placed, _) in zip(settings, found, strict=True)
+            # Without a step, the chosen temperature is no candidate unless `epsilons` has 0.
+            if (t != temperature) or (e != epsilon and e in epsilons)
+        ),
+        key=lambda margin: -margin.auroc,
+    )
+    over_defaults = margin_over((DEFAULT_TEMPERATURE, DEFAULT_EPSILON), at_default)
+    counts = choice.id.size, choice.contrast.size
+    return Tuning(
+        temperature,
+        epsilon,
+        "scrambled" if ood_data is None else "ood_data",
+        [
+            {"temperature": t, "epsilon": e, "auroc": placed.auroc, "mean_id_score": mean}
+            for (t, e), (placed, mean) in zip(settings, found, strict=True)
+        ],
+        choice.auroc,
+        *counts,
+        over_defaults,
+        others[0] if others else None,
+        (
+            *_too_few(counts),
+            *_not_told_apart(temperature, epsilon, choice, over_defaults, others),
+            *_at_the_end(temperature, temperatures, by_temperature, paired),
+            *_at_the_end_of_epsilons(epsilon, epsilons),
+        ),
+    )
+
+
+def _tied_for_best(values: list[float], found: list[tuple[Placements, float]]) -> list[float]:
+    best = max(placed.auroc for placed, _ in found)
+    return [
+        value
+        for value, (placed, _) in zip(values, found, strict=True)
+        if placed.auroc >= best - TIED
+    ]
+
+
+def _too_few(counts: tuple[int, int]) -> list[str]:
+    if min(counts) >= FEWEST_SAMPLES:
+        return []
+    return [
+        f"Fewer than {FEWEST_SAMPLES} samples cannot tell temperatures and epsilons apart: take "
+        f"some hundreds to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
+    ]
+
+
+def _not_told_apart(
+    temperature: float,
+    epsilon: float,
+    choice: Placements,
+    over_defaults: TuningMargin,
+    others: list[TuningMargin],
+) -> list[str]:
+    """Whether the data say nothing at all, nothing about the candidates, or nothing of a gain."""
+    chosen = f"temperature={temperature:g}, epsilon={epsilon:g}"
+    is_default = (temperature, epsilon) == (DEFAULT_TEMPERATURE, DEFAULT_EPSILON)
+    aurocs = [choice.auroc, *(other.auroc for other in others)]
+    if len(others) > 0 and max(aurocs) - min(aurocs) <= TIED:
+        return [
+            "The data tell no candidate from another: every temperature and epsilon has the same "
+            f"AUROC, {choice.auroc:.4g}. Taken is what is closest to ODIN's defaults. Look "
+            f"whether the inputs differ from each other. Received: {chosen}"
+        ]
+    # The worst is the easiest to tell apart.
+    if others and not others[-1].told_apart:
+        return [
+            "The candidates cannot be told apart: the choice is better than the worst of them by "
+            f"{_points(others[-1])}. Give more data. Received: {chosen}"
+        ]
+    if not is_default and not over_defaults.told_apart:
+        return [
+            "The choice cannot be told apart from ODIN's defaults, temperature="
+            f"{DEFAULT_TEMPERATURE:g} and epsilon={DEFAULT_EPSILON:g}: it is better by "
+            f"{_points(over_defaults)}. Received: {chosen}"
+        ]
+    return []
+
+
+def _at_the_end(
+    temperature: float,
+    temperatures: list[float],
+    found: list[tuple[Placements, float]],
+    paired: bool,
+) -> list[str]:
+    """Whether a larger temperature than all of the candidates may be better."""
+    if len(temperatures) == 1 or temperature != temperatures[-1]:
+        return []
+    if temperature >= DEFAULT_TEMPERATURE:
+        # From here on the order of scores hardly depends on T: only a clear rise is news.
+        margin, (low, _) = auroc_margin(found[-1][0], found[-2][0], paired=paired)
+        if low <= 0.0 or margin < 1e-3:
+            return []
+    return [
+        f"The temperature is the largest candidate: a larger one may be better. Give `tune` more, "
+        f"up to {max(DEFAULT_TEMPERATURE, 10 * temperature):g}. "
+        f"Received: temperature={temperature:g} of temperatures={temperatures}"
+    ]
+
+
+def _at_the_end_of_epsilons(epsilon: float, epsilons: list[float]) -> list[str]:
+    if len(epsilons) == 1 or epsilon == 0.0 or epsilon not in (epsilons[0], epsilons[-1]):
+        return []
+    end, other = ("largest", "larger") if epsilon == epsilons[-1] else ("smallest", "smaller")
+    return [
+        f"Epsilon is the {end} candidate: a {other} one may be better. Give `tune` more "
+        f"`epsilons`. Received: epsilon={epsilon:g} of epsilons={epsilons}"
+    ]
 
 
 def scrambled(inputs: Any, seed: int = 0) -> np.ndarray:
@@ -176,11 +348,6 @@ def _checked_batches(
         raise TypeError(f"Data set `{name}`: {error}") from error
     except ValueError as error:
         raise ValueError(f"Data set `{name}`: {error}") from error
-
-
-def _first_by_auroc(candidate: tuple[tuple[float, float], float]) -> tuple[float, float]:
-    (separation, _), value = candidate
-    return separation, value
 
 
 def _checked(values: Sequence[float], name: str, positive: bool) -> list[float]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_lodin.keras_internals import producer
+from keras_lodin.deployed_classifier import deployed_classifier
+from keras_lodin.differentiability import integer_inputs
+from keras_lodin.eager_values import run_eagerly
+from keras_lodin.integer_inputs import inputs_to_take_floats, taking_floats
+from keras_lodin.keras_internals import call_of, has_own_way_to_call, producer, runs_its_graph
+from keras_lodin.output_kind import LOGITS, PROBABILITIES, SCORES, kind_of_output, made_inputs
+from keras_lodin.softmax_end import (
+    SoftmaxEnd,
+    behaves_as_identity,
+    find_softmax_end,
+    nearest_miss,
+)
 
 # Operations that turn logits into logits, looked through in search of the head.
 PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
@@ -29,6 +39,8 @@ class ClassifierHead:
     """A classifier, split into a function to its logits and one from logits to its output.
 
     Attributes:
+        classifier: the model that is split. Not always the one that was given: see
+            `deployed_classifier`.
         logits: `(inputs, training=None) -> (batch, classes)`; shares the classifier's weights.
             For a classifier with several exits, a list of such tensors, the first exit first.
         output: maps logits to what the classifier itself returns (identity or softmax).
@@ -36,19 +48,25 @@ class ClassifierHead:
         num_classes: the number of classes.
         input_shape: the input's shape with the batch first, `(None, ...)`.
         exits: how many exits the classifier has; 0 for one that has one output, no list.
+        input_dtype: what `logits` takes: "float32", also of a classifier of integers that are
+            quantities, such as pixels; the type of its input where they are names, such as tokens.
     """
 
+    classifier: keras.Model
     logits: Callable[..., Any]
     output: Callable[[Any], Any]
     from_logits: bool
     num_classes: int
     input_shape: tuple[int | None, ...]
     exits: int = 0
+    input_dtype: str = "float32"
 
 
 def has_exits(classifier: keras.Model) -> bool:
     """Whether a model has several outputs, as networks with early exits do."""
-    return is_functional(classifier) and len(classifier.outputs) > 1
+    if not is_functional(classifier) or has_own_way_to_call(classifier):
+        return False
+    return len(classifier.outputs) > 1
 
 
 def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -65,7 +83,11 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
     Raises:
         ValueError: if the model is not such a classifier.
     """
-    if not isinstance(classifier, keras.Model) or not has_exits(classifier):
+    return _exits_of(_deployed(classifier), from_logits)
+
+
+def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
+    if not has_exits(classifier):
         raise ValueError(
             "Expected a network with several exits: a functional `keras.Model` whose outputs are "
             "the logits of each, such as `keras_lodin.models.MSDNet()`. "
@@ -80,13 +102,16 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
             f"all of the same classes. Received: output shapes {shapes}"
         )
     ends = [keras.Model(classifier.inputs[0], output) for output in classifier.outputs]
-    if from_logits is False or not all(_ends_in_logits(end, input_shape) for end in ends):
+    kinds = {_kind(end, input_shape, shapes[0][1])[0] for end in ends}
+    if from_logits is False or kinds != {LOGITS}:
         raise ValueError(
-            "The exits must return logits: take the softmax from their ends, and leave out "
-            "`from_logits=False`. "
-            f"Received: classifier={classifier.name!r}, from_logits={from_logits}"
+            "The exits must return logits: take the softmax or sigmoid from their ends, and leave "
+            "out `from_logits=False`. "
+            f"Received: classifier={classifier.name!r}, from_logits={from_logits}, "
+            f"exits that return {' and '.join(sorted(kinds))}"
         )
-    return ClassifierHead(
+    head = ClassifierHead(
+        classifier,
         _taking_a_tensor(classifier),
         lambda logits: logits,
         True,
@@ -94,48 +119,155 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
         input_shape,
         exits=len(shapes),
     )
+    return _taking_floats(head)
 
 
 def find_head(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
     """Finds a classifier's logits.
 
+    The end of a functional or sequential model shows whether it is a softmax; any other model is
+    run once, on a few made inputs. What is found is compared with the classifier: the softmax of
+    the logits must be what the classifier returns.
+
     Args:
         classifier: a built Keras model with one input and one output of shape
-            `(batch, classes)`.
+            `(batch, classes)`. Of a model for training, such as `GQModel`, the classifier inside
+            is taken.
         from_logits: True when the classifier returns logits, False when it returns softmax
-            probabilities, None to find out. The classifier's last layer tells for functional and
-            sequential models; otherwise it is run once, on random input.
+            probabilities, None to find out. What is said is checked.
 
     Returns:
         a `ClassifierHead`.
 
     Raises:
-        ValueError: if the model is not such a classifier, or if it ends in a softmax whose input
-            cannot be reached. The message says what to pass instead.
+        ValueError: if the model is not such a classifier, returns something else than
+            `from_logits` says, or ends in a softmax whose input cannot be reached. The message
+            says what to pass instead.
     """
-    if not isinstance(classifier, keras.Model):
+    return _head_of(_deployed(classifier), from_logits)
+
+
+def find_head_or_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
+    """What `find_exits` finds of a network with several exits, and `find_head` of any other."""
+    classifier = _deployed(classifier)
+    return (_exits_of if has_exits(classifier) else _head_of)(classifier, from_logits)
+
+
+def _deployed(classifier: Any) -> Any:
+    # Detectors are made of what is found here.
+    from keras_lodin.detectors.detector import Detector
+
+    if isinstance(classifier, Detector):
         raise ValueError(
-            "`classifier` must be a `keras.Model`; `keras.models.load_model` makes one of a file. "
-            f"Received: classifier={classifier!r} of type {type(classifier).__name__}"
+            "Expected a classifier, not a detector, which holds one: pass `detector.classifier`. "
+            f"Received: classifier={classifier!r}"
+        )
+    return deployed_classifier(classifier)
+
+
+def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
+    if from_logits not in (None, True, False):
+        raise ValueError(
+            "`from_logits` must be True, False, or None to find out. "
+            f"Received: from_logits={from_logits!r}"
         )
     input_shape = _input_shape(classifier)
     num_classes = _num_classes(classifier, input_shape)
-    told = from_logits
-    if from_logits is None:
-        from_logits = _ends_in_logits(classifier, input_shape)
-    if from_logits:
-        logits = _taking_a_tensor(classifier)
-        return ClassifierHead(logits, lambda logits: logits, True, num_classes, input_shape)
-    before_softmax = _before_softmax(classifier)
-    if before_softmax is None:
+    kind, end = _kind(classifier, input_shape, num_classes)
+    received = f"Received: classifier={classifier!r}, from_logits={from_logits}"
+    if kind == SCORES:
         raise ValueError(
-            f"The classifier {classifier.name!r} is taken to return probabilities, and the logits "
-            "behind them cannot be reached. Expected a model that returns logits, or a functional "
-            "or sequential model whose last layer is `Softmax`, `Activation('softmax')` or "
-            "`Dense(..., activation='softmax')`. Return the logits from it, and pass "
-            f"`from_logits=True`. Received: classifier={classifier!r}, from_logits={told}"
+            f"The classifier {classifier.name!r} returns scores between 0 and 1 that do not add up "
+            "to 1: it ends in a sigmoid, or in what acts as one, which scores every class by "
+            "itself. Expected logits or a softmax over the classes: end it in `Dense(classes)` "
+            "without an activation, and train it with a softmax cross-entropy. "
+            f"{received}, last layer {_last_name(classifier)!r}"
         )
-    return ClassifierHead(before_softmax, ops.softmax, False, num_classes, input_shape)
+    if kind == LOGITS:
+        if from_logits is False:
+            raise ValueError(
+                f"The classifier {classifier.name!r} does not return probabilities, which "
+                "`from_logits=False` says: its outputs are not between 0 and 1 with a sum of 1. "
+                f"They are taken for logits if `from_logits` is left out. {received}"
+            )
+        logits = _taking_a_tensor(classifier)
+        return _taking_floats(
+            ClassifierHead(
+                classifier, logits, lambda logits: logits, True, num_classes, input_shape
+            )
+        )
+    if end is None:
+        raise ValueError(
+            f"The classifier {classifier.name!r} returns probabilities, and the logits behind them "
+            "cannot be reached: the end of the model is not a softmax that can be taken away. "
+            f"{nearest_miss(classifier, num_classes)}"
+            "Return the logits from it: `Dense(classes)` without an activation as the last layer, "
+            "and a loss with `from_logits=True`. Or end it, as a functional or sequential model, "
+            "in a plain softmax: `Softmax()`, `Activation('softmax')` or "
+            f"`Dense(classes, activation='softmax')`. {received}, last layer "
+            f"{_last_name(classifier)!r}"
+        )
+    if from_logits:
+        raise ValueError(
+            f"The classifier {classifier.name!r} returns probabilities, rows between 0 and 1 with "
+            "a sum of 1, and no logits, which `from_logits=True` says. Leave `from_logits` out: "
+            f"the logits before the softmax are then found. {received}"
+        )
+    return _taking_floats(
+        ClassifierHead(
+            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, input_shape
+        )
+    )
+
+
+def _taking_floats(head: ClassifierHead) -> ClassifierHead:
+    """The head of a classifier of integers as a function of floats, where they are quantities."""
+    casting = inputs_to_take_floats(head.classifier)
+    if casting:
+        return replace(head, logits=taking_floats(head.logits, casting))
+    if integer_inputs(head.classifier):
+        return replace(head, input_dtype=keras.backend.standardize_dtype(_dtype(head.classifier)))
+    return head
+
+
+def _kind(
+    classifier: keras.Model, input_shape: tuple[int | None, ...], num_classes: int
+) -> tuple[str, SoftmaxEnd | None]:
+    """What a classifier returns, and the softmax that it ends in, where that is found."""
+    if _ends_in_linear_layer(classifier):
+        return LOGITS, None
+    end = find_softmax_end(classifier, num_classes)
+    call = _taking_a_tensor(classifier)
+    dtype = _dtype(classifier)
+
+    def run(inputs: Any) -> Any:
+        return call(inputs, training=False)
+
+    if end is not None:
+        models = (classifier, *(call_of(tensor).operation for tensor in end.calls))
+        if not any(map(has_own_way_to_call, models)):
+            return PROBABILITIES, end
+        inputs = made_inputs(input_shape, dtype)
+        logits = _up_to_logits(classifier, end)(inputs, training=False)
+        if end.is_softmax_of(logits, run(inputs)):
+            return PROBABILITIES, end
+    return kind_of_output(run, made_inputs(input_shape, dtype)), None
+
+
+def _last_name(classifier: keras.Model) -> str:
+    """The name of what makes a classifier's output, as far as that is known."""
+    while runs_its_graph(classifier):
+        operation = call_of(classifier.outputs[0]).operation
+        if not isinstance(operation, keras.Model):
+            return str(operation.name)
+        classifier = operation
+    return str(classifier.name)
+
+
+def _dtype(classifier: keras.Model) -> str:
+    inputs = getattr(classifier, "inputs", None)
+    dtype = inputs[0].dtype if inputs else classifier.input_dtype
+    return str(keras.backend.standardize_dtype(dtype))
 
 
 def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
@@ -146,8 +278,8 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             f"Received: classifier={classifier!r}"
         )
     shape: Any
-    if is_functional(classifier):
-        inputs = classifier.inputs
+    inputs = getattr(classifier, "inputs", None)
+    if inputs:
         shape = inputs[0].shape if len(inputs) == 1 else [tuple(x.shape) for x in inputs]
     else:
         shape = (classifier.get_build_config() or {}).get("input_shape")
@@ -159,32 +291,64 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             "several, and split it inside. "
             f"Received: inputs of shape {shape}"
         )
+    if keras.backend.standardize_dtype(_dtype(classifier)) == "string":
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take numbers. Wrap the part behind what "
+            "reads the texts, a model of its own, `keras.Model(tokens, logits)` with "
+            "`tokens = keras.Input((length,), dtype='int32')`, and run `TextVectorization` before "
+            "it. Received: an input of dtype string"
+        )
+    _check_free_batch(classifier)
     return (None, *shape[1:])
+
+
+def _check_free_batch(classifier: keras.Model) -> None:
+    """Raises ValueError for a functional model that takes batches of one size alone."""
+    shape = classifier.inputs[0].shape if is_functional(classifier) else (None,)
+    if shape[0] is None:
+        return
+    # It may hold a size of batches and use it nowhere.
+    sizes = (shape[0] + 1, *(32 if size is None else size for size in shape[1:]))
+    inputs = ops.zeros(sizes, dtype=classifier.inputs[0].dtype)
+    try:
+        run_eagerly(lambda: _taking_a_tensor(classifier)(inputs, training=False))
+    except Exception as error:  # whatever its layers raise
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take batches of any size. Build it with "
+            f"`keras.Input({tuple(shape[1:])})` and without `batch_size`, and copy the weights: "
+            "`new.set_weights(classifier.get_weights())`. "
+            f"Received: inputs of shape {tuple(shape)}"
+        ) from error
 
 
 def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:
     """The model as a function of its one input tensor, however it wants that to be wrapped.
 
     A model built as `keras.Model(other.inputs, ...)` takes a list of one tensor, and Keras warns
-    when it gets the tensor itself.
+    when it gets the tensor itself. One output may come in a list or by a name; of several, the
+    function returns a list.
     """
     structure = getattr(model, "input", None)
-    if not isinstance(structure, (list, tuple, dict)):
-        return lambda inputs, training=None: model(inputs, training=training)
 
     def call(inputs: Any, training: bool | None = None) -> Any:
-        return model(keras.tree.map_structure(lambda _: inputs, structure), training=training)
+        if isinstance(structure, (list, tuple, dict)):
+            inputs = keras.tree.map_structure(lambda _: inputs, structure)
+        outputs = keras.tree.flatten(model(inputs, training=training))
+        return outputs[0] if len(outputs) == 1 else outputs
 
     return call
 
 
 def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> int:
-    if is_functional(classifier):
+    if runs_its_graph(classifier):
         outputs = classifier.outputs
     else:
-        dtype = classifier.input_dtype
-        symbolic = keras.KerasTensor(input_shape, dtype=dtype)
-        outputs = keras.tree.flatten(classifier.compute_output_spec(symbolic))
+        symbolic = keras.KerasTensor(input_shape, dtype=_dtype(classifier))
+        structure = getattr(classifier, "input", None)
+        if isinstance(structure, (list, tuple, dict)):
+            symbolic = keras.tree.map_structure(lambda _: symbolic, structure)
+        # Of what `call` returns: a functional model that has one of its own knows its graph's.
+        outputs = keras.tree.flatten(keras.Operation.compute_output_spec(classifier, symbolic))
     shapes = [tuple(output.shape) for output in outputs]
     if len(shapes) != 1:
         raise ValueError(
@@ -205,102 +369,54 @@ def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -
 
 
 def is_functional(model: Any) -> bool:
-    """Whether the model's graph of layers is known: functional models and built `Sequential`s."""
-    return isinstance(model, keras.Model) and bool(getattr(model, "inputs", None))
+    """Whether a model is what its graph of layers says: functional and built sequential ones.
+
+    Not a subclass of one that has a `call` of its own.
+    """
+    return runs_its_graph(model)
 
 
-def _last_operation(
-    model: keras.Model, looked_through: tuple[type, ...] = PASS_THROUGH
-) -> tuple[Any, Any]:
-    """The last operation that changes values, with its input; steps over the others."""
-    operation, source = producer(model.outputs[0])
-    while isinstance(operation, looked_through) or activation_name(operation) == "linear_only":
-        operation, source = producer(source)
-    return operation, source
-
-
-def activation_name(operation: Any) -> str | None:
-    """Name of an operation's activation, "linear_only" for `Activation("linear")`."""
-    # `keras.ops.softmax` in a functional model is an operation of the layer's own name.
-    if type(operation).__name__ == "Softmax":
-        return "softmax"
-    activation = getattr(operation, "activation", None)
-    name = getattr(activation, "__name__", None)
-    if name == "linear" and isinstance(operation, keras.layers.Activation):
-        return "linear_only"
-    return name
-
-
-def _ends_in_logits(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> bool:
-    model = classifier
-    while is_functional(model):
-        operation, _ = _last_operation(model)
-        name = activation_name(operation)
-        if name == "softmax":
-            return False
-        if name == "linear" and isinstance(operation, LINEAR):
-            return True
-        if name in ("sigmoid", "hard_sigmoid"):
-            raise ValueError(
-                f"The classifier {classifier.name!r} ends in a {name}, which scores every class "
-                "by itself. Expected logits or a softmax over the classes: end it in "
-                "`Dense(classes)` without an activation, and train it with a softmax "
-                f"cross-entropy. Received: last layer {operation.name!r}"
-            )
+def _ends_in_linear_layer(model: keras.Model) -> bool:
+    """Whether a classifier's last layer is one of Keras's own without an activation."""
+    while is_functional(model) and not has_own_way_to_call(model):
+        operation, source = producer(model.outputs[0])
+        while looks_through(operation):
+            operation, source = producer(source)
         if not isinstance(operation, keras.Model):
-            break
+            return type(operation) in LINEAR and behaves_as_identity(operation.activation)
         model = operation
-    return not _returns_probabilities(classifier, input_shape)
+    return False
 
 
-def _returns_probabilities(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> bool:
-    """Runs the classifier on two random inputs: rows of a softmax add up to 1, logits do not."""
-    sizes = [2, *(32 if size is None else size for size in input_shape[1:])]
-    inputs = np.random.default_rng(0).uniform(size=sizes)
-    call = _taking_a_tensor(classifier)
-    outputs = ops.cast(call(ops.cast(inputs, classifier.input_dtype)), "float32")
-    outputs = ops.convert_to_numpy(outputs)
-    return bool((outputs >= 0.0).all() and np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-2))
+def looks_through(operation: Any) -> bool:
+    """Whether a layer gives the values that it gets, in another shape perhaps."""
+    if type(operation) is keras.layers.Activation:
+        return behaves_as_identity(operation.activation)
+    return type(operation) in PASS_THROUGH
 
 
-def _before_softmax(model: keras.Model) -> Callable[..., Any] | None:
-    """A function from the model's inputs to the input of its last softmax."""
-    if not is_functional(model):
-        return None
-    # Not over reshapes: behind them the softmax may run over another axis.
-    operation, source = _last_operation(model, looked_through=(keras.layers.Dropout,))
-    if isinstance(operation, keras.Model):
-        inner = _before_softmax(operation)
-        if inner is None or operation is model:
-            return None
-        return _chain(_up_to(model, source), inner)
-    if activation_name(operation) != "softmax":
-        return None
-    if isinstance(operation, keras.layers.Dense):
-        return _chain(_up_to(model, source), linear_part(operation))
-    if isinstance(operation, keras.layers.Activation) or not hasattr(operation, "activation"):
-        return _up_to(model, source)
-    return None
+def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Any]:
+    """A function from the model's inputs to the logits before the softmax that it ends in."""
+    parts = []
+    for tensor in end.calls:
+        call = call_of(tensor)
+        parts.append(_up_to(model, call.inputs))
+        model = call.operation
+    parts.append(_up_to(model, end.sources))
+
+    def logits(inputs: Any, training: bool | None = None) -> Any:
+        values = [inputs]
+        for part in parts:
+            values = part(values[0], training)
+        return end.logits(values, training)
+
+    return logits
 
 
-def _up_to(model: keras.Model, tensor: Any) -> Callable[..., Any]:
-    """The part of a functional model up to one of its tensors; the identity at the input."""
-    if any(tensor is source for source in model.inputs):
-        return lambda inputs, training=None: inputs
-    return keras.Model(model.inputs[0], tensor, name=f"{model.name}_before_softmax")
-
-
-def linear_part(dense: keras.layers.Dense) -> Callable[..., Any]:
-    """A `Dense` layer without its activation, on the same weights."""
-
-    def linear(inputs: Any, training: bool | None = None) -> Any:
-        # In the layer's own precision: a float32 head of a half-precision network stays float32.
-        dtype = dense.compute_dtype
-        outputs = ops.matmul(ops.cast(inputs, dtype), ops.cast(dense.kernel, dtype))
-        return outputs if dense.bias is None else outputs + ops.cast(dense.bias, dtype)
-
-    return linear
-
-
-def _chain(first: Callable[..., Any], second: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda inputs, training=None: second(first(inputs, training=training), training=training)
+def _up_to(model: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
+    """The part of a functional model up to some of its tensors; the identity at the input."""
+    if len(tensors) == 1 and any(tensors[0] is source for source in model.inputs):
+        return lambda inputs, training=None: [inputs]
+    part = keras.Model(model.inputs[0], list(tensors), name=f"{model.name}_before_softmax")
+    # Keras unpacks a list of one.
+    return lambda inputs, training=None: keras.tree.flatten(part(inputs, training=training))

@@ -1,7 +1,8 @@
-"""What a weight holds now, asked while a graph is being built."""
+"""What a weight holds now, and what a function gives, asked while a graph is being built."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,3 +20,9 @@ def eager_value(variable: Any) -> np.ndarray:
     """
     with tf.init_scope():
         return variable.value.numpy()
+
+
+def run_eagerly(function: Callable[[], Any]) -> Any:
+    """What a function returns when it is run at once, even while a `tf.function` is traced."""
+    with tf.init_scope():
+        return function()

@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +16,22 @@ from keras import ops
 from keras_lodin import metrics
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.data.batches import check_labels, iterate_batches
-from keras_lodin.data.source import Source
+from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.odin import ODINDetector
 from keras_lodin.extreme_examples import ExtremeExamples
+from keras_lodin.files import write_together
 from keras_lodin.finite_scores import check_scores
+from keras_lodin.number_checks import check_seed, check_whole
 from keras_lodin.progress import track
-from keras_lodin.report.files import write_csv, write_file, write_json, write_scores
+from keras_lodin.report.files import (
+    file_digests,
+    outdated_plots,
+    write_csv,
+    write_file,
+    write_json,
+    write_scores,
+)
 from keras_lodin.report.table import ResultsTable
 
 FIGURES = ("auroc", "fpr95", "aupr_in", "aupr_out", "detection_error")
@@ -135,7 +144,7 @@ class Evaluation:
         Raises:
             OSError: if it cannot be written. Nothing half-written stays.
         """
-        write_json(self, path)
+        write_json(self.to_dict(), path)
 
     def to_csv(self, path: str | os.PathLike[str]) -> None:
         """Writes the rows as CSV; an interval becomes the two columns `_low` and `_high`.
@@ -179,24 +188,32 @@ class Evaluation:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `report.html`, `results.json`, `results.csv`, `scores.npz` and `plots/`.
 
-        `scores.npz` holds one array per detector and data set, named "detector/data set".
+        `scores.npz` holds one array per detector and data set, named "detector/data set", where a
+        slash in a detector's own name is written `%2F`.
+
+        All files are written before the first of an earlier evaluation is replaced. `results.json`
+        comes last, and holds under `files` the SHA-256 digests of the others: a reader can tell
+        that they belong together.
 
         Args:
-            folder: where to put them; made if missing, other files in it are left alone.
+            folder: where to put them; made if missing, other files in it are left alone. Plots of
+                the evaluation before, of data that is not in this one, are removed.
 
         Raises:
-            OSError: if a file cannot be written. Nothing half-written stays.
+            OSError: if a file cannot be written. What was there before is then still there.
         """
         from keras_lodin.report.evaluation_page import evaluation_page
-        from keras_lodin.report.plots import draw_plots, write_plots
+        from keras_lodin.report.plots import draw_plots, plot_names, write_plots
 
-        folder = Path(folder)
-        self.to_json(folder / "results.json")
-        self.to_csv(folder / "results.csv")
-        write_scores(self, folder / "scores.npz")
         plots = draw_plots(self)
-        write_plots(plots, folder / "plots")
-        write_file(folder / "report.html", evaluation_page(self, plots).encode())
+        outdated = outdated_plots(folder, [f"plots/{name}" for name in plot_names(plots)])
+        with write_together(folder, "results.json", outdated) as written:
+            self.to_csv(written / "results.csv")
+            write_scores(self, written / "scores.npz")
+            write_plots(plots, written / "plots")
+            write_file(written / "report.html", evaluation_page(self, plots).encode())
+            document = {**self.to_dict(), "files": file_digests(written)}
+            write_json(document, written / "results.json")
 
     @staticmethod
     def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -283,6 +300,10 @@ def evaluate(
     pixels: if it is not the accuracy you know, the preprocessing differs, and no other figure is
     worth reading.
 
+    Beside an ODIN whose temperature and epsilon were chosen by `tune`, and are others than ODIN's
+    defaults, stands the same with the defaults, as "NAME (defaults)": whether tuning was worth it
+    shows on data that tuning did not see. It costs what the tuned one does.
+
     Args:
         detectors: name -> `Detector`. They may wrap different classifiers. Their thresholds play
             no part.
@@ -319,7 +340,9 @@ def evaluate(
     """
     if id_name is None:
         id_name = id_data.name if isinstance(id_data, Source) else "id"
-    _check_arguments(detectors, ood_data, id_name, resamples)
+    _check_arguments(detectors, ood_data, id_name, resamples, seed)
+    check_batch_size(batch_size)
+    detectors = _beside_defaults(detectors)
     models = _model_names(detectors, model)
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
@@ -381,6 +404,19 @@ def evaluate(
         },
         extremes=extremes,
     )
+
+
+def _beside_defaults(detectors: Mapping[str, Detector]) -> dict[str, Detector]:
+    """The detectors, each tuned ODIN followed by one with ODIN's defaults."""
+    shown: dict[str, Detector] = {}
+    for name, detector in detectors.items():
+        shown[name] = detector
+        if isinstance(detector, ODINDetector) and detector.tuned:
+            defaults = detector.with_defaults()
+            beside = f"{name} (defaults)"
+            if defaults is not None and beside not in detectors:
+                shown[beside] = defaults
+    return shown
 
 
 def _score_batch(
@@ -448,7 +484,9 @@ def _figures(
     }
 
 
-def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int) -> None:
+def _check_arguments(
+    detectors: Any, ood_data: Any, id_name: str, resamples: int, seed: int
+) -> None:
     """Refuses what would otherwise fail after the long pass over the data, or never."""
     for argument, value in {"detectors": detectors, "ood_data": ood_data}.items():
         if not isinstance(value, Mapping):
@@ -473,8 +511,8 @@ def _check_arguments(detectors: Any, ood_data: Any, id_name: str, resamples: int
             "(--ood) if it is the same data, else pass another `id_name`. "
             f"Received: id_name={id_name!r}, which is also in `ood_data`"
         )
-    if resamples < 1:
-        raise ValueError(f"`resamples` must be at least 1. Received: resamples={resamples}")
+    check_whole("resamples", resamples, "at least 1", most=1_000_000)
+    check_seed(seed)
 
 
 def _model_names(

@@ -35,7 +35,8 @@ def at_exit(model: keras.Model, exit: int = -1) -> keras.Model:
     detector = keras_lodin.ODINDetector(last)
     ```
     """
-    count = find_exits(model).exits
+    head = find_exits(model)
+    model, count = head.classifier, head.exits
     if not -count <= exit < count:
         raise ValueError(f"The model has {count} exits, 0 to {count - 1}. Received: exit={exit}")
     number = exit % count

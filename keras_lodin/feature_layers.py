@@ -7,18 +7,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
-from keras_lodin.classifier_head import (
-    LINEAR,
-    PASS_THROUGH,
-    activation_name,
-    is_functional,
-    linear_part,
-)
+from keras_lodin.classifier_head import LINEAR, is_functional, looks_through
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.graph_parts import GraphPart, sources
-from keras_lodin.keras_internals import call_of
+from keras_lodin.integer_inputs import inputs_to_take_floats, taking_floats
+from keras_lodin.keras_internals import call_of, has_own_way_to_call, layers_of
+from keras_lodin.output_kind import made_inputs
+from keras_lodin.softmax_end import SoftmaxEnd, find_softmax_end
 from keras_lodin.suggestions import did_you_mean
 
 
@@ -64,20 +62,57 @@ class FeatureLayers:
         if not is_functional(classifier):
             raise ValueError(
                 f"The layers of the classifier {classifier.name!r} cannot be seen: it is a "
-                "subclassed model. Expected a functional or sequential model. Build one of its "
-                "parts: `keras.Model(inputs, head(trunk(inputs)))`. "
+                "subclassed model, or has a `call` of its own. Expected a functional or "
+                "sequential model. Build one of its parts: "
+                "`keras.Model(inputs, head(trunk(inputs)))`. "
                 f"Received: classifier={classifier!r}"
             )
         self.names = None if names is None else tuple(names)
-        places = [_head_input(classifier)] if self.names is None else _named(classifier, self.names)
+        end = None
+        if not from_logits:
+            end = find_softmax_end(classifier, classifier.outputs[0].shape[-1])
+        if self.names is None:
+            places = [_head_input(classifier, end)]
+        else:
+            places = _named(classifier, self.names)
         self.sizes = tuple(_size(place.tensor) for place in places)
-        logits, self._finish = _logits(classifier, from_logits)
-        self._values = _values_function(classifier, [*places, logits])
+        ends = [_Place(classifier.outputs[0])]
+        if end is not None:
+            ends = [_Place(source, end.calls) for source in end.sources]
+        self._end = end
+        self._values = taking_floats(
+            _values_function(classifier, [*places, *ends]), inputs_to_take_floats(classifier)
+        )
+        self._check(classifier)
+
+    def _check(self, classifier: keras.Model) -> None:
+        """Refuses a classifier of which a model within does more, when called, than its graph."""
+        own = [
+            layer
+            for layer in (classifier, *layers_of(classifier))
+            if is_functional(layer) and has_own_way_to_call(layer)
+        ]
+        if not own:
+            return
+        inputs = made_inputs(classifier.inputs[0].shape, classifier.inputs[0].dtype)
+        logits = self(inputs)[-1]
+        (output,) = keras.tree.flatten(classifier(inputs, training=False))
+        expected = ops.cast(output, "float32")
+        found = logits if self._end is None else ops.softmax(logits)
+        if not np.allclose(found, expected, rtol=1e-2, atol=1e-2, equal_nan=True):
+            names = ", ".join(repr(layer.name) for layer in own)
+            raise ValueError(
+                f"The layers of {names} do not give what calling it does: it has a `__call__` of "
+                "its own. Put what that does into layers. "
+                f"Received: classifier={classifier!r}"
+            )
 
     def __call__(self, inputs: Any) -> list[Any]:
         """The features of each layer, and the logits as the last: float32, `(batch, ...)`."""
-        *features, logits = self._values(inputs)
-        return [*map(_pooled, features), ops.cast(self._finish(logits), "float32")]
+        values = self._values(inputs)
+        features, ends = values[: len(self.sizes)], values[len(self.sizes) :]
+        logits = ends[0] if self._end is None else self._end.logits(ends, training=False)
+        return [*map(_pooled, features), ops.cast(logits, "float32")]
 
 
 class FeaturePass:
@@ -146,21 +181,24 @@ def _size(tensor: Any) -> int:
     return shape[-1]
 
 
-def _head_input(classifier: keras.Model) -> _Place:
+def _head_input(classifier: keras.Model, end: SoftmaxEnd | None) -> _Place:
     """What enters the last layer with weights."""
     model, tensor = classifier, classifier.outputs[0]
     calls: tuple[Any, ...] = ()
+    if end is not None:
+        if getattr(end.operation, "weights", None):
+            return _Place(end.sources[0], end.calls)
+        model = call_of(end.calls[-1]).operation if end.calls else classifier
+        calls, tensor = end.calls, end.sources[0]
     while True:
-        operation = call_of(tensor).operation
+        call = call_of(tensor)
+        operation = call.operation
         if _is_enterable(operation):
             model, calls, tensor = operation, (*calls, tensor), operation.outputs[0]
         elif isinstance(operation, LINEAR):
-            return _Place(call_of(tensor).inputs[0], calls)
-        elif isinstance(operation, PASS_THROUGH) or activation_name(operation) in (
-            "softmax",
-            "linear_only",
-        ):
-            tensor = call_of(tensor).inputs[0]
+            return _Place(call.inputs[0], calls)
+        elif looks_through(operation):
+            tensor = call.inputs[0]
         else:
             raise ValueError(
                 f"The classifier {classifier.name!r} does not end in a `Dense` layer whose input "
@@ -168,25 +206,6 @@ def _head_input(classifier: keras.Model) -> _Place:
                 "`layers=[...]`. Received: layers=None, and a classifier that ends in "
                 f"{operation.name!r} of {model.name!r}"
             )
-
-
-def _logits(classifier: keras.Model, from_logits: bool) -> tuple[_Place, Callable[[Any], Any]]:
-    """Where the logits are, and what is still to be done to what is there."""
-    if from_logits:
-        return _Place(classifier.outputs[0]), lambda logits: logits
-    tensor = classifier.outputs[0]
-    calls: tuple[Any, ...] = ()
-    # `find_head` has been this way: it ends at a softmax.
-    while True:
-        operation, source = call_of(tensor).operation, call_of(tensor).inputs[0]
-        if _is_enterable(operation):
-            calls, tensor = (*calls, tensor), operation.outputs[0]
-        elif isinstance(operation, keras.layers.Dense):
-            return _Place(source, calls), linear_part(operation)
-        elif activation_name(operation) == "softmax":
-            return _Place(source, calls), lambda logits: logits
-        else:
-            tensor = source
 
 
 def _named(classifier: keras.Model, names: Sequence[str]) -> list[_Place]:

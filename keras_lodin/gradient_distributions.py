@@ -23,6 +23,7 @@ from keras_lodin import quotient_forms
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import find_head
 from keras_lodin.data.batches import check_images, iterate_batches
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.progress import track
 from keras_lodin.quotient_settings import QuotientSettings
@@ -108,6 +109,7 @@ def gradient_distributions(
         )
     head = find_head(classifier, from_logits)
     settings.check_classifier(head)
+    check_differentiable(head, "gradient_distributions")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
     def norms(inputs: Any) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import keras
@@ -11,6 +10,7 @@ from keras import ops
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_gradient_model import InputGradientModel
 from keras_lodin.input_range import checked_input_range
+from keras_lodin.number_checks import checked_number
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -59,16 +59,14 @@ class GradientPenaltyModel(InputGradientModel):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if not 0.0 <= penalty_weight < math.inf:
-            raise ValueError(
-                "`penalty_weight` must be finite, 0 or more. "
-                f"Received: penalty_weight={penalty_weight}"
-            )
+        penalty_weight = checked_number(
+            "penalty_weight", penalty_weight, lambda value: value >= 0.0, "finite, 0 or more"
+        )
         low, high = checked_input_range(input_range)
         super().__init__(
             classifier, penalty_weight, "gradient_penalty", 1, from_logits, name, **kwargs
         )
-        self.penalty_weight = float(penalty_weight)
+        self.penalty_weight = penalty_weight
         self.input_range = (low, high)
 
     def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:

@@ -12,6 +12,7 @@ from keras_lodin import quotient_forms
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import find_head
 from keras_lodin.data.batches import check_images, check_labels, iterate_batches
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.progress import track
 from keras_lodin.quotient_settings import QuotientSettings
@@ -71,6 +72,7 @@ def gradient_quotient(
     head = find_head(classifier, from_logits)
     settings = QuotientSettings(form, estimator, samples, norm, temperature=temperature)
     settings.check_classifier(head)
+    check_differentiable(head, "gradient_quotient")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
     def norms(inputs: Any, labels: Any) -> dict[str, Any]:

@@ -73,6 +73,22 @@ class ForwardPass:
             self._outputs = [tf.cast(logits, tf.float32) for logits in function(inputs)]
         self._tape = tape
 
+    @classmethod
+    def of_names(cls, logits_function: Callable[[Any], Any], inputs: Any) -> ForwardPass:
+        """One pass over inputs that are names, tokens for example, which have no gradient.
+
+        Args:
+            logits_function: as of the constructor.
+            inputs: tensor of integers, of shape `(batch, ...)`, which are not cast to floats: not
+                every one of them is a float32.
+        """
+        forward_pass = cls.__new__(cls)
+        forward_pass.inputs = tf.convert_to_tensor(inputs)
+        forward_pass._function = lambda x: [logits_function(x)]
+        forward_pass.logits = tf.cast(logits_function(forward_pass.inputs), tf.float32)
+        forward_pass._operations, forward_pass._tape = None, None
+        return forward_pass
+
     def _keep(self, number: int) -> None:
         """Makes one output of the recorded function the logits of this pass."""
         self._number = number
@@ -102,6 +118,8 @@ class ForwardPass:
         Raises:
             ValueError: if the logits do not depend on the inputs differentiably.
         """
+        if self._tape is None:
+            return self._checked(None)
         gradient = self._tape.gradient(self.logits, self.inputs, output_gradients=cotangent)
         return self._checked(gradient)
 

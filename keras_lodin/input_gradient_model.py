@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, cast
 
 import keras
@@ -9,11 +10,13 @@ import tensorflow as tf
 from keras import ops
 
 from keras_lodin import keras_internals
-from keras_lodin.classifier_head import find_exits, find_head, has_exits
+from keras_lodin.classifier_head import find_head_or_exits
+from keras_lodin.classifier_wrapper import ClassifierWrapper
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.gradients import ForwardPass
 
 
-class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
+class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
     """Trains a classifier with `loss = compiled loss + weight * penalty`.
 
     The base of the models whose penalty is made of input gradients. It is computed inside
@@ -46,20 +49,22 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
         name: str | None,
         **kwargs: Any,
     ) -> None:
-        find = find_exits if has_exits(classifier) else find_head
-        head = find(classifier, from_logits)
+        head = find_head_or_exits(classifier, from_logits)
+        classifier = head.classifier
         super().__init__(name=name, dtype=kwargs.pop("dtype", classifier.dtype_policy), **kwargs)
         self.classifier = classifier
         self.every = every
         self.from_logits = head.from_logits
         self._weight = float(weight)
         self._log_name = log_name
+        self._evaluates = False
         self._head = head
         if head.exits:
             # Keras names the loss and the metrics of each exit after them.
             self.output_names = list(classifier.output_names)
         self._traced = tf.function(self._gradients)
         if weight:
+            check_differentiable(head, type(self).__name__)
             self._penalty_tracker = _MeanOrNan(name=log_name)
         self.build(head.input_shape)
 
@@ -79,7 +84,8 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         """What the classifier returns."""
-        return self._head.output(self._head.logits(inputs, training=training))
+        outputs = self._head.output(self._head.logits(_never_empty(inputs), training=training))
+        return keras.tree.map_structure(lambda one: _as_many(one, inputs), outputs)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One step on a batch: forward, input gradients, loss, weight gradients, update."""
@@ -109,7 +115,10 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
             )
         batch_size = tf.shape(x)[0]
         keras_internals.update_loss_tracker(self, loss, batch_size)
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        if gradients:
+            self.optimizer.apply_gradients(zip(gradients, self.trainable_weights, strict=True))
+        else:  # as Keras does
+            warnings.warn(_NOTHING_TO_TRAIN, stacklevel=2)
         self._penalty_tracker.update_state(
             penalty, sample_weight=share * tf.cast(batch_size, tf.float32)
         )
@@ -124,8 +133,17 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
             loss = keras_internals.compute_loss(self, x, y, y_pred, sample_weight)
             penalty = tf.zeros(())
             if weight:
-                penalties = [self.penalty(one, labels, sample_weight) for one in passes]
+                labels = _never_empty(labels)
+                # Several exits may each have weights of their own.
+                several = isinstance(sample_weight, (list, tuple))
+                weights = sample_weight if several else [sample_weight] * len(passes)
+                penalties = [
+                    self.penalty(one, labels, _never_empty(own))
+                    for one, own in zip(passes, weights, strict=True)
+                ]
                 penalty = sum(penalties) / len(penalties)
+                if not x.shape[0]:  # no number is the mean over no samples
+                    penalty = tf.where(tf.shape(x)[0] > 0, penalty, 0.0)
                 added = weight * len(penalties) * penalty
                 loss += tf.cast(keras_internals.scaled_for_distribution(self, added), loss.dtype)
             # Inside the tape: mixed precision must differentiate the scaled loss.
@@ -138,11 +156,12 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
         def logits(inputs: Any) -> Any:
             return self._head.logits(inputs, training=True)
 
+        inputs = _never_empty(x)
         if self._head.exits:
-            passes = ForwardPass.of_exits(logits, x)
-            return passes, [one.logits for one in passes]
-        forward_pass = ForwardPass(logits, x)
-        return [forward_pass], self._head.output(forward_pass.logits)
+            passes = ForwardPass.of_exits(logits, inputs)
+            return passes, [_as_many(one.logits, x) for one in passes]
+        forward_pass = ForwardPass(logits, inputs)
+        return [forward_pass], _as_many(self._head.output(forward_pass.logits), x)
 
     def prepared_batch(self, data: Any) -> Any:
         """A batch whose labels are repeated for every exit, if there are several."""
@@ -164,7 +183,26 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """One validation step, without the penalty: one that nobody computed would read 0."""
-        logs = super().test_step(self.prepared_batch(data))
+        return self._without_penalty(super().test_step(self.prepared_batch(data)))
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """See `keras.Model.evaluate`; the penalty is not measured."""
+        self._evaluates = True
+        try:
+            return super().evaluate(*args, **kwargs)
+        finally:
+            self._evaluates = False
+
+    def get_metrics_result(self) -> dict[str, Any]:
+        """Every metric's value, the penalty's in training alone.
+
+        Keras takes these and not what the last step gave, which on several replicas is a mean over
+        replicas and not over samples, but only where both have the same names.
+        """
+        results = super().get_metrics_result()
+        return self._without_penalty(results) if self._evaluates else results
+
+    def _without_penalty(self, logs: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in logs.items() if name != self._log_name}
 
     def _checked_inputs(self, x: Any) -> Any:
@@ -183,21 +221,38 @@ class InputGradientModel(keras_internals.ReadyToTrace, keras.Model):
             "Received: a batch with NaN or infinite values",
         )
 
-    def get_config(self) -> dict[str, Any]:
-        """What makes this model again, with its classifier inside."""
-        return {
-            **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
-            "from_logits": self.from_logits,
-        }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
-        """Makes a model from `get_config`'s value."""
-        classifier = keras.saving.deserialize_keras_object(
-            config["classifier"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "classifier": classifier})
+_NOTHING_TO_TRAIN = (
+    "The classifier has no trainable weights, so that training changes nothing. Expected a layer "
+    "whose `trainable` is True, when `fit` is called."
+)
+
+
+def _may_be_empty(batch: Any) -> bool:
+    """Whether a batch may turn out to have no samples, as it may on a replica of a strategy.
+
+    That is what the last replicas get of a batch with fewer samples than there are replicas.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    return replicas > 1 and tf.is_tensor(batch) and not batch.shape[0]
+
+
+def _never_empty(batch: Any) -> Any:
+    """A batch, with one sample of zeros if it has none.
+
+    Means over no samples are no numbers, the statistics of a BatchNormalization among them, and
+    some of TensorFlow's convolutions and poolings fail on none, or give another shape.
+    """
+    if not _may_be_empty(batch):
+        return batch
+    missing = tf.cast(tf.equal(tf.shape(batch)[0], 0), tf.int32)
+    amounts = tf.scatter_nd([[0, 1]], [missing], [batch.shape.rank, 2])
+    return tf.ensure_shape(tf.pad(batch, amounts), (None, *batch.shape[1:]))
+
+
+def _as_many(outputs: Any, batch: Any) -> Any:
+    """Outputs for as many samples as a batch has, of those for `_never_empty(batch)`."""
+    return outputs[: tf.shape(batch)[0]] if _may_be_empty(batch) else outputs
 
 
 class _MeanOrNan(keras.metrics.Mean):

@@ -15,7 +15,8 @@ def checked_input_range(input_range: tuple[float, float]) -> tuple[float, float]
         ValueError: unless it is `(lo, hi)`, finite, with lo < hi.
     """
     try:
-        low, high = (float(bound) for bound in input_range)
+        # Of a text the digits would be the bounds.
+        low, high = () if isinstance(input_range, str) else map(float, input_range)
     except (TypeError, ValueError):
         low = high = math.nan
     if not -math.inf < low < high < math.inf:

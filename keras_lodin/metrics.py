@@ -14,6 +14,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from keras_lodin.number_checks import check_seed, check_whole, checked_number
+
+_TINY = float(np.finfo(np.float32).tiny)
+# Scores closer than this fraction of their size may be equal but for rounding: float32 in another
+# order of operations differs by some 1e-6.
+_ROUNDING = 1e-5
+# How far below the lowest score that passes a gap is looked for, in the same unit.
+_REACH = 64.0
+
 
 def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     """Area under the ROC curve, in-distribution (ID) positive; ties count one half.
@@ -76,8 +85,31 @@ def fpr_at_tpr(
     positives, negatives = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
     if _positive_is_ood(positive):
         positives, negatives = -negatives, -positives
-    lowest_kept = _kth_largest(positives, _count_at_tpr(positives.size, tpr))
-    return float(np.mean(negatives >= lowest_kept))
+    return float(np.mean(negatives >= lowest_kept(positives, tpr)))
+
+
+def lowest_kept(id_scores: ArrayLike, tpr: float = 0.95) -> float:
+    """The lowest score that passes where `fpr_at_tpr` measures, ID positive.
+
+    With k the smallest integer for which `k / n >= tpr`, the k-th largest of the n scores.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        tpr: the true positive rate to reach, strictly between 0 and 1.
+
+    Returns:
+        one of the scores.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`) or `tpr`.
+
+    Example:
+    ```python
+    lowest_kept([4.0, 3.0, 2.0, 1.0], tpr=0.75)  # 2.0
+    ```
+    """
+    scores = _scores(id_scores, "id_scores")
+    return _kth_largest(scores, _count_at_tpr(scores.size, tpr))
 
 
 def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "id") -> float:
@@ -135,38 +167,75 @@ def detection_error(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
 
 
 def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
-    """The largest float32 threshold with at least the fraction `tpr` of ID scores above it.
+    """The threshold that fresh in-distribution data pass with a probability of `tpr` or more.
 
-    "Above" is strict, as in `is_ood = score <= threshold`. With k the smallest integer for which
-    `k / n >= tpr`, the threshold is the float32 next below the k-th largest score. Subnormal
-    numbers count as zero, because TensorFlow and most accelerators flush them to zero: a
-    threshold of -1e-45 would not let a score of 0 pass.
+    A sample passes where its score is above the threshold, as in
+    `is_ood = score <= threshold`. The rank is that of split conformal prediction: with
+    `k = ceil(tpr * (n + 1))`, at least k of the n scores lie above the threshold. Of fresh data of
+    the same kind (exchangeable with these n) at least the fraction `tpr` then passes on average
+    over calibration sets, exactly, for every n and whatever the ties. The fraction `tpr` of the n
+    scores themselves would be too few: of fresh data k / (n + 1) pass, 90.5 % for 20 scores and a
+    `tpr` of 95 %.
+
+    The threshold stands half way between the k-th largest score and the next lower one, so that
+    the rounding of another batch size or another runtime moves no sample across it. Scores closer
+    than 1e-5 of their size count as one here. Where there is no lower one it stands below the
+    least by a tenth of the distance from there to the median, or 1e-5 of the scores' size.
 
     Args:
         id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
-        tpr: the fraction of them to keep, strictly between 0 and 1.
+            A NaN counts as a score that does not pass, as it does in use.
+        tpr: the fraction of fresh data to let pass, strictly between 0 and 1.
 
     Returns:
-        the threshold, a float that float32 represents exactly.
+        the threshold, a float that float32 represents exactly. Minus infinity, which lets
+        everything pass, where k is larger than n: so few samples can show nothing less
+        (`fewest_samples`).
 
     Raises:
-        ValueError: for unusable scores (see `auroc`) or `tpr`.
+        ValueError: for scores that are empty, infinite or not one-dimensional, a `tpr` outside
+            (0, 1), or fewer than k scores that are numbers.
 
     Example:
     ```python
-    threshold_at_tpr([0.0, 1.0, 2.0, 3.0], tpr=0.75)  # 0.99999994, the float32 next below 1.0
+    threshold_at_tpr([0.0, 1.0, 2.0, 3.0], tpr=0.6)  # 0.5: k = 3 of the four lie above it
     ```
     """
-    scores = _scores(id_scores, "id_scores")
-    lowest_kept = _kth_largest(scores, _count_at_tpr(scores.size, tpr))
-    tiny = float(np.finfo(np.float32).tiny)
-    if abs(lowest_kept) < tiny:
-        return -tiny
-    with np.errstate(over="ignore"):  # The result may lie beyond float32's range: -infinity.
-        threshold = np.float32(lowest_kept)
-        if float(threshold) >= lowest_kept:
-            threshold = np.nextafter(threshold, np.float32(-np.inf))
-    return 0.0 if abs(threshold) < tiny else float(threshold)
+    scores = _scores(id_scores, "id_scores", nan=True)
+    k = _count_at_tpr(scores.size + 1, tpr)
+    if k > scores.size:
+        return -math.inf
+    numbers = scores[~np.isnan(scores)]
+    if k > numbers.size:
+        raise ValueError(
+            f"No threshold lets {float(tpr):g} of such data pass: a score that is NaN never does. "
+            "Look for NaN in the classifier's logits, or ask for a smaller `tpr`. "
+            f"Received: {scores.size - numbers.size} of {scores.size} scores NaN, tpr={tpr}"
+        )
+    return _threshold_below(numbers, k)
+
+
+def fewest_samples(tpr: float) -> int:
+    """How many calibration samples it takes to promise a true positive rate: 19 for 95 %.
+
+    Of n calibration scores the fraction n / (n + 1) of fresh data can be promised at most.
+
+    Args:
+        tpr: the fraction of fresh data to let pass, strictly between 0 and 1.
+
+    Returns:
+        the least n with a finite `threshold_at_tpr`.
+
+    Raises:
+        ValueError: for a `tpr` outside (0, 1).
+
+    Example:
+    ```python
+    fewest_samples(0.95)  # 19
+    ```
+    """
+    rate = _checked_rate(tpr)
+    return math.ceil(rate / (1 - rate))
 
 
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
@@ -239,12 +308,11 @@ def bootstrap_intervals(
     ```
     """
     id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
-    if resamples < 1:
-        raise ValueError(f"`resamples` must be at least 1. Received: resamples={resamples}")
-    if not 0.0 < confidence < 1.0:
-        raise ValueError(
-            f"`confidence` must lie strictly between 0 and 1. Received: confidence={confidence}"
-        )
+    check_whole("resamples", resamples, "at least 1", most=1_000_000)
+    check_seed(seed)
+    confidence = checked_number(
+        "confidence", confidence, lambda value: 0.0 < value < 1.0, "strictly between 0 and 1"
+    )
     # Both figures depend on the order of the scores only. So sort once, number the groups of tied
     # scores from the highest down, and let a resample be two arrays of counts over the groups.
     n, m = id_scores.size, ood_scores.size
@@ -276,8 +344,11 @@ def _auroc_and_fpr95(
     return float(pairs_in_order_twice) / (2 * n * m), float(ood_counts[: last_kept + 1].sum()) / m
 
 
-def _scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
+def _scores(scores: ArrayLike, name: str, nan: bool = False) -> NDArray[np.float64]:
+    """The scores as float64, checked; `nan` says whether they may hold NaN."""
     try:
+        if np.iscomplexobj(scores):  # of which numpy would take the real part
+            raise TypeError
         array = np.asarray(scores, dtype=np.float64)
     except (TypeError, ValueError):
         raise ValueError(
@@ -289,7 +360,7 @@ def _scores(scores: ArrayLike, name: str) -> NDArray[np.float64]:
             f"`{name}` must hold one score per sample and at least one sample, shape (n,). "
             f"Received: {name} of shape {array.shape}"
         )
-    finite = np.isfinite(array)
+    finite = ~np.isinf(array) if nan else np.isfinite(array)
     if not finite.all():
         first = int(np.argmin(finite))
         raise ValueError(
@@ -312,13 +383,49 @@ def _positive_is_ood(positive: str) -> bool:
     return positive == "ood"
 
 
+def _checked_rate(tpr: float) -> Fraction:
+    """The decimal fraction that `tpr` was written as: 19/20 for 0.95."""
+    checked_number("tpr", tpr, lambda value: 0.0 < value < 1.0, "a number strictly between 0 and 1")
+    # In floating point 0.07 * 100 is 7.000000000000001, whose ceiling is 8. (`str` and not `repr`:
+    # the latter of a numpy number is no number.)
+    return Fraction(str(tpr))
+
+
 def _count_at_tpr(n: int, tpr: float) -> int:
-    """The smallest k with k / n >= tpr, for the decimal fraction that `tpr` was written as."""
-    if not 0.0 < tpr < 1.0:
-        raise ValueError(f"`tpr` must lie strictly between 0 and 1. Received: tpr={tpr}")
-    # In floating point 0.07 * 100 is 7.000000000000001, whose ceiling is 8.
-    return math.ceil(Fraction(repr(float(tpr))) * n)
+    """The smallest k with k / n >= tpr."""
+    return math.ceil(_checked_rate(tpr) * n)
 
 
 def _kth_largest(scores: NDArray[np.float64], k: int) -> float:
     return float(np.partition(scores, scores.size - k)[scores.size - k])
+
+
+def _threshold_below(scores: NDArray[np.float64], k: int) -> float:
+    """A float32 below the k-th largest score, as far from it as from the next lower one."""
+    # Subnormal numbers count as zero, because TensorFlow and most accelerators flush them to zero:
+    # a threshold of -1e-45 would not let a score of 0 pass.
+    scores = np.where(np.abs(scores) < _TINY, 0.0, scores)
+    kept = _kth_largest(scores, k)
+    with np.errstate(over="ignore"):  # float64 scores may lie beyond float32's range
+        apart = _ROUNDING * (max(abs(kept), float(np.median(np.abs(scores)))) or 1.0)
+        steps = np.concatenate([[kept], np.unique(scores[scores < kept])[::-1]])
+        gaps = -np.diff(steps)
+        # Where scores stand so densely that every gap is small, do not go far in search of one.
+        near = steps[:-1] >= kept - _REACH * apart
+        wide = np.flatnonzero(near & (gaps > apart))
+        if wide.size or not near.all():
+            place = int(wide[0]) if wide.size else int(np.argmax(np.where(near, gaps, -1.0)))
+            upper, lower = float(steps[place]), float(steps[place + 1])
+            return _float32_below(upper, upper / 2.0 + lower / 2.0)
+        least = float(steps[-1])
+        return _float32_below(least, least - max(apart, 0.1 * (float(np.median(scores)) - least)))
+
+
+def _float32_below(score: float, threshold: float) -> float:
+    """The float32 nearest to a threshold that is below a score; no subnormal."""
+    rounded = np.float32(threshold)
+    if float(rounded) >= score:
+        rounded = np.nextafter(rounded, np.float32(-np.inf))
+    if abs(rounded) < _TINY:
+        return 0.0 if score > 0.0 else -_TINY
+    return float(rounded)

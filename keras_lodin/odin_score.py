@@ -7,6 +7,10 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+# The paper's settings, for a network and data that nothing else is known of.
+DEFAULT_TEMPERATURE = 1000.0
+DEFAULT_EPSILON = 0.0014
+
 
 def tempered_score(logits: Any, temperature: Any) -> Any:
     """`log(classes * max_i softmax(f / T)_i)`, in a form that float32 resolves at any T.

@@ -8,6 +8,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from keras_lodin.foreign_text import shown
+
 T = TypeVar("T")
 
 
@@ -36,4 +38,4 @@ def track(
     )
     hidden = verbose == 0 or (verbose == "auto" and not console.is_terminal)
     with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
-        yield from progress.track(items, description=description, total=total)
+        yield from progress.track(items, description=shown(description), total=total)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_lodin.classifier_head import ClassifierHead
 from keras_lodin.gradients import ForwardPass
+from keras_lodin.number_checks import check_whole, checked_number
 from keras_lodin.quotient_estimators import (
     ESTIMATORS,
     FORMS,
@@ -59,11 +59,9 @@ class QuotientSettings:
                     "passes for any number of classes. Received: "
                     f"chunk_size={self.chunk_size}, estimator={self.estimator!r}"
                 )
-        if not 0.0 < self.temperature < math.inf:
-            raise ValueError(
-                "`temperature` must be finite and positive. "
-                f"Received: temperature={self.temperature}"
-            )
+        checked_number(
+            "temperature", self.temperature, lambda value: value > 0.0, "finite and positive"
+        )
         if self.form != "softmax" and self.temperature != 1.0:
             raise ValueError(
                 "`temperature` divides the logits before the softmax, so it is for form='softmax'. "
@@ -132,5 +130,4 @@ class QuotientSettings:
 
 def check_count(name: str, value: Any) -> None:
     """Raises ValueError unless a setting is a whole number above 0."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"`{name}` must be an int above 0. Received: {name}={value!r}")
+    check_whole(name, value, "an int above 0")

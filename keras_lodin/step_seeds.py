@@ -14,6 +14,9 @@ class StepSeeds(keras.random.SeedGenerator):
     Keras does not save the state of its seed generators, so that a training that is resumed would
     draw other numbers than one that was not interrupted. This one has no state.
 
+    The replicas of a `tf.distribute` strategy draw different numbers, the first of them what a
+    single device draws.
+
     Args:
         seed: an integer.
         step: number of the step, a tensor.
@@ -30,4 +33,15 @@ class StepSeeds(keras.random.SeedGenerator):
         # A large prime apart, so that no draw of a step repeats one of a step nearby.
         first = tf.cast(self._step, tf.int64) + self._seed * 1_000_003
         self._draws += 1
-        return tf.cast(tf.stack([first % 2**32, tf.constant(self._draws, tf.int64)]), tf.uint32)
+        second = tf.cast(_replica(), tf.int64) * _DRAWS_A_STEP + self._draws
+        return tf.cast(tf.stack([first % 2**32, second]), tf.uint32)
+
+
+# More than a step takes, so that no draw of a replica repeats one of the next.
+_DRAWS_A_STEP = 2**16
+
+
+def _replica() -> Any:
+    """Number of the replica that the step runs on."""
+    context = tf.distribute.get_replica_context()
+    return 0 if context is None else context.replica_id_in_sync_group

@@ -16,5 +16,5 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     Returns:
         A question that begins with a space, or `""` where nothing is near.
     """
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import random
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_lodin import keras_internals
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_gradient_model import InputGradientModel
+from keras_lodin.number_checks import checked_number
 from keras_lodin.quotient_forms import quotient
 from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.step_seeds import StepSeeds
@@ -75,10 +76,11 @@ class GQModel(InputGradientModel):
             From about 100 on it no longer matters which class is likely: the gradients are those
             of `f_j - mean f`, which is what ODIN's step follows at its own temperature of 1000.
         seed: of what the estimators draw, an integer; None for one chosen at random. What is
-            drawn depends on it and on `optimizer.iterations` alone, so that a training that is
-            resumed draws what it would have drawn.
+            drawn depends on it, on how many batches the optimizer has taken and on the replica of
+            a `tf.distribute` strategy alone, so that a training that is resumed draws what it
+            would have drawn, and no two batches draw alike.
         from_logits: True when the classifier returns logits, False when it returns
-            probabilities, None to find out from its last layer.
+            probabilities, None to find out. What is said is checked.
         name: name of the model.
 
     Attributes:
@@ -117,13 +119,12 @@ class GQModel(InputGradientModel):
     ) -> None:
         settings = QuotientSettings(form, estimator, samples, norm, chunk_size, temperature)
         check_count("every", every)
-        if not math.isfinite(gq_weight):
-            raise ValueError(f"`gq_weight` must be finite. Received: gq_weight={gq_weight}")
+        gq_weight = checked_number("gq_weight", gq_weight, lambda value: True, "a finite number")
         if seed is not None and not isinstance(seed, int):
             raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
         super().__init__(classifier, gq_weight, "gq", every, from_logits, name, **kwargs)
         settings.check_classifier(self._head)
-        self.gq_weight = float(gq_weight)
+        self.gq_weight = gq_weight
         # Chosen now, so that a saved model draws on as this one would.
         self.seed = random.randrange(2**31) if seed is None else seed
         self.quotient_settings = settings
@@ -131,7 +132,7 @@ class GQModel(InputGradientModel):
     def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
         """The batch's mean quotient, weighted as Keras weights the loss."""
         label_norm, other_norm = self.quotient_settings.norms(
-            forward_pass, labels, StepSeeds(self.seed, self.optimizer.iterations)
+            forward_pass, labels, StepSeeds(self.seed, keras_internals.steps_taken(self.optimizer))
         )
         if sample_weight is None:
             weights = ops.ones_like(label_norm)

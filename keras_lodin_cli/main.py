@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 _SPECIFICATIONS = """\b
 Data is named by a specification:
@@ -28,21 +33,58 @@ Data is named by a specification:
 # What cannot be written to is said at once, and not after hours of work.
 _FOLDER = click.Path(file_okay=False, writable=True)
 _FILE = click.Path(dir_okay=False, writable=True)
+# Paths are long, and are there to be copied.
+_NO_LIMIT = 100_000
 
 
 class _Command(click.Command):
     """A command whose user's mistakes end in one sentence and exit code 2, never a traceback."""
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _names_shown_as_text():
+            return super().parse_args(ctx, args)
+
     def invoke(self, context: click.Context) -> Any:
         try:
             _import_tensorflow_quietly()
-            return super().invoke(context)
+            _print_every_name()
+            with _names_shown_as_text(), _warnings_as_sentences():
+                return super().invoke(context)
         except BrokenPipeError:
             raise
         except (ValueError, OSError, TypeError, ImportError) as error:
             if os.environ.get("KERAS_LODIN_TRACEBACK"):
                 raise
-            raise click.UsageError(" ".join(str(error).split()) or type(error).__name__) from error
+            raise click.UsageError(_one_line(str(error)) or type(error).__name__) from error
+
+
+@contextlib.contextmanager
+def _names_shown_as_text() -> Iterator[None]:
+    """Click repeats what it was given: without what a terminal would obey."""
+    try:
+        yield
+    except click.UsageError as error:
+        message = " ".join(error.format_message().split())
+        if message.isprintable():
+            raise
+        raise click.UsageError(_one_line(message), error.ctx) from error
+
+
+def _one_line(message: str) -> str:
+    line = " ".join(message.split())
+    if line.isprintable():
+        return line
+    # Here, and not above: it imports TensorFlow, and few messages need it.
+    from keras_lodin.foreign_text import shown
+
+    return shown(line)
+
+
+def _print_every_name() -> None:
+    """Lets letters that the terminal's encoding lacks be printed as escapes, not end the answer."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _import_tensorflow_quietly() -> None:
@@ -65,8 +107,34 @@ def _import_tensorflow_quietly() -> None:
     tensorflow.get_logger().setLevel("ERROR")
 
 
+@contextlib.contextmanager
+def _warnings_as_sentences() -> Iterator[None]:
+    """Prints what the library warns a user of without the place in its code."""
+    with warnings.catch_warnings():
+        show = warnings.showwarning
+
+        def say(message: Any, category: type[Warning], *place: Any, **more: Any) -> None:
+            if category is UserWarning:
+                click.echo(f"Warning: {_one_line(str(message))}", err=True)
+            else:
+                show(message, category, *place, **more)
+
+        warnings.showwarning = say
+        yield
+
+
 class _Group(click.Group):
     command_class = _Command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        with _names_shown_as_text():
+            return super().resolve_command(ctx, args)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        with _names_shown_as_text():
+            return super().parse_args(ctx, args)
 
 
 @click.group(
@@ -125,9 +193,27 @@ _statistics = click.option(
 def _show(table: Any, document: Any, as_json: bool) -> None:
     """Prints what a command found, for a person or for a machine."""
     if as_json:
-        click.echo(json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False))
+        from keras_lodin.foreign_text import encodable, json_value
+
+        text = json.dumps(
+            encodable(json_value(document)), indent=2, ensure_ascii=False, allow_nan=False
+        )
+        click.echo(text)
     else:
-        Console().print(table)
+        _print(table)
+
+
+def _print(*parts: Any) -> None:
+    """Prints tables: to the width of a terminal, and without any limit into a pipe or a file."""
+    console = Console() if sys.stdout.isatty() else Console(width=_NO_LIMIT)
+    console.print(*parts)
+
+
+def _say(text: str, err: bool = False) -> None:
+    """Prints a line in which names stay names."""
+    from keras_lodin.foreign_text import shown
+
+    click.echo(shown(text), err=err)
 
 
 @main.command(epilog="Example: keras-lodin quickstart --output quickstart")
@@ -139,9 +225,9 @@ def quickstart(output: str, seed: int) -> None:
     """Train, evaluate, export and score on real digits: offline, under two minutes."""
     from keras_lodin import workflows
 
-    evaluation = workflows.quickstart(output, seed=seed, report=click.echo)
-    Console().print(evaluation.table())
-    click.echo(f"Everything is in {output}: results/report.html, results/plots, saved_model.")
+    evaluation = workflows.quickstart(output, seed=seed, report=_say)
+    _print(evaluation.table())
+    _say(f"Everything is in {output}: results/report.html, results/plots, saved_model.")
 
 
 @main.command(
@@ -170,7 +256,9 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
 @click.option(
     "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
 )
-@click.option("--samples", type=int, default=1, show_default=True, help="Draws of an estimator.")
+@click.option(
+    "--samples", type=int, default=1, show_default=True, help="Draws of sampled or projected."
+)
 @click.option(
     "--every", type=int, default=1, show_default=True, help="Compute GQ on every k-th step."
 )
@@ -216,7 +304,7 @@ def train(gq_weights: tuple[float, ...], output: str, **settings: Any) -> None:
     from keras_lodin.workflows.train import train_each
 
     runs = train_each(gq_weights, output, **settings)
-    click.echo("Trained: " + ", ".join(f"{run}/model.keras" for run in runs))
+    _say("Trained: " + ", ".join(f"{run}/model.keras" for run in runs))
 
 
 @main.command(
@@ -229,8 +317,10 @@ Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.ker
 @click.option(
     "--output", type=_FILE, required=True, metavar="FILE.keras", help="The detector to write."
 )
-@click.option("--detector", default="odin", show_default=True, help="What to wrap a model in.")
-@click.option("--ood", metavar="SPEC", default=None, help="Validation OOD data, if you have any.")
+@click.option("--detector", default=None, help="What to wrap a classifier in.  [default: odin]")
+@click.option(
+    "--ood", metavar="SPEC", default=None, help="For odin: validation OOD data, if you have any."
+)
 @_statistics
 @click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
 def tune(model: str, id: str, output: str, **settings: Any) -> None:
@@ -239,9 +329,9 @@ def tune(model: str, id: str, output: str, **settings: Any) -> None:
 
     detector, tuning = workflows.tune_model(model, id, output, **settings)
     if tuning is not None:
-        click.echo(f"temperature {tuning.temperature:g}, epsilon {tuning.epsilon:g}")
-    click.echo(f"threshold {detector.threshold:.6g} at TPR {detector.tpr:g}")
-    click.echo(f"The detector is in {output}")
+        click.echo(tuning.summary())
+    click.echo(detector.promise())
+    _say(f"The detector is in {output}")
 
 
 @main.command(
@@ -280,11 +370,14 @@ def evaluate(
     from keras_lodin import workflows
 
     command = shlex.join(["keras-lodin", *sys.argv[1:]])
-    evaluation = workflows.evaluate_models(models, id, ood, command=command, **settings)
-    _show(evaluation.table(), evaluation.to_dict(), as_json)
+    with workflows.results_folder(output, id, *ood, settings["statistics"]):
+        evaluation = workflows.evaluate_models(models, id, ood, command=command, **settings)
+        # Before they are saved: figures that are on the screen are not lost to a full disk.
+        _show(evaluation.table(), evaluation.to_dict(), as_json)
+        if output is not None:
+            evaluation.save(output)
     if output is not None:
-        evaluation.save(output)
-        click.echo(
+        _say(
             f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/",
             err=as_json,
         )
@@ -331,9 +424,7 @@ def gradients(
     command = shlex.join(["keras-lodin", *sys.argv[1:]])
     comparison = workflows.gradients(models, id, ood, output, command=command, **settings)
     _show(comparison.table(), comparison.to_dict(), as_json)
-    click.echo(
-        f"Results are in {output}: gradients.png, gradients.json, gradients.csv", err=as_json
-    )
+    _say(f"Results are in {output}: gradients.png, gradients.json, gradients.csv", err=as_json)
 
 
 @main.command(
@@ -348,7 +439,14 @@ def gradients(
     metavar="channels_first",
     help="ONNX only: an input of (batch, channels, height, width).",
 )
-@_input_range
+@click.option(
+    "--input-range",
+    nargs=2,
+    type=float,
+    metavar="LO HI",
+    default=None,
+    help="Range of a classifier's inputs, as of `tune`. A detector has its own.",
+)
 def export(model: str, output: str, data_format: str | None, **settings: Any) -> None:
     """Write one artifact that holds classifier, perturbation, score and threshold."""
     from keras_lodin import workflows
@@ -356,7 +454,7 @@ def export(model: str, output: str, data_format: str | None, **settings: Any) ->
     if data_format is not None:
         settings["data_format"] = data_format
     workflows.export_model(model, output, **settings)
-    click.echo(f"The artifact is in {output}")
+    _say(f"The artifact is in {output}")
 
 
 @main.command(epilog="Example: keras-lodin score artifact photo.png folder --output scores.csv")
@@ -367,32 +465,43 @@ def export(model: str, output: str, data_format: str | None, **settings: Any) ->
 def score(
     artifact: str, images: tuple[str, ...], output: str | None, as_json: bool, **settings: Any
 ) -> None:
-    """Score images with an exported artifact or a .keras detector."""
+    """Score images with an exported artifact or a .keras detector.
+
+    A SavedModel is a program, which runs as you do. One that reads or writes files, opens
+    connections or runs Python is refused; still, score only what comes from people whom you trust.
+    Every artifact is compared with the digest that its export wrote into it, so damaged and edited
+    files are refused. That is no signature.
+
+    Images that cannot be read are named and skipped. The exit code is 1 if one of them, or a folder
+    without images, was named itself, else 0.
+    """
     from keras_lodin import workflows
+    from keras_lodin.foreign_text import shown
 
     rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
     table = Table("image", "class", "score", "verdict", box=None)
+    for column in table.columns:
+        column.overflow = "fold"
     for row in rows:
         verdict = "out-of-distribution" if row["is_ood"] else "in-distribution"
-        table.add_row(
-            row["path"], row["class_name"] or str(row["class"]), f"{row['score']:.6g}", verdict
-        )
+        names = (shown(row["path"]), shown(row["class_name"] or str(row["class"])))
+        table.add_row(*map(Text, names), f"{row['score']:.6g}", verdict)
     document = {
         "images": rows,
         "skipped": [{"path": path, "reason": reason} for path, reason in unreadable],
     }
-    if as_json:
-        _show(None, document, as_json)
-    else:
-        Console(soft_wrap=True).print(table)
+    _show(table, document, as_json)
     for path, reason in unreadable:
-        click.echo(f"Skipped {path}: {reason}", err=True)
+        _say(f"Skipped {path}: {reason}", err=True)
     flagged = sum(row["is_ood"] for row in rows)
-    click.echo(
+    _say(
         f"{len(rows)} images scored, {flagged} out-of-distribution, {len(unreadable)} skipped."
         + (f" The scores are in {output}" if output else ""),
         err=as_json,
     )
+    named = {str(Path(image)) for image in images}
+    if any(path in named for path, _ in unreadable):
+        click.get_current_context().exit(1)
 
 
 @main.command(
@@ -456,11 +565,13 @@ def sweep(candidates: tuple[str, ...], output: str, as_json: bool, **settings: A
         output=output,
         candidates=[Candidate.parse(name) for name in candidates] or None,
         command=shlex.join(["keras-lodin", *sys.argv[1:]]),
-        report=partial(click.echo, err=as_json),
+        report=partial(_say, err=as_json),
         **settings,
     )
-    _show(Markdown(found.report), found.summary, as_json)
-    click.echo(f"Results are in {output}: report.html, sweep.json, sweep.csv, runs/", err=as_json)
+    # Drawn for a terminal, and as it is for whatever reads it otherwise.
+    report = Markdown(found.report) if sys.stdout.isatty() else Text(found.report)
+    _show(report, found.summary, as_json)
+    _say(f"Results are in {output}: report.html, sweep.json, sweep.csv, runs/", err=as_json)
 
 
 @main.group(cls=_Group)
@@ -479,7 +590,7 @@ def list_recipes(as_json: bool) -> None:
         scales = {scale.name: scale.description for scale in SCALES.values()}
         _show(None, {"recipes": [asdict(r) for r in RECIPES.values()], "scales": scales}, as_json)
         return
-    Console().print(*recipes_tables())
+    _print(*recipes_tables())
     click.echo(scales_text())
 
 
@@ -504,14 +615,14 @@ def run(names: tuple[str, ...], output: str, as_json: bool, **settings: Any) -> 
     from keras_lodin.report.recipe_tables import summary_table
 
     command = shlex.join(["keras-lodin", *sys.argv[1:]])
-    say = partial(click.echo, err=as_json)
+    say = partial(_say, err=as_json)
     summaries = []
     for name in names:
         summaries.append(
             workflows.run_recipe(name, output, command=command, report=say, **settings)
         )
         if not as_json:
-            Console().print(summary_table(summaries[-1]))
+            _print(summary_table(summaries[-1]))
         say(f"The summary is in {output}/{name}.html and .json, the networks in {output}/runs")
     if as_json:
         _show(None, summaries, as_json)

@@ -52,7 +52,7 @@ def test_many_detectors_calibrated_in_a_row_raise_no_warning_of_retracing(images
     logger.addHandler(caplog.handler)
     try:
         for _ in range(6):
-            MSPDetector(networks.convolutional()).calibrate(images, batch_size=8)
+            MSPDetector(networks.convolutional()).calibrate(images, tpr=0.5, batch_size=8)
     finally:
         logger.removeHandler(caplog.handler)
     assert "retracing" not in caplog.text

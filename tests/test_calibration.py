@@ -1,5 +1,7 @@
 """Choosing temperature and epsilon from in-distribution data alone."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -9,8 +11,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes
 
 import keras_lodin
-from keras_lodin.calibration import EPSILONS, TEMPERATURES, Tuning, scrambled
+from keras_lodin import calibration
+from keras_lodin.calibration import EPSILONS, TEMPERATURES, Tuning, scrambled, tune
 from keras_lodin.metrics import auroc
+from keras_lodin.tuning_margin import placements
 from tests import networks
 
 FEW = {"temperatures": (1.0, 1000.0), "epsilons": (0.0, 0.005, 0.02), "verbose": 0}
@@ -144,7 +148,8 @@ def test_ties_go_to_the_larger_temperature_and_the_smaller_epsilon(id_images):
     # A classifier that answers the same everywhere tells nothing from anything.
     model = networks.convolutional()
     model.layers[-1].kernel.assign(np.zeros(model.layers[-1].kernel.shape))
-    tuning = keras_lodin.ODINDetector(model).tune(id_images, **FEW)
+    with pytest.warns(UserWarning, match="tell no candidate from another"):
+        tuning = keras_lodin.ODINDetector(model).tune(id_images, **FEW)
     assert {candidate["auroc"] for candidate in tuning.candidates} == {0.5}
     assert (tuning.temperature, tuning.epsilon) == (1000.0, 0.0)
 
@@ -178,6 +183,187 @@ def test_integer_pixels_are_tuned_as_the_same_floats(id_images):
     pixels = (255 * id_images).astype("uint8")
     floats = detector.tune(pixels.astype("float32"), **FEW)
     assert detector.tune(pixels, **FEW).candidates == floats.candidates
+
+
+# --- How sure it is --------------------------------------------------------------------------
+
+AROUND_DEFAULTS = {
+    "temperatures": (1.0, 100.0, 1000.0, 10_000.0),
+    "epsilons": (0.0, 0.0014, 0.005),
+    "verbose": 0,
+}
+
+
+def indifferent(shape=(8, 8, 1)):
+    """A classifier that answers the same everywhere."""
+    model = networks.convolutional(shape=shape)
+    model.layers[-1].kernel.assign(np.zeros(model.layers[-1].kernel.shape))
+    return model
+
+
+GREYS = np.linspace(0, 1, 30)[:, None, None, None] * np.ones((8, 8, 1))
+NOISE = np.random.default_rng(0).uniform(size=(25, 8, 8, 1))
+VECTOR = np.random.default_rng(0).uniform(size=(1, 10))
+
+
+@pytest.mark.parametrize(
+    ("make", "data", "ood"),
+    [
+        (networks.convolutional, np.full((20, 8, 8, 1), 0.5), None),
+        (networks.convolutional, np.zeros((20, 8, 8, 1)), None),
+        (networks.convolutional, np.ones((31, 8, 8, 1)), None),
+        (networks.convolutional, GREYS, None),
+        (networks.convolutional, NOISE, NOISE),
+        (networks.convolutional, NOISE, NOISE[::-1]),
+        (networks.dense, np.full((20, 10), 0.3), None),
+        (networks.dense, np.repeat(VECTOR, 40, axis=0), None),
+        (networks.series, np.full((20, 20, 3), 0.7), None),
+        (indifferent, NOISE, None),
+    ],
+    ids=[
+        *("grey", "black", "white", "greys", "its own contrast", "the same in another order"),
+        *("constant vectors", "one vector", "constant series", "an indifferent classifier"),
+    ],
+)
+def test_data_that_tell_nothing_leave_the_defaults_and_are_told_of(make, data, ood):
+    detector = keras_lodin.ODINDetector(make(), temperature=3.0, epsilon=0.1)
+    with pytest.warns(UserWarning, match=r"tell no candidate from another.* same AUROC, 0\.5\. "):
+        tuning = detector.tune(data.astype("float32"), ood, batch_size=7, **AROUND_DEFAULTS)
+    assert (detector.temperature, detector.epsilon) == (1000.0, 0.0014)
+    assert {candidate["auroc"] for candidate in tuning.candidates} == {0.5}
+    assert tuning.over_runner_up.margin == tuning.over_defaults.margin == 0.0
+    assert not tuning.over_runner_up.told_apart
+    assert "these are ODIN's defaults" in tuning.summary()
+
+
+@pytest.mark.parametrize(
+    ("temperatures", "epsilons", "chosen"),
+    [
+        ((1.0, 100.0, 1000.0, 10_000.0), (0.0, 0.0014), (1000.0, 0.0014)),
+        ((1.0, 10.0), (0.0, 0.1), (10.0, 0.0)),
+        ((100.0, 10_000.0), (0.1, 0.01), (10_000.0, 0.01)),
+        ((2000.0, 900.0), (0.0014,), (900.0, 0.0014)),
+        ((1e6, 1e5), (0.01, 0.0014, 0.002), (1e5, 0.0014)),
+        ((1000.0,), (0.5, 0.3), (1000.0, 0.3)),
+        ((3.0,), (0.0,), (3.0, 0.0)),
+        ((999.0, 1000.0, 1001.0), (0.0013, 0.0015), (1000.0, 0.0013)),
+    ],
+)
+def test_of_tied_candidates_those_near_the_defaults_are_taken(temperatures, epsilons, chosen):
+    detector = keras_lodin.ODINDetector(indifferent())
+    tuning = tune(detector, NOISE.astype("float32"), None, temperatures, epsilons, 128, 0)
+    assert (tuning.temperature, tuning.epsilon) == chosen
+
+
+@pytest.mark.parametrize("ood_count", [None, 25])
+def test_margins_are_those_of_the_detectors_own_scores(classifier, id_images, rng, ood_count):
+    ood = None if ood_count is None else rng.uniform(size=(ood_count, 8, 8, 1)).astype("float32")
+    tuning = keras_lodin.ODINDetector(classifier).tune(id_images, ood, **FEW)
+    contrast = scrambled(id_images) if ood is None else ood
+
+    def measured(**settings):
+        detector = keras_lodin.ODINDetector(classifier, **settings)
+        return auroc(*(detector.predict(x, verbose=0)["score"] for x in (id_images, contrast)))
+
+    own = measured(temperature=tuning.temperature, epsilon=tuning.epsilon)
+    assert tuning.auroc == pytest.approx(own, abs=2e-3)
+    assert (tuning.id_count, tuning.contrast_count) == (30, ood_count or 30)
+    defaults, other = tuning.over_defaults, tuning.over_runner_up
+    assert (defaults.temperature, defaults.epsilon) == (1000.0, 0.0014)
+    assert defaults.margin == pytest.approx(own - measured(), abs=4e-3)
+    others = [
+        candidate["auroc"]
+        for candidate in tuning.candidates
+        if (candidate["temperature"], candidate["epsilon"]) != (tuning.temperature, tuning.epsilon)
+    ]
+    assert other.auroc == max(others)
+    for margin in (defaults, other):
+        assert margin.margin == pytest.approx(tuning.auroc - margin.auroc)
+        assert margin.interval[0] <= margin.margin <= margin.interval[1]
+    assert f"runner-up (temperature {other.temperature:g}" in tuning.summary()
+    assert f"{30} ID samples against {ood_count or 30} of" in tuning.summary()
+
+
+@pytest.mark.parametrize("count", [1, 2, 19])
+def test_few_samples_are_told_of(classifier, id_images, count):
+    detector = keras_lodin.ODINDetector(classifier)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        tuning = detector.tune(id_images[:count], **FEW)
+    caught = [one for one in caught if one.category is UserWarning]
+    texts = [str(one.message) for one in caught]
+    assert texts == list(tuning.doubts)
+    assert f"Received: {count} in-distribution samples against {count}" in texts[0]
+    assert "Fewer than 20 samples" in texts[0]
+    # The warning points at the line of the user.
+    assert {one.filename for one in caught} == {__file__}
+
+
+def test_a_choice_that_is_sure_raises_no_doubt_and_its_margin_says_so(rng, tmp_path):
+    """At a large T the second of two winners counts for nothing, at a small one it does."""
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(3, use_bias=False)])
+    model.layers[-1].kernel.assign(np.eye(3))
+    detector = keras_lodin.ODINDetector(model, input_range=(-5, 5))
+    inside = (np.array([[1.0, 0.0, 0.0]]) + rng.normal(0, 0.1, (40, 3))).astype("float32")
+    torn = (np.array([[1.2, 1.2, -2.0]]) + rng.normal(0, 0.1, (30, 3))).astype("float32")
+    tuning = detector.tune(inside, torn, temperatures=(0.1, 1000.0), epsilons=(0.0,), verbose=0)
+    assert (tuning.temperature, tuning.epsilon) == (0.1, 0.0)
+    assert tuning.doubts == ()
+    assert tuning.over_defaults.margin > 0.9
+    assert tuning.over_defaults.told_apart
+    assert tuning.over_runner_up.told_apart
+    assert "over ODIN's defaults: +" in tuning.summary()
+    assert detector.tuned
+    detector.save(tmp_path / "detector.keras")
+    assert keras.models.load_model(tmp_path / "detector.keras").tuned
+    detector.epsilon = 0.1
+    assert not detector.tuned
+
+
+@pytest.mark.parametrize(
+    ("epsilon", "epsilons", "end"),
+    [
+        (0.02, [0.0, 0.01, 0.02], "largest"),
+        (0.01, [0.01, 0.02], "smallest"),
+        (0.02, [0.01, 0.02], "largest"),
+        (0.0, [0.0, 0.01], None),
+        (0.01, [0.0, 0.01, 0.02], None),
+        (0.01, [0.01], None),
+        (0.0, [0.0], None),
+        (EPSILONS[-1], list(EPSILONS), "largest"),
+        (EPSILONS[1], list(EPSILONS), None),
+    ],
+)
+def test_an_epsilon_at_the_end_of_its_list_is_told_of(epsilon, epsilons, end):
+    found = calibration._at_the_end_of_epsilons(epsilon, epsilons)
+    assert len(found) == (end is not None)
+    assert all(f"Epsilon is the {end} candidate" in text for text in found)
+
+
+@pytest.mark.parametrize(
+    ("temperature", "temperatures", "rise", "told"),
+    [
+        (10.0, [1.0, 10.0], 0.0, True),
+        (100.0, [1.0, 10.0, 100.0], 0.5, True),
+        (999.0, [1.0, 999.0], 0.0, True),
+        (1.0, [1.0, 10.0], 0.0, False),
+        (10.0, [1.0, 10.0, 100.0], 0.0, False),
+        (10.0, [10.0], 0.0, False),
+        # From 1000 on the order of scores hardly depends on T.
+        (1000.0, [1.0, 1000.0], 0.0, False),
+        (1000.0, [1.0, 1000.0], 0.5, True),
+        (5000.0, [1.0, 5000.0], 0.0, False),
+    ],
+)
+def test_a_temperature_at_the_end_of_its_list_is_told_of_where_more_may_help(
+    temperature, temperatures, rise, told, rng
+):
+    ours, theirs = rng.normal(0.5, 1.0, 200), rng.normal(size=200)
+    found = [(placements(ours, theirs), 0.0)] * (len(temperatures) - 1)
+    found.append((placements(ours + rise, theirs), 0.0))
+    texts = calibration._at_the_end(temperature, temperatures, found, False)
+    assert len(texts) == told
+    assert all("The temperature is the largest candidate" in text for text in texts)
 
 
 def test_the_default_grids_hold_the_papers_setting():

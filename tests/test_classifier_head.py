@@ -40,22 +40,20 @@ def test_other_activations_count_as_logits(activation, images):
 
 def test_a_subclassed_head_is_judged_by_what_it_returns():
     assert find_head(networks.subclassed()).from_logits
-    with pytest.raises(ValueError, match=r"to return probabilities.*Received: classifier="):
-        find_head(networks.subclassed(activation="softmax"))
-    # The user may know better: outputs that merely look like probabilities.
-    assert find_head(networks.subclassed(activation="softmax"), from_logits=True).from_logits
+    for told in (None, True, False):
+        with pytest.raises(ValueError, match=r"returns probabilities.*cannot be reached.*Received"):
+            find_head(networks.subclassed(activation="softmax"), told)
 
 
-def test_from_logits_false_of_a_model_without_softmax_is_refused():
-    with pytest.raises(ValueError, match=r"cannot be reached.*`from_logits=True`.*Received"):
-        find_head(networks.convolutional(), from_logits=False)
-
-
-def test_a_softmax_behind_a_reshape_is_refused_rather_than_misread():
+def test_a_softmax_behind_a_reshape_is_found_where_it_runs_over_the_classes(images):
     inputs = keras.Input((8, 8, 1))
-    x = layers.Conv2D(3, 8, activation="softmax")(inputs)
-    with pytest.raises(ValueError, match=r"cannot be reached.*Received: classifier="):
-        find_head(keras.Model(inputs, layers.Flatten()(x)))
+    over_classes = layers.Conv2D(3, 8, activation="softmax")(inputs)
+    model = keras.Model(inputs, layers.Flatten()(over_classes))
+    head = find_head(model)
+    np.testing.assert_allclose(head.output(head.logits(images)), model(images), atol=1e-6)
+    over_rows = layers.Softmax(axis=1)(layers.Conv2D(2, (6, 8))(inputs))
+    with pytest.raises(ValueError, match=r"do not add up to 1.*Received: classifier="):
+        find_head(keras.Model(inputs, layers.Flatten()(over_rows)))
 
 
 def test_a_fully_convolutional_head_in_logits_is_understood(images):

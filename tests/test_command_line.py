@@ -235,6 +235,23 @@ def test_full_disk_leaves_nothing_half_written(model, tmp_path):
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.filterwarnings("default:(Fewer than 20|5 samples cannot):UserWarning")
+def test_tune_says_how_sure_it_is_and_warns_in_a_sentence(model, tmp_path):
+    images = np.random.default_rng(0).uniform(size=(5, 8, 8, 1)).astype("float32")
+    np.savez(tmp_path / "few.npz", x=images)
+    result = run(
+        *("tune", model, "--id", f"npz:{tmp_path / 'few.npz'}"),
+        *("--output", tmp_path / "detector.keras"),
+    )
+    assert result.exit_code == 0, result.output
+    assert "Warning: Fewer than 20 samples cannot tell temperatures" in result.output
+    assert "Warning: 5 samples cannot show that 95 % of fresh data pass" in result.output
+    assert "5 ID samples against 5 of scrambled copies" in result.output
+    assert "over the runner-up (temperature" in result.output
+    assert "no threshold: nothing is called out-of-distribution" in result.output
+    assert "UserWarning" not in result.output
+
+
 def test_quickstart_trains_evaluates_exports_and_scores(tmp_path):
     """The README's first command, whole, in under three minutes."""
     start = time.monotonic()

@@ -152,21 +152,6 @@ def test_detectors_of_one_classifier_share_its_forward_pass(id_images):
     assert float(passes) == 6
 
 
-def test_two_readings_of_one_classifier_do_not_share_logits(id_images):
-    softmax = keras.Sequential(
-        [keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(5, activation="softmax")]
-    )
-    detectors = {
-        "logits": MaxLogitDetector(softmax),
-        "probabilities": MaxLogitDetector(softmax, from_logits=True),
-    }
-    evaluation = evaluate(detectors, id_images, {"same": id_images}, resamples=1)
-    for name, detector in detectors.items():
-        alone = detector.predict(id_images, verbose=0)["score"]
-        np.testing.assert_allclose(evaluation.scores[name]["id"], alone, rtol=1e-6)
-    assert {row["model"] for row in evaluation.rows} == {softmax.name}
-
-
 def test_accuracy_is_that_of_the_classifier_on_the_same_images(classifier, id_images, rng):
     labels = rng.integers(0, networks.CLASSES, size=30)
     expected = np.mean(classifier.predict(id_images, verbose=0).argmax(axis=1) == labels)
@@ -351,6 +336,90 @@ def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images,
             for data, inputs in {"id": id_images, "dim": ood_images}.items()
         }
     assert set(evaluation.flagged) == {"msp", "energy"}
+
+
+# --- ODIN's defaults beside a tuned ODIN -----------------------------------------------------
+
+
+def tuned(classifier, temperature=10.0, epsilon=0.02, **options):
+    """As `tune` leaves a detector."""
+    detector = ODINDetector(classifier, temperature=temperature, epsilon=epsilon, **options)
+    detector._tuned = 1
+    return detector
+
+
+@pytest.mark.parametrize(
+    ("make", "names"),
+    [
+        (lambda c: {"odin": tuned(c)}, ["odin", "odin (defaults)"]),
+        (lambda c: {"odin": tuned(c, 1000.0)}, ["odin", "odin (defaults)"]),
+        (lambda c: {"odin": tuned(c, epsilon=0.0014)}, ["odin", "odin (defaults)"]),
+        (lambda c: {"mine": tuned(c), "msp": MSPDetector(c)}, ["mine", "mine (defaults)", "msp"]),
+        (lambda c: {"a": tuned(c), "b": tuned(c, 2.0)}, ["a", "a (defaults)", "b", "b (defaults)"]),
+        (lambda c: {"odin": tuned(c, 1000.0, 0.0014)}, ["odin"]),
+        (lambda c: {"odin": ODINDetector(c, temperature=10.0, epsilon=0.02)}, ["odin"]),
+        (lambda c: {"odin": ODINDetector(c), "msp": MSPDetector(c)}, ["odin", "msp"]),
+        (
+            lambda c: {"odin": tuned(c), "odin (defaults)": ODINDetector(c)},
+            ["odin", "odin (defaults)"],
+        ),
+    ],
+)
+def test_defaults_stand_beside_a_tuned_odin_alone(classifier, id_images, make, names):
+    evaluation = evaluate(make(classifier), id_images, {"dim": 0.5 * id_images}, resamples=1)
+    assert [row["detector"] for row in evaluation.rows] == names
+    assert list(evaluation.scores) == names
+    assert len({row["model"] for row in evaluation.rows}) == 1
+
+
+def test_row_of_the_defaults_is_theirs_and_has_no_threshold(
+    classifier, id_images, ood_images, tmp_path
+):
+    options = {"input_range": (0, 2), "channel_std": [0.5]}
+    detector = tuned(classifier, **options)
+    detector.calibrate(id_images, tpr=0.9, verbose=0)
+    detector._tuned = 1
+    evaluation = evaluate({"odin": detector}, id_images, {"dim": ood_images}, resamples=5)
+    alone = evaluate(
+        {"odin": ODINDetector(classifier, **options)}, id_images, {"dim": ood_images}, resamples=5
+    )
+    assert {**evaluation.rows[1], "detector": "odin"} == alone.rows[0]
+    assert evaluation.rows[0] != {**evaluation.rows[1], "detector": "odin"}
+    assert set(evaluation.thresholds) == set(evaluation.flagged) == {"odin"}
+    assert "odin (defaults)" in str(evaluation.table())
+    evaluation.save(tmp_path)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert [row["detector"] for row in results["results"]] == ["odin", "odin (defaults)"]
+    assert set(results["results"][0]) == set(alone.to_dict()["results"][0])
+    page = (tmp_path / "report.html").read_text()
+    assert "odin (defaults)" in page
+    assert page.count("not calibrated") == 1
+
+
+def test_defaults_cost_what_the_tuned_detector_does(id_images):
+    classifier, passes = counting_classifier()
+    detector = tuned(classifier)
+    passes.assign(0.0)
+    evaluate({"odin": detector}, id_images, {"dark": 0.1 * id_images}, batch_size=10, resamples=1)
+    # Six batches: the shared pass, and one on each of two perturbed inputs.
+    assert float(passes) == 3 * 6
+
+
+def test_evaluations_with_defaults_of_two_models_are_merged(id_images, ood_images):
+    first, second = (
+        evaluate(
+            {"odin": tuned(networks.convolutional())},
+            id_images,
+            {"dim": ood_images},
+            resamples=1,
+            model=name,
+        )
+        for name in ("a", "b")
+    )
+    both = Evaluation.merge([first, second])
+    assert list(both.scores) == [
+        *("a/odin", "a/odin (defaults)", "b/odin", "b/odin (defaults)"),
+    ]
 
 
 def test_extremes_are_the_lowest_of_id_and_the_highest_of_ood(classifier, id_images, ood_images):

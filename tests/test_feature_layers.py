@@ -8,7 +8,8 @@ from keras import layers, ops
 
 from keras_lodin.classifier_head import find_head
 from keras_lodin.feature_layers import FeatureLayers, FeaturePass
-from tests import networks
+from keras_lodin.keras_internals import layers_of
+from tests import heads, networks
 from tests.detectors import classifiers
 
 SEEN = {
@@ -204,3 +205,33 @@ def test_features_of_unknown_size_are_refused():
     model = keras.Model(inputs, layers.Dense(3)(wide))
     with pytest.raises(ValueError, match=r"known number of channels.*\(None, None\).*'free'"):
         feature_layers(model, ["free"])
+
+
+@pytest.mark.parametrize("name", heads.SOFTMAX)
+def test_the_logits_are_those_of_every_head(name, rng):
+    model = heads.SOFTMAX[name]()
+    first = next(
+        layer.name
+        for layer in layers_of(model)
+        if layer.weights and not isinstance(layer, keras.Model)
+    )
+    inputs = rng.uniform(size=(4, heads.FEATURES)).astype("float32")
+    *_, logits = FeatureLayers(model, False, [first])(ops.convert_to_tensor(inputs))
+    expected = find_head(model).logits(inputs, training=False)
+    np.testing.assert_allclose(logits, ops.cast(expected, "float32"), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Dense", "int8", "a subclass of Dense", "nested", "LoRA"])
+def test_the_features_are_what_enters_every_head(name, rng):
+    model = heads.SOFTMAX[name]()
+    inputs = ops.convert_to_tensor(rng.uniform(size=(4, heads.FEATURES)).astype("float32"))
+    features, logits = FeatureLayers(model, False)(inputs)
+    head = next(layer for layer in layers_of(model) if getattr(layer, "units", 0) == heads.CLASSES)
+    np.testing.assert_allclose(head(features), ops.softmax(logits), atol=1e-6)
+
+
+def test_a_model_that_does_more_than_its_graph_is_refused():
+    FeatureLayers(heads.SOFTMAX["a model that checks its inputs"](), False)
+    model = heads.LOGITS["a model with a __call__"]()
+    with pytest.raises(ValueError, match=r"do not give what calling it does.*Received: classifier"):
+        FeatureLayers(model, True)

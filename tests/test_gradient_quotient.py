@@ -207,5 +207,5 @@ def test_a_classifier_without_a_gradient_is_refused(images, labels):
     inputs = keras.Input((8, 8, 1))
     x = layers.Flatten()(ops.stop_gradient(inputs))
     model = keras.Model(inputs, layers.Dense(networks.CLASSES)(x))
-    with pytest.raises(ValueError, match=r"no gradient with respect to its inputs"):
+    with pytest.raises(ValueError, match=r"gradient_quotient needs the gradient.*ends at 'stop_gr"):
         keras_lodin.gradient_quotient(model, images, labels)

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from tests import networks
+from tests import heads, networks
 
 
 def internals():
@@ -233,3 +233,126 @@ def test_a_wrong_batch_is_refused_by_the_step(batch):
     model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
     with pytest.raises(ValueError, match="expected axis -1"):
         model.fit(x[:, :3], y, verbose=0)
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential", "a part", "nested"])
+def test_float_inputs_leaves_out_the_cast_to_integers(kind):
+    inputs = keras.Input((4,), dtype="uint8")
+    hidden = layers.Rescaling(2.0)(inputs)
+    inner = keras.Model(inputs, hidden)
+    model = {
+        "functional": inner,
+        "sequential": keras.Sequential([keras.Input((4,), dtype="uint8"), layers.Rescaling(2.0)]),
+        "a part": keras.Model(inner.inputs[0], hidden),
+        "nested": keras.Sequential([keras.Input((4,), dtype="uint8"), inner]),
+    }[kind]
+    values = np.full((2, 4), 1.75, "float32")
+    cast = np.asarray(model(values))
+    with internals().float_inputs([model.inputs[0], inner.inputs[0]]):
+        kept = np.asarray(model(values))
+    np.testing.assert_array_equal(kept, 3.5, err_msg=says("float_inputs"))
+    np.testing.assert_array_equal(cast, 2.0, err_msg=says("float_inputs"))
+    np.testing.assert_array_equal(model(values), cast, err_msg=says("float_inputs"))
+
+
+def test_a_wrapper_is_told_that_a_legacy_file_is_written(tmp_path):
+    found = []
+
+    class Asked(layers.Dense):
+        def get_config(self):
+            found.append(internals().writing_legacy_file())
+            return super().get_config()
+
+    model = keras.Sequential([keras.Input((4,)), Asked(3)])
+    model.save(tmp_path / "x.keras")
+    model.save(tmp_path / "x.h5")
+    assert found[0] is False, says("writing_legacy_file")
+    assert found[-1] is True, says("writing_legacy_file")
+
+
+def test_a_shared_model_is_noted_only_while_a_file_is_written(tmp_path):
+    found = []
+
+    class Holder(layers.Layer):
+        def __init__(self, held, **kwargs):
+            super().__init__(**kwargs)
+            self.held = held
+
+        def call(self, inputs):
+            return self.held(inputs)
+
+        def get_config(self):
+            found.append(internals().serialized_to_share(self.held))
+            return {**super().get_config(), "held": found[-1]}
+
+    held = layers.Dense(3)
+    model = keras.Sequential([keras.Input((4,)), Holder(held)])
+    model.save(tmp_path / "x.keras")
+    assert found[-1]["shared_object_id"] == id(held), says("serialized_to_share")
+    model.get_config()
+    assert "shared_object_id" not in found[-1], says("serialized_to_share")
+
+
+def test_operations_of_keras_are_told_from_a_users():
+    class Own(layers.Dense):
+        pass
+
+    total = ops.tanh(keras.Input((4,)))
+    is_of_keras = internals().is_of_keras
+    assert is_of_keras(layers.Dense(3), "layers"), says("is_of_keras")
+    assert is_of_keras(layers.RandomFlip(), "layers.preprocessing"), says("is_of_keras")
+    assert is_of_keras(internals().producer(total)[0], "ops"), says("is_of_keras")
+    assert not is_of_keras(Own(3), "layers"), says("is_of_keras")
+
+
+def test_an_operation_is_called_as_it_was():
+    inputs = keras.Input((4,))
+    mask = keras.ops.greater(inputs, 0.0)
+    softmax = keras.layers.Softmax()
+    outputs = softmax(inputs, mask=mask)
+    call = internals().call_of(outputs)
+    values = np.array([[1.0, -2.0, 3.0, 4.0]], "float32")
+    known = dict(zip(map(id, call.inputs), (values, values > 0.0), strict=True))
+    found = internals().run_node(outputs, softmax, known, training=False)
+    np.testing.assert_allclose(found, softmax(values, mask=values > 0.0))
+    product = internals().run_node(outputs, lambda x, mask: x * mask, known, training=False)
+    np.testing.assert_array_equal(product, values * (values > 0.0))
+
+
+def test_models_of_their_own_kind_are_told_from_keras_own():
+    for name, make in heads.LOGITS.items():
+        own = name in ("a functional model with a call", "a sequential model with a call")
+        assert internals().runs_its_graph(make()) is not own
+    checking = heads.SOFTMAX["a model that checks its inputs"]()
+    plain = heads.SOFTMAX["Dense"]()
+    assert internals().has_own_way_to_call(checking)
+    assert not internals().has_own_way_to_call(plain)
+    assert not internals().runs_its_graph(networks.subclassed())
+    assert internals().predicts_as_called(plain)
+    assert internals().predicts_as_called(networks.subclassed())
+    plain.predict_step = lambda data: data
+    assert not internals().predicts_as_called(plain)
+
+
+def test_a_shallow_copy_shares_weights_and_changes_nothing_of_the_layer():
+    layer = keras.layers.Dense(3, activation="softmax")
+    inputs = np.ones((2, 4), "float32")
+    before = keras.ops.convert_to_numpy(layer(inputs))
+    twin = internals().shallow_copy(layer, activation=keras.activations.linear)
+    assert type(twin) is type(layer)
+    np.testing.assert_allclose(keras.ops.softmax(twin(inputs)), before, atol=1e-6)
+    layer.set_weights([2.0 * weight for weight in layer.get_weights()])
+    np.testing.assert_allclose(keras.ops.softmax(twin(inputs)), layer(inputs), atol=1e-6)
+    assert layer.activation is keras.activations.softmax
+
+
+def test_steps_taken_counts_every_batch_of_an_accumulated_step(batch):
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=3)
+    model = trained_model()
+    for wrapped in (optimizer, keras.optimizers.LossScaleOptimizer(optimizer)):
+        assert internals().steps_taken(wrapped) is optimizer._iterations, says("steps_taken")
+    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    for count in range(1, 5):
+        model.train_on_batch(*batch)
+        assert int(internals().steps_taken(optimizer)) == count, says("steps_taken")
+    assert int(optimizer.iterations) == 1

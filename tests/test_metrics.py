@@ -1,5 +1,6 @@
 """The figures of merit, against hand-computed cases, scikit-learn and properties."""
 
+import math
 from fractions import Fraction
 
 import numpy as np
@@ -178,62 +179,188 @@ def test_float32_and_lists_give_the_same_figures_as_float64():
     assert metrics.auroc(id_single.tolist(), ood_single.tolist()) == expected
 
 
-@given(float32_scores, tprs)
-@settings(deadline=None)
-def test_threshold_keeps_the_rate_and_no_larger_float32_does(scores, tpr):
-    threshold = metrics.threshold_at_tpr(scores, tpr)
-    rate = Fraction(repr(tpr))
+# --- The threshold and its promise -----------------------------------------------------------
+
+# As a person writes them, and those that floating point rounds the wrong way.
+rates = st.one_of(
+    st.integers(1, 999).map(lambda thousandths: thousandths / 1000),
+    st.sampled_from([0.95, 0.9, 0.99, 0.07, 0.28, 0.55, 0.57, 0.58]),
+    tprs,
+)
+
+
+def rank(n, tpr):
+    return math.ceil(Fraction(str(tpr)) * (n + 1))
+
+
+@given(
+    st.one_of(
+        st.lists(st.integers(-3, 3), min_size=2, max_size=40).map(np.float32),
+        st.lists(st.integers(-9, 9), min_size=2, max_size=40).map(lambda x: np.float32(x) * 1e-7),
+        float32_scores.filter(lambda scores: scores.size > 1),
+    ),
+    rates,
+)
+def test_promise_holds_exactly_over_every_sample_left_out(scores, tpr):
+    """Of n + 1 exchangeable scores each is as likely the fresh one: an average without chance."""
+    passed = sum(
+        bool(score > metrics.threshold_at_tpr(np.delete(scores, place), tpr))
+        for place, score in enumerate(scores)
+    )
+    assert Fraction(passed, scores.size) >= Fraction(str(tpr))
+
+
+@given(float32_scores, rates)
+def test_threshold_lies_below_the_rank_and_is_a_float32(scores, tpr):
+    threshold, k = metrics.threshold_at_tpr(scores, tpr), rank(scores.size, tpr)
+    assert (threshold == -np.inf) or k <= scores.size
     assert np.float32(threshold) == threshold
-    assert Fraction(int((scores > threshold).sum()), scores.size) >= rate
-    larger = np.nextafter(np.float32(threshold), np.float32(np.inf))
-    assume(abs(larger) >= TINY)  # Around zero the next normal number is further away.
-    assert Fraction(int((scores > larger).sum()), scores.size) < rate
+    assert threshold == 0.0 or abs(threshold) >= TINY
+    assert (scores > threshold).sum() >= min(k, scores.size)
 
 
-@given(st.lists(st.floats(-1e60, 1e60), min_size=1, max_size=20), tprs)
-@settings(deadline=None)
-def test_threshold_of_float64_scores_is_a_float32_that_keeps_the_rate(scores, tpr):
-    threshold = metrics.threshold_at_tpr(scores, tpr)
-    assert np.float32(threshold) == threshold or abs(threshold) == np.inf
+@given(st.lists(st.integers(-50, 50), min_size=1, max_size=60), rates)
+def test_threshold_lets_no_more_pass_than_the_rank_and_its_ties(scores, tpr):
+    scores, k = np.sort(np.float32(scores))[::-1], rank(len(scores), tpr)
+    assume(k <= scores.size)
+    np.testing.assert_array_equal(
+        scores > metrics.threshold_at_tpr(scores, tpr), scores >= scores[k - 1]
+    )
+
+
+@pytest.mark.parametrize("unit", [1e-6, 1e-3, 1.0, 1e3, 1e30])
+@pytest.mark.parametrize("offset", [0.0, 3.0, -3.0, 100.0])
+def test_rounding_of_another_runtime_moves_no_score_across_the_threshold(unit, offset, rng):
+    # Two decimals and every score several times, each time rounded differently.
+    exact = np.repeat(rng.normal(size=40).round(2) + offset, 5) * unit
+    for tpr in (0.3, 0.5, 0.9, 0.95, 0.99):
+        size = np.abs(exact).mean()
+        noisy = [np.float32(exact + rng.normal(0, 3e-7, exact.size) * size) for _ in range(4)]
+        threshold = metrics.threshold_at_tpr(noisy[0], tpr)
+        for scores in noisy:
+            np.testing.assert_array_equal(scores > threshold, noisy[0] > threshold)
+            np.testing.assert_array_equal(scores > threshold, exact > threshold)
+
+
+@given(st.lists(st.floats(-1e60, 1e60), min_size=1, max_size=20), rates)
+def test_threshold_of_float64_scores_is_a_float32_that_keeps_the_rank(scores, tpr):
+    threshold, k = metrics.threshold_at_tpr(scores, tpr), rank(len(scores), tpr)
+    assert np.float32(threshold) == threshold
     flushed = np.array([0.0 if abs(score) < TINY else score for score in scores])
-    assert Fraction(int((flushed > threshold).sum()), len(scores)) >= Fraction(repr(tpr))
+    assert (flushed > threshold).sum() >= min(k, len(scores))
 
 
 def test_threshold_counts_the_decimal_fraction_that_was_asked_for():
-    scores = np.arange(100, dtype=np.float32)
+    scores = np.arange(99, dtype=np.float32)
     for percent in range(1, 100):
         # 0.07 * 100 is 7.000000000000001 in floating point, and must not become 8.
-        threshold = metrics.threshold_at_tpr(scores, percent / 100)
-        assert (scores > threshold).sum() == percent
-
-
-def test_threshold_lies_below_tied_scores():
-    threshold = metrics.threshold_at_tpr([0.0, 1.0, 1.0, 1.0], tpr=0.5)
-    assert threshold == np.nextafter(np.float32(1.0), np.float32(0.0))
+        for kind in (float, np.float32, np.float64, lambda value: Fraction(str(value))):
+            tpr = kind(percent / 100)
+            assert (scores > metrics.threshold_at_tpr(scores, tpr)).sum() == percent
+    assert (scores[:19] > metrics.threshold_at_tpr(scores[:19], 0.95)).sum() == 19
 
 
 @pytest.mark.parametrize(
-    ("score", "threshold"),
+    ("scores", "tpr", "threshold"),
     [
-        (0.0, -TINY),
-        (-0.0, -TINY),
-        (1e-45, -TINY),
-        (-1e-45, -TINY),
-        (TINY, 0.0),
-        (-TINY, float(np.nextafter(np.float32(-TINY), np.float32(-1.0)))),
+        ([0.0, 1.0, 2.0, 3.0], 0.6, 0.5),
+        ([0.0, 1.0, 2.0, 3.0], 0.2, 2.5),
+        ([3.0, 0.0, 2.0, 1.0], 0.4, 1.5),
+        ([0.0, 1.0, 1.0, 1.0], 0.4, 0.5),
+        ([-8.0, -4.0, -2.0, -1.0], 0.4, -3.0),
+        # Apart by rounding alone: they count as one, and the next gap is taken.
+        ([0.0, 1.0, 1.0 + 1e-7, 2.0], 0.4, 0.5),
+        ([0.0, 1e-7, 1.0, 2.0], 0.6, -0.05),
+        # Nothing is lower: a tenth of the way from the median.
+        (list(range(19)), 0.95, -0.9),
+        ([1.0, 3.0, 5.0], 0.7, 0.8),
+        # Nothing else is there: a part of the scores' own size.
+        ([5.0] * 19, 0.95, 4.99995),
+        ([-5.0] * 19, 0.95, -5.00005),
+        ([0.0] * 19, 0.95, -1e-5),
+        ([1e-40, 0.0, -1e-40], 0.5, -1e-5),
+        ([1.0, 1.0 + 1e-7, 1.0 + 2e-7], 0.3, 1.0 - 1e-5),
     ],
 )
-def test_threshold_around_zero_is_no_subnormal(score, threshold):
-    assert metrics.threshold_at_tpr([score], tpr=0.95) == threshold
+def test_threshold_stands_between_two_scores(scores, tpr, threshold):
+    assert metrics.threshold_at_tpr(scores, tpr) == pytest.approx(threshold, rel=1e-6)
 
 
-def test_threshold_around_zero_survives_a_runtime_that_flushes_subnormals():
+def test_threshold_goes_a_little_way_for_a_gap_and_no_further():
+    dense = np.linspace(0.0, 1.0, 1_000_001)  # steps of a tenth of what counts as rounding
+    threshold = metrics.threshold_at_tpr(dense, 0.5)
+    assert 0.499 < threshold < 0.5
+    dense[450_000:499_900] = 0.4
+    assert 0.44 < metrics.threshold_at_tpr(dense, 0.5) < 0.4998
+
+
+@pytest.mark.parametrize(
+    ("tpr", "least"),
+    [
+        (0.95, 19),
+        (0.9, 9),
+        (0.99, 99),
+        (0.999, 999),
+        (0.5, 1),
+        (0.75, 3),
+        (0.8, 4),
+        (0.01, 1),
+        (np.float32(0.95), 19),
+        (0.96, 24),
+    ],
+)
+def test_fewer_samples_than_can_show_a_rate_let_everything_pass(tpr, least):
+    assert metrics.fewest_samples(tpr) == least
+    scores = np.arange(float(least))
+    assert -np.inf < metrics.threshold_at_tpr(scores, tpr)
+    for count in {1, least // 2, least - 1} - {0, least}:
+        assert metrics.threshold_at_tpr(scores[:count], tpr) == -np.inf
+
+
+def test_threshold_counts_nan_as_a_score_that_does_not_pass():
+    scores = np.arange(1.0, 100.0)
+    for lost in range(0, 6):
+        # The lowest would have been rejected too, so the threshold stays where it is.
+        spoilt = np.where(scores <= lost, np.nan, scores)
+        assert metrics.threshold_at_tpr(spoilt, 0.9) == metrics.threshold_at_tpr(scores, 0.9)
+        # Of the others, as many must pass as if nothing was wrong.
+        spoilt = np.where(scores > 99 - lost, np.nan, scores)
+        assert (spoilt > metrics.threshold_at_tpr(spoilt, 0.9)).sum() == 90
+    with pytest.raises(ValueError, match=r"No threshold lets 0.9.*Received: 10 of 99 scores NaN"):
+        metrics.threshold_at_tpr(np.where(scores <= 10, np.nan, scores), 0.9)
+    with pytest.raises(ValueError, match=r"finite.*Received: id_scores\[1\]=inf"):
+        metrics.threshold_at_tpr([1.0, np.inf], 0.5)
+
+
+@pytest.mark.parametrize(
+    ("scores", "threshold"),
+    [
+        ([0.0] * 3, -1e-5),
+        ([TINY, -TINY], 0.0),
+        ([-0.0, 0.0], -1e-5),
+        ([1e-45, -1e-45], -1e-5),
+        ([4 * TINY, 2 * TINY], 3 * TINY),
+        ([TINY, 0.0], 0.0),
+        ([0.0, -TINY], -TINY),
+        ([0.0, -3 * TINY], -1.5 * TINY),
+    ],
+)
+def test_threshold_around_zero_is_no_subnormal_and_survives_a_runtime_that_flushes_them(
+    scores, threshold
+):
     from keras import ops
 
-    for score in (0.0, TINY, -TINY, 2 * TINY):
-        scores = np.array([score], np.float32)
-        threshold = np.float32(metrics.threshold_at_tpr(scores, tpr=0.5))
-        assert bool(ops.greater(ops.convert_to_tensor(scores), ops.convert_to_tensor(threshold))[0])
+    found = np.float32(metrics.threshold_at_tpr(scores, tpr=0.3))
+    assert found == np.float32(threshold)
+    above = ops.greater(ops.convert_to_tensor(np.float32(scores)), ops.convert_to_tensor(found))
+    assert bool(above[0])
+
+
+def test_lowest_kept_score_is_that_of_the_false_positive_rate():
+    id_scores, ood_scores = random_scores()
+    lowest = metrics.lowest_kept(id_scores, 0.9)
+    assert np.mean(id_scores >= lowest) >= 0.9 > np.mean(id_scores > lowest)
+    assert metrics.fpr_at_tpr(id_scores, ood_scores, 0.9) == np.mean(ood_scores >= lowest)
 
 
 @given(tied_scores, tied_scores, st.integers(0, 2**32 - 1))
@@ -305,10 +432,16 @@ def test_unusable_scores_are_refused_by_name(figure):
 
 @pytest.mark.parametrize("tpr", [0.0, 1.0, -0.1, 95, float("nan")])
 def test_rate_outside_the_open_unit_interval_is_refused(tpr):
-    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+    with pytest.raises(
+        ValueError, match=r"`tpr` must be a number strictly between 0 and 1. Received"
+    ):
         metrics.fpr_at_tpr([1.0], [0.0], tpr=tpr)
-    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+    with pytest.raises(
+        ValueError, match=r"`tpr` must be a number strictly between 0 and 1. Received"
+    ):
         metrics.threshold_at_tpr([1.0], tpr=tpr)
+    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+        metrics.fewest_samples(tpr)
 
 
 @pytest.mark.parametrize("figure", [metrics.fpr_at_tpr, metrics.aupr])
@@ -320,5 +453,5 @@ def test_unknown_positive_class_is_refused(figure):
 def test_bootstrap_refuses_no_resamples_and_a_senseless_confidence():
     with pytest.raises(ValueError, match=r"`resamples` must be at least 1. Received: resamples=0"):
         metrics.bootstrap_intervals([1.0], [0.0], resamples=0)
-    with pytest.raises(ValueError, match=r"`confidence` must lie .* Received: confidence=95"):
+    with pytest.raises(ValueError, match=r"`confidence` must be .* Received: confidence=95"):
         metrics.bootstrap_intervals([1.0], [0.0], confidence=95)

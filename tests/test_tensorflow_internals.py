@@ -71,3 +71,32 @@ def test_gradient_function_of_an_operation_without_a_derivative_is_none(function
     with tf.Graph().as_default():
         operation = function(tf.zeros((2, 3))).op
         assert internals().gradient_function(operation) is None, says("gradient_function")
+
+
+@pytest.mark.parametrize("kind", ["function", "variable", "nested", "branch"])
+def test_functions_that_a_graph_calls_are_written_out(kind):
+    weight = tf.Variable(3.0)
+
+    @tf.function
+    def inner(x):
+        return x * weight if kind == "variable" else 3.0 * x
+
+    @tf.function
+    def middle(x):
+        if kind == "branch":
+            return tf.cond(tf.reduce_sum(x) > 0.0, lambda: inner(x), lambda: x)
+        return inner(x) if kind == "nested" else x
+
+    concrete = tf.function(lambda x: inner(x) + middle(x)).get_concrete_function(
+        tf.TensorSpec((2,), tf.float32)
+    )
+    needed = [tensor.name for tensor in (*concrete.inputs, *concrete.outputs)]
+    written = internals().without_calls(concrete.graph.as_graph_def(), needed)
+    kinds = {node.op for node in written.node}
+    assert not kinds & {"PartitionedCall", "StatefulPartitionedCall"}, says("without_calls")
+    assert not kinds & {"Switch", "Merge"}, says("without_calls")
+    names = {node.name for node in written.node}
+    assert {name.split(":")[0] for name in needed} <= names, says("without_calls")
+    reads = [node for node in written.node if node.op == "ReadVariableOp"]
+    places = {tensor.op.name for tensor in concrete.inputs}
+    assert all(node.input[0] in places for node in reads), says("without_calls")

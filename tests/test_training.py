@@ -657,3 +657,43 @@ def test_a_loss_of_weight_zero_trains_with_the_quotient_alone(images, labels):
     model = compiled(classifier, gq_weight=0.5, loss_weights=0.0)
     logs = model.train_on_batch(images, labels, return_dict=True)
     np.testing.assert_allclose(logs["loss"], 0.5 * gq, rtol=1e-5)
+
+
+@pytest.mark.parametrize("settings", [{}, {"every": 2}, {"estimator": "projected"}])
+def test_a_classifier_without_trainable_weights_is_measured_and_left_as_it_is(
+    settings, images, labels
+):
+    classifier = networks.convolutional()
+    classifier.trainable = False
+    before = classifier.get_weights()
+    model = compiled(classifier, settings)
+    with pytest.warns(UserWarning, match="no trainable weights.*Expected a layer"):
+        log = model.fit(images, labels, verbose=0).history
+    assert np.isfinite([*log.values()]).all()
+    for value, weight in zip(before, classifier.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, value)
+
+
+def test_each_part_of_an_accumulated_step_draws_its_own(images, labels):
+    optimizer = keras.optimizers.SGD(0.0, gradient_accumulation_steps=3)
+    settings = {"estimator": "projected", "seed": 5}
+    still = compiled(networks.convolutional(), settings, optimizer=optimizer)
+    log = still.fit(images, labels, epochs=3, shuffle=False, verbose=0).history
+    assert len(set(log["gq"])) == 3
+
+
+@pytest.mark.parametrize("each", [False, True])
+def test_sample_weights_of_several_exits_weigh_the_quotient(
+    each, exits_without_statistics, images, labels
+):
+    weights = np.arange(12.0, dtype="float32")
+    given = [weights] * len(exits_without_statistics.outputs) if each else weights
+    at_exit = keras_lodin.models.at_exit
+    expected = [
+        weights
+        * keras_lodin.gradient_quotient(at_exit(exits_without_statistics, number), images, labels)
+        for number in range(3)
+    ]
+    model = compiled_exits(exits_without_statistics, 0.5)
+    log = model.train_on_batch(images, labels, sample_weight=given, return_dict=True)
+    assert log["gq"] == pytest.approx(np.mean(expected), rel=1e-3)

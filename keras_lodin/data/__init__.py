@@ -8,6 +8,10 @@ from typing import Any
 from keras_lodin.data.availability import missing as missing
 from keras_lodin.data.digits import load_digits
 from keras_lodin.data.folder import load_folder
+from keras_lodin.data.identity import difference as difference
+from keras_lodin.data.identity import file_digest as file_digest
+from keras_lodin.data.identity import files_identity as files_identity
+from keras_lodin.data.identity import identity as identity
 from keras_lodin.data.noise import load_noise
 from keras_lodin.data.npz import load_npz
 from keras_lodin.data.photos import load_photos

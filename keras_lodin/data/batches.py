@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
+from types import GeneratorType
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from keras_lodin.data.source import Source, check_batch_size
 
@@ -19,7 +21,7 @@ def iterate_batches(
 
     Args:
         data: One of
-            * an array or tensor x, shape (count, ...);
+            * an array or tensor x, shape (count, ...), or what `as_array` makes one of;
             * a tuple `(x,)`, `(x, y)` or `(x, y, sample_weight)` of them;
             * a `tf.data.Dataset` of batches x or tuples as above;
             * a `keras.utils.PyDataset`;
@@ -33,14 +35,15 @@ def iterate_batches(
         of shape (batch,), or `None` when there are no labels.
 
     Raises:
-        ValueError: If there is no example, a value is no finite number, or the labels do not fit.
+        ValueError: If there is no example, a value is no finite real number, or the labels do not
+            fit.
         TypeError: If data are of another kind.
     """
     name = f"`{data.name}`" if isinstance(data, Source) else "the data"
     first = 0
     for batch in _raw_batches(data, batch_size):
         x, y = _split_batch(batch, name)
-        count = len(x)
+        count = x.shape[0]
         if count == 0:
             continue
         check_finite(x, name, first)
@@ -51,6 +54,168 @@ def iterate_batches(
             f"There is no example in {name}.{_unreadable_files(data)} Expected one or more. "
             f"Received: {described(data)}"
         )
+
+
+def one_batch(inputs: Any, rank: int) -> Any:
+    """One batch out of whatever a layer may be called on.
+
+    Args:
+        inputs: A batch, alone or as the one entry of a list or dictionary; or a list of examples
+            of one size.
+        rank: The number of axes of a batch.
+
+    Returns:
+        An array or a tensor.
+
+    Raises:
+        ValueError: If examples differ in size.
+        TypeError: If inputs are of another kind.
+    """
+    if isinstance(inputs, (list, tuple, dict)):
+        entries = list(inputs.values()) if isinstance(inputs, dict) else list(inputs)
+        if len(entries) == 1 and len(getattr(entries[0], "shape", ())) == rank:
+            return one_batch(entries[0], rank)
+        if any(keras.utils.is_keras_tensor(entry) for entry in entries):
+            raise TypeError(
+                "A detector takes one tensor: join several with `keras.layers.Concatenate()`. "
+                f"Received: {described(inputs)}"
+            )
+        if not isinstance(inputs, dict) and any(tf.is_tensor(entry) for entry in entries):
+            shapes = {tuple(entry.shape) if hasattr(entry, "shape") else () for entry in entries}
+            if len(shapes) == 1:
+                return tf.stack(entries)  # In a graph, which has no values for an array.
+        inputs = entries if isinstance(inputs, tuple) else inputs
+    return as_array(inputs, "the batch")
+
+
+def prediction_data(data: Any) -> Any:
+    """Data in a form that Keras's `predict` takes, whatever else a user holds them in.
+
+    Args:
+        data: What `iterate_batches` takes, or what Keras's `predict` does. Labels are left out.
+
+    Returns:
+        An array of real numbers, one example or more, or an iterable of batches, as it was.
+
+    Raises:
+        ValueError: If there is no example, or values are no real numbers.
+        TypeError: If data are of another kind.
+    """
+    if isinstance(data, Source):
+        return data.batches()
+    if isinstance(data, GeneratorType):
+        # Keras takes no batch that is not in a tuple.
+        return (batch if isinstance(batch, tuple) else (batch,) for batch in data)
+    if isinstance(data, tf.data.Dataset):
+        empty = data.cardinality() == 0
+    elif isinstance(data, keras.utils.PyDataset) or _is_iterable_of_batches(data):
+        empty = False  # Not known before it is gone through.
+    else:
+        data = _columns(data)[0]
+        check_numbers(data, "the data")
+        empty = data.shape[0] == 0
+    if empty:
+        raise ValueError(
+            f"There is no example in the data. Expected one or more. Received: {described(data)}"
+        )
+    return data
+
+
+def _is_iterable_of_batches(data: Any) -> bool:
+    """Loaders and the like: what can be iterated over and is no collection here."""
+    collections = (str, bytes, list, tuple, dict, set, Image.Image)
+    return isinstance(data, Iterable) and not isinstance(data, collections) and not _is_array(data)
+
+
+def _is_array(data: Any) -> bool:
+    return hasattr(data, "shape") or hasattr(data, "to_numpy")
+
+
+def as_array(values: Any, name: str) -> Any:
+    """An array of what a user may hold examples or labels in.
+
+    Args:
+        values: An array or a tensor of any library, a data frame or a series, an image, or a list
+            of examples of one size.
+        name: What they belong to, for messages.
+
+    Returns:
+        `values` itself where it is an array or a tensor already.
+
+    Raises:
+        ValueError: If examples differ in size, values are masked, or an image's numbers do not
+            stand for its colours.
+        TypeError: If values are of another kind, or an array of which not every value is there.
+    """
+    if isinstance(values, Image.Image):
+        return _pixels(values, name)
+    if isinstance(values, list):
+        return _stacked(values, name)
+    if isinstance(values, np.ma.MaskedArray):
+        if np.ma.is_masked(values):
+            raise ValueError(
+                f"A value that is masked is none, and cannot be scored: {name} must be without "
+                "them. Put numbers in their places with `x.filled(value)`, or drop those examples. "
+                f"Received: {int(np.ma.getmaskarray(values).sum())} of {values.size} values masked"
+            )
+        return np.asarray(values.data)
+    if isinstance(values, tf.RaggedTensor):
+        raise TypeError(
+            f"Examples of {name} must be of one size: pad them with `x.to_tensor()`, or cut them. "
+            f"Received: RaggedTensor of shape {tuple(values.shape)}"
+        )
+    # Those of TensorFlow, of SciPy and of PyTorch, by what each alone has.
+    if isinstance(values, tf.SparseTensor) or hasattr(values, "tocoo") or _is_sparse(values):
+        raise TypeError(
+            f"Examples of {name} must hold every value: make a dense array with "
+            "`tf.sparse.to_dense(x)`, or `x.toarray()` in SciPy. "
+            f"Received: {type(values).__name__} of shape {tuple(values.shape)}"
+        )
+    if hasattr(values, "to_numpy"):
+        return as_array(values.to_numpy(), name)
+    if not hasattr(values, "shape"):
+        raise TypeError(
+            "Data must be an array, a list of examples, a tuple (x, y) of these, a batched "
+            "tf.data.Dataset or a keras.utils.PyDataset with its labels inside, or a keras_lodin "
+            "data source. A name such as 'digits:0-6' or 'dir:photos' is turned into a source by "
+            f"`keras_lodin.data.load`. Received: {described(values)}"
+        )
+    if getattr(values, "dtype", None) == np.longdouble and np.longdouble != np.float64:
+        return np.asarray(values, "float64")  # TensorFlow has no more precise numbers.
+    return values
+
+
+def _is_sparse(values: Any) -> bool:
+    return getattr(values, "is_sparse", False) is True
+
+
+def _pixels(image: Image.Image, name: str) -> np.ndarray:
+    if image.mode not in ("L", "RGB", "RGBA", "F", "I", "I;16"):
+        raise ValueError(
+            f"An image of {name} must hold its colours as numbers: `image.convert('RGB')`, or "
+            f"'L' for grey, makes one that does. Received: an image of mode {image.mode!r}"
+        )
+    return np.asarray(image)
+
+
+def _stacked(values: list[Any], name: str) -> np.ndarray:
+    items = [
+        as_array(value, name) if _is_array(value) or isinstance(value, Image.Image) else value
+        for value in values
+    ]
+    shapes = [tuple(item.shape) for item in items if hasattr(item, "shape")]
+    if len(set(shapes)) <= 1:
+        try:
+            return np.asarray(items)
+        except (TypeError, ValueError):  # lists within the list that differ in length
+            shapes = []
+    listed = (
+        f" of shapes {shapes[0]}, {next(s for s in shapes if s != shapes[0])}" if shapes else ""
+    )
+    raise ValueError(
+        f"Examples of {name} must all be of one size to make one array: resize or pad them first. "
+        f"Received: list of length {len(values)}, with examples{listed or ' that differ in length'}"
+    )
 
 
 def integer_labels(y: Any, count: int, name: str) -> np.ndarray:
@@ -98,8 +263,37 @@ def integer_labels(y: Any, count: int, name: str) -> np.ndarray:
     return whole
 
 
+def check_numbers(x: Any, name: str) -> None:
+    """Refuses what is no real number.
+
+    Args:
+        x: Examples, shape (batch, ...).
+        name: What they belong to, for messages.
+
+    Raises:
+        ValueError: If values are text, dates, objects, records or complex numbers.
+    """
+    dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+    dtype = dtype.as_numpy_dtype if isinstance(dtype, tf.DType) else dtype
+    if not isinstance(dtype, np.dtype) and not isinstance(dtype, type):
+        return  # Another library's, all of which are numbers.
+    dtype = np.dtype(dtype)
+    received = f"Received: inputs of shape {x.shape} and dtype {dtype}"
+    if dtype.kind == "c":
+        raise ValueError(
+            f"Inputs of {name} must be real numbers: take `np.abs(x)`, or stack `x.real` and "
+            f"`x.imag` as the classifier was trained on. {received}"
+        )
+    # V: records, but bfloat16 too, of which numpy knows no more.
+    if dtype.kind in "OSUmM" or issubclass(dtype.type, np.void):
+        raise ValueError(
+            f"Inputs of {name} must be numbers; `x.astype('float32')` converts what can be, and "
+            f"`keras_lodin.data.load('dir:FOLDER')` reads files. {received}"
+        )
+
+
 def check_finite(x: Any, name: str, first: int = 0) -> None:
-    """Refuses NaN, infinite values, and what is no number at all.
+    """Refuses NaN, infinite values, and what is no real number at all.
 
     Args:
         x: Examples, shape (batch, ...).
@@ -109,13 +303,9 @@ def check_finite(x: Any, name: str, first: int = 0) -> None:
     Raises:
         ValueError: If there are any: how many of the batch, and where the first is.
     """
+    check_numbers(x, name)
     values = np.asarray(x)
-    if values.dtype.kind in "OSUmM":
-        raise ValueError(
-            f"Inputs of {name} must be numbers; `x.astype('float32')` converts what can be. "
-            f"Received: inputs of shape {values.shape} and dtype {values.dtype}"
-        )
-    if values.dtype.kind not in "fcV":  # V: bfloat16, of which numpy knows no more
+    if values.dtype.kind not in "fV":
         return
     wrong = ~np.isfinite(values)
     if wrong.any():
@@ -215,15 +405,27 @@ def _raw_batches(data: Any, batch_size: int) -> Iterable[Any]:
                 f"Received: {described(data)}"
             )
         return (data[index] for index in range(data.num_batches))
+    return _array_batches(_columns(data), batch_size)
+
+
+def _columns(data: Any) -> tuple[Any, ...]:
+    """Examples, and labels where there are some, as arrays."""
     columns = data if isinstance(data, tuple) else (data,)
-    if not columns or any(not hasattr(column, "shape") for column in columns):
+    if not 1 <= len(columns) <= 3 or isinstance(
+        columns[0], (Source, tf.data.Dataset, keras.utils.PyDataset)
+    ):
         raise TypeError(
-            "Data must be an array, a tuple (x, y) of arrays, a batched tf.data.Dataset or a "
-            "keras.utils.PyDataset with its labels inside, or a keras_lodin data source. Turn a "
-            "list into an array with `np.asarray`, and a name such as 'digits:0-6' into a source "
-            f"with `keras_lodin.data.load`. Received: {described(data)}"
+            "Examples and labels must both be arrays, a tuple (x, y); a data set holds its labels "
+            f"itself, and is given alone. Received: {described(data)}"
         )
-    return _array_batches(columns, batch_size)
+    x, y = columns[0], columns[1] if len(columns) > 1 else None
+    x = as_array(_only_entry(x), "the data")
+    return (x,) if y is None else (x, as_array(y, "the data"))
+
+
+def _only_entry(x: Any) -> Any:
+    """Examples by the name of the one input that they are for, without it."""
+    return next(iter(x.values())) if isinstance(x, dict) and len(x) == 1 else x
 
 
 def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Any, ...]]:
@@ -239,13 +441,15 @@ def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[
 
 def _split_batch(batch: Any, name: str) -> tuple[Any, Any]:
     columns = batch if isinstance(batch, (tuple, list)) else (batch,)
-    if not 1 <= len(columns) <= 3 or not hasattr(columns[0], "shape"):
+    x = _only_entry(columns[0]) if columns else None
+    if not 1 <= len(columns) <= 3 or isinstance(x, dict):
         raise TypeError(
             f"Batches of {name} must be x, (x,), (x, y) or (x, y, sample_weight), each an array; "
             "`dataset.map(lambda row: (row['image'], row['label']))` makes them of dicts. "
             f"Received: {described(batch)}"
         )
-    x, y = columns[0], columns[1] if len(columns) > 1 else None
+    x = as_array(x, name)
+    y = as_array(columns[1], name) if len(columns) > 1 and columns[1] is not None else None
     if np.ndim(x) == 0 or (y is not None and np.ndim(y) == 0):
         raise ValueError(
             f"Examples of {name} must come in batches: pass `dataset.batch(...)`. "

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_lodin.data.image_size import too_large
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes, to_channels
 from keras_lodin.data.slices import select
 from keras_lodin.data.source import Source
@@ -205,6 +206,10 @@ def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
 def _read_image(path: str, unreadable: dict[str, str]) -> tf.Tensor | None:
     """Decodes an image to uint8, or notes in `unreadable` why that is impossible."""
     try:
+        problem = too_large(path)
+        if problem is not None:
+            unreadable[path] = problem
+            return None
         encoded = Path(path).read_bytes()
         if not encoded:
             unreadable[path] = "the file is empty"

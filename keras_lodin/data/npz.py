@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from keras_lodin.data.batches import check_finite, check_images, integer_labels
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.slices import select
 from keras_lodin.data.source import Source
+
+# How a file of one array begins, which numpy's `load` reads as well.
+_SINGLE_ARRAY = b"\x93NUMPY"
 
 
 def load_npz(
@@ -47,19 +52,15 @@ def load_npz(
         ValueError: If the file is no .npz file, or its arrays are not as said above.
     """
     arrays = _read_arrays(Path(path))
-    x = _pick(arrays, ("x", "images"))
-    if x is None:
+    x, y = arrays["x"], arrays.get("y")
+    if x.ndim == 0 or x.size == 0:
         raise ValueError(
-            f"{path} must hold an array named `x` or `images`, as `np.savez(path, x=x, y=y)` "
-            "writes it. "
-            f"Received: arrays named {', '.join(map(repr, sorted(arrays))) or 'nothing'}"
+            f"There is no example in {path}, or no value in its examples. "
+            f"Received: x of shape {x.shape}"
         )
-    if x.ndim == 0 or len(x) == 0:
-        raise ValueError(f"There is no example in {path}. Received: x of shape {x.shape}")
     if x.dtype == np.bool_ or not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
         raise ValueError(f"{path} must hold real numbers. Received: x of type {x.dtype}")
     check_finite(x, path)
-    y = _pick(arrays, ("y", "labels"))
     if y is not None:
         y = integer_labels(y, len(x), path)
 
@@ -71,7 +72,9 @@ def load_npz(
         shapes = resolve_shapes(name, x.shape[1:], image_shape)
         transform, shape = pixel_transform(shapes, input_range), shapes[1]
     else:
-        x = x.astype("float32", copy=False)
+        with np.errstate(over="ignore"):
+            x = x.astype("float32", copy=False)
+        check_finite(x, f"{path} in float32")
         shape = x.shape[1:]
         check_images(x, shape if image_shape is None else image_shape)
         transform, input_range = tf.identity, (float(x.min()), float(x.max()))
@@ -79,20 +82,62 @@ def load_npz(
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays `x` and, if there, `y` of a file."""
     if not path.is_file():
         raise FileNotFoundError(f"There is no .npz file at that path. Received: path={path}")
     try:
-        # Opened here: numpy would leave a damaged file open.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
-            return dict(file)
-    except (ValueError, TypeError, EOFError, OSError, zipfile.BadZipFile) as error:
+        with path.open("rb") as stream:
+            is_single = stream.read(len(_SINGLE_ARRAY)) == _SINGLE_ARRAY
+        if is_single:
+            raise zipfile.BadZipFile(
+                "a single array, as np.save writes it; np.savez(path, x=x) names it"
+            )
+        with zipfile.ZipFile(path) as archive:
+            members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
+            found = {
+                key: next((name for name in names if name in members), None)
+                for key, names in (("x", ("x", "images")), ("y", ("y", "labels")))
+            }
+            if found["x"] is not None:
+                return {
+                    key: _read_array(archive, members[name])
+                    for key, name in found.items()
+                    if name is not None
+                }
+    except Exception as error:  # what a damaged archive can raise is not listed anywhere
         raise ValueError(
-            f"{path} is not a file of plain arrays as numpy.savez writes it. Received: {error}"
+            f"{path} is not a file of plain arrays as numpy.savez writes it. "
+            f"Received: {error or type(error).__name__}"
         ) from error
+    raise ValueError(
+        f"{path} must hold an array named `x` or `images`, as `np.savez(path, x=x, y=y)` "
+        "writes it. "
+        f"Received: arrays named {', '.join(map(repr, sorted(members))) or 'nothing'}"
+    )
 
 
-def _pick(arrays: dict[str, np.ndarray], keys: tuple[str, ...]) -> np.ndarray | None:
-    return next((arrays[key] for key in keys if key in arrays), None)
+def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> np.ndarray:
+    # Before anything is unfolded: a small file can name an array that fills any memory.
+    memory = _memory()
+    if member.file_size > memory:
+        raise zipfile.BadZipFile(
+            f"the array {member.filename!r} of {member.file_size} bytes, where at most {memory}, "
+            "this machine's memory, can be read"
+        )
+    with archive.open(member) as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+        # The archive's checksum is looked at where the member ends.
+        if stream.read(1):
+            raise zipfile.BadZipFile(f"bytes behind the end of the array {member.filename!r}")
+    return array
+
+
+def _memory() -> int:
+    """Bytes of memory that the machine has, as far as it says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # Windows has no sysconf
+        return sys.maxsize
 
 
 def _with_channels(x: np.ndarray, path: str) -> np.ndarray:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import tensorflow as tf
 
 from keras_lodin.data.augmentation import AUGMENTATIONS
+from keras_lodin.number_checks import check_whole
 
 
 class Source:
@@ -30,6 +30,9 @@ class Source:
         window: How many consecutive records are shuffled among themselves in training; `None`:
             all of them.
         unreadable: A dictionary that `decode` fills: path of a skipped image to the reason.
+
+    Attributes:
+        stored: how many records there are: examples, or files that may turn out unreadable.
 
     Example:
     ```python
@@ -62,7 +65,8 @@ class Source:
         self.class_names = class_names
         self._records = records
         self._decode = decode
-        self._window = window or int(records.cardinality())
+        self.stored = int(records.cardinality())
+        self._window = window or self.stored
         self._unreadable = {} if unreadable is None else unreadable
 
     @property
@@ -78,10 +82,21 @@ class Source:
 
         Returns:
             A `tf.data.Dataset` of `(x, y)`, or `(x,)` when there are no labels: x float32 of shape
-            (batch, *shape), y int64 of shape (batch,).
+            (batch, *shape), y int64 of shape (batch,). It knows its length once `count` is known:
+            without, Keras warns at the end of every pass that it ran out of data.
         """
         check_batch_size(batch_size)
-        return self._decode(self._records).batch(batch_size).prefetch(tf.data.AUTOTUNE)
+        batches = self._batched(self._decode(self._records), batch_size)
+        if self.count is not None:
+            length = self.steps_per_epoch(batch_size)
+            batches = batches.apply(tf.data.experimental.assert_cardinality(length))
+        return batches.prefetch(tf.data.AUTOTUNE)
+
+    def _batched(self, examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        # TensorFlow makes room for a whole batch beforehand, however few examples there are. Below
+        # zero means that it does not know.
+        most = self.stored if self.stored > 0 else batch_size
+        return examples.batch(min(batch_size, most))
 
     def training_batches(
         self,
@@ -144,7 +159,7 @@ class Source:
                     ),
                     num_parallel_calls=tf.data.AUTOTUNE,
                 )
-            return examples.batch(batch_size)
+            return self._batched(examples, batch_size)
 
         epochs = tf.data.Dataset.range(first_epoch, last_epoch)
         return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
@@ -188,7 +203,4 @@ def _shuffled(records: tf.data.Dataset, window: int, seed: tf.Tensor) -> tf.data
 
 def check_batch_size(batch_size: int) -> None:
     """Raises ValueError unless it is a whole number above 0."""
-    if not isinstance(batch_size, (int, np.integer)) or batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be a whole number above 0. Received: batch_size={batch_size!r}"
-        )
+    check_whole("batch_size", batch_size, "a whole number above 0")

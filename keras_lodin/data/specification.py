@@ -6,6 +6,7 @@ A specification is ``KIND`` or ``KIND:ARGUMENT``; `SOURCES` lists the kinds and 
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from typing import Any
 
@@ -21,6 +22,8 @@ SOURCES = {
 }
 
 DEFAULT_COUNT = 1000
+# More made-up examples than anyone scores: a count with a few zeros too many.
+LARGEST_COUNT = 10_000_000
 NOISES = ("uniform", "gaussian")
 
 _SLICE = re.compile(r"(?P<path>.+?)(?P<slice>\[(?:-?\d+%?)?:(?:-?\d+%?)?\])?")
@@ -63,7 +66,7 @@ def parse(text: str) -> Specification:
         raise ValueError(
             f"A data specification is a string such as 'digits:0-6'. Received: {text!r}"
         )
-    kind, _, argument = text.partition(":")
+    kind, colon, argument = text.partition(":")
     if kind not in _PARSERS:
         raise ValueError(
             f"A data specification begins with one of {', '.join(SOURCES)}, as in 'digits:0-6'; a "
@@ -72,6 +75,8 @@ def parse(text: str) -> Specification:
         )
     try:
         options = _PARSERS[kind](argument)
+        if colon and not argument:
+            raise ValueError("Nothing follows the colon.")
     except ValueError as error:
         raise ValueError(
             f"{error} It is written as {SOURCES[kind]}. Received: specification={text!r}"
@@ -91,6 +96,37 @@ def has_parts(text: str) -> bool:
     if specification.kind == "tfds":
         return specification.options["split"] is None
     return specification.kind not in ("dir", "npz")
+
+
+def overlap(first: str, second: str, *, whole: bool = False) -> bool:
+    """Whether two specifications name the same data.
+
+    Args:
+        first: a specification.
+        second: another.
+        whole: whether only all of the data counts. Otherwise so do digits of which some are of the
+            same class.
+
+    Returns:
+        whether they do. Different slices of a folder and different splits of a dataset are not
+        looked into.
+    """
+    one, other = parse(first), parse(second)
+    if one.kind != other.kind:
+        return False
+    if one.kind == "digits" and not whole:
+        return not set(one.options["classes"]).isdisjoint(other.options["classes"])
+    if one.kind in ("photos", "noise"):
+        # A smaller count is a part of the larger one, or drawn alike.
+        return {**one.options, "count": 0} == {**other.options, "count": 0}
+    return _located(one.options) == _located(other.options)
+
+
+def _located(options: dict[str, Any]) -> dict[str, Any]:
+    """Options in which a place has one name only."""
+    if "path" not in options:
+        return options
+    return {**options, "path": os.path.realpath(options["path"])}
 
 
 def _parse_digits(argument: str) -> dict[str, Any]:
@@ -122,7 +158,8 @@ def _parse_path(argument: str) -> dict[str, Any]:
     match = _SLICE.fullmatch(argument)
     if not match:
         raise ValueError("The path is missing.")
-    return {"path": match["path"], "slice_text": match["slice"]}
+    # A shell leaves the `~` of `dir:~/images` as it is.
+    return {"path": os.path.expanduser(match["path"]), "slice_text": match["slice"]}
 
 
 def _parse_noise(argument: str) -> dict[str, Any]:
@@ -135,8 +172,10 @@ def _parse_noise(argument: str) -> dict[str, Any]:
 def _parse_count(text: str) -> int:
     if not text:
         return DEFAULT_COUNT
-    if not re.fullmatch(r"[1-9]\d*", text):
-        raise ValueError(f"The count {text!r} is not a positive whole number.")
+    if not re.fullmatch(r"[1-9]\d*", text, re.ASCII) or int(text) > LARGEST_COUNT:
+        raise ValueError(
+            f"The count {text!r} is not a positive whole number, {LARGEST_COUNT} at most."
+        )
     return int(text)
 
 

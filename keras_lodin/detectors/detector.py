@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable, Hashable, Sequence
+import math
+import warnings
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from numbers import Real
 from typing import Any
 
@@ -14,14 +16,23 @@ from keras import ops
 
 from keras_lodin.batch_function import BatchFunction
 from keras_lodin.classifier_head import ClassifierHead, find_head
-from keras_lodin.data.batches import check_images, iterate_batches
+from keras_lodin.classifier_wrapper import ClassifierWrapper
+from keras_lodin.data.batches import (
+    check_images,
+    check_numbers,
+    iterate_batches,
+    one_batch,
+    prediction_data,
+)
+from keras_lodin.differentiability import check_differentiable
 from keras_lodin.finite_scores import check_scores
 from keras_lodin.gradients import ForwardPass
-from keras_lodin.metrics import threshold_at_tpr
+from keras_lodin.metrics import fewest_samples, threshold_at_tpr
 from keras_lodin.progress import track
+from keras_lodin.single_number import single_number
 
 
-class Detector(keras.Model):
+class Detector(ClassifierWrapper):
     """Base class: wraps a trained classifier and scores how in-distribution an input is.
 
     A detector is a `keras.Model`: it composes in a functional model, and `predict`, `save` and
@@ -39,16 +50,23 @@ class Detector(keras.Model):
 
     Args:
         classifier: a built `keras.Model` with one input and one output of shape
-            `(batch, classes)`, logits or softmax probabilities. It is not changed.
+            `(batch, classes)`, logits or softmax probabilities. It is not changed. Of a model for
+            training (`GQModel`) its classifier is taken; of one whose `predict` runs a
+            `preprocessor` first (KerasHub's), one model of both, which takes what `predict` does.
+            The output may be in a list or have a name. A classifier that makes floats of
+            integers, such as pixels in bytes, is run on floats from there on; one that looks them
+            up, such as tokens, has no input gradient.
         from_logits: True when the classifier returns logits, False when it returns probabilities
-            (the logits behind them are then used), None to find out from its last layer.
+            (the logits behind them are then used), None to find out. What is said is checked.
         class_names: names of the classes in the order of the logits, for reports and exported
             files, or None.
         name: name of the model.
 
     Raises:
-        ValueError: if the classifier has more than one input or output, is a regression, or ends
-            in a softmax whose input cannot be reached.
+        ValueError: if the classifier has more than one input or output, takes text, or batches of
+            one size alone, is a regression, ends in a sigmoid or in a softmax whose input cannot be
+            reached, returns something else than `from_logits` says, predicts something else than
+            it computes when it is called, or has no input gradient where the score needs one.
 
     Example:
     ```python
@@ -62,6 +80,9 @@ class Detector(keras.Model):
     # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`
     # computes them; whoever runs an exported file has to give them.
     side_inputs: tuple[str, ...] = ()
+    # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
+    _notes: tuple[str, ...] = ("calibration_count",)
+    _calibration_count = 0
 
     def __init__(
         self,
@@ -72,29 +93,28 @@ class Detector(keras.Model):
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        if isinstance(classifier, Detector):
-            raise ValueError(
-                "A detector wraps a classifier, not another detector: pass `detector.classifier`. "
-                f"Received: classifier={classifier!r}"
-            )
         head = self._find_head(classifier, from_logits)
         # Scores need float32 whatever the global policy: in float16 every score at temperature
         # 1000 is the same number. The classifier keeps its own policy inside.
         super().__init__(name=name, dtype=kwargs.pop("dtype", "float32"), **kwargs)
-        if class_names is not None and len(class_names) != head.num_classes:
-            raise ValueError(
-                f"`class_names` must name each of the classifier's {head.num_classes} classes. "
-                f"Received: class_names={class_names}"
-            )
-        self.classifier = classifier
+        self.classifier = head.classifier
         self.from_logits = head.from_logits
         self.num_classes = head.num_classes
-        self.class_names = None if class_names is None else tuple(class_names)
+        self.class_names = _checked_class_names(class_names, head.num_classes)
+        self._head = head
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
             inputs, training=False
         )
+        self._traced_weights: tuple[int, ...] | None = None
         self.build(head.input_shape)
+
+    def check_differentiable(self) -> None:
+        """Raises ValueError for a classifier whose logits have no gradient by its inputs.
+
+        To be called by the constructor of a detector whose score needs one.
+        """
+        check_differentiable(self._head, type(self).__name__)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_head(classifier, from_logits)
@@ -128,13 +148,13 @@ class Detector(keras.Model):
         Returns:
             a `ForwardPass`, or another value with `inputs` and `logits`.
         """
-        return ForwardPass(self.logits_function, inputs)
+        make = ForwardPass if self._head.input_dtype == "float32" else ForwardPass.of_names
+        return make(self.logits_function, inputs)
 
     @property
     def pass_key(self) -> Hashable:
         """Detectors with equal keys can share one `forward_pass`."""
-        # Two readings of one classifier's output have different logits.
-        return id(self.classifier), self.from_logits
+        return id(self.classifier)
 
     def side_values(self, inputs: Any) -> dict[str, Any]:
         """The values of `side_inputs` for a batch of inputs."""
@@ -146,17 +166,27 @@ class Detector(keras.Model):
 
     def call(self, inputs: Any) -> dict[str, Any]:
         """Logits, score and verdict of a batch."""
-        # `predict` reads the data itself, and a layer takes images of another size as they are.
-        check_images(inputs, self.input_shape_with_batch[1:])
         if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
             inputs = tf.ensure_shape(inputs, self.input_shape_with_batch)
         forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
         score = self.score(forward_pass)
+        if len(score.shape) != 1:
+            raise ValueError(
+                f"`{type(self).__name__}.score` must return one number for each sample, shape "
+                f"(batch,): reduce over the classes with `axis=-1`. Received: shape {score.shape}"
+            )
         return {
             "logits": forward_pass.logits,
             "score": score,
             "is_ood": verdict(score, self._threshold),
         }
+
+    def make_predict_function(self, force: bool = False) -> Any:
+        """Keras's, made anew if the classifier has other weights, as after `quantize`."""
+        weights = tuple(id(weight) for weight in self.classifier.variables)
+        force = force or self._traced_weights not in (None, weights)
+        self._traced_weights = weights
+        return super().make_predict_function(force=force)
 
     def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
         """Shapes and types of the outputs, known without running anything."""
@@ -167,6 +197,62 @@ class Detector(keras.Model):
             "is_ood": keras.KerasTensor((batch,), dtype="bool"),
         }
 
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """See `call`. Refuses what is no batch for the classifier, before TensorFlow sees it."""
+        if args:
+            args = (self._checked_batch(args[0]), *args[1:])
+        return super().__call__(*args, **kwargs)
+
+    def _checked_batch(self, inputs: Any) -> Any:
+        """A batch that fits the classifier, whatever it came in."""
+        batch = one_batch(inputs, len(self.input_shape_with_batch))
+        check_images(batch, self.input_shape_with_batch[1:])
+        check_numbers(batch, "the batch")
+        return batch
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | None = None,
+        verbose: int | str = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> dict[str, np.ndarray]:
+        """Logits, score and verdict of every example, as numpy arrays.
+
+        Args:
+            x: inputs, as `calibrate` takes them, or in another form that `keras.Model.predict`
+                does. Labels are left out.
+            batch_size: samples per batch, for data that is not batched already. None for 32.
+            verbose: see `keras.Model.predict`, as for the others.
+            steps: how many batches to take of data that are batched. None for all.
+            callbacks: those to call on the way.
+
+        Returns:
+            a dict of `"logits"`, `"score"` and `"is_ood"`; see `Detector`.
+
+        Raises:
+            ValueError: for empty data, data that are no real numbers, or inputs of a wrong shape.
+            TypeError: for data of another kind.
+        """
+        data = prediction_data(x)
+        if hasattr(data, "shape"):
+            # Here, not in `call`: there TensorFlow may not know the shape, the second time.
+            check_images(data, self.input_shape_with_batch[1:])
+        outputs: dict[str, np.ndarray] = super().predict(
+            data,
+            batch_size=batch_size,
+            verbose=verbose,
+            steps=steps,
+            callbacks=callbacks,
+        )
+        return outputs
+
+    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+        """Logits, score and verdict of one batch, as numpy arrays."""
+        outputs: dict[str, np.ndarray] = super().predict_on_batch(self._checked_batch(x))
+        return outputs
+
     @property
     def threshold(self) -> float:
         """Scores at or below this are out-of-distribution. Minus infinity before `calibrate`."""
@@ -174,18 +260,26 @@ class Detector(keras.Model):
 
     @threshold.setter
     def threshold(self, value: float) -> None:
-        if value is None or np.isnan(value):
-            raise ValueError(
+        number = single_number(value)
+        if number is None or np.isnan(number):
+            wrong = ValueError if value is None or number is not None else TypeError
+            raise wrong(
                 "`threshold` must be a number, minus infinity to call nothing out-of-distribution. "
-                f"Received: threshold={value}"
+                f"A text is made one by `float(text)`. Received: threshold={value!r}"
             )
-        self._threshold.assign(value)
+        self._threshold.assign(number)
         self._tpr.assign(0.0)
+        self._calibration_count = 0
 
     @property
     def tpr(self) -> float | None:
         """The true positive rate that `calibrate` set the threshold for; None if set by hand."""
         return shortest_float(self._tpr) or None
+
+    @property
+    def calibration_count(self) -> int | None:
+        """How many samples `calibrate` set the threshold from; None if set by hand."""
+        return self._calibration_count or None
 
     @property
     def calibrated(self) -> bool:
@@ -197,14 +291,19 @@ class Detector(keras.Model):
     ) -> float:
         """Sets the threshold that lets the fraction `tpr` of in-distribution data pass.
 
-        The threshold is the largest float32 with at least the fraction `tpr` of the scores above
-        it, exact under ties. Use in-distribution data that was neither trained on nor will be
-        tested on; labels are not needed. On fresh data the fraction that passes differs from
-        `tpr` by the binomial error of both samples.
+        Of fresh data of the same kind at least the fraction `tpr` passes on average, for any
+        number of samples: the threshold is that of split conformal prediction
+        (`keras_lodin.metrics.threshold_at_tpr`), half way between two scores. For one calibration
+        set the fraction that passes differs from `tpr` by the binomial error of both samples. Use
+        data that was neither trained on nor will be tested on; labels are not needed.
+
+        So few samples that they cannot show `tpr` (fewer than 19 for 95 %, 99 for 99 %) leave the
+        threshold at minus infinity, with a warning: everything passes.
 
         Args:
-            data: in-distribution inputs: an array, a tuple `(x, y)`, a `tf.data.Dataset`, a
-                `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels are ignored.
+            data: in-distribution inputs: an array, a list of examples, a tuple `(x, y)`, a
+                `tf.data.Dataset`, a `keras.utils.PyDataset` or a `keras_lodin.data.Source`. Labels
+                are ignored.
             tpr: true positive rate, the fraction of in-distribution data to let pass.
             batch_size: samples per batch, for data that is not batched already.
             verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
@@ -214,7 +313,12 @@ class Detector(keras.Model):
 
         Raises:
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
-                a detector with an `input_range`) lie outside it, or a `tpr` outside (0, 1).
+                a detector with an `input_range`) lie outside it, a `tpr` outside (0, 1), scores
+                that are infinite, or so many that are NaN that too few can pass.
+
+        Warns:
+            UserWarning: for too few samples to promise `tpr`, and for scores that are NaN: they
+                count as rejected, as they are in use.
         """
         if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
             raise ValueError(
@@ -228,10 +332,31 @@ class Detector(keras.Model):
             self.check_inputs(inputs)
             batches.append(score_of(inputs))
         scores = np.concatenate(batches)
-        check_scores(self.name, scores)
+        wrong = np.isnan(scores)
+        # All of them NaN is a broken classifier; a few are inputs that it has no answer to.
+        check_scores(self.name, scores if wrong.all() else np.where(wrong, 0.0, scores))
         self.threshold = threshold_at_tpr(scores, tpr)
-        self._tpr.assign(tpr)
+        if wrong.any():
+            warnings.warn(
+                f"{wrong.sum()} of {len(scores)} calibration scores of {self.name!r} are NaN. They "
+                "count as rejected, as such scores are in use. Look for what is special about the "
+                f"inputs, the first of which is number {np.argmax(wrong)}.",
+                stacklevel=2,
+            )
+        if self.calibrated:
+            self._tpr.assign(float(tpr))
+            self._calibration_count = len(scores)
+        else:
+            warnings.warn(_too_few_text(self.name, len(scores), float(tpr)), stacklevel=2)
         return self.threshold
+
+    def promise(self) -> str:
+        """The threshold and what it promises, in a line for a person."""
+        if not self.calibrated:
+            return "no threshold: nothing is called out-of-distribution"
+        if self.tpr is None:
+            return f"threshold {self.threshold:.6g}, set by hand"
+        return f"threshold {self.threshold:.6g}: {promised(self.tpr, self.calibration_count)}"
 
     def check_inputs(self, inputs: Any) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
@@ -273,18 +398,22 @@ class Detector(keras.Model):
         """What makes this detector again, with its classifier inside."""
         return {
             **super().get_config(),
-            "classifier": keras.saving.serialize_keras_object(self.classifier),
-            "from_logits": self.from_logits,
             "class_names": None if self.class_names is None else list(self.class_names),
         }
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Detector:
-        """Makes a detector from `get_config`'s value."""
-        classifier = keras.saving.deserialize_keras_object(
-            config["classifier"], custom_objects=custom_objects
-        )
-        return cls(**{**config, "classifier": classifier})
+    def save_own_variables(self, store: Any) -> None:
+        """Saves threshold and settings, and the notes beside them; called by Keras."""
+        super().save_own_variables(store)
+        for name in self._notes:
+            store[name] = np.int64(getattr(self, f"_{name}"))
+
+    def load_own_variables(self, store: Any) -> None:
+        """Loads what `save_own_variables` saved; earlier versions saved no notes."""
+        # A store of Keras's is no mapping, and has no iterator.
+        values = dict(zip(store.keys(), map(store.__getitem__, store.keys()), strict=True))
+        for name in self._notes:
+            setattr(self, f"_{name}", int(values.pop(name, 0)))
+        super().load_own_variables(values)
 
 
 def verdict(score: Any, threshold: Any) -> Any:
@@ -295,6 +424,36 @@ def verdict(score: Any, threshold: Any) -> Any:
     pass.)
     """
     return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
+
+
+def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    # A text would be as many names as it has letters.
+    given = None if isinstance(names, (str, bytes)) or not isinstance(names, Iterable) else names
+    listed = () if given is None else tuple(given)
+    if len(listed) != num_classes or not all(isinstance(name, str) for name in listed):
+        raise ValueError(
+            f"`class_names` must name each of the classifier's {num_classes} classes, a list of "
+            f"texts. Received: class_names={names!r:.200}"
+        )
+    return tuple(str(name) for name in listed)
+
+
+def promised(tpr: float, calibration_count: int | None) -> str:
+    """What a threshold promises, in words; a detector of an earlier version has no count."""
+    samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
+    return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"
+
+
+def _too_few_text(name: str, count: int, tpr: float) -> str:
+    most = math.floor(1000 * count / (count + 1)) / 1000
+    return (
+        f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
+        f"{fewest_samples(tpr)} at least. The threshold of {name!r} is minus infinity, and nothing "
+        f"is called out-of-distribution. Give more samples, or ask for a `tpr` of {most:g} or "
+        f"less. Received: {count} samples, tpr={tpr:g}"
+    )
 
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+
+from keras_lodin.single_number import single_number
 
 
 def checked_epsilon(epsilon: float) -> float:
@@ -12,9 +13,10 @@ def checked_epsilon(epsilon: float) -> float:
     Raises:
         ValueError: unless it is a finite fraction of the input range, 0 or more.
     """
-    if not isinstance(epsilon, Real) or not 0.0 <= epsilon < math.inf:
+    number = single_number(epsilon)
+    if number is None or not 0.0 <= number < math.inf:
         raise ValueError(
             "`epsilon` must be a number, a fraction of the input range, 0 or more. "
             f"Received: epsilon={epsilon!r}"
         )
-    return float(epsilon)
+    return number

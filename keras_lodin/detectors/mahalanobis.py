@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +19,7 @@ from keras_lodin.feature_layers import FeatureLayers, FeaturePass
 from keras_lodin.input_range import check_in_range, checked_input_range
 from keras_lodin.models.input_range import guess_input_range
 from keras_lodin.progress import track
+from keras_lodin.single_number import several_numbers, single_number
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -84,14 +85,17 @@ class MahalanobisDetector(AdaptiveDetector):
         super().__init__(classifier, **kwargs)
         self.layer_weights = self._checked_layer_weights(layer_weights)
         self._epsilon = checked_epsilon(epsilon)
-        if shrinkage is not None and not 0.0 <= shrinkage <= 1.0:
+        if self._epsilon > 0.0:
+            self.check_differentiable()
+        intensity = None if shrinkage is None else single_number(shrinkage)
+        if shrinkage is not None and (intensity is None or not 0.0 <= intensity <= 1.0):
             raise ValueError(
                 "`shrinkage` must lie between 0 and 1, or be None to have it estimated. "
-                f"Received: shrinkage={shrinkage}"
+                f"Received: shrinkage={shrinkage!r}"
             )
-        self.shrinkage = None if shrinkage is None else float(shrinkage)
+        self.shrinkage = intensity
         self.input_range = checked_input_range(
-            guess_input_range(classifier) if input_range is None else input_range
+            guess_input_range(self.classifier) if input_range is None else input_range
         )
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
@@ -122,11 +126,11 @@ class MahalanobisDetector(AdaptiveDetector):
     def _checked_layer_weights(self, weights: Sequence[float] | None) -> tuple[float, ...] | None:
         if weights is None:
             return None
-        values = tuple(float(value) for value in np.ravel(weights))
-        if len(values) != len(self._statistics) or not np.isfinite(values).all():
+        values = several_numbers(weights)
+        if values is None or len(values) != len(self._statistics) or not np.isfinite(values).all():
             raise ValueError(
                 f"`layer_weights` must hold one finite number for each of the "
-                f"{len(self._statistics)} layers. Received: layer_weights={weights}"
+                f"{len(self._statistics)} layers. Received: layer_weights={weights!r}"
             )
         return values
 
@@ -244,7 +248,8 @@ def _offset(statistics: dict[str, Any], features: Any) -> Any:
 def _checked_names(layers: str | Sequence[str] | None) -> tuple[str, ...] | None:
     if layers is None:
         return None
-    names = (layers,) if isinstance(layers, str) else tuple(layers)
+    several = tuple(layers) if isinstance(layers, Iterable) else ()
+    names = (layers,) if isinstance(layers, str) else several
     if not names or len(set(names)) < len(names) or not all(isinstance(n, str) for n in names):
         raise ValueError(
             "`layers` must be the name of a layer, or a list of different names. "

@@ -20,6 +20,7 @@ from keras_lodin.eager_values import eager_value
 from keras_lodin.exits import ExitStages
 from keras_lodin.input_range import check_in_range, checked_input_range
 from keras_lodin.progress import track
+from keras_lodin.single_number import several_numbers
 
 # Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.
 PUBLISHED_BOUNDARIES = (540.0, 1080.0, 1620.0, 2160.0)
@@ -130,7 +131,7 @@ class MOODDetector(AdaptiveDetector):
         self.input_range = checked_input_range(input_range)
         if self.boundaries_given is not None:
             self._boundaries.assign(self.boundaries_given)
-        self._stages = ExitStages(classifier)
+        self._stages = ExitStages(self.classifier)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_exits(classifier, from_logits)
@@ -149,14 +150,19 @@ class MOODDetector(AdaptiveDetector):
     def _checked_boundaries(self, boundaries: Sequence[float] | None) -> tuple[float, ...] | None:
         if boundaries is None:
             return None
-        values = tuple(float(value) for value in boundaries)
-        if len(values) != self.num_exits - 1 or not all(
-            0.0 < low < high < np.inf for low, high in zip(values, (*values[1:], 1e30), strict=True)
+        values = several_numbers(boundaries)
+        if (
+            values is None
+            or len(values) != self.num_exits - 1
+            or not all(
+                0.0 < low < high < np.inf
+                for low, high in zip(values, (*values[1:], 1e30), strict=True)
+            )
         ):
             raise ValueError(
                 f"`boundaries` must be {self.num_exits - 1} rising sizes in bytes for the "
                 f"classifier's {self.num_exits} exits, or None to have `adapt` choose them. "
-                f"Received: boundaries={boundaries}"
+                f"Received: boundaries={boundaries!r}"
             )
         return values
 

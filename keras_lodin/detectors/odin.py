@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,13 @@ from keras_lodin.detectors.epsilon import checked_epsilon
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.input_range import check_in_range, checked_input_range
-from keras_lodin.odin_score import tempered_score, winning_cotangent
+from keras_lodin.odin_score import (
+    DEFAULT_EPSILON,
+    DEFAULT_TEMPERATURE,
+    tempered_score,
+    winning_cotangent,
+)
+from keras_lodin.single_number import several_numbers
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -58,16 +65,20 @@ class ODINDetector(Detector):
     ```
     """
 
+    _notes = (*Detector._notes, "tuned")
+    _tuned = 0
+
     def __init__(
         self,
         classifier: keras.Model,
-        temperature: float = 1000.0,
-        epsilon: float = 0.0014,
+        temperature: float = DEFAULT_TEMPERATURE,
+        epsilon: float = DEFAULT_EPSILON,
         input_range: tuple[float, float] = (0, 1),
         channel_std: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(classifier, **kwargs)
+        self.check_differentiable()
         self.input_range = checked_input_range(input_range)
         self.channel_std = self._checked_channel_std(channel_std)
         self.temperature = temperature
@@ -83,12 +94,16 @@ class ODINDetector(Detector):
     def _checked_channel_std(self, channel_std: Sequence[float] | None) -> tuple[float, ...] | None:
         if channel_std is None:
             return None
-        values = tuple(float(value) for value in np.ravel(channel_std))
+        values = several_numbers(channel_std)
         channels = self.input_shape_with_batch[-1]
-        if not all(0.0 < value < math.inf for value in values) or len(values) not in (1, channels):
+        if (
+            values is None
+            or not all(0.0 < value < math.inf for value in values)
+            or len(values) not in (1, channels)
+        ):
             raise ValueError(
                 f"`channel_std` must hold one positive number for each of {channels} channels. "
-                f"Received: channel_std={channel_std}"
+                f"Received: channel_std={channel_std!r}"
             )
         return values
 
@@ -100,6 +115,7 @@ class ODINDetector(Detector):
     @temperature.setter
     def temperature(self, value: float) -> None:
         self._temperature.assign(checked_temperature(value))
+        self._tuned = 0
         self.threshold = -np.inf
 
     @property
@@ -110,7 +126,26 @@ class ODINDetector(Detector):
     @epsilon.setter
     def epsilon(self, value: float) -> None:
         self._epsilon.assign(checked_epsilon(value))
+        self._tuned = 0
         self.threshold = -np.inf
+
+    @property
+    def tuned(self) -> bool:
+        """Whether `tune` chose temperature and epsilon; False once one is set by hand."""
+        return bool(self._tuned)
+
+    def with_defaults(self) -> ODINDetector | None:
+        """A detector that differs by ODIN's default temperature and epsilon alone.
+
+        Returns:
+            the detector, with the same classifier and without a threshold; None where this one
+            has ODIN's defaults.
+        """
+        defaults = {"temperature": DEFAULT_TEMPERATURE, "epsilon": DEFAULT_EPSILON}
+        if (self.temperature, self.epsilon) == tuple(defaults.values()):
+            return None
+        config = {**self.get_config(), **defaults, "classifier": self.classifier}
+        return type(self)(**config)
 
     def score(self, forward_pass: ForwardPass) -> Any:
         """`log(classes * max_i S_i(x~; T))`: float32, `(batch,)`."""
@@ -169,7 +204,13 @@ class ODINDetector(Detector):
         Taken is the temperature that, without a step, has the largest AUROC of the data against a
         contrast, and then the epsilon that has at that temperature. The contrast is `ood_data`, or
         scrambled copies of the data: images whose sixteen blocks changed places, vectors whose
-        features were shuffled among the samples. Forgets the threshold: `calibrate` comes after.
+        features were shuffled among the samples. Scores that differ by rounding count as tied;
+        among candidates that are tied (AUROCs within 1e-6) the temperature closest to ODIN's 1000
+        is taken, and the epsilon of 0.0014 or else the smallest. Forgets the threshold:
+        `calibrate` comes after.
+
+        How sure the choice is stands in the `Tuning` that is returned: the margin over ODIN's
+        defaults and over the runner-up, with intervals.
 
         Args:
             id_data: in-distribution inputs that were not trained on and will not be tested on,
@@ -182,15 +223,22 @@ class ODINDetector(Detector):
             verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
 
         Returns:
-            a `Tuning`: what was chosen and every candidate's figures.
+            a `Tuning`: what was chosen, by which margin, and every candidate's figures.
 
         Raises:
-            ValueError: as `calibrate` does; for no or unusable candidates.
+            ValueError: as `calibrate` does; for no or unusable candidates; for scores that are not
+                finite.
+
+        Warns:
+            UserWarning: where fewer than 20 samples decide, where the candidates, or the choice
+                and ODIN's defaults, cannot be told apart, and where the choice is the last of its
+                list.
 
         Example:
         ```python
         tuning = detector.tune(id_images)
         tuning.candidates[0]    # {"temperature": 1.0, "epsilon": 0.0, "auroc": ..., ...}
+        tuning.over_defaults.interval    # (-0.004, 0.011): they might be as good
         ```
         """
         tuning = calibration.tune(
@@ -198,6 +246,9 @@ class ODINDetector(Detector):
         )
         self.temperature = tuning.temperature
         self.epsilon = tuning.epsilon
+        self._tuned = 1
+        for text in tuning.doubts:
+            warnings.warn(text, stacklevel=2)
         return tuning
 
     def check_inputs(self, inputs: Any) -> None:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+
+from keras_lodin.single_number import single_number
 
 
 def checked_temperature(temperature: float) -> float:
     """The temperature as a float.
 
     Raises:
-        ValueError: unless it is positive and finite.
+        ValueError: unless it is a number, and positive and finite in float32.
     """
-    if not isinstance(temperature, Real) or not 0.0 < temperature < math.inf:
+    number = single_number(temperature)
+    if number is None or not 0.0 < number < math.inf:
         raise ValueError(
             "`temperature` must be a positive, finite number. "
             f"Received: temperature={temperature!r}"
         )
-    return float(temperature)
+    return number

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from keras_lodin.export.artifact import Artifact as Artifact
 from keras_lodin.export.artifact import load_artifact as load_artifact
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.litert import export_litert
 from keras_lodin.export.onnx import export_onnx
 from keras_lodin.export.saved_model import export_saved_model
+from keras_lodin.export.seal import seal as seal
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
 
+# Those that take more come first.
 FORMATS: dict[str, Callable[..., Any]] = {
     "tf_saved_model": export_saved_model,
     "onnx": export_onnx,
     "litert": export_litert,
 }
+
+_SUFFIXES = {"tf_saved_model": "", "onnx": ".onnx", "litert": ".tflite"}
 
 
 def export_detector(
@@ -55,4 +63,20 @@ def export_detector(
     if unknown:
         expected = f"the options {', '.join(sorted(known))}" if known else "no options"
         raise ValueError(f"Format {format!r} takes {expected}. Received: {', '.join(unknown)}")
-    write(detector, path, verbose=verbose, **options)
+    try:
+        write(detector, path, verbose=verbose, **options)
+    except FormatLimitError as refusal:
+        raise refusal.with_formats(_accepted(detector, format)) from refusal
+
+
+def _accepted(detector: Detector, refused: str) -> list[str]:
+    """The formats that take more than the one that refused a detector, and do take it.
+
+    Tried, for what is only believed of a format sends people from one refusal to the next.
+    """
+    accepted = []
+    for name in list(FORMATS)[: list(FORMATS).index(refused)]:
+        with tempfile.TemporaryDirectory() as folder, contextlib.suppress(Exception):
+            FORMATS[name](detector, Path(folder) / f"trial{_SUFFIXES[name]}", verbose=False)
+            accepted.append(name)
+    return accepted

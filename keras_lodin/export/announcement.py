@@ -8,6 +8,9 @@ from typing import Any
 
 from rich.console import Console
 
+from keras_lodin.detectors.detector import promised
+from keras_lodin.foreign_text import shown
+
 
 def announce(
     metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
@@ -29,6 +32,8 @@ def announce(
     ]
     if metadata["calibrated"]:
         lines.append(f"  threshold {metadata['threshold']:.6g}: is_ood is score <= threshold")
+        if metadata["tpr"] is not None:
+            lines.append(f"  promise   {promised(metadata['tpr'], metadata['calibration_count'])}")
     else:
         lines.append(
             "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "
@@ -37,4 +42,4 @@ def announce(
         )
     lines.extend(more)
     # Not wrapped: paths are there to be copied.
-    Console().print("\n".join(lines), soft_wrap=True, highlight=False, markup=False)
+    Console().print("\n".join(map(shown, lines)), soft_wrap=True, highlight=False, markup=False)

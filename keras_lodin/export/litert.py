@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import json
 import os
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +18,17 @@ import tensorflow as tf
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
+from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.litert_conversion import convert, rewritten
-from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
-from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.metadata import METADATA_FILE, METADATA_VERSION, artifact_metadata
+from keras_lodin.export.own_artifacts import check_file_is_own
+from keras_lodin.export.reference import Reference
+from keras_lodin.export.serving_function import input_name, serving_function
 from keras_lodin.files import atomic_write
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector
-
-Run = Callable[..., dict[str, np.ndarray]]
 
 
 def export_litert(
@@ -49,7 +52,8 @@ def export_litert(
 
     Args:
         detector: the detector. Before `calibrate`, `is_ood` of `serving_default` is always False.
-        path: the file to write or replace; ends in `.tflite`.
+        path: the file to write or replace; ends in `.tflite`. A file that no export wrote is not
+            replaced.
         verbose: whether to print where the file went.
 
     Raises:
@@ -73,6 +77,7 @@ def export_litert(
         raise ValueError(
             f"A LiteRT artifact is a file, and a folder has that name. Received: path={path}"
         )
+    check_file_is_own(path)
     batches = parity.random_batches(detector)
     metadata = artifact_metadata(detector)
     # The gradient is there to be looked at: a score hides much. The file goes without it.
@@ -87,43 +92,77 @@ def export_litert(
 
     content = convert({"serving_default": serving_default, "with_threshold": serve})
     with atomic_write(path) as file:
-        file.write_bytes(content)
-        with zipfile.ZipFile(file, "a") as archive:
-            archive.writestr(METADATA_FILE.name, json.dumps(metadata, indent=2))
+        file.write_bytes(with_metadata(content, metadata))
         _verify(detector, file.read_bytes(), batches, with_gradient=False)
     if verbose:
         size = f"  {path.stat().st_size / 2**20:.1f} MB, LiteRT's own operations"
         announce(metadata, "LiteRT file", path, [size])
 
 
-def read_metadata(path: str | os.PathLike[str]) -> dict[str, Any] | None:
-    """What a file that `export_litert` wrote says about itself; None for any other file."""
-    with contextlib.suppress(zipfile.BadZipFile, KeyError), zipfile.ZipFile(path) as archive:
-        metadata: dict[str, Any] = json.loads(archive.read(METADATA_FILE.name))
-        return metadata
+def with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
+    """A `.tflite` file's bytes: the model, and behind it its metadata with the digest of both.
+
+    Args:
+        model: the flatbuffer.
+        metadata: as `artifact_metadata` gives them.
+    """
+    described = {**metadata, "metadata_version": METADATA_VERSION}
+    described[DIGEST_FIELD] = metadata_digest(described, [model])
+    file = io.BytesIO(model)
+    with zipfile.ZipFile(file, "a") as archive:
+        # Without a time of its own: the same detector gives the same file.
+        archive.writestr(zipfile.ZipInfo(METADATA_FILE.name), json.dumps(described, indent=2))
+    return file.getvalue()
+
+
+def packed_metadata(content: bytes) -> tuple[bytes, int] | None:
+    """What a file that `export_litert` wrote says about itself.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        JSON text, and how many bytes of the file come before it and all other packed files: the
+        model's own. None for any other file.
+    """
+    # What a damaged archive can raise is not listed anywhere.
+    with contextlib.suppress(Exception), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        start = min(item.header_offset for item in archive.infolist())
+        return archive.read(METADATA_FILE.name), start
     return None
 
 
-def signature(content: bytes, name: str) -> Run:
-    """A signature of a LiteRT file as a function of named arrays.
+class Signature:
+    """A signature of a LiteRT file, a function of named arrays.
 
     Args:
         content: of the file.
         name: of the signature.
 
+    Attributes:
+        inputs: shapes by name, -1 where a size is free.
+        outputs: so of the outputs.
+
     Raises:
         ImportError: if no interpreter is installed.
         ValueError: if the interpreter cannot run the file.
     """
-    with _refusals():
-        runner = _interpreter(content).get_signature_runner(name)
 
-    def run(**inputs: Any) -> dict[str, np.ndarray]:
+    def __init__(self, content: bytes, name: str) -> None:
         with _refusals():
-            outputs: dict[str, np.ndarray] = runner(**inputs)
+            self._runner = _interpreter(content).get_signature_runner(name)
+        self.inputs = _shapes(self._runner.get_input_details())
+        self.outputs = _shapes(self._runner.get_output_details())
+
+    def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
+        """The outputs by name."""
+        with _refusals():
+            outputs: dict[str, np.ndarray] = self._runner(**inputs)
         return outputs
 
-    return run
+
+def _shapes(details: dict[str, Any]) -> dict[str, list[int]]:
+    return {name: list(map(int, tensor["shape_signature"])) for name, tensor in details.items()}
 
 
 @contextlib.contextmanager
@@ -131,10 +170,11 @@ def _refusals() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise ValueError(
+        raise FormatLimitError(
             "LiteRT's interpreter has no kernel for an operation of this file, or not for tensors "
-            "of this many axes. Replace the layer that it comes from, or export with "
-            f"format='onnx' or 'tf_saved_model'. Received: {error}"
+            "of this many axes",
+            str(error),
+            "Replace the layer that it comes from by one of other operations.",
         ) from error
 
 
@@ -156,21 +196,16 @@ def _interpreter(content: bytes) -> Any:
 def _verify(
     detector: Detector, content: bytes, batches: list[np.ndarray], with_gradient: bool
 ) -> None:
-    function = serving_function(detector, with_gradient=with_gradient)
-    (name, threshold) = function.input_signature[0].name, np.float32(detector.threshold)
-
-    def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        side = map(tf.constant, detector.example_side_values(len(batch)).values())
-        outputs = function(tf.constant(batch), *side, tf.constant(threshold))
-        return {name: value.numpy() for name, value in outputs.items()}
+    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
+    name, threshold = input_name(detector), np.float32(detector.threshold)
 
     def given(batch: np.ndarray) -> dict[str, np.ndarray]:
         return {name: batch, **detector.example_side_values(len(batch))}
 
-    moved = signature(content, "with_threshold")
+    moved = Signature(content, "with_threshold")
     runs = [lambda batch: moved(**given(batch), threshold=threshold)]
     if not with_gradient:
-        default = signature(content, "serving_default")
+        default = Signature(content, "serving_default")
         runs.append(lambda batch: default(**given(batch)))
     for run in runs:
         for batch in batches:

@@ -8,6 +8,7 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.litert_rules import RULES
 from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.export.weightless_graph import traced
@@ -117,10 +118,9 @@ def convert(signatures: dict[str, Any]) -> bytes:
             ) from error
 
 
-def _refusal(problems: set[str]) -> ValueError:
-    return ValueError(
-        "The classifier cannot be written with LiteRT's own operations; nothing was written. "
-        "Replace the layers that these come from, or export with format='onnx', which takes more "
-        "classifiers and runs on phones and in browsers too, or with format='tf_saved_model', "
-        f"which takes every one. Received: TensorFlow operations {', '.join(sorted(problems))}"
+def _refusal(problems: set[str]) -> FormatLimitError:
+    return FormatLimitError(
+        "The classifier cannot be written with LiteRT's own operations",
+        f"TensorFlow operations {', '.join(sorted(problems))}",
+        "Replace the layers that these come from by ones of other operations.",
     )

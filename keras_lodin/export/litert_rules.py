@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_lodin.export.known_values import known_shape, known_value
 from keras_lodin.export.litert_windows import (
     gather_windows,
     placed,
@@ -19,7 +20,9 @@ from keras_lodin.export.litert_windows import (
     spread,
     window,
 )
+from keras_lodin.export.resizing_matrices import resized, resizing_matrix
 from keras_lodin.export.unwritable_error import UnwritableError
+from keras_lodin.graph_walk import attributes
 
 RULES: dict[str, Callable[..., Any]] = {
     "ReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, 0.0),
@@ -46,10 +49,6 @@ RULES: dict[str, Callable[..., Any]] = {
 Rule = Callable[..., Any]
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-
-
-# What gradients count axes with.
-_FOLDED: dict[str, Callable[..., Any]] = {"AddV2": np.add, "FloorMod": np.mod, "Range": np.arange}
 
 
 def _rule(name: str) -> Callable[[Rule], Rule]:
@@ -123,7 +122,7 @@ def _bitwise_and(op: Any, x: Any, mask: Any) -> Any:
 
 @_rule("BroadcastGradientArgs")
 def _broadcast_gradient_args(op: Any, *shapes: Any) -> Any:
-    a, b = (_known_shape(tensor) for tensor in op.inputs)
+    a, b = (known_shape(tensor) for tensor in op.inputs)
     rank = max(len(a), len(b))
     for shape in (a, b):
         shape[:0] = [1] * (rank - len(shape))
@@ -137,7 +136,7 @@ def _broadcast_gradient_args(op: Any, *shapes: Any) -> Any:
 def _dynamic_stitch(op: Any, *inputs: Any) -> Any:
     """The shape of a reduced tensor: numbers at places that are known."""
     count = len(inputs) // 2
-    places = [_known(tensor) for tensor in op.inputs[:count]]
+    places = [known_value(tensor) for tensor in op.inputs[:count]]
     found: dict[int, Any] = {}
     for place, values in zip(places, inputs[count:], strict=True):
         for n, target in enumerate(np.ravel(place)):
@@ -147,10 +146,10 @@ def _dynamic_stitch(op: Any, *inputs: Any) -> Any:
 
 @_rule("ConcatOffset")
 def _concat_offset(op: Any, axis: Any, *shapes: Any) -> Any:
-    axis = int(_known(op.inputs[0]))
+    axis = int(known_value(op.inputs[0]))
     offsets, at = [], 0
     for tensor in op.inputs[1:]:
-        shape = _known_shape(tensor)
+        shape = known_shape(tensor)
         offset = np.zeros(len(shape), "int32")
         offset[axis] = at
         offsets.append(tf.constant(offset))
@@ -160,29 +159,39 @@ def _concat_offset(op: Any, axis: Any, *shapes: Any) -> Any:
     return offsets
 
 
-def _known(tensor: Any) -> np.ndarray:
-    """The value of a tensor that depends on no input."""
-    value = tf.get_static_value(tensor)
-    if value is not None:
-        return value
-    if tensor.op.type not in _FOLDED:
-        raise UnwritableError("numbers that depend on the input")
-    return _FOLDED[tensor.op.type](*map(_known, tensor.op.inputs))
+@_rule("ResizeBilinearGrad")
+@_rule("ResizeBicubicGrad")
+@_rule("ResizeNearestNeighborGrad")
+@_rule("ScaleAndTranslateGrad")
+def _resizing_gradient(op: Any, dy: Any, *others: Any) -> Any:
+    forward = op.type.removesuffix("Grad")
+    sizes = zip(op.outputs[0].shape[1:3], dy.shape[1:3], strict=True)
+    return resized(dy, [matrix.T for matrix in _resizing_matrices(op, forward, sizes)])
 
 
-def _known_shape(tensor: Any) -> list[int | None]:
-    """What a tensor that holds a shape says before anything runs; None for free sizes."""
-    if tensor.op.type in ("Shape", "ShapeN"):
-        return tensor.op.inputs[tensor.value_index].shape.as_list()
-    if tensor.op.type == "StridedSlice":  # the leading axes of a product of matrices
-        first, last, step = (int(_known(limit)[0]) for limit in tensor.op.inputs[1:])
-        start = None if tensor.op.get_attr("begin_mask") else first
-        stop = None if tensor.op.get_attr("end_mask") else last
-        return _known_shape(tensor.op.inputs[0])[start:stop:step]
-    value = tf.get_static_value(tensor, partial=True)
-    if value is None:
-        raise UnwritableError("shapes that depend on the input")
-    return [None if size is None else int(size) for size in value]
+@_rule("ResizeBicubic")
+@_rule("ResizeArea")
+@_rule("ScaleAndTranslate")
+def _resizing(op: Any, x: Any, *others: Any) -> Any:
+    sizes = zip(x.shape[1:3], op.outputs[0].shape[1:3], strict=True)
+    return resized(tf.cast(x, tf.float32), _resizing_matrices(op, op.type, sizes))
+
+
+def _resizing_matrices(op: Any, forward: str, sizes: Any) -> list[np.ndarray]:
+    sizes = list(sizes)
+    if any(size is None for pair in sizes for size in pair):
+        raise UnwritableError("free image sizes")
+    options = {name: value for name, value in attributes(op).items() if name != "T"}
+    places: list[dict[str, Any]] = [{}, {}]
+    if forward == "ScaleAndTranslate":
+        scale, shift = (known_value(tensor) for tensor in op.inputs[2:])
+        places = [
+            {"scale": [scale[axis], 1.0], "translation": [shift[axis], 0.0]} for axis in (0, 1)
+        ]
+    return [
+        resizing_matrix(forward, before, after, {**options, **place})
+        for (before, after), place in zip(sizes, places, strict=True)
+    ]
 
 
 @_rule("StridedSliceGrad")
@@ -191,9 +200,9 @@ def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy
     masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "shrink_axis")}
     if op.get_attr("ellipsis_mask") or op.get_attr("new_axis_mask"):
         raise UnwritableError("slices with an ellipsis or a new axis")
-    sizes = _known_shape(op.inputs[0])
+    sizes = known_shape(op.inputs[0])
     axes = {}
-    for axis, limits in enumerate(zip(*map(_known, op.inputs[1:4]), strict=True)):
+    for axis, limits in enumerate(zip(*map(known_value, op.inputs[1:4]), strict=True)):
         first, last, stride = (int(limit) for limit in limits)
         without = {name for name, mask in masks.items() if mask & 1 << axis}
         if {"begin", "end"} <= without and stride == 1:

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import re
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from keras_lodin.export.digest import DIGEST_FIELD
 from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
 from keras_lodin.models.input_range import guess_input_range
 
@@ -17,6 +22,15 @@ if TYPE_CHECKING:
 METADATA_FILE = Path("assets.extra/keras_lodin.json")
 # The key of the JSON text among an ONNX file's metadata properties.
 METADATA_KEY = "keras_lodin"
+# Of the fields as they are now. Files of version 1 do not name it, and have no digest.
+METADATA_VERSION = 2
+
+_SCORE_DIRECTION = "higher is more in-distribution"
+_IS_OOD_RULE = "score <= threshold"
+# What `keras-lodin score` can compute beside the batch.
+SIDE_INPUTS = ("complexity",)
+# A gigabyte of float32: no classifier takes more at once, and no machine should be asked to.
+_LARGEST_INPUT = 2**28
 
 
 def artifact_metadata(detector: Detector) -> dict[str, Any]:
@@ -26,9 +40,10 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         detector: the detector.
 
     Returns:
-        a dictionary: the package's version, the detector's class and settings (None where a
-        detector has no such setting), threshold (None before calibration), tpr, class names,
-        score direction, and the names and shapes of inputs and outputs. Free sizes are None.
+        a dictionary: the version of its fields and of the package, the detector's class and
+        settings (None where a detector has no such setting), threshold (None before calibration),
+        tpr, the number of samples that it was calibrated on, class names, score direction, and the
+        names and shapes of inputs and outputs. Free sizes are None.
     """
     tpr = getattr(detector, "tpr", None)
     # Only ODIN is told it, but whoever scores images with the artifact has to know it.
@@ -36,6 +51,7 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
     channel_std = getattr(detector, "channel_std", None)
     threshold = detector.threshold
     return {
+        "metadata_version": METADATA_VERSION,
         "keras_lodin_version": version("keras-lodin"),
         "detector": type(detector).__name__,
         "temperature": _number(getattr(detector, "temperature", None)),
@@ -45,10 +61,11 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
         "calibrated": detector.calibrated,
         "threshold": threshold if math.isfinite(threshold) else None,
         "tpr": _number(tpr),
+        "calibration_count": detector.calibration_count,
         "class_names": None if detector.class_names is None else list(detector.class_names),
         "num_classes": detector.num_classes,
-        "score_direction": "higher is more in-distribution",
-        "is_ood_rule": "score <= threshold",
+        "score_direction": _SCORE_DIRECTION,
+        "is_ood_rule": _IS_OOD_RULE,
         "input_name": input_name(detector),
         "input_shape": list(detector.input_shape_with_batch),
         "input_dtype": "float32",
@@ -59,3 +76,189 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
 
 def _number(value: Any) -> float | None:
     return None if value is None else float(value)
+
+
+def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Metadata out of an artifact, every field checked.
+
+    Args:
+        text: JSON, as an export wrote it.
+        path: of the artifact, for messages.
+
+    Returns:
+        the metadata. Fields that are not known here are kept as they are.
+
+    Raises:
+        ValueError: naming the first field that is missing or that cannot be as it is.
+    """
+    try:
+        metadata = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            "The artifact's metadata are damaged. Expected JSON, as `export` writes it: export "
+            f"the detector again. Received: path={path}, {error}"
+        ) from error
+    if not isinstance(metadata, dict):
+        raise ValueError(
+            "The artifact's metadata must be a JSON object with a field for each property; export "
+            f"the detector again. Received: path={path}, {type(metadata).__name__}"
+        )
+    later = metadata.get("metadata_version", 1)
+    if _is_count(later) and later > METADATA_VERSION:
+        raise ValueError(
+            "The artifact was written by a later version of keras-lodin, whose metadata this one "
+            f"cannot read. Expected metadata_version {METADATA_VERSION} or less: update "
+            f"keras-lodin. Received: metadata_version={later}, path={path}"
+        )
+    for name, (holds, expected) in _FIELDS.items():
+        missing = name not in metadata
+        if missing and name in _NOT_IN_ALL:
+            continue
+        if missing or not holds(metadata[name], metadata):
+            received = f"no {name}" if missing else f"{name}={metadata[name]!r:.200}"
+            raise ValueError(
+                f"The field `{name}` of the artifact's metadata must be {expected}. The file is "
+                "damaged or was edited: export the detector again. "
+                f"Received: {received}, path={path}"
+            )
+    return metadata
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
+
+
+def _is_finite(value: float) -> bool:
+    # An int of a thousand digits is a number of JSON, and no float.
+    return abs(value) < 3.5e38 if isinstance(value, int) else math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier()
+
+
+def _is_range(value: Any) -> bool:
+    """Whether it is two numbers, or two lists of numbers for the features, lo < hi."""
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    low, high = value
+    if isinstance(low, list) and isinstance(high, list) and len(low) == len(high):
+        return bool(low) and all(
+            _is_range(list(pair)) or (_is_number(pair[0]) and pair[0] == pair[1])
+            for pair in zip(low, high, strict=True)
+        )
+    return _is_number(low) and _is_number(high) and low < high
+
+
+def _is_shape(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) > 1
+        and value[0] is None
+        and all(size is None or _is_count(size) for size in value)
+        and math.prod(size for size in value if size is not None) <= _LARGEST_INPUT
+    )
+
+
+def _are_names_of_classes(value: Any, metadata: dict[str, Any]) -> bool:
+    return value is None or (
+        isinstance(value, list)
+        and all(isinstance(name, str) for name in value)
+        and len(value) == metadata["num_classes"]
+    )
+
+
+def _optional(holds: Callable[[Any], bool]) -> Callable[[Any, Any], bool]:
+    return lambda value, _: value is None or holds(value)
+
+
+# Each field with what it must be. Those that others are checked by come first.
+_FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
+    "metadata_version": (
+        lambda value, _: _is_count(value),
+        f"a whole number, {METADATA_VERSION} at most",
+    ),
+    "keras_lodin_version": (
+        lambda value, _: (
+            isinstance(value, str) and bool(re.fullmatch(r"\d+(\.\w+)*(\+.*)?", value))
+        ),
+        "a version such as '1.0.0'",
+    ),
+    "detector": (lambda value, _: _is_name(value), "the name of a class"),
+    "num_classes": (
+        lambda value, _: _is_count(value) and 1 < value <= _LARGEST_INPUT,
+        "a whole number above 1",
+    ),
+    "class_names": (_are_names_of_classes, "null or a text for each of the `num_classes` classes"),
+    "temperature": (
+        _optional(lambda value: _is_number(value) and value > 0),
+        "null or a finite number above 0",
+    ),
+    "epsilon": (
+        _optional(lambda value: _is_number(value) and value >= 0),
+        "null or a finite number, 0 or more",
+    ),
+    "input_range": (
+        lambda value, _: _is_range(value),
+        "two finite numbers, the lowest and the highest input value",
+    ),
+    "channel_std": (
+        _optional(
+            lambda value: isinstance(value, list) and all(_is_number(s) and s > 0 for s in value)
+        ),
+        "null or a finite number above 0 for each channel",
+    ),
+    "input_range_origin": (
+        lambda value, _: isinstance(value, str) and bool(value),
+        "a word that says how the range is known",
+    ),
+    "calibrated": (lambda value, _: isinstance(value, bool), "true or false"),
+    "threshold": (
+        lambda value, metadata: value is None or (_is_number(value) and metadata["calibrated"]),
+        "a finite number, or null, as it is before calibration",
+    ),
+    "tpr": (
+        _optional(lambda value: _is_number(value) and 0 < value <= 1),
+        "null or a fraction of in-distribution data, above 0 and at most 1",
+    ),
+    "calibration_count": (
+        _optional(_is_count),
+        "null or the number of samples that the threshold was calibrated on",
+    ),
+    "score_direction": (lambda value, _: value == _SCORE_DIRECTION, repr(_SCORE_DIRECTION)),
+    "is_ood_rule": (lambda value, _: value == _IS_OOD_RULE, repr(_IS_OOD_RULE)),
+    "input_name": (lambda value, _: _is_name(value), "a name of letters, digits and underscores"),
+    "input_shape": (
+        lambda value, _: _is_shape(value),
+        "null for the batch and then whole numbers above 0, or null for sizes that are free, with "
+        f"at most {_LARGEST_INPUT} values in one input",
+    ),
+    "input_dtype": (lambda value, _: value == "float32", "'float32'"),
+    "side_inputs": (
+        lambda value, _: isinstance(value, list) and value in ([], list(SIDE_INPUTS)),
+        f"empty or {list(SIDE_INPUTS)}; the file of a detector with others is run by code of "
+        "one's own",
+    ),
+    "output_names": (
+        lambda value, _: value == list(OUTPUT_NAMES),
+        f"{list(OUTPUT_NAMES)}",
+    ),
+    "data_format": (
+        lambda value, _: value in ("channels_last", "channels_first"),
+        "'channels_last' or 'channels_first'",
+    ),
+    "opset": (lambda value, _: _is_count(value), "a whole number above 0"),
+    DIGEST_FIELD: (
+        lambda value, _: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
+        "64 hexadecimal digits",
+    ),
+}
+# Of ONNX files alone, or of all but those, or not of files of version 1.
+_NOT_IN_ALL = (
+    *("metadata_version", "data_format", "opset", DIGEST_FIELD),
+    *("input_range_origin", "calibration_count"),
+)

@@ -6,7 +6,7 @@ import contextlib
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import onnx
 import onnxruntime
-import tensorflow as tf
 from onnx import numpy_helper
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
+from keras_lodin.export.digest import sealed_onnx
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.metadata import METADATA_KEY, artifact_metadata
 from keras_lodin.export.onnx_conversion import OPSET, convert
+from keras_lodin.export.own_artifacts import check_file_is_own, check_report_is_own
+from keras_lodin.export.reference import Reference
 from keras_lodin.export.serving_function import serving_function
-from keras_lodin.files import atomic_write
+from keras_lodin.files import write_together
 from keras_lodin.keras_internals import compute_dtypes, layer_names
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ def export_onnx(
 
     Args:
         detector: the detector. Before `calibrate`, `is_ood` is False unless a threshold is given.
-        path: the file to write or replace; ends in `.onnx`.
+        path: the file to write or replace; ends in `.onnx`. A file, or a report beside it, that no
+            export wrote is not replaced.
         verbose: whether to print the report.
         data_format: "channels_last", as Keras has it, or "channels_first": the file's input is
             then (batch, channels, *spatial).
@@ -84,6 +88,9 @@ def export_onnx(
     """
     path = Path(path)
     _check_arguments(detector, path, data_format)
+    report_path = path.with_name(f"{path.stem}.report.json")
+    check_file_is_own(path)
+    check_report_is_own(report_path)
     _refuse_other_precisions(detector)
     batches = parity.random_batches(detector)
     if sample_inputs is not None:
@@ -95,8 +102,9 @@ def export_onnx(
     model = convert(function, layer_names(detector.classifier))
     _describe(model, metadata, detector.threshold)
     operations = Counter(node.op_type for node in model.graph.node)
-    report_path = path.with_name(f"{path.stem}.report.json")
-    with atomic_write(report_path) as report_file, atomic_write(path) as file:
+    # Together: a file with the report of another one would be taken at its word.
+    with write_together(path.parent, path.name) as written:
+        file, report_file = written / path.name, written / report_path.name
         with _refusals_of_runtimes():
             _save(model, file)
             figures = _verify(detector, file, metadata, batches, with_gradient=True)
@@ -118,6 +126,15 @@ def export_onnx(
         report_file.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
     if verbose:
         announce(metadata, "ONNX file", path, _report_lines(report))
+
+
+def onnx_metadata(path: str | os.PathLike[str]) -> str | None:
+    """The JSON text that an ONNX file says about itself, read without running it; None without."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf's own classes of errors are not public
+        return None
+    return next((item.value for item in model.metadata_props if item.key == METADATA_KEY), None)
 
 
 def _check_arguments(detector: Detector, path: Path, data_format: str) -> None:
@@ -146,10 +163,11 @@ def _refuse_other_precisions(detector: Detector) -> None:
         if dtype in ("float16", "bfloat16", "float64")
     )
     if reduced:
-        raise ValueError(
+        raise FormatLimitError(
             "An ONNX file computes in float32, as runtimes have no convolutions of every other "
-            "precision; nothing was written. Set `layer.dtype_policy = 'float32'` for all layers, "
-            "or export with format='tf_saved_model'. Received: the layers " + ", ".join(reduced)
+            "precision",
+            "the layers " + ", ".join(reduced),
+            "Set `layer.dtype_policy = 'float32'` for all layers.",
         )
 
 
@@ -211,11 +229,10 @@ def _drop_output(model: onnx.ModelProto, name: str) -> bool:
 
 def _save(model: onnx.ModelProto, path: Path) -> None:
     if model.ByteSize() > _LARGEST_FILE:
-        raise ValueError(
-            "An ONNX file cannot be larger than 2 GB; nothing was written. Export with "
-            f"format='tf_saved_model'. Received: a model of {model.ByteSize()} bytes"
+        raise FormatLimitError(
+            "An ONNX file cannot be larger than 2 GB", f"a model of {model.ByteSize()} bytes"
         )
-    path.write_bytes(model.SerializeToString())
+    path.write_bytes(sealed_onnx(model.SerializeToString()))
 
 
 @contextlib.contextmanager
@@ -226,23 +243,10 @@ def _refusals_of_runtimes() -> Iterator[None]:
     except (ValueError, OSError):
         raise
     except Exception as error:
-        raise ValueError(
-            "The converted file is not one that onnxruntime runs; nothing was written. Report "
-            "it, with the classifier's layers; format='tf_saved_model' takes every "
-            f"classifier. Received: {error}"
-        ) from error
-
-
-@contextlib.contextmanager
-def _refusals_of_tensorflow(batch: np.ndarray) -> Iterator[None]:
-    """Tells the detector's own failures from those of the file."""
-    try:
-        yield
-    except tf.errors.OpError as error:
-        raise ValueError(
-            "TensorFlow cannot compute the detector on a batch of its input's shape; nothing was "
-            "written. Expected a detector that `predict` scores. "
-            f"Received: shape {batch.shape}, {type(error).__name__}: {error.message}"
+        raise FormatLimitError(
+            "The converted file is not one that onnxruntime runs",
+            str(error),
+            "Report it, with the classifier's layers.",
         ) from error
 
 
@@ -261,16 +265,10 @@ def _verify(
     with_gradient: bool,
 ) -> list[dict[str, Any]]:
     """Compares a file with the detector on all batches; the figures of each batch."""
-    function = serving_function(detector, with_gradient=with_gradient)
+    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
     threshold = detector.threshold
     session = _session(path)
     names = [output.name for output in session.get_outputs()]
-
-    def reference(batch: np.ndarray) -> Mapping[str, np.ndarray]:
-        with _refusals_of_tensorflow(batch):
-            side = map(tf.constant, detector.example_side_values(len(batch)).values())
-            outputs = function(tf.constant(batch), *side, tf.constant(threshold))
-        return {name: value.numpy() for name, value in outputs.items()}
 
     def run(batch: np.ndarray, **more: Any) -> dict[str, np.ndarray]:
         more |= detector.example_side_values(len(batch))

@@ -17,6 +17,7 @@ import tf2onnx.tfonnx
 from tf2onnx import handler
 
 from keras_lodin.export import onnx_rules
+from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.onnx_weights import attach_weights
 from keras_lodin.export.weightless_graph import traced, weightless_graph
 from keras_lodin.keras_internals import patch_tf2onnx
@@ -134,26 +135,28 @@ def _refuse_control_flow(concrete: Any, layer_names: Sequence[str]) -> None:
         raise _refusal(found, layer_names)
 
 
-def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> ValueError:
+def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> FormatLimitError:
     operations = sorted({operation for operation, _ in problems})
     layers = sorted({_layer_of(name, layer_names) for _, name in problems} - {""})
     if _LOOPS & set(operations):
         advice = (
             "Loops have no gradient in ONNX: build recurrent layers with `unroll=True` on inputs "
-            "of a fixed length, give `TimeDistributed` and other layers over steps such inputs, or"
+            "of a fixed length, and give `TimeDistributed` and other layers over steps such inputs."
         )
     elif _BRANCHES & set(operations):
         advice = (
             "A branch that is chosen while the graph runs has no gradient in ONNX: choose with "
-            "`keras.ops.where`, or do in Python what depends on nothing but sizes, or"
+            "`keras.ops.where`, or do in Python what depends on no input."
         )
     else:
-        advice = "Replace these layers by ones of other operations, or"
-    return ValueError(
-        f"The classifier cannot be written as ONNX; nothing was written. {advice} export with "
-        "format='tf_saved_model', which takes every classifier. Received: "
+        advice = "Replace these layers by ones of other operations."
+    return FormatLimitError(
+        "The classifier cannot be written as ONNX",
         f"TensorFlow operations {', '.join(operations)} without an ONNX form, "
-        + (f"from the layers {', '.join(layers)}" if layers else "from functions outside of layers")
+        + (
+            f"from the layers {', '.join(layers)}" if layers else "from functions outside of layers"
+        ),
+        advice,
     )
 
 

@@ -12,8 +12,12 @@ import tensorflow as tf
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
+from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest, saved_model_content
 from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
+from keras_lodin.export.own_artifacts import check_folder_is_own
+from keras_lodin.export.reference import Reference
 from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.weightless_graph import refused_if_untraceable
 from keras_lodin.files import atomic_write
 
 if TYPE_CHECKING:
@@ -50,11 +54,13 @@ def export_saved_model(
 
     Args:
         detector: the detector. Before `calibrate`, `is_ood` of the artifact is always False.
-        path: the folder to write or replace.
+        path: the folder to write or replace. What is replaced is an earlier export and nothing
+            else: a folder with other files in it is refused.
         verbose: whether to print where the artifact went.
 
     Raises:
-        ValueError: if the detector cannot be traced, or the artifact disagrees with it.
+        ValueError: if the detector cannot be traced, the artifact disagrees with it, or the folder
+            holds something that no export wrote.
         OSError: if it cannot be written. Nothing half-written stays.
 
     Example:
@@ -73,14 +79,15 @@ def export_saved_model(
         _write(detector, serve, temporary)
         metadata_path = temporary / METADATA_FILE
         metadata_path.parent.mkdir()
+        metadata[DIGEST_FIELD] = metadata_digest(metadata, saved_model_content(temporary))
         metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-        _verify(detector, serve, temporary, metadata["input_name"])
+        _verify(Reference(detector, serve), detector, temporary, metadata["input_name"])
     if verbose:
         announce(metadata, "SavedModel", path)
 
 
 def _check_replaceable(path: Path) -> None:
-    """Refuses a file, a file's name, and a folder that holds something other than a SavedModel."""
+    """Refuses a file, a file's name, and a folder that holds something other than an export."""
     if path.suffix in _WRITTEN_BY:
         raise ValueError(
             f"A SavedModel is a folder, and a name that ends in {path.suffix} is that of a file, "
@@ -90,11 +97,7 @@ def _check_replaceable(path: Path) -> None:
         raise ValueError(
             f"A SavedModel is a folder, and there is a file of that name. Received: path={path}"
         )
-    if path.is_dir() and any(path.iterdir()) and not (path / "saved_model.pb").exists():
-        raise ValueError(
-            "The folder holds something else than a SavedModel, which would be lost. Expected a "
-            f"new path, an empty folder or an old SavedModel. Received: path={path}"
-        )
+    check_folder_is_own(path)
 
 
 def _write(detector: Detector, serve: Any, path: Path) -> None:
@@ -107,6 +110,8 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
 
     # Not `keras.export.ExportArchive`: it stores every weight twice.
     module = tf.Module()
+    with refused_if_untraceable():
+        serve.get_concrete_function()
     module.weights = list(serve.get_concrete_function().variables)
     module.serving_default = serving_default
     module.with_threshold = serve
@@ -117,23 +122,15 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures)
 
 
-def _verify(detector: Detector, serve: Any, path: Path, name: str) -> None:
+def _verify(reference: Reference, detector: Detector, path: Path, name: str) -> None:
     # Held by a name: TensorFlow frees the variables with the loaded object.
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
-    threshold = detector.threshold
-
-    def reference(batch: np.ndarray) -> dict[str, np.ndarray]:
-        side = detector.example_side_values(len(batch)).values()
-        return _numpy(serve(tf.constant(batch), *map(tf.constant, side), tf.constant(threshold)))
 
     def artifact(batch: np.ndarray) -> dict[str, np.ndarray]:
         given = {name: batch, **detector.example_side_values(len(batch))}
-        return _numpy(signature(**{key: tf.constant(value) for key, value in given.items()}))
+        outputs = signature(**{key: tf.constant(value) for key, value in given.items()})
+        return {key: value.numpy() for key, value in outputs.items()}
 
     for batch in parity.random_batches(detector):
-        parity.check(reference, artifact, batch, threshold)
-
-
-def _numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
-    return {name: value.numpy() for name, value in outputs.items()}
+        parity.check(reference, artifact, batch, detector.threshold)

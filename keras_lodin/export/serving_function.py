@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import keyword
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,9 @@ class _RecordedPass:
 def input_name(detector: Detector) -> str:
     """The input's name in an artifact: the classifier's own if a person chose it, else `images`.
 
+    It is an argument of TensorFlow's and LiteRT's functions, so that a name that Python has no
+    argument of (`lambda`, `my images`, `input:0`) becomes `images`, too.
+
     Args:
         detector: the detector.
 
@@ -52,11 +56,12 @@ def input_name(detector: Detector) -> str:
     """
     inputs = getattr(detector.classifier, "inputs", None)
     name = inputs[0].name if inputs else ""
-    reserved = {*OUTPUT_NAMES, *detector.side_inputs, "threshold", "gradient"}
-    usable = name.isidentifier() and name.isascii() and name not in reserved
-    if not usable or _AUTOMATIC_NAME.fullmatch(name):
+    # TensorFlow's own method has an argument `self`, and its tensors' names begin with a letter.
+    reserved = {*OUTPUT_NAMES, *detector.side_inputs, "threshold", "gradient", "self"}
+    argument = name.isidentifier() and name.isascii() and not name.startswith("_")
+    if not argument or keyword.iskeyword(name) or name in reserved:
         return "images"
-    return name
+    return "images" if _AUTOMATIC_NAME.fullmatch(name) else name
 
 
 def serving_function(

@@ -37,7 +37,7 @@ def build(specification: str, from_logits: bool) -> keras.losses.Loss:
     classifier.compile("sgd", keras_lodin.losses.build("logit_norm:0.1", from_logits=True))
     ```
     """
-    name, colon, text = specification.partition(":")
+    name, colon, text = str(specification).partition(":")
     if name not in names():
         raise ValueError(
             f"The loss must be one of {', '.join(names())}.{did_you_mean(name, names())} "

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import re
 import zipfile
 from pathlib import Path
 
 import keras
 
-from keras_lodin.training import GQModel
+from keras_lodin.checked_path import checked_path
+from keras_lodin.deployed_classifier import deployed_classifier
+
+# Archives of weights hardly shrink. What is smaller than this when unfolded harms nobody.
+_LARGEST_RATIO = 100
+_HARMLESS_SIZE = 2**30
 
 
 def load(path: str | os.PathLike[str]) -> keras.Model:
@@ -16,16 +23,18 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
 
     Args:
         path: a `.keras` file, or the folder of a finished training run. A `GQModel` gives the
-            classifier inside.
+            classifier inside; a classifier with a `preprocessor` that its `predict` runs
+            (KerasHub's) one model of both.
 
     Returns:
         the `keras.Model`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: if the file is not a Keras model, or needs classes that are not registered.
+        ValueError: if the file is not a Keras model, needs classes that are not registered or a
+            package that is not installed, or its `predict` and its `call` differ in another way.
     """
-    path = Path(path)
+    path = checked_path("path", path)
     if (path / "model.keras").exists():
         path = path / "model.keras"
     if not path.exists():
@@ -45,16 +54,68 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
             "The file is no `.keras` archive: it is damaged, or of another kind. Save the model "
             f"again with `model.save('name.keras')`. Received: path={str(path)!r}"
         )
+    return deployed_classifier(read(path))
+
+
+def read(path: Path) -> keras.Model:
+    """The model in a `.keras` file as it was saved, a `GQModel` whole.
+
+    Args:
+        path: a zip archive that was found to exist.
+
+    Raises:
+        ValueError: if the file is damaged, or needs classes that are not registered.
+    """
+    _check_archive(path)
     try:
-        model = keras.models.load_model(path)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+        return keras.models.load_model(path)
+    except Exception as error:  # layers of users, h5py and TensorFlow raise errors of every class
         # Keras reports every failure with the whole configuration, and the cause behind it.
         cause = str(error).rpartition("Exception encountered: ")[2]
         cause = cause.partition(" Full object config")[0]
-        reason = cause.splitlines()[0] if cause else type(error).__name__
+        reason = (cause.strip().splitlines() or [type(error).__name__])[0]
+        package = _missing_package(reason)
+        if package is not None:
+            raise ValueError(
+                f"The model is made with the package `{package}`, which is not installed here: "
+                f"`pip install {package.replace('_', '-')}`. Received: path={str(path)!r}"
+            ) from error
         raise ValueError(
             "The file could not be read as a Keras model. Expected a whole `.keras` file whose "
             f"custom classes are registered. Keras says: {reason[:300]} "
             f"Received: path={str(path)!r}"
         ) from error
-    return model.classifier if isinstance(model, GQModel) else model
+
+
+def _check_archive(path: Path) -> None:
+    """Refuses an archive with a damaged member: Keras reads weights without their checksum.
+
+    Raises:
+        ValueError: if a member cannot be read whole, or the archive unfolds to many times its size.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            unfolded = sum(item.file_size for item in archive.infolist())
+            limit = max(_HARMLESS_SIZE, _LARGEST_RATIO * path.stat().st_size)
+            damaged = None if unfolded > limit else archive.testzip()
+            reason = f"{damaged!r} differs from its checksum"
+    except Exception as error:  # what a damaged archive can raise is not listed anywhere
+        damaged, unfolded, limit, reason = "?", 0, 0, str(error)
+    if unfolded > limit:
+        raise ValueError(
+            f"The file unfolds to {unfolded} bytes, which no saved model does. Expected "
+            f"{limit} at most, {_LARGEST_RATIO} times its own size. Received: path={str(path)!r}"
+        )
+    if damaged is not None:
+        raise ValueError(
+            "The `.keras` file is damaged. Copy it again, or save the model again with "
+            f"`model.save('name.keras')`. Received: path={str(path)!r}, {reason}"
+        )
+
+
+def _missing_package(reason: str) -> str | None:
+    """The package that Keras looked for a model's class in, if it is not installed."""
+    found = re.search(r"parent module (\w+)[\w.]* cannot be imported", reason)
+    if found is None or importlib.util.find_spec(found[1]) is not None:
+        return None
+    return found[1]

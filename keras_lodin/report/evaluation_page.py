@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_lodin.metrics import threshold_at_tpr
+from keras_lodin.metrics import fewest_samples, threshold_at_tpr
 from keras_lodin.report import page
 from keras_lodin.report.page import Block, Section
 
@@ -156,21 +156,24 @@ def _threshold(evaluation: Evaluation) -> list[Block]:
             own = f"{given['threshold']:.6g}"
             promised = "set by hand" if given["tpr"] is None else f"{100 * given['tpr']:.1f} %"
             kept = _share(1.0 - evaluation.flagged[detector][id_name], id_scores.size)
-        rows.append((detector, own, promised, kept, f"{here:.6g}"))
+        least = f"takes {fewest_samples(_TPR)} examples"
+        rows.append((detector, own, promised, kept, f"{here:.6g}" if np.isfinite(here) else least))
     return [
         page.table(
             "Thresholds: a score at or below one is called out-of-distribution",
             (
                 *("detector", "its threshold", "promises to keep", "keeps of this ID data"),
-                "threshold that keeps 95 % here",
+                "threshold for 95 % from these data",
             ),
             rows,
         ),
         *_flagged(evaluation),
         page.text(
-            "A promise is about data like that which the detector was calibrated on; ± is twice "
-            "the standard error of a share. The plots below draw the last column, which saw the "
-            "test data and is for reading them, not for use."
+            "A promise says how much of fresh data passes on average, of data like that which the "
+            "detector was calibrated on: with n examples at least k = ceil(0.95 (n + 1)) of their "
+            "scores lie above the threshold. ± is twice the standard error of a share. The plots "
+            "below draw the last column, which saw the test data and is for reading them, not for "
+            "use."
         ),
     ]
 
@@ -225,8 +228,8 @@ def _against(evaluation: Evaluation, ood: str, plots: Mapping[str, bytes]) -> li
         page.figure(
             plots["scores"],
             f"Histograms of the scores of {id_name} and of {ood}. {medians}.",
-            "Scores, higher = more in-distribution. The dashed line keeps 95 % of the ID data; "
-            "what lies to its left would be called out-of-distribution.",
+            "Scores, higher = more in-distribution. The dashed line promises to keep 95 % of ID "
+            "data like these; what lies to its left would be called out-of-distribution.",
         ),
         page.figure(
             plots["roc"],

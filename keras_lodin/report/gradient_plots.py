@@ -108,7 +108,7 @@ def _draw_panel(axes: Axes, values: Mapping[str, np.ndarray], edges: np.ndarray)
             edgecolor=colour,
             linestyle=line,
             linewidth=1.3,
-            label=name,
+            label=str(number),  # The legend has the names.
         )
         if some.size:
             median = np.clip(np.median(some), edges[0], edges[-1])

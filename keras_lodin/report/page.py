@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from keras_lodin.foreign_text import shown
 
 if TYPE_CHECKING:
     import jinja2
@@ -56,27 +59,39 @@ def markdown(title: str, summary: str, sections: Sequence[Section]) -> str:
         summary: a sentence or two under it.
         sections: in order; those without a block are left out.
     """
-    parts = [f"# {title}", summary]
+    parts = [f"# {_plain(title)}", _plain(summary)]
     for section in sections:
         if section.blocks:
-            parts.append(f"## {section.title}")
+            parts.append(f"## {_plain(section.title)}")
             parts += [_as_markdown(block) for block in section.blocks]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _as_markdown(block: Block) -> str:
     if block["kind"] == "table":
-        rows = [block["header"], ["---"] * len(block["header"])]
-        rows += [row["cells"] for row in block["rows"]]
+        names = [_plain(name) for name in block["header"]]
+        rows = [names, ["---"] * len(names)]
+        rows += [[_plain(cell) for cell in row["cells"]] for row in block["rows"]]
         lines = [f"| {' | '.join(cells)} |" for cells in rows]
-        return "\n".join([block["caption"], "", *lines])
+        return "\n".join([_plain(block["caption"]), "", *lines])
     if block["kind"] == "verdict":
-        return f"**{block['text']}**"
+        return f"**{_plain(block['text'])}**"
     if block["kind"] == "code":
-        return f"```sh\n{block['text']}\n```"
+        # A fence longer than any in the text cannot be ended by it.
+        ticks = max((len(run) for run in re.findall("`+", block["text"])), default=0)
+        fence = "`" * max(3, ticks + 1)
+        words = shown(block["text"], keep="\n")
+        return f"{fence}sh\n{words}\n{fence}"
     if block["kind"] == "definitions":
-        return "\n".join(f"* {name}: {meaning}" for name, meaning in block["meanings"])
-    return str(block.get("text", ""))
+        return "\n".join(
+            f"* {_plain(name)}: {_plain(meaning)}" for name, meaning in block["meanings"]
+        )
+    return _plain(str(block.get("text", "")))
+
+
+def _plain(words: str) -> str:
+    """Words that Markdown takes for words: an underscore within one needs no escape."""
+    return re.sub(r"[\\`*\[\]<>|~]|(?<!\w)_|_(?!\w)", r"\\\g<0>", shown(words))
 
 
 def text(words: str) -> Block:
@@ -186,5 +201,8 @@ def _template() -> jinja2.Template:
         loader=jinja2.PackageLoader("keras_lodin", "report"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
+        # After the markup of names, what a browser would obey without any: marks that turn the
+        # direction of writing, and what UTF-8 cannot hold.
+        finalize=lambda value: shown(value, keep="\n") if isinstance(value, str) else value,
     )
     return environment.get_template("page.html")

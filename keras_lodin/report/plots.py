@@ -14,7 +14,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_curve
 
-from keras_lodin.metrics import auroc, fpr_at_tpr, threshold_at_tpr
+from keras_lodin.foreign_text import shown
+from keras_lodin.metrics import auroc, fpr_at_tpr, lowest_kept, threshold_at_tpr
 from keras_lodin.report.files import write_file
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _ID_COLOUR, _OOD_COLOUR = "#0072B2", "#D55E00"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
 BINS = 60
+_LONGEST_LINE = 100
 
 
 def draw_plots(evaluation: Evaluation) -> dict[str, dict[str, bytes]]:
@@ -55,9 +57,18 @@ def write_plots(plots: Mapping[str, Mapping[str, bytes]], folder: str | os.PathL
     Raises:
         OSError: if a file cannot be written.
     """
-    for stem, kinds in zip(_file_stems(plots), plots.values(), strict=True):
-        for kind, png in kinds.items():
-            write_file(Path(folder) / f"{stem}_{kind}.png", png)
+    pngs = [png for kinds in plots.values() for png in kinds.values()]
+    for name, png in zip(plot_names(plots), pngs, strict=True):
+        write_file(Path(folder) / name, png)
+
+
+def plot_names(plots: Mapping[str, Mapping[str, bytes]]) -> list[str]:
+    """The names of the files that `write_plots` writes, in order."""
+    return [
+        f"{stem}_{kind}.png"
+        for stem, kinds in zip(_file_stems(plots), plots.values(), strict=True)
+        for kind in kinds
+    ]
 
 
 def as_png(figure: Figure) -> bytes:
@@ -68,7 +79,7 @@ def as_png(figure: Figure) -> bytes:
 
 
 def histogram_figure(evaluation: Evaluation, ood: str) -> Figure:
-    """Histograms of ID and OOD scores, one panel per detector, with the threshold at 95 % TPR.
+    """Histograms of ID and OOD scores, one panel per detector, with the threshold for 95 % TPR.
 
     Args:
         evaluation: an `Evaluation`.
@@ -90,7 +101,7 @@ def histogram_figure(evaluation: Evaluation, ood: str) -> Figure:
     texts = {
         "ID": f"ID: {id_name}",
         "OOD": f"OOD: {ood}",
-        "threshold": "threshold that keeps 95 % of ID",
+        "threshold": "threshold that promises to keep 95 % of ID",
     }
     figure.legend(
         handles,
@@ -132,7 +143,7 @@ def roc_figure(evaluation: Evaluation, ood: str) -> Figure:
             f"FPR95 {100 * fpr95:.1f} %"
         )
         axes.plot(fpr, tpr, color=colour, linestyle=line, label=plain(label))
-        kept = np.mean(id_scores > threshold_at_tpr(id_scores, 0.95))
+        kept = np.mean(id_scores >= lowest_kept(id_scores, 0.95))
         axes.plot(fpr95, kept, color=colour, marker="o", markersize=4)
     axes.set_title(plain(f"ID: {id_name}\nOOD: {ood}"), fontsize="medium")
     axes.set_xlabel("share of OOD kept (false positive rate)")
@@ -165,7 +176,8 @@ def _draw_histogram(
             edgecolor=colour,
             label=label,
         )
-    axes.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label="threshold")
+    if np.isfinite(threshold):  # too few samples have none
+        axes.axvline(threshold, color="black", linewidth=1.2, linestyle="--", label="threshold")
     axes.set_title(plain(detector), fontsize="medium")
     axes.spines[["top", "right"]].set_visible(False)
 
@@ -185,8 +197,15 @@ def _line_styles(evaluation: Evaluation) -> list[tuple[str, str]]:
 
 
 def plain(text: str) -> str:
-    """Text that matplotlib does not read as mathematics."""
-    return text.replace("$", r"\$")
+    """Text that matplotlib does not read as mathematics, and that leaves room for the plot."""
+    lines = [
+        # Paths are long, and tell most at their end.
+        line if len(line) <= _LONGEST_LINE else f"…{line[1 - _LONGEST_LINE :]}"
+        for line in shown(text, keep="\n").split("\n")
+    ]
+    # What begins with an underscore, matplotlib leaves out of a legend.
+    space = " " if text.startswith("_") else ""
+    return space + "\n".join(lines).replace("$", r"\$")
 
 
 def _file_stems(names: Iterable[str]) -> list[str]:
@@ -195,6 +214,8 @@ def _file_stems(names: Iterable[str]) -> list[str]:
     for name in names:
         # Paths are long, and tell most at their end.
         base = re.sub(r"[^\w.-]+", "_", name).strip("._")[-80:] or "data"
+        # A letter may take four bytes, and a file's name 255.
+        base = os.fsencode(base)[-200:].decode("utf-8", "ignore")
         stem, number = base, 1
         while stem in stems:
             number += 1

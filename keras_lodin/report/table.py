@@ -11,6 +11,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from keras_lodin.foreign_text import shown
+
 if TYPE_CHECKING:
     from keras_lodin.evaluation import Evaluation
 
@@ -40,15 +42,18 @@ class ResultsTable:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from _heading(self._evaluation)
         yield ""
-        yield from _tables(self._evaluation)
+        for title, table in _tables(self._evaluation):
+            # Not the table's own title, which would be broken to the table's width.
+            yield title
+            yield table
         yield Text(_NOTE, style="dim")
 
     def __str__(self) -> str:
         # In a notebook rich would show what it is asked to capture.
         console = Console(file=io.StringIO(), width=10_000, color_system=None, force_jupyter=False)
         widths = [
-            Measurement.get(console, console.options, table).maximum
-            for table in _tables(self._evaluation)
+            max(title.cell_len, Measurement.get(console, console.options, table).maximum)
+            for title, table in _tables(self._evaluation)
         ] + [line.cell_len for line in _heading(self._evaluation)]
         with console.capture() as capture:
             console.print(self, width=max(*widths, 80))
@@ -60,24 +65,28 @@ class ResultsTable:
 def _heading(evaluation: Evaluation) -> list[Text]:
     """The ID data and, before any other figure, the accuracy on it."""
     accuracies = evaluation.id["accuracy_by_model"]
-    shown = [
+    accuracy_texts = [
         ("unknown (no labels)" if accuracy is None else f"{100 * accuracy:.1f} %")
         + (f" ({model})" if len(accuracies) > 1 else "")
         for model, accuracy in accuracies.items()
     ]
     heading = [
-        Text(f"In-distribution (ID): {evaluation.id['name']}, {evaluation.id['count']:,} samples"),
-        Text(f"ID accuracy: {', '.join(shown)}", style="bold"),
+        f"In-distribution (ID): {evaluation.id['name']}, {evaluation.id['count']:,} samples",
+        f"ID accuracy: {', '.join(accuracy_texts)}",
     ]
     skipped = [
-        Text(f"{name}: {len(files)} unreadable files left out, the first is {files[0][0]}")
+        f"{name}: {len(files)} unreadable files left out, the first is {files[0][0]}"
         for name, files in evaluation.skipped.items()
     ]
-    return [*heading, *skipped]
+    styles = ["", "bold", *("" for _ in skipped)]
+    return [
+        Text(shown(line), style=style)
+        for line, style in zip([*heading, *skipped], styles, strict=True)
+    ]
 
 
-def _tables(evaluation: Evaluation) -> list[Table]:
-    """One table per OOD set, so that the detectors to compare stand below each other."""
+def _tables(evaluation: Evaluation) -> list[tuple[Text, Table]]:
+    """A title and a table per OOD set, so that the detectors to compare stand below each other."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in evaluation.rows:
         title = f"OOD: {row['ood']}, {row['count']:,} samples"
@@ -85,13 +94,13 @@ def _tables(evaluation: Evaluation) -> list[Table]:
     if evaluation.means:
         groups[f"Mean of the {len(groups)} OOD sets"] = evaluation.means
     by_model = len(evaluation.id["accuracy_by_model"]) > 1
-    return [_table(title, rows, by_model) for title, rows in groups.items()]
+    return [
+        (Text(shown(title), style="bold"), _table(rows, by_model)) for title, rows in groups.items()
+    ]
 
 
-def _table(title: str, rows: list[dict[str, Any]], by_model: bool) -> Table:
+def _table(rows: list[dict[str, Any]], by_model: bool) -> Table:
     table = Table(
-        title=Text(title, style="bold"),
-        title_justify="left",
         box=UNDERLINED_HEADER,
         show_edge=False,
         pad_edge=False,
@@ -109,7 +118,7 @@ def _table(title: str, rows: list[dict[str, Any]], by_model: bool) -> Table:
             f"{_percent(row, 'aupr_in')}/{_percent(row, 'aupr_out')}",
             _percent(row, "detection_error"),
         )
-        table.add_row(*(Text(cell) for cell in (*names, *figures)))
+        table.add_row(*(Text(shown(cell)) for cell in (*names, *figures)))
     table.add_row()
     return table
 

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from keras_lodin import losses
+from keras_lodin.number_checks import checked_number
+from keras_lodin.quotient_settings import QuotientSettings, check_count
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,14 @@ class Candidate:
     loss: str = "cross_entropy"
     gradient_penalty: float = 0.0
 
+    def __post_init__(self) -> None:
+        checked_number("gq_weight", self.gq_weight, lambda value: True, "a finite number")
+        checked_number(
+            "gradient_penalty", self.gradient_penalty, lambda value: value >= 0.0, "0 or more"
+        )
+        check_count("every", self.every)
+        QuotientSettings(self.form, self.estimator, self.samples, temperature=self.temperature)
+
     @property
     def name(self) -> str:
         """Short and unique: "off" for plain cross-entropy."""
@@ -67,6 +77,8 @@ class Candidate:
         Raises:
             ValueError: for text that is none.
         """
+        if not isinstance(text, str):
+            raise ValueError(f"A candidate is read from its name. Received: candidate={text!r}")
         settings: dict[str, Any] = {}
         for part in re.split(r"\s+\+\s+", text.strip()):
             found = _part(part)

@@ -6,6 +6,7 @@ from keras_lodin.workflows.gradients import gradients as gradients
 from keras_lodin.workflows.quickstart import quickstart as quickstart
 from keras_lodin.workflows.recipe import compare_recipes as compare_recipes
 from keras_lodin.workflows.recipe import run_recipe as run_recipe
+from keras_lodin.workflows.results_folder import results_folder as results_folder
 from keras_lodin.workflows.score import score_images as score_images
 from keras_lodin.workflows.sweep import sweep as sweep
 from keras_lodin.workflows.train import train as train

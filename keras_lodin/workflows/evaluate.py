@@ -7,12 +7,14 @@ from collections.abc import Sequence
 
 from keras_lodin.detectors import MOODDetector
 from keras_lodin.evaluation import Evaluation, evaluate
+from keras_lodin.number_checks import check_seed
 from keras_lodin.workflows.models_with_data import (
     adapted,
     check_each_once,
     load_detectors,
     model_labels,
 )
+from keras_lodin.workflows.option_checks import check_data_dir, check_ood, check_statistics
 
 
 def evaluate_models(
@@ -64,9 +66,17 @@ def evaluate_models(
     ```
     """
     check_each_once(paths=paths, ood=ood)
+    if detectors:
+        check_each_once(detectors=detectors)
+    check_ood(id, ood)
+    check_seed(seed)
+    check_data_dir(data_dir, id, *ood, statistics)
     evaluations = []
     for path, label in zip(paths, model_labels(paths), strict=True):
         wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range)
+        if detectors or (len(paths) == 1 and len(wrapped) == 1):
+            # Of all detectors that apply some may take statistics; of several files, too.
+            check_statistics(statistics, wrapped.values())
         wrapped = adapted(
             wrapped,
             inputs,

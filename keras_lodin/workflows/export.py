@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from keras_lodin import models
+from keras_lodin.detectors import Detector
+from keras_lodin.input_range import checked_input_range
 from keras_lodin.workflows.models_with_data import load_detector
 
 
@@ -26,8 +29,8 @@ def export_model(
         path: `.keras` file of a detector or classifier, or folder of a training run.
         output: the folder (SavedModel) or file to write.
         format: see `keras_lodin.Detector.export`.
-        input_range: range of the classifier's inputs; None for a detector's own, or judged by the
-            first layers of the classifier.
+        input_range: range of a classifier's inputs; None for judged by its first layers. A
+            detector has its own.
         verbose: whether to print what was written.
         **options: of the format, see `keras_lodin.Detector.export`.
 
@@ -40,5 +43,14 @@ def export_model(
     export_model("detector.keras", "detector.onnx", format="onnx")
     ```
     """
+    if input_range is not None:
+        input_range = checked_input_range(input_range)
+        if isinstance(models.load(path), Detector):
+            raise ValueError(
+                "A detector has an input range of its own, which its settings are measured in: "
+                "leave out `input_range` (--input-range), or tune the classifier with it "
+                "(`keras-lodin tune --input-range LO HI`) and export the result. "
+                f"Received: input_range={input_range}, path={str(path)!r}"
+            )
     detector, _ = load_detector(path, "odin", input_range)
     detector.export(output, format=format, verbose=verbose, **options)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -24,12 +22,17 @@ from keras_lodin.data.batches import check_labels
 from keras_lodin.data.source import Source
 from keras_lodin.detectors import Detector
 from keras_lodin.evaluation import package_versions
+from keras_lodin.files import write_together
+from keras_lodin.foreign_text import csv_cell, shown
 from keras_lodin.gradient_distributions import GradientDistributions, gradient_distributions
+from keras_lodin.number_checks import check_seed
 from keras_lodin.quotient_settings import QuotientSettings, check_count
-from keras_lodin.report.files import write_file
+from keras_lodin.report.files import file_digests, write_file, write_json
 from keras_lodin.report.gradient_plots import QUANTITIES, write_gradient_figure
 from keras_lodin.report.table import UNDERLINED_HEADER
 from keras_lodin.workflows.models_with_data import InputFormat, check_each_once, model_labels
+from keras_lodin.workflows.option_checks import check_data_dir, check_ood
+from keras_lodin.workflows.results_folder import results_folder
 
 COLUMNS = ("model", "data", "kind", *QUANTITIES)
 
@@ -92,14 +95,13 @@ class GradientComparison:
         parts: list[Any] = []
         for model in self.distributions:
             accuracy = self.accuracies[model]
-            shown = "unknown (no labels)" if accuracy is None else f"{100 * accuracy:.1f} %"
-            parts.append(Text(f"{model}: ID accuracy {shown}", style="bold"))
+            known = "unknown (no labels)" if accuracy is None else f"{100 * accuracy:.1f} %"
+            parts.append(Text(shown(f"{model}: ID accuracy {known}"), style="bold"))
             parts.append(_table([row for row in self.rows if row["model"] == model]))
             parts.append("")
         for name, files in self.skipped.items():
-            parts.append(
-                Text(f"{name}: {len(files)} unreadable files left out, the first is {files[0][0]}")
-            )
+            line = f"{name}: {len(files)} unreadable files left out, the first is {files[0][0]}"
+            parts.append(Text(shown(line)))
         return Group(*parts, Text(_NOTE, style="dim"))
 
     def to_dict(self) -> dict[str, Any]:
@@ -117,23 +119,26 @@ class GradientComparison:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `gradients.json`, `gradients.csv` (every sample) and `gradients.png`.
 
+        All are written before the first of an earlier comparison is replaced. `gradients.json`
+        comes last, and holds under `files` the SHA-256 digests of the others.
+
         Args:
             folder: where to put them; made if missing, other files in it are left alone.
 
         Raises:
-            OSError: if a file cannot be written. Nothing half-written stays.
+            OSError: if a file cannot be written. What was there before is then still there.
         """
-        folder = Path(folder)
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=False, allow_nan=False)
-        write_file(folder / "gradients.json", f"{text}\n".encode())
-        write_file(folder / "gradients.csv", self._samples_as_csv().encode())
-        write_gradient_figure(
-            self.distributions,
-            self.id,
-            folder / "gradients.png",
-            self.settings["form"],
-            self.settings["norm"],
-        )
+        with write_together(folder, "gradients.json") as written:
+            write_file(written / "gradients.csv", self._samples_as_csv().encode())
+            write_gradient_figure(
+                self.distributions,
+                self.id,
+                written / "gradients.png",
+                self.settings["form"],
+                self.settings["norm"],
+            )
+            document = {**self.to_dict(), "files": file_digests(written)}
+            write_json(document, written / "gradients.json")
 
     def _samples_as_csv(self) -> str:
         text = io.StringIO()
@@ -143,8 +148,9 @@ class GradientComparison:
             for name, found in sets.items():
                 values = (getattr(found, quantity) for quantity in QUANTITIES)
                 for sample in zip(*values, strict=True):
-                    shown = [f"{value:.7g}" for value in sample]
-                    writer.writerow([model, name, self._kind(name), *shown])
+                    numbers = [f"{value:.7g}" for value in sample]
+                    names = (csv_cell(model), csv_cell(name), self._kind(name))
+                    writer.writerow([*names, *numbers])
         return text.getvalue()
 
     def _kind(self, name: str) -> str:
@@ -202,13 +208,38 @@ def gradients(
         FileNotFoundError: if a file is missing.
     """
     check_each_once(paths=paths, ood=ood)
-    if id in ood:
-        raise ValueError(
-            f"In- and out-of-distribution data must differ. Received: id={id!r}, ood={list(ood)}"
-        )
+    check_ood(id, ood)
+    check_seed(seed)
+    check_data_dir(data_dir, id, *ood)
     if limit is not None:
         check_count("limit", limit)
     norm = QuotientSettings(form, estimator, samples, norm).norm_used
+    with results_folder(output, id, *ood):
+        comparison = _compared(
+            *(paths, id, ood, form, estimator, samples, norm, seed, limit, input_range, data_dir),
+            *(batch_size, command, verbose),
+        )
+        if output is not None:
+            comparison.save(output)
+    return comparison
+
+
+def _compared(
+    paths: Sequence[str | os.PathLike[str]],
+    id: str,
+    ood: Sequence[str],
+    form: str,
+    estimator: str,
+    samples: int,
+    norm: str,
+    seed: int,
+    limit: int | None,
+    input_range: tuple[float, float] | None,
+    data_dir: str | os.PathLike[str] | None,
+    batch_size: int,
+    command: str | None,
+    verbose: int | str,
+) -> GradientComparison:
     distributions: dict[str, dict[str, GradientDistributions]] = {}
     accuracies: dict[str, float | None] = {}
     skipped: dict[str, list[tuple[str, str]]] = {}
@@ -233,7 +264,7 @@ def gradients(
                 accuracies[model] = _accuracy(found[id], head.num_classes)
             if source.skipped:
                 skipped[name] = source.skipped
-    comparison = GradientComparison(
+    return GradientComparison(
         id=id,
         distributions=distributions,
         accuracies=accuracies,
@@ -248,9 +279,6 @@ def gradients(
         skipped=skipped,
         command=command,
     )
-    if output is not None:
-        comparison.save(output)
-    return comparison
 
 
 def _load(
@@ -320,10 +348,10 @@ def _table(rows: list[dict[str, Any]]) -> Table:
         cells = []
         for quantity, digits in zip(QUANTITIES, (2, 2, 3), strict=True):
             median = row[quantity]["median"]
-            shown = "all zero" if median is None else f"{median:.{digits}f}"
+            value = "all zero" if median is None else f"{median:.{digits}f}"
             auroc = "" if row["auroc"] is None else f" ({100 * row['auroc'][quantity]:.1f})"
-            cells.append(shown + auroc)
-        table.add_row(row["kind"].upper(), Text(row["data"]), f"{row['count']:,}", *cells)
+            cells.append(value + auroc)
+        table.add_row(row["kind"].upper(), Text(shown(row["data"])), f"{row['count']:,}", *cells)
     return table
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import Detector, by_name
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+from keras_lodin.workflows.option_checks import warn_of_unreadable
 
 
 @dataclass(frozen=True)
@@ -162,12 +163,15 @@ def adapted(
     source = inputs.load(statistics or id, "train", data_dir)
     for detector in waiting.values():
         detector.adapt(source, batch_size=batch_size, verbose=verbose)
+    warn_of_unreadable(source)
     return detectors
 
 
 def check_each_once(**arguments: Sequence[Any]) -> None:
     """Raises ValueError unless each argument names one or more things, none of them twice."""
     for name, values in arguments.items():
+        if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable):
+            raise TypeError(f"`{name}` must be a list of names. Received: {name}={values!r}")
         repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
         if repeated or not values:
             raise ValueError(

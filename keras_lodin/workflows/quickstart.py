@@ -15,6 +15,9 @@ from keras_lodin import data, models
 from keras_lodin.detectors import by_name
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.evaluation import Evaluation, evaluate
+from keras_lodin.files import atomic_write
+from keras_lodin.number_checks import check_seed
+from keras_lodin.workflows.results_folder import results_folder
 from keras_lodin.workflows.train import train
 from keras_lodin.workflows.tune import tune_model
 
@@ -43,7 +46,12 @@ def quickstart(
     Returns:
         the `Evaluation` of both networks.
     """
-    output = Path(output)
+    check_seed(seed)
+    with results_folder(output):
+        return _quickstart(Path(output), seed, report)
+
+
+def _quickstart(output: Path, seed: int, report: Callable[[str], None]) -> Evaluation:
     evaluations = []
     for name, gq_weight in (("cross-entropy", 0.0), ("gq", GQ_WEIGHT)):
         report(f"Training with {name}" + (f" (weight {gq_weight:g})" if gq_weight else ""))
@@ -78,15 +86,20 @@ def quickstart(
 
     report("Choosing temperature, epsilon and threshold from in-distribution data, and exporting")
     detector, _ = tune_model(output / "gq", ID, output / "detector.keras")
+    report(f"  {detector.promise()}")
     detector.export(output / "saved_model", verbose=False)
 
     report("Scoring a few images from the exported file, in a fresh process")
     images = _write_images(output / "images")
     scores = output / "scores.csv"
     command = [sys.executable, "-m", "keras_lodin", "score", str(output / "saved_model")]
-    subprocess.run(
-        [*command, str(images), "--output", str(scores)], check=True, capture_output=True
+    done = subprocess.run(
+        [*command, str(images), "--output", str(scores)], capture_output=True, text=True
     )
+    if done.returncode:
+        raise OSError(
+            f"The process that scores failed: {done.stderr.strip()} Received: {' '.join(command)}"
+        )
     for row in csv.DictReader(scores.read_text(encoding="utf-8").splitlines()):
         verdict = "out of distribution" if row["is_ood"] == "True" else f"a {row['class_name']}"
         report(f"  {Path(row['path']).name:<16} score {float(row['score']):.4f}: {verdict}")
@@ -101,5 +114,6 @@ def _write_images(folder: Path) -> Path:
         batch = next(iter(source.batches(2)))[0].numpy()
         for number, image in enumerate(batch):
             stem = name.replace(":", "_")
-            keras.utils.save_img(folder / f"{stem}_{number}.png", image, scale=False)
+            with atomic_write(folder / f"{stem}_{number}.png") as temporary:
+                keras.utils.save_img(temporary, image, scale=False)
     return folder

@@ -15,14 +15,16 @@ import keras
 from keras_lodin import data
 from keras_lodin.comparison import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.evaluation import Evaluation
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, check_fillable, write_together
+from keras_lodin.folder_claim import claimed
+from keras_lodin.number_checks import check_whole
 from keras_lodin.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.recipes.recipe import PRETRAINED, Training
 from keras_lodin.recipes.scales import Data, OODSet, Scale
 from keras_lodin.report.recipe_page import recipe_page
 from keras_lodin.suggestions import did_you_mean
 from keras_lodin.workflows.evaluate import evaluate_models
-from keras_lodin.workflows.train import train
+from keras_lodin.workflows.train import QUOTIENT_SETTINGS, train
 
 # Beside a row's own detector: what the poster's "ODIN" was in print, and what it was in code.
 BESIDE = ("odin", "max_logit")
@@ -71,19 +73,23 @@ def run_recipe(
             named), or an output folder that holds the recipe with other settings.
     """
     recipe, chosen = _recipe(name), _scale(scale)
-    if seeds < 1:
-        raise ValueError(f"`seeds` must be 1 or more. Received: seeds={seeds}")
+    check_whole("seeds", seeds, "1 or more")
     task = _data(recipe, chosen, data_dir)
     task = _checked(task, recipe, data_dir, pretrained, skip_missing)
     settings = _settings(recipe, chosen, task, pretrained, resamples)
     summary_path = Path(output) / f"{name}.json"
     _check_same(summary_path, settings)
+    check_fillable(output)
     rows: dict[int, list[dict[str, Any]]] = {}
     seconds: dict[int, float] = {}
     for seed in range(seeds):
         folder = Path(output) / "runs" / _run_name(recipe, chosen, pretrained) / f"seed{seed}"
-        model = _trained(recipe, chosen, task, folder, seed, pretrained, data_dir, report, verbose)
-        results = _evaluated(model, task, folder, data_dir, resamples, command, report, verbose)
+        # Rows that share a network share its folder: another one may be training it.
+        with claimed(folder):
+            model = _trained(
+                *(recipe, chosen, task, folder, seed, pretrained, data_dir, report, verbose)
+            )
+            results = _evaluated(model, task, folder, data_dir, resamples, command, report, verbose)
         rows[seed] = results["results"]
         seconds[seed] = sum(json.loads((folder / "seconds.json").read_text()).values())
     summary = {
@@ -101,12 +107,12 @@ def run_recipe(
         "command": command,
     }
     text = json.dumps(summary, indent=2, allow_nan=False)
-    with atomic_write(summary_path) as temporary:
-        temporary.write_text(f"{text}\n", encoding="utf-8")
-    written = read_summary(name, output)
-    with atomic_write(summary_path.with_suffix(".html")) as temporary:
-        temporary.write_text(recipe_page(written), encoding="utf-8")
-    return written
+    with write_together(output, summary_path.name) as written:
+        (written / summary_path.name).write_text(f"{text}\n", encoding="utf-8")
+        # As it will be read back: JSON has no numbers as keys.
+        html = recipe_page(json.loads(text))
+        (written / f"{name}.html").write_text(html, encoding="utf-8")
+    return read_summary(name, output)
 
 
 def compare_recipes(
@@ -127,6 +133,8 @@ def compare_recipes(
         FileNotFoundError: if one of them has not run.
         ValueError: if they ran at different scales or data, or share no seed.
     """
+    if first == second:
+        raise ValueError(f"Two different recipes can be compared. Received: first=second={first!r}")
     summaries = [read_summary(name, output) for name in (first, second)]
     told_apart = [
         {key: summary["settings"][key] for key in ("scale", "test", "ood")} for summary in summaries
@@ -207,6 +215,11 @@ def _checked(
     skip_missing: bool,
 ) -> Data:
     """The data, without OOD sets that are missing if that is allowed; raises ValueError else."""
+    if pretrained is not None and recipe.network != PRETRAINED:
+        raise ValueError(
+            "The recipe begins with an untrained network: leave out `pretrained` (--pretrained). "
+            f"Received: name={recipe.name!r}, pretrained={str(pretrained)!r}"
+        )
     problems = []
     if recipe.network == PRETRAINED and (pretrained is None or not Path(pretrained).exists()):
         problems.append(
@@ -306,6 +319,9 @@ def _trained(
     if training is None:
         assert pretrained is not None  # `_checked` has seen to it
         return Path(pretrained)
+    settings = asdict(training)
+    if not training.gq_weight:
+        settings = {key: settings[key] for key in settings if key not in QUOTIENT_SETTINGS}
     network = scale.networks.get(recipe.network, recipe.network)
     report(f"{recipe.name}, seed {seed}: training {network} on {task.train}")
     start = time.perf_counter()
@@ -313,7 +329,7 @@ def _trained(
         task.train,
         str(pretrained) if network == PRETRAINED else network,
         folder / "training",
-        **asdict(training),
+        **settings,
         seed=seed,
         validation=task.validation,
         data_dir=data_dir,
@@ -339,18 +355,22 @@ def _evaluated(
     if finished.exists():
         results: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
         measured = list(dict.fromkeys(row["ood"] for row in results["results"]))
-        if measured == oods and results["id"]["name"] == task.test:
+        same_data = measured == oods and results["id"]["name"] == task.test
+        same_intervals = f" {resamples} resamples " in results["definitions"]["intervals"]
+        if same_data and same_intervals:
             return results
     report(f"Evaluating {model}")
     start = time.perf_counter()
     # Graphs of the networks before would add up over many seeds.
     keras.backend.clear_session()
+    # It is the folder that missing sets were looked for in as well.
+    is_read = any(name.startswith("tfds:") for name in (task.test, task.train, *oods))
     evaluation: Evaluation = evaluate_models(
         [model],
         task.test,
         oods,
         statistics=task.train,
-        data_dir=data_dir,
+        data_dir=data_dir if is_read else None,
         resamples=resamples,
         command=command,
         verbose=verbose,

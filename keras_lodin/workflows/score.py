@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from keras_lodin.checked_path import checked_path
 from keras_lodin.data.folder import list_images, load_images
 from keras_lodin.export import load_artifact
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, check_no_input, check_replaceable
+from keras_lodin.foreign_text import csv_cell
 from keras_lodin.input_range import checked_input_range
 from keras_lodin.progress import track
 
@@ -34,18 +36,22 @@ def score_images(
     Args:
         artifact: a SavedModel folder or ONNX file that was exported, or a `.keras` detector.
         paths: image files, and folders whose images at any depth are meant.
-        output: CSV file to write, or None.
+        output: CSV file to write, or None. Text that a spreadsheet would run as a formula gets an
+            apostrophe before it, see `keras_lodin.foreign_text.csv_cell`.
         input_range: range of the classifier's inputs; None for what the artifact says.
         batch_size: samples per batch.
         verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
 
     Returns:
         the rows, one dict of `COLUMNS` for each image in order (`score`: higher = more
-        in-distribution), and `(path, reason)` of the images that could not be read.
+        in-distribution; NaN and infinite ones stay as they are), and `(path, reason)` of the
+        images that could not be read and of paths where there are none.
 
     Raises:
-        ValueError: if there is no readable image, or `artifact` is not one.
-        FileNotFoundError: if a file or folder is missing.
+        ValueError: if there is no readable image, `artifact` is not one, or `output` is among what
+            is read.
+        FileNotFoundError: if there is no artifact, or nothing at any of the paths.
+        OSError: if `output` cannot be written; this is found out before the work.
 
     Example:
     ```python
@@ -53,10 +59,18 @@ def score_images(
     [row["score"] for row in rows]
     ```
     """
+    if isinstance(paths, (str, os.PathLike)) or not isinstance(paths, Iterable):
+        raise TypeError(f"`paths` must be a list of paths. Received: paths={paths!r}")
+    paths = [checked_path("paths", path) for path in paths]
     if input_range is not None:
         input_range = checked_input_range(input_range)
+    if output is not None:
+        check_replaceable(output)
+        check_no_input(output, [artifact])
     loaded = load_artifact(artifact)
-    files = _files(paths)
+    files, problems = _files(paths)
+    if output is not None:
+        check_no_input(output, files)
     source = load_images(
         files,
         image_shape=loaded.input_shape[1:],
@@ -96,27 +110,35 @@ def score_images(
         ):
             writer = csv.DictWriter(file, COLUMNS)
             writer.writeheader()
-            writer.writerows(rows)
-    return rows, source.skipped
+            writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
+    return rows, sorted([*source.skipped, *problems])
 
 
-def _files(paths: Sequence[str | os.PathLike[str]]) -> list[str]:
+def _files(
+    paths: Sequence[str | os.PathLike[str]],
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """The image files, and what is wrong with paths where there are none."""
     files: list[str] = []
+    problems: dict[str, str] = {}
     for path in map(Path, paths):
-        if path.is_dir():
+        if os.path.isdir(path):  # Not the path's own: that fails for some names.
             found = list_images(str(path))
-            if not found:
-                raise ValueError(
-                    "There are no images (PNG, JPEG, BMP or GIF) in the folder. "
-                    f"Received: path={str(path)!r}"
-                )
             files += found
-        elif path.exists():
+            if not found:
+                problems[str(path)] = "there are no images (PNG, JPEG, BMP or GIF) in the folder"
+        elif os.path.isfile(path):
             files.append(str(path))
         else:
-            raise FileNotFoundError(
-                f"There is no such image or folder. Received: path={str(path)!r}"
+            problems[str(path)] = (
+                "it is no file" if os.path.exists(path) else "there is no such image or folder"
             )
     if not files:
-        raise ValueError(f"Expected one or more images or folders. Received: paths={list(paths)}")
-    return list(dict.fromkeys(files))
+        first = next(iter(problems.items()), None)
+        if first is None:
+            raise ValueError(
+                f"Expected one or more images or folders. Received: paths={list(paths)}"
+            )
+        raise FileNotFoundError(
+            f"There is nothing to score: {first[1]}. Received: path={first[0]!r}"
+        )
+    return list(dict.fromkeys(files)), list(problems.items())

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from keras_lodin import data, models
+from keras_lodin.checked_path import checked_path
 from keras_lodin.classifier_head import find_head
 from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import by_name
 from keras_lodin.evaluation import package_versions
-from keras_lodin.files import atomic_write
-from keras_lodin.quotient_settings import QuotientSettings
+from keras_lodin.files import atomic_write, holds_others, write_together
+from keras_lodin.foreign_text import csv_cell, encodable
+from keras_lodin.number_checks import check_whole, checked_number
+from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.report import page
+from keras_lodin.report.files import file_digests
 from keras_lodin.report.sweep_report import sweep_heading, sweep_sections
 from keras_lodin.selection import Candidate, Recommendation, recommend
 from keras_lodin.selection.halving import Plan, Rung, plan
@@ -30,7 +34,14 @@ from keras_lodin.selection.separation import (
     with_scrambled,
 )
 from keras_lodin.workflows.models_with_data import adapted, load_detectors
-from keras_lodin.workflows.train import DivergenceError, count_classes, train
+from keras_lodin.workflows.option_checks import (
+    check_data_dir,
+    check_ood,
+    check_validation,
+    warn_of_unreadable,
+)
+from keras_lodin.workflows.results_folder import results_folder
+from keras_lodin.workflows.train import DivergenceError, checked_settings, count_classes, train
 
 OFF = Candidate()
 # What the study (docs/study.md) left over, of GQ and of the alternatives: the most promising first.
@@ -172,11 +183,15 @@ def sweep(
             f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
             "of the same kind as `validation` (--validation SPEC). Received: validation=None"
         )
+    check_validation(id, validation)
+    check_count("count", count)
+    check_whole("seeds", seeds, "2 or more: one training each decides nothing")
+    checked_number("budget", budget, lambda value: value > 0.0, "a finite number above 0")
     chosen = None if candidates is None else list(candidates)
     _check_candidates(chosen or [])
     settings: dict[str, Any] = {
         "id": id,
-        "model": str(model),
+        "model": str(checked_path("model", model)),
         "budget": budget,
         "candidates": None if chosen is None else [candidate.name for candidate in chosen],
         "detector": detector,
@@ -194,7 +209,31 @@ def sweep(
         "freeze_batch_norm": freeze_batch_norm,
         "input_range": input_range,
     }
-    folder = Path(output)
+    checked_settings(
+        {"id": id, "loss_weights": (1.0,), "seed": 0, "validation": validation}
+        | OFF.settings
+        | training
+    )
+    # What is made up takes part anyway.
+    check_ood(id, (*validation_specifications((1, 1, 1), count), *ood))
+    check_data_dir(data_dir, id, validation, *ood)
+    folder = checked_path("output", output)
+    with results_folder(output, id, validation, *ood):
+        return _sweep(folder, chosen, settings, training, data_dir, command, report, verbose)
+
+
+def _sweep(
+    folder: Path,
+    chosen: list[Candidate] | None,
+    settings: dict[str, Any],
+    training: dict[str, Any],
+    data_dir: str | os.PathLike[str] | None,
+    command: str | None,
+    report: Callable[[str], None],
+    verbose: int | str,
+) -> Sweep:
+    """Begins or goes on in a folder that no other run is at work in."""
+    epochs, budget, seeds = training["epochs"], settings["budget"], settings["seeds"]
     runner = _Runner(folder, settings, training, data_dir, report, verbose)
     classes = runner.check_and_count_classes(chosen or [])
     if chosen is None:
@@ -280,8 +319,16 @@ class _Runner:
         """Records what this sweep is; raises ValueError if the folder holds another."""
         path = self._folder / "settings.json"
         settings = json.loads(json.dumps(self._settings | self._training))
+        named = [self._settings["id"], self._settings["validation"], *self._settings["ood"]]
+        # Figures that were found on other data must not stand beside new ones.
+        settings["data"] = {
+            name: files
+            for name in named
+            if name is not None and (files := data.files_identity(name)) is not None
+        }
         if path.exists():
             before = json.loads(path.read_text(encoding="utf-8"))
+            before.setdefault("data", settings["data"])
             different = [name for name in settings if before.get(name) != settings[name]]
             if different:
                 raise ValueError(
@@ -290,7 +337,7 @@ class _Runner:
                     f"on with it. Received: output={str(self._folder)!r}"
                 )
             return
-        if self._folder.exists() and (not self._folder.is_dir() or any(self._folder.iterdir())):
+        if holds_others(self._folder):
             raise ValueError(
                 "The output must be a new or empty folder, or one that holds the same sweep. "
                 f"Received: output={str(self._folder)!r}"
@@ -369,6 +416,7 @@ class _Runner:
                 self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
             )
             id_data, scrambled = with_scrambled(source)
+            warn_of_unreadable(source)
             made_up = validation_specifications(inputs.shape, self._settings["count"])
             others = {
                 name: inputs.load(name, "calibration", self._data_dir)
@@ -442,16 +490,16 @@ def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
 
 
 def _write(folder: Path, summary: dict[str, Any], rows: list[dict[str, Any]], html: str) -> None:
-    with atomic_write(folder / "sweep.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
     sets = list(dict.fromkeys(name for row in rows for name in row.get("auroc", ())))
-    with (
-        atomic_write(folder / "sweep.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation"]
-        writer = csv.DictWriter(file, [*names, *sets], extrasaction="ignore")
-        writer.writeheader()
-        writer.writerows({**row, **row.get("auroc", {})} for row in rows)
-    with atomic_write(folder / "report.html") as temporary:
-        temporary.write_text(html, encoding="utf-8")
+    names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation"]
+    with write_together(folder, "sweep.json") as written:
+        with open(written / "sweep.csv", "w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([csv_cell(name) for name in (*names, *sets)])
+            for row in rows:
+                cells = row | row.get("auroc", {})
+                writer.writerow([csv_cell(cells.get(name, "")) for name in (*names, *sets)])
+        (written / "report.html").write_text(html, encoding="utf-8")
+        document = {**encodable(summary), "files": file_digests(written)}
+        text = json.dumps(document, indent=2)
+        (written / "sweep.json").write_text(f"{text}\n", encoding="utf-8")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import platform
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,15 +17,35 @@ import keras
 import numpy as np
 
 from keras_lodin import data, losses, models
-from keras_lodin.classifier_head import ClassifierHead, find_exits, find_head, has_exits
+from keras_lodin.checked_path import checked_path
+from keras_lodin.classifier_head import find_head_or_exits, has_exits
+from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import has_parts
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, holds_others
 from keras_lodin.gradient_penalty import GradientPenaltyModel
 from keras_lodin.input_gradient_model import InputGradientModel
+from keras_lodin.input_range import checked_input_range
 from keras_lodin.keras_internals import layers_of
+from keras_lodin.models.loading import read
+from keras_lodin.number_checks import check_seed, check_whole, checked_number
+from keras_lodin.quotient_settings import QuotientSettings, check_count
 from keras_lodin.training import GQModel
+from keras_lodin.workflows.option_checks import (
+    check_data_dir,
+    check_validation,
+    warn_of_unreadable,
+)
+from keras_lodin.workflows.results_folder import results_folder
 
 _MOMENTUM = 0.9
+# Settings of the Gradient Quotient, and what they are where nothing is said.
+QUOTIENT_SETTINGS: dict[str, Any] = {
+    "form": "softmax",
+    "estimator": "exact",
+    "samples": 1,
+    "every": 1,
+    "temperature": 1.0,
+}
 
 
 def train(
@@ -109,37 +130,56 @@ def train(
     classifier = keras.models.load_model(run / "model.keras")
     ```
     """
-    output = Path(output)
+    output = checked_path("output", output)
     settings = {
         "id": id,
-        "model": str(model),
-        "gq_weight": float(gq_weight),
+        "model": str(checked_path("model", model)),
+        "gq_weight": gq_weight,
         "form": form,
         "estimator": estimator,
         "samples": samples,
         "every": every,
-        "temperature": float(temperature),
+        "temperature": temperature,
         "loss": loss,
-        "gradient_penalty": float(gradient_penalty),
+        "gradient_penalty": gradient_penalty,
         "epochs": epochs,
         "batch_size": batch_size,
         "learning_rate": learning_rate,
         "weight_decay": weight_decay,
         "augment": augment,
-        "loss_weights": [float(weight) for weight in loss_weights],
+        "loss_weights": loss_weights,
         "freeze_batch_norm": freeze_batch_norm,
         "seed": seed,
         "validation": validation,
-        "input_range": None if input_range is None else [float(bound) for bound in input_range],
+        "input_range": input_range,
     }
-    _check_settings(settings)
+    settings = checked_settings(settings)
+    if _read_run(output, settings)["complete"] and not os.access(output, os.W_OK):
+        return output  # Finished, and put where nobody changes it.
+    with results_folder(output, id, validation):
+        return _train(output, settings, data_dir, verbose)
+
+
+def _train(
+    output: Path,
+    settings: dict[str, Any],
+    data_dir: str | os.PathLike[str] | None,
+    verbose: int | str,
+) -> Path:
+    """Begins or goes on in a folder that no other run is at work in."""
+    id, model, validation = (settings[name] for name in ("id", "model", "validation"))
+    epochs, batch_size, seed = (settings[name] for name in ("epochs", "batch_size", "seed"))
+    augment, input_range = settings["augment"], settings["input_range"]
     run = _read_run(output, settings)
+    checkpoint = output / "checkpoint.keras"
     if run["complete"]:
+        _check_same_files(run, id, output)
+        checkpoint.unlink(missing_ok=True)
         return output
 
     keras.utils.set_random_seed(seed)
     start = models.load(model) if Path(model).suffix == ".keras" else None
-    image_shape = None if start is None else _head(start).input_shape[1:]
+    image_shape = None if start is None else find_head_or_exits(start).input_shape[1:]
     if input_range is None:
         input_range = (0.0, 1.0) if start is None else models.guess_input_range(start)
     pipeline: dict[str, Any] = {"input_range": input_range, "data_dir": data_dir}
@@ -149,18 +189,27 @@ def train(
     watched = _validation_source(id, validation, source.shape, pipeline)
     num_classes = count_classes(source)
     steps = source.steps_per_epoch(batch_size)
+    warn_of_unreadable(source)
 
-    checkpoint = output / "checkpoint.keras"
+    identities = {"training": data.identity(source)}
+    if watched is not None:
+        identities["validation"] = data.identity(watched)
+    if start is not None:
+        identities["model"] = {"files": data.file_digest(model)}
+    _check_same_data(run.setdefault("data", identities), identities, output)
+
     if checkpoint.exists():
-        trained = keras.models.load_model(checkpoint)
+        trained = read(checkpoint)
         first_epoch = int(trained.optimizer.iterations.numpy()) // steps
     else:
         classifier = start or models.build(model, num_classes, source.shape)
-        if freeze_batch_norm:
+        if settings["freeze_batch_norm"]:
             run["frozen"] = _freeze_batch_norm(classifier)
         trained = _compiled(classifier, settings, steps, input_range)
         first_epoch = 0
     _check_classes(trained.classifier, num_classes, id)
+    if watched is not None:
+        watched.steps_per_epoch(batch_size)  # counts the images that can be read
     # A run killed between writing its history and its checkpoint has one epoch too many.
     run["history"] = run["history"][:first_epoch]
     run["class_names"] = None if source.class_names is None else list(source.class_names)
@@ -178,6 +227,8 @@ def train(
         verbose=verbose,
         callbacks=[_Checkpoint(output, run)],
     )
+    if watched is not None:
+        warn_of_unreadable(watched)
     for layer in layers_of(trained.classifier):
         # Frozen for this training, not for whoever trains the network next. Nothing else is
         # touched: what is set on a model within the model would be set on all of its layers.
@@ -203,11 +254,20 @@ def train_each(
     Returns:
         the folders of the runs.
     """
+    check_data_dir(settings.get("data_dir"), settings["id"], settings.get("validation"))
     if len(gq_weights) == 1:
         return [train(output=output, gq_weight=gq_weights[0], **settings)]
+    names = [f"gq_weight={weight:g}" for weight in gq_weights]
+    if len(set(names)) < len(names) or not names:
+        raise ValueError(
+            "`gq_weights` (--gq-weight) must hold one or more weights, each once. "
+            f"Received: gq_weights={list(gq_weights)}"
+        )
+    # The settings of the quotient are those of the runs that have one.
+    plain = {name: value for name, value in settings.items() if name not in QUOTIENT_SETTINGS}
     return [
-        train(output=Path(output) / f"gq_weight={weight:g}", gq_weight=weight, **settings)
-        for weight in gq_weights
+        train(output=Path(output) / name, gq_weight=weight, **(settings if weight else plain))
+        for name, weight in zip(names, gq_weights, strict=True)
     ]
 
 
@@ -277,51 +337,102 @@ def _compiled(
     return model
 
 
-def _head(classifier: keras.Model) -> ClassifierHead:
-    return find_exits(classifier) if has_exits(classifier) else find_head(classifier)
-
-
 def _freeze_batch_norm(classifier: keras.Model) -> list[str]:
     """Freezes what is not frozen yet, and tells the names."""
-    frozen = [
+    normalizing = [
         layer
         for layer in layers_of(classifier)
-        if isinstance(layer, keras.layers.BatchNormalization) and layer.trainable
+        if isinstance(layer, keras.layers.BatchNormalization)
     ]
+    if not normalizing:
+        raise ValueError(
+            "The classifier has no BatchNormalization to keep as it is: leave out "
+            "`freeze_batch_norm` (--freeze-batch-norm). "
+            f"Received: freeze_batch_norm=True, model={classifier.name!r}"
+        )
+    frozen = [layer for layer in normalizing if layer.trainable]
     for layer in frozen:
         layer.trainable = False
     return [layer.name for layer in frozen]
 
 
-def _check_settings(settings: dict[str, Any]) -> None:
-    if not all(0.0 <= weight < math.inf for weight in settings["loss_weights"]):
+def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a training, as `run.json` holds them.
+
+    Args:
+        settings: the arguments of `train` by name, but for folders and what is printed.
+
+    Raises:
+        ValueError: for a value that cannot be, that has no effect beside the others, or two that
+            exclude each other.
+    """
+    checked = dict(settings)
+    for name, holds, expected in _NUMBERS:
+        checked[name] = checked_number(name, settings[name], holds, expected)
+    try:
+        weights = list(settings["loss_weights"])
+    except TypeError:
+        weights = []
+    checked["loss_weights"] = [
+        checked_number("loss_weights", weight, lambda value: value >= 0.0, "0 or more")
+        for weight in weights
+    ]
+    if not weights:
         raise ValueError(
-            f"`loss_weights` must be 0 or more. Received: loss_weights={settings['loss_weights']}"
+            "`loss_weights` must be a sequence of one number, or one for each exit. "
+            f"Received: loss_weights={settings['loss_weights']!r}"
         )
+    for name in ("epochs", "batch_size"):
+        check_whole(name, settings[name], "1 or more")
+    check_seed(settings["seed"])
+    if settings["input_range"] is not None:
+        checked["input_range"] = list(checked_input_range(settings["input_range"]))
+    if settings["augment"] not in (None, *AUGMENTATIONS):
+        raise ValueError(
+            f"`augment` must be None or {' or '.join(map(repr, AUGMENTATIONS))}. "
+            f"Received: augment={settings['augment']!r}"
+        )
+    losses.build(settings["loss"], from_logits=True)
+    check_validation(settings["id"], settings["validation"])
+    _check_quotient(checked)
+    return checked
+
+
+def _check_quotient(settings: dict[str, Any]) -> None:
     if settings["gq_weight"] and settings["gradient_penalty"]:
         raise ValueError(
             "A training has the Gradient Quotient or the gradient penalty, not both. "
             f"Received: gq_weight={settings['gq_weight']}, "
             f"gradient_penalty={settings['gradient_penalty']}"
         )
-    for name in ("epochs", "batch_size"):
-        if settings[name] < 1:
-            raise ValueError(f"`{name}` must be 1 or more. Received: {name}={settings[name]}")
-    if not 0.0 < settings["learning_rate"] < math.inf:
+    check_count("every", settings["every"])
+    names = ("form", "estimator", "samples", "temperature")
+    QuotientSettings(**{name: settings[name] for name in names})
+    unused = [name for name, value in QUOTIENT_SETTINGS.items() if settings[name] != value]
+    if unused and not settings["gq_weight"]:
         raise ValueError(
-            f"`learning_rate` must be positive. Received: learning_rate={settings['learning_rate']}"
+            f"{', '.join(f'`{name}`' for name in unused)} of the Gradient Quotient has no effect "
+            "without it: give `gq_weight` (--gq-weight) another value than 0, or leave it out. "
+            f"Received: gq_weight={settings['gq_weight']}, "
+            + ", ".join(f"{name}={settings[name]!r}" for name in unused)
         )
-    if not 0.0 <= settings["weight_decay"] < math.inf:
-        raise ValueError(
-            f"`weight_decay` must be 0 or more. Received: weight_decay={settings['weight_decay']}"
-        )
+
+
+# The settings that are numbers, and which of them can be.
+_NUMBERS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("gq_weight", lambda value: True, "a finite number"),
+    ("gradient_penalty", lambda value: value >= 0.0, "a finite number, 0 or more"),
+    ("temperature", lambda value: value > 0.0, "finite and positive"),
+    ("learning_rate", lambda value: value > 0.0, "positive"),
+    ("weight_decay", lambda value: value >= 0.0, "0 or more"),
+)
 
 
 def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The state of the run in a folder, or of a new one."""
     path = output / "run.json"
     if not path.exists():
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        if output.exists() and (not output.is_dir() or holds_others(output)):
             raise ValueError(
                 "The output must be a new or empty folder, or one that holds the same run. "
                 f"Received: output={str(output)!r}"
@@ -335,11 +446,23 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "complete": False,
             "history": [],
         }
-    run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    try:
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        is_whole = isinstance(run["settings"], dict) and isinstance(run["history"], list)
+        is_whole = is_whole and isinstance(run["complete"], bool)
+    except (ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            "The file run.json of the run is damaged. Restore it, or choose another folder. "
+            f"Received: output={str(output)!r}"
+        )
     different = [
         f"{name} was {run['settings'].get(name)!r} and is {value!r}"
         for name, value in settings.items()
+        # Without the quotient its settings are nobody's, whatever an older run was given.
         if run["settings"].get(name) != value
+        and (settings["gq_weight"] or name not in QUOTIENT_SETTINGS)
     ]
     if different:
         raise ValueError(
@@ -353,6 +476,33 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
 def _write_run(output: Path, run: dict[str, Any]) -> None:
     with atomic_write(output / "run.json") as temporary:
         temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_same_data(
+    before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], output: Path
+) -> None:
+    """Refuses to go on with other data than the run was begun on: its epochs would be others."""
+    different = {
+        part: difference
+        for part, identity in now.items()
+        if part in before and (difference := data.difference(before[part], identity))
+    }
+    if different:
+        told = "; ".join(f"{part}: {difference}" for part, difference in different.items())
+        raise ValueError(
+            "The output folder holds a run that was begun on other data. Choose another folder, or "
+            f"give it the same data to go on with: {told}. Received: output={str(output)!r}"
+        )
+
+
+def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
+    """The same for a run that is complete, where nothing needs to be read for it."""
+    before = run.get("data", {}).get("training", {}).get("files")
+    # Data that has been put away since does no harm to what is trained.
+    with contextlib.suppress(FileNotFoundError):
+        now = data.files_identity(id)
+        if before is not None and now != before:
+            _check_same_data({"training": {"files": before}}, {"training": {"files": now}}, output)
 
 
 def _validation_source(
@@ -378,7 +528,7 @@ def count_classes(source: data.Source) -> int:
 
 
 def _check_classes(classifier: keras.Model, num_classes: int, id: str) -> None:
-    outputs = _head(classifier).num_classes
+    outputs = find_head_or_exits(classifier).num_classes
     if outputs < num_classes:
         raise ValueError(
             f"The data has {num_classes} classes, and the classifier only {outputs} outputs. Give "

@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from keras_lodin.calibration import Tuning
+from keras_lodin.checked_path import checked_path
 from keras_lodin.detectors import Detector, ODINDetector, by_name
-from keras_lodin.files import atomic_write
+from keras_lodin.files import atomic_write, check_no_input, check_replaceable
 from keras_lodin.workflows.models_with_data import adapted, load_detector
+from keras_lodin.workflows.option_checks import (
+    check_data_dir,
+    check_ood,
+    check_statistics,
+    warn_of_unreadable,
+)
 
 
 def tune_model(
@@ -15,7 +23,7 @@ def tune_model(
     id: str,
     output: str | os.PathLike[str],
     *,
-    detector: str = "odin",
+    detector: str | None = None,
     ood: str | None = None,
     statistics: str | None = None,
     tpr: float = 0.95,
@@ -33,13 +41,14 @@ def tune_model(
         path: `.keras` file of a classifier or detector, or folder of a training run.
         id: specification of in-distribution data.
         output: the `.keras` file to write.
-        detector: name of the detector to wrap a classifier in. Temperature and epsilon are
-            ODIN's; the others are calibrated only.
+        detector: name of the detector to wrap a classifier in; None for "odin", or for the
+            detector that the file holds. Temperature and epsilon are ODIN's; the others are
+            calibrated only.
         ood: specification of out-of-distribution data for validation, or None to choose by
             in-distribution data alone.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
-        tpr: the fraction of in-distribution data that the threshold lets pass.
+        tpr: the fraction of fresh in-distribution data that the threshold lets pass on average.
         input_range: range of the classifier's inputs; None for a detector's own, or judged by the
             first layers of the classifier.
         data_dir: folder of the TensorFlow datasets.
@@ -58,12 +67,30 @@ def tune_model(
     detector, tuning = tune_model("classifier.keras", "digits:0-6", "detector.keras")
     ```
     """
-    if os.path.splitext(output)[1] != ".keras":
+    path = checked_path("path", path)
+    if checked_path("output", output).suffix != ".keras":
         raise ValueError(
             "The detector is saved as a `.keras` file: end its name in .keras. "
             f"Received: output={str(output)!r}"
         )
-    tuned, inputs = load_detector(path, detector, input_range)
+    check_replaceable(output)
+    check_no_input(output, [Path(path) / "model.keras", *([] if Path(path).is_dir() else [path])])
+    check_data_dir(data_dir, id, ood, statistics)
+    check_ood(id, () if ood is None else (ood,))
+    tuned, inputs = load_detector(path, detector or "odin", input_range)
+    kind = by_name.name_of(tuned)
+    if detector not in (None, kind):
+        raise ValueError(
+            "The file is a detector already, with a score of its own. Leave out `detector` "
+            "(--detector), or give the file of the classifier. "
+            f"Received: path={str(path)!r}, which holds {kind!r}, detector={detector!r}"
+        )
+    if ood is not None and not isinstance(tuned, ODINDetector):
+        raise ValueError(
+            "Only ODIN has settings to choose with out-of-distribution data. Leave out `ood` "
+            f"(--ood). Received: ood={ood!r}, detector={kind!r}"
+        )
+    check_statistics(statistics, [tuned])
     adapted(
         {by_name.name_of(tuned): tuned},
         inputs,
@@ -81,12 +108,10 @@ def tune_model(
     if isinstance(tuned, ODINDetector):
         contrast = None if ood is None else inputs.load(ood, "calibration", data_dir)
         tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
-    elif ood is not None:
-        raise ValueError(
-            "Only ODIN has settings to choose with out-of-distribution data. Leave out `ood` "
-            f"(--ood). Received: ood={ood!r}, detector={by_name.name_of(tuned)!r}"
-        )
+        if contrast is not None:
+            warn_of_unreadable(contrast)
     tuned.calibrate(source, tpr, batch_size=batch_size, verbose=verbose)
+    warn_of_unreadable(source)
     with atomic_write(output) as temporary:
         tuned.save(temporary)
     return tuned, tuning

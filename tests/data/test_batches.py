@@ -3,10 +3,18 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
+import scipy.sparse
 import tensorflow as tf
+from PIL import Image
 
 from keras_lodin import data
-from keras_lodin.data.batches import check_images, check_labels, iterate_batches
+from keras_lodin.data.batches import (
+    check_images,
+    check_labels,
+    iterate_batches,
+    one_batch,
+    prediction_data,
+)
 
 X = np.arange(20, dtype="float32").reshape(10, 2)
 Y = np.arange(10) % 3
@@ -136,29 +144,188 @@ def test_dataset_that_never_ends_is_refused():
         list(iterate_batches(slices(X).repeat().batch(2)))
 
 
-@pytest.mark.parametrize("make", [lambda: "digits", lambda: [1, 2], lambda: (), lambda: ("a", "b")])
-def test_other_data_are_refused(make):
-    with pytest.raises(TypeError, match="Data must be an array, a tuple"):
-        list(iterate_batches(make()))
-
-
 def test_dataset_of_dictionaries_is_refused():
     with pytest.raises(TypeError, match=r"must be x, \(x,\), \(x, y\).*dict"):
-        list(iterate_batches(slices({"image": X}).batch(2)))
+        list(iterate_batches(slices({"image": X, "id": Y}).batch(2)))
+
+
+class Frame:
+    """What is asked of a data frame."""
+
+    def __init__(self, values):
+        self.values, self.shape = values, values.shape
+
+    def to_numpy(self):
+        return self.values
+
+
+class Loader:
+    """Batches of another library."""
+
+    def __iter__(self):
+        return iter([(X, Y)])
+
+
+HELD_ANOTHER_WAY = {
+    "list of lists": lambda x: x.tolist(),
+    "list of arrays": list,
+    "list of tensors": lambda x: list(tf.constant(x)),
+    "list of arrays and tensors": lambda x: [tf.constant(x[0]), *x[1:]],
+    "data frame": Frame,
+    "list of series": lambda x: [Frame(row) for row in x],
+    "masked array of which nothing is masked": np.ma.MaskedArray,
+    "integers": lambda x: x.astype("int64"),
+    "dict of one": lambda x: {"x": x},
+    "big-endian": lambda x: x.astype(">f4"),
+    "extended precision": lambda x: x.astype(np.longdouble),
+    "bfloat16": lambda x: tf.cast(x, tf.bfloat16),
+    "not contiguous": np.asfortranarray,
+    "read-only": lambda x: np.broadcast_to(x, x.shape),
+}
+
+
+@pytest.mark.parametrize("held", HELD_ANOTHER_WAY)
+def test_examples_held_another_way_are_the_same_examples(held):
+    data = HELD_ANOTHER_WAY[held](X)
+
+    found = np.concatenate([np.asarray(x, "float32") for x, _ in iterate_batches(data, 4)])
+
+    np.testing.assert_array_equal(found, X)
+    assert prediction_data(data).shape == X.shape
+
+
+def test_images_in_a_list_are_stacked():
+    pixels = np.arange(48, dtype="uint8").reshape(2, 4, 2, 3)
+
+    ((found, _),) = iterate_batches([Image.fromarray(image) for image in pixels])
+
+    np.testing.assert_array_equal(found, pixels)
+
+
+@pytest.mark.parametrize("labels", [Y.tolist(), list(Y), Frame(Y), tf.constant(Y)])
+def test_labels_held_another_way_are_the_same_labels(labels):
+    ((_, found),) = iterate_batches((X.tolist(), labels))
+
+    np.testing.assert_array_equal(found, Y)
+
+
+NO_ARRAY = {
+    "name": (lambda: "digits:0-6", TypeError, r"`keras_lodin\.data\.load`.*'digits:0-6'$"),
+    "none": (lambda: None, TypeError, "must be an array, a list of examples.*Received: None$"),
+    "nothing": (lambda: (), TypeError, r"must both be arrays.*Received: \(\)$"),
+    "labels alone": (lambda: (None, Y), TypeError, "must be an array.*Received: None$"),
+    "number": (lambda: 3, TypeError, "must be an array.*Received: 3$"),
+    "dict": (lambda: {"x": X, "y": Y}, TypeError, r"must be an array.*keys \['x', 'y'\]$"),
+    "four columns": (lambda: (X,) * 4, TypeError, r"must both be arrays, a tuple \(x, y\)"),
+    "data set and labels": (
+        lambda: (slices(X, Y).batch(4), Y),
+        TypeError,
+        r"holds its labels itself.*\(<_BatchDataset .*>, ndarray of shape \(10,\)\)$",
+    ),
+    "ragged": (
+        lambda: tf.ragged.constant([[1.0], [1.0, 2.0]]),
+        TypeError,
+        r"`x\.to_tensor\(\)`.*RaggedTensor of shape",
+    ),
+    "sparse": (lambda: tf.sparse.from_dense(X), TypeError, r"tf\.sparse\.to_dense.*SparseTensor"),
+    "SciPy's sparse": (lambda: scipy.sparse.csr_matrix(X), TypeError, r"`x\.toarray\(\)`.*csr_m"),
+    "list of two sizes": (
+        lambda: [np.zeros((4, 4)), np.zeros((4, 5))],
+        ValueError,
+        r"one size.*list of length 2, with examples of shapes \(4, 4\), \(4, 5\)$",
+    ),
+    "lists of two lengths": (lambda: [[1, 2], [3]], ValueError, "one size.*differ in length$"),
+    "palette image": (
+        lambda: [Image.new("P", (4, 4))],
+        ValueError,
+        r"`image\.convert\('RGB'\)`.*mode 'P'$",
+    ),
+    "masked": (
+        lambda: np.ma.masked_less(X, 3.0),
+        ValueError,
+        r"`x\.filled\(value\)`.*3 of 20 values masked$",
+    ),
+    "complex": (lambda: X + 0j, ValueError, r"real numbers: take `np\.abs.*dtype complex64$"),
+    "complex tensor": (lambda: tf.constant(X + 0j), ValueError, "must be real.*complex64$"),
+    "objects": (lambda: X.astype(object), ValueError, r"numbers; `x\.astype.*dtype object$"),
+    "texts": (lambda: ["a.png", "b.png"], ValueError, r"`keras_lodin\.data\.load\('dir:.*<U5$"),
+    "texts of TensorFlow": (lambda: tf.constant(["a"]), ValueError, "must be numbers"),
+    "dates": (lambda: X.astype("datetime64[s]"), ValueError, "must be numbers.*datetime64"),
+    "records": (lambda: np.zeros(3, [("a", "f4"), ("b", "f4")]), ValueError, "must be numbers"),
+    "list with a hole": (lambda: [1.0, None], ValueError, "must be numbers.*dtype object$"),
+    "no example": (lambda: X[:0], ValueError, "no example"),
+    "empty list": (list, ValueError, "no example"),
+}
+
+
+@pytest.mark.parametrize("read", [lambda data: list(iterate_batches(data)), prediction_data])
+@pytest.mark.parametrize("kind", NO_ARRAY)
+def test_what_is_no_array_of_numbers_is_refused_without_its_values(kind, read):
+    make, error, message = NO_ARRAY[kind]
+    with pytest.raises(error, match=f"(?s){message}"):
+        read(make())
 
 
 @pytest.mark.parametrize(
-    ("data", "received"),
+    "make",
     [
-        (X.tolist(), "list of length 10"),
-        ((X, Y.tolist()), r"\(ndarray of shape \(10, 2\), list of length 10\)"),
-        ("digits:0-6", "'digits:0-6'"),
-        ((slices(X, Y).batch(4), Y), r"\(<_BatchDataset .*>, ndarray of shape \(10,\)\)"),
+        lambda: slices(X, Y).batch(4),
+        lambda: slices(X).repeat().batch(4),
+        Sequence,
+        Loader,
     ],
 )
-def test_data_of_another_kind_are_refused_without_their_values(data, received):
-    with pytest.raises(TypeError, match=f"Turn a list into an array.*Received: {received}$"):
-        list(iterate_batches(data))
+def test_iterables_of_batches_are_left_to_keras(make):
+    data = make()
+
+    assert prediction_data(data) is data
+
+
+def test_a_generator_may_yield_batches_that_are_in_no_tuple():
+    assert list(prediction_data(batch for batch in [X, (X, Y)])) == [(X,), (X, Y)]
+
+
+@pytest.mark.parametrize("inputs", ["batch", "named", "listed", "examples", "tensors", "numbers"])
+def test_one_batch_comes_in_many_forms(inputs):
+    forms = {
+        "batch": X,
+        "named": {"features": X},
+        "listed": [tf.constant(X)],
+        "examples": tuple(X),
+        "tensors": list(tf.constant(X)),
+        "numbers": X.tolist(),
+    }
+    np.testing.assert_array_equal(one_batch(forms[inputs], rank=2), X)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "error", "message"),
+    [
+        (None, TypeError, "must be an array.*Received: None"),
+        ("x", TypeError, "must be an array.*Received: 'x'"),
+        ({"a": X, "b": X}, TypeError, r"must be an array.*keys \['a', 'b'\]"),
+        ([X[0], X[1, :1]], ValueError, r"one size.*shapes \(2,\), \(1,\)"),
+        (list(map(tf.constant, [X[0], X[1, :1]])), ValueError, r"one size.*shapes"),
+        ([keras.Input((2,)), keras.Input((2,))], TypeError, r"Concatenate\(\).*length 2"),
+        (tf.sparse.from_dense(X), TypeError, r"tf\.sparse\.to_dense"),
+        (np.ma.masked_less(X, 3.0), ValueError, r"x\.filled"),
+    ],
+)
+def test_what_is_no_batch_is_refused(inputs, error, message):
+    with pytest.raises(error, match=f"(?s){message}"):
+        one_batch(inputs, rank=2)
+
+
+def test_an_empty_data_set_is_refused_before_keras_predicts():
+    with pytest.raises(ValueError, match=r"no example.*<_TakeDataset"):
+        prediction_data(slices(X).batch(4).take(0))
+
+
+@pytest.mark.parametrize("wrap", [lambda x: x, tf.constant, lambda x: slices(x).batch(4)])
+def test_a_batch_may_be_of_any_real_numbers(wrap):
+    for dtype in ("bool", "int8", "uint16", "float16", "float64"):
+        ((found, _), *_) = iterate_batches(wrap(X.astype(dtype)), 20)
+        assert len(found) in (4, 10)
 
 
 def test_batches_that_are_dicts_are_refused_with_their_keys():
@@ -166,11 +333,6 @@ def test_batches_that_are_dicts_are_refused_with_their_keys():
     message = r"`dataset\.map.*Received: dict with the keys \['image', 'label'\]"
     with pytest.raises(TypeError, match=message):
         list(iterate_batches(batches))
-
-
-def test_inputs_that_are_no_numbers_are_refused():
-    with pytest.raises(ValueError, match=r"must be numbers; `x\.astype.*dtype object"):
-        list(iterate_batches(X.astype(object)))
 
 
 @pytest.mark.parametrize("batch_size", [0, None, 2.5])

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from keras_lodin import data
+from tests.data.damaged_npz import KINDS, write_damaged
 
 
 @pytest.fixture
@@ -83,6 +84,17 @@ def test_slice_keeps_labels_with_their_examples(load):
         ({"data": np.zeros(3), "target": np.zeros(3)}, "arrays named 'data', 'target'"),
         ({"y": np.zeros(3)}, "must hold an array named `x` or `images`"),
         ({"x": np.zeros((0, 4))}, "There is no example"),
+        ({"x": np.zeros((5, 0, 8, 1), np.uint8)}, r"no value.*Received: x of shape \(5, 0, 8, 1\)"),
+        ({"x": np.zeros((5, 8, 0), np.uint8)}, "no value in its examples"),
+        ({"x": np.zeros((5, 0))}, "no value in its examples"),
+        ({"x": np.full((3, 2), 1e300)}, "0 NaN and 6 infinite .* in float32"),
+        ({"x": np.zeros((3, 2), "c8")}, "real numbers. Received: x of type complex64"),
+        ({"x": np.zeros(3, "M8[s]")}, "real numbers. Received: x of type datetime64"),
+        ({"x": np.zeros(3, "f4,f4")}, "real numbers. Received: x of type"),
+        ({"x": np.zeros((3, 2), bool)}, "real numbers. Received: x of type bool"),
+        ({"x": np.array([b"a"])}, "real numbers. Received: x of type"),
+        ({"x": np.zeros((3, 2)), "y": np.array(["a", "b", "c"])}, "must be numbers"),
+        ({"x": np.zeros((3, 2)), "y": np.zeros((3, 2))}, "one-hot"),
         ({"x": np.array(3.0)}, "There is no example"),
         ({"x": np.array(["a", "b"])}, "must hold real numbers. Received: x of type <U1"),
         ({"x": np.array([{}], object)}, "not a file of plain arrays"),
@@ -129,5 +141,31 @@ def test_file_that_is_no_npz_is_refused(tmp_path, content):
 def test_single_array_file_is_refused(tmp_path):
     np.save(tmp_path / "x.npy", np.zeros(3))
 
-    with pytest.raises(ValueError, match=r"not a file of plain arrays"):
+    with pytest.raises(ValueError, match=r"a single array, as np\.save writes it"):
         data.load(f"npz:{tmp_path / 'x.npy'}", part="test")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_damaged_file_is_refused_in_one_sentence(kind, tmp_path):
+    path = tmp_path / "arrays.npz"
+    write_damaged(path, kind)
+
+    with pytest.raises(ValueError, match=r"(?s)arrays\.npz .*Received: .") as caught:
+        data.load(f"npz:{path}", part="test")
+
+    assert len(str(caught.value)) < 500
+
+
+def test_array_larger_than_the_memory_is_refused_unread(tmp_path, monkeypatch):
+    path = tmp_path / "arrays.npz"
+    np.savez_compressed(path, x=np.zeros((1000, 1000)))
+    monkeypatch.setattr("os.sysconf", lambda name: 1000)
+
+    with pytest.raises(ValueError, match=r"at most 1000000, this machine's memory"):
+        data.load(f"npz:{path}", part="test")
+
+
+def test_other_arrays_of_the_file_are_not_read(tmp_path):
+    np.savez(tmp_path / "a.npz", x=np.zeros((3, 2)), names=np.array([{}], object))
+
+    assert data.load(f"npz:{tmp_path / 'a.npz'}", part="test").count == 3

@@ -139,3 +139,14 @@ def test_representation_names_the_source():
     assert repr(numbers(3)) == (
         "Source('numbers', shape=(1, 1, 1), input_range=(-1.0, 3.0), count=3, labelled=True)"
     )
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 5, 12, 13])
+def test_batches_know_their_length_once_the_examples_are_counted(batch_size, class_folder):
+    (class_folder / "apple" / "broken.png").write_bytes(b"broken")
+    source = data.load(f"dir:{class_folder}", part="test")
+    assert source.batches(batch_size).cardinality() == tf.data.UNKNOWN_CARDINALITY
+    steps = source.steps_per_epoch(batch_size)
+    batches = source.batches(batch_size)
+    assert batches.cardinality() == steps == len(list(batches)) == -(-12 // batch_size)
+    assert numbers(12).batches(batch_size).cardinality() == steps

@@ -251,7 +251,7 @@ def test_it_refuses_before_adapt(data, tmp_path):
     for use in (
         lambda: detector.predict(x, verbose=0),
         lambda: detector(x),
-        lambda: detector.calibrate(x),
+        lambda: detector.calibrate(x, tpr=0.5),
         lambda: keras_lodin.evaluate({"m": detector}, x, {"noise": x}, resamples=10),
         lambda: detector.export(tmp_path / "artifact"),
         lambda: detector.export(tmp_path / "detector.onnx", format="onnx"),
@@ -428,7 +428,7 @@ def test_a_saved_detector_scores_the_same_in_a_fresh_process(data, tmp_path):
         trunk(), layers=["early", "late"], layer_weights=[1, 0.5], epsilon=0.01, shrinkage=0.25
     )
     detector.adapt(x, y)
-    detector.calibrate(x)
+    detector.calibrate(x, tpr=0.5)
     np.save(tmp_path / "x.npy", x)
     detector.save(tmp_path / "detector.keras")
     run_python(LOAD_AND_SCORE, tmp_path)

@@ -135,7 +135,7 @@ def test_boundaries_chosen_by_adapt_share_the_images_out(network, rng):
 
 
 def test_adapting_again_starts_from_nothing_and_forgets_the_threshold(detector, images):
-    detector.calibrate(images)
+    detector.calibrate(images, tpr=0.9)
     detector.adapt(images[10:])
     assert not detector.calibrated
     fresh = keras_lodin.MOODDetector(detector.classifier, BOUNDARIES, temperature=2.0)
@@ -199,7 +199,7 @@ def test_a_saved_detector_is_the_same_in_a_fresh_process(network, images, tmp_pa
     # Composed before `adapt`: its weights follow.
     composed = keras.Model(inputs, detector(inputs)["score"])
     detector.adapt(images)
-    detector.calibrate(images)
+    detector.calibrate(images, tpr=0.9)
     detector.save(tmp_path / "detector.keras")
     composed.save(tmp_path / "composed.keras")
     np.save(tmp_path / "images.npy", images)

@@ -48,11 +48,12 @@ def test_95_percent_of_fresh_data_passes_within_sampling_error(trained, cls, opt
     detector = adapted(cls(model, **options), (train,))
     detector.calibrate(calibration, tpr=TPR)
     passed = int((~detector.predict(test.batches(), verbose=0)["is_ood"]).sum())
-    # With k of n calibration scores above it, the threshold lets a beta(k, n + 1 - k) fraction of
-    # the population pass: the count among m fresh samples is beta-binomial.
+    # At the k-th largest of n calibration scores, a beta(k, n + 1 - k) fraction of the population
+    # passes: the count among m fresh samples is beta-binomial. The threshold lies between that
+    # score and the next.
     n, m = calibration.count, test.count
-    k = int(np.ceil(TPR * n))
-    low, high = betabinom(m, k, n + 1 - k).ppf([0.001, 0.999])
+    k = int(np.ceil(TPR * (n + 1)))
+    low, high = betabinom(m, k, n + 1 - k).ppf(0.001), betabinom(m, k + 1, n - k).ppf(0.999)
     assert low <= passed <= high, (passed / m, low / m, high / m)
 
 

@@ -84,7 +84,7 @@ def test_missing_path_is_named(tmp_path):
             "notes.txt",
             r"An artifact is a SavedModel folder, or an \.onnx, \.tflite or \.keras file",
         ),
-        ("broken.onnx", "onnxruntime cannot load the file"),
+        ("broken.onnx", "onnxruntime cannot run the artifact"),
         ("broken.keras", "no `.keras` archive"),
     ],
 )

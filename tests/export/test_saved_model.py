@@ -58,7 +58,7 @@ def test_saved_model_scores_in_a_process_without_keras_and_this_package(detector
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports(kind, images, tmp_path):
     detector = adapted(DETECTORS[kind](small_classifier()))
-    detector.calibrate(images, verbose=0)
+    detector.calibrate(images, tpr=0.8, verbose=0)
     detector.export(tmp_path / "artifact", verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "artifact"))
     for count in (1, 7):

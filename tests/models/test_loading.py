@@ -1,5 +1,6 @@
 """Trained models from files."""
 
+import json
 import zipfile
 
 import keras
@@ -84,6 +85,25 @@ def test_a_model_with_an_unknown_class_is_refused_with_its_name(tmp_path):
     model = keras.Sequential([keras.Input((3,)), Unregistered(), layers.Dense(2)])
     model.save(tmp_path / "model.keras")
     message = r"(?s)custom classes are registered.*Unregistered.*Received: path='"
+    with pytest.raises(ValueError, match=message):
+        models.load(tmp_path / "model.keras")
+
+
+def test_a_package_that_is_not_installed_is_named(tmp_path, classifier):
+    classifier.save(tmp_path / "whole.keras")
+    with (
+        zipfile.ZipFile(tmp_path / "whole.keras") as whole,
+        zipfile.ZipFile(tmp_path / "model.keras", "w") as changed,
+    ):
+        for name in whole.namelist():
+            content = whole.read(name)
+            if name == "config.json":
+                configuration = json.loads(content)
+                configuration |= {"module": "keras_nlp.models_of_tests", "class_name": "Network"}
+                configuration["registered_name"] = "Network"
+                content = json.dumps(configuration).encode()
+            changed.writestr(name, content)
+    message = r"package `keras_nlp`, which is not installed here: `pip install keras-nlp`"
     with pytest.raises(ValueError, match=message):
         models.load(tmp_path / "model.keras")
 

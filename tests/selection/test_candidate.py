@@ -6,14 +6,21 @@ from hypothesis import strategies as st
 
 from keras_lodin.selection import Candidate
 
+# Those that go together: only the softmax has a temperature, and only estimators that draw draws.
+FORMS = [("softmax", 1.0), ("softmax", 1000.0), ("logits", 1.0), ("pooled", 1.0)]
+ESTIMATORS = [("exact", 1), ("projected", 1), ("projected", 2)]
 candidates = st.builds(
-    Candidate,
+    lambda form, estimator, **settings: Candidate(
+        form=form[0],
+        temperature=form[1],
+        estimator=estimator[0],
+        samples=estimator[1],
+        **settings,
+    ),
+    form=st.sampled_from(FORMS),
+    estimator=st.sampled_from(ESTIMATORS),
     gq_weight=st.sampled_from([0.0, -1.0, 1e-6, 0.1]),
-    form=st.sampled_from(["softmax", "logits", "pooled"]),
-    estimator=st.sampled_from(["exact", "projected"]),
-    samples=st.sampled_from([1, 2]),
     every=st.sampled_from([1, 4]),
-    temperature=st.sampled_from([1.0, 1000.0]),
     loss=st.sampled_from(["cross_entropy", "logit_norm:0.04", "logit_norm:0.1"]),
     gradient_penalty=st.sampled_from([0.0, 0.1]),
 )
@@ -52,6 +59,14 @@ def test_a_name_says_everything(candidate):
         "gq logits exact 1 + gq softmax exact 1",
         "label_smoothing:0.1 + logit_norm:0.1",
         "label_smoothing:often",
+        "gq logits sampled 1 every 0",
+        "gq logits sampled:0 1",
+        "gq logits exact:2 1",
+        "gq softmax(T=0) exact 1",
+        "gq logits(T=10) exact 1",
+        "gq pooled sampled 1",
+        "gq logits exact 1e400",
+        "gradient_penalty -1",
     ],
 )
 def test_text_that_names_no_training_is_refused(text):

@@ -61,7 +61,8 @@ def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, detector_
 
     both = evaluate_models([run, detector_file], "digits:0-6", ["photos:100"])
     assert {row["model"] for row in both.rows} == {"run", "detector"}
-    assert len(both.rows) == 6  # a detector file is evaluated as it is
+    # A detector file is evaluated as it is, and beside it what it would be with ODIN's defaults.
+    assert [row["detector"] for row in both.rows[5:]] == ["odin", "odin (defaults)"]
 
 
 def test_artifact_and_keras_file_score_pictures_alike(artifact, detector_file, pictures, tmp_path):

@@ -110,12 +110,12 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
 ):
     move, moves = files._move_into_place, []
 
-    def dying(source, target):
+    def dying(source, target, aside):
         moves.append(target)
         # Longer lives from death to death: an evaluation writes many files at once.
         if len(moves) == 3 + 2 * deaths:
             raise Killed
-        move(source, target)
+        move(source, target, aside)
 
     deaths = 0
     while True:

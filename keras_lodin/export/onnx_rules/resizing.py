@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 from onnx import TensorProto
 
 from keras_lodin.export.onnx_rules.builder import Builder
@@ -59,6 +60,28 @@ def bicubic_resizing(builder: Builder) -> str:
     images, sizes = builder.inputs
     sizes = builder.cast_to_int64(sizes)
     return _resized(builder, images, _both(builder, images, sizes, _cubic_matrix))
+
+
+@rule("ResizeArea")
+def area_resizing(builder: Builder) -> str:
+    """R[o, i] the part of output pixel o that pixel i covers, of sizes that are not free.
+
+    TensorFlow has no derivative of it, so that there is none to write.
+    """
+    images, _ = builder.inputs
+    before, after = builder.known_shape(images)[1:3], (builder.output_shape() or [])[1:3]
+    sizes = [(x, y) for x, y in zip(before, after, strict=True) if x and y]
+    if len(sizes) < 2 or builder.attribute("align_corners", 0):
+        raise ValueError("the image sizes are free, or the corners aligned")
+    down, right = (builder.constant(_area_matrix(*pair)) for pair in sizes)
+    return _resized(builder, builder.cast(images, TensorProto.FLOAT), (down, right))
+
+
+def _area_matrix(before: int, after: int) -> np.ndarray:
+    pixels, width = np.arange(before), before / after
+    start = width * np.arange(after)[:, None]
+    covered = np.minimum(pixels + 1, start + width) - np.maximum(pixels, start)
+    return (np.maximum(covered, 0.0) / width).astype("float32")
 
 
 @rule("ResizeBicubicGrad")

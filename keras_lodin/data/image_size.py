@@ -1,0 +1,86 @@
+"""Small files that unfold to gigabytes are told by their headers, before they are decoded."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+import tensorflow as tf
+from PIL import Image
+from PIL.GifImagePlugin import GifImageFile
+
+# What one pixel takes at most where it is decoded, three channels and a fourth that is dropped.
+_BYTES_PER_PIXEL = 4
+_HEADER_BYTES = 26
+
+
+def too_large(path: str | os.PathLike[str]) -> str | None:
+    """Why an image is not to be decoded: it has more pixels than Pillow takes for safe.
+
+    The limit is `PIL.Image.MAX_IMAGE_PIXELS`, 89 million pixels; whoever works with larger images
+    sets it, or sets it to None for no limit. Of an animated GIF all frames count, because they are
+    unfolded to reach the first; no file is read that is larger than such an image without
+    compression.
+
+    Args:
+        path: of a PNG, JPEG, BMP or GIF file.
+
+    Returns:
+        the reason; None for all others, those without such a header included.
+
+    Raises:
+        OSError: if the file cannot be opened.
+    """
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is None:
+        return None
+    size = os.path.getsize(path)
+    if size > _BYTES_PER_PIXEL * limit + 2**20:
+        return f"the file has {size:,} bytes, more than an image of {limit:,} pixels takes"
+    width, height = _size(path)
+    if width * height > limit:
+        return f"it has {width} x {height} pixels, more than the {limit:,} that are taken for safe"
+    frames = _gif_frames(path)
+    # Before the first is drawn, each takes a byte for a pixel.
+    if frames is not None and width * height * frames > _BYTES_PER_PIXEL * limit:
+        return (
+            f"it has {frames} frames of {width} x {height} pixels, more than the {limit:,} pixels "
+            "that are taken for safe"
+        )
+    return None
+
+
+def _size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height as the decoder will read them; nothing where there is no header."""
+    with open(path, "rb") as file:
+        start = file.read(_HEADER_BYTES)
+    if start.startswith(b"\xff\xd8\xff"):
+        try:
+            height, width, _ = tf.io.extract_jpeg_shape(Path(path).read_bytes()).numpy()
+        except tf.errors.OpError:
+            return 0, 0
+        return int(width), int(height)
+    if len(start) < _HEADER_BYTES:
+        return 0, 0
+    # Not through Pillow, which gives up on damage that the decoder passes over.
+    if start.startswith(b"\x89PNG\r\n\x1a\n"):
+        return struct.unpack_from(">II", start, 16)
+    if start.startswith(b"BM"):
+        width, height = struct.unpack_from("<ii", start, 18)
+        return abs(width), abs(height)
+    if start.startswith(b"GIF8"):
+        return struct.unpack_from("<HH", start, 6)
+    return 0, 0
+
+
+def _gif_frames(path: str | os.PathLike[str]) -> int | None:
+    """How many frames a GIF has; None for what is none, and for one that is damaged."""
+    with open(path, "rb") as file:
+        if file.read(4) != b"GIF8":
+            return None
+        file.seek(0)
+        try:
+            return int(GifImageFile(file).n_frames)
+        except Exception:  # The decoder will say what is wrong with it, with a reason of its own.
+            return None

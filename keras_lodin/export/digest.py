@@ -1,0 +1,113 @@
+"""The SHA-256 of an artifact: it tells a damaged or edited file from the one that was exported.
+
+It is no signature: whoever changes a file on purpose can write the digest anew.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+# The field of the metadata that holds the digest, of a SavedModel and of a LiteRT file.
+DIGEST_FIELD = "sha256"
+# The metadata property of an ONNX file that holds it, the last one of the file.
+DIGEST_PROPERTY = "keras_lodin_sha256"
+
+_CHUNK = 2**20
+
+
+def metadata_digest(metadata: dict[str, Any], content: Iterable[bytes]) -> str:
+    """The digest of metadata, but for the field of the digest itself, and of what they describe.
+
+    Args:
+        metadata: as JSON values.
+        content: the bytes of the model, in pieces.
+
+    Returns:
+        64 hexadecimal digits.
+    """
+    described = {key: value for key, value in metadata.items() if key != DIGEST_FIELD}
+    found = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
+    for piece in content:
+        found.update(piece)
+    return found.hexdigest()
+
+
+def saved_model_content(folder: Path) -> Iterator[bytes]:
+    """What TensorFlow reads of a SavedModel, file by file with its name.
+
+    Not `assets.extra`, which TensorFlow leaves to others: TensorFlow Serving has its warm-up
+    requests there.
+
+    Args:
+        folder: of the SavedModel.
+    """
+    files = [folder / "saved_model.pb", folder / "fingerprint.pb"]
+    for part in ("variables", "assets"):
+        files += (path for path in (folder / part).rglob("*") if not path.name.startswith("."))
+    for path in sorted(files):
+        if path.is_file():
+            yield f"\n{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode()
+            yield from _pieces(path)
+
+
+def sealed_onnx(content: bytes) -> bytes:
+    """An ONNX file's bytes with their digest behind them, as one more metadata property.
+
+    Protocol buffers may be read one behind the other, as one: the digest of a file is that of
+    all bytes before its last property, whatever program reads it.
+
+    Args:
+        content: a serialised ONNX model without a digest.
+    """
+    return content + _onnx_property(hashlib.sha256(content).hexdigest())
+
+
+def onnx_digest_holds(path: str | os.PathLike[str]) -> bool | None:
+    """Whether an ONNX file's digest is that of its content; None for a file that ends in none.
+
+    Args:
+        path: of the file.
+    """
+    last = _onnx_property("0" * 64)
+    size = os.path.getsize(path) - len(last)
+    with open(path, "rb") as file:
+        file.seek(max(size, 0))
+        tail = file.read()
+    match = re.fullmatch(re.escape(last[:-64]) + rb"([0-9a-f]{64})", tail, re.DOTALL)
+    if size < 0 or match is None:
+        return None
+    found = hashlib.sha256()
+    for piece in _pieces(path):
+        found.update(piece[: max(size, 0)])
+        size -= len(piece)
+    return found.hexdigest().encode() == match[1]
+
+
+def not_as_exported(path: str | os.PathLike[str]) -> ValueError:
+    """The error for an artifact whose digest is not that of its content."""
+    return ValueError(
+        "The artifact is not as it was exported: its SHA-256 digest is another than the one that "
+        "the export wrote into it, so it is damaged or was edited. Export the detector again; "
+        "after an edit on purpose, such as quantisation, compare its scores with the detector's "
+        "and then call `keras_lodin.export.seal(path)`, which writes the digest of what is there. "
+        f"Received: path={path}"
+    )
+
+
+def _onnx_property(digest: str) -> bytes:
+    entry = onnx.StringStringEntryProto(key=DIGEST_PROPERTY, value=digest)
+    return bytes(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
+
+
+def _pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
+    with open(path, "rb") as file:
+        while piece := file.read(_CHUNK):
+            yield piece

@@ -1,0 +1,64 @@
+"""What an artifact is compared with: the detector itself, run by TensorFlow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_lodin.export.rounding_noise import with_rounding_noise
+
+if TYPE_CHECKING:
+    from keras_lodin.detectors.detector import Detector
+
+Outputs = Mapping[str, np.ndarray]
+
+# A noise that decides between two classes shows in half of the draws.
+_DRAWS = 16
+
+
+class Reference:
+    """A detector's outputs for a batch, and what they are but for rounding errors.
+
+    Args:
+        detector: the detector.
+        function: what `serving_function` gave for it, channels last.
+    """
+
+    def __init__(self, detector: Detector, function: Any) -> None:
+        self._detector = detector
+        self._function = function
+        self._noisy: Any = None
+
+    def __call__(self, batch: np.ndarray) -> Outputs:
+        """The outputs, numpy arrays by name.
+
+        Raises:
+            ValueError: if TensorFlow fails on the batch.
+        """
+        return self._run(self._function, batch)
+
+    def noisy(self, batch: np.ndarray) -> Iterator[Outputs]:
+        """The outputs several times, with other rounding errors each time.
+
+        None at all for a classifier that holds a loop or a branch, whose inside is out of reach.
+        """
+        if self._noisy is None:
+            self._noisy = with_rounding_noise(self._function) or False
+        if self._noisy:
+            for _ in range(_DRAWS):
+                yield self._run(self._noisy, batch)
+
+    def _run(self, function: Any, batch: np.ndarray) -> Outputs:
+        side = map(tf.constant, self._detector.example_side_values(len(batch)).values())
+        try:
+            outputs = function(tf.constant(batch), *side, tf.constant(self._detector.threshold))
+        except tf.errors.OpError as error:
+            raise ValueError(
+                "TensorFlow cannot compute the detector on a batch of its input's shape; nothing "
+                "was written. Expected a detector that `predict` scores. "
+                f"Received: shape {batch.shape}, {type(error).__name__}: {error.message}"
+            ) from error
+        return {name: value.numpy() for name, value in outputs.items()}

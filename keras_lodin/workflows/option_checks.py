@@ -1,0 +1,94 @@
+"""Options of the jobs that would have no effect, or another one than meant."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterable, Sequence
+
+from keras_lodin.data.source import Source
+from keras_lodin.data.specification import has_parts, overlap
+from keras_lodin.detectors import Detector, by_name
+from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+
+_SHOWN = 3
+
+
+def check_ood(id: str, ood: Sequence[str]) -> None:
+    """Refuses OOD data that are named twice, or that are in-distribution data.
+
+    Args:
+        id: specification of the in-distribution data.
+        ood: specifications of the out-of-distribution data.
+
+    Raises:
+        ValueError: for two specifications of the same data. Slices and splits of other names are
+            taken for other data.
+    """
+    for place, name in enumerate(ood):
+        if overlap(id, name):
+            raise ValueError(
+                "In- and out-of-distribution data must differ, or every figure is that of chance. "
+                f"Received: id={id!r}, ood={name!r}"
+            )
+        for other in ood[:place]:
+            if name == other or overlap(name, other, whole=True):
+                raise ValueError(
+                    "`ood` must hold each data set once. Received: "
+                    f"{other!r} and {name!r}, which are the same"
+                )
+
+
+def check_validation(id: str, validation: str | None) -> None:
+    """Refuses to validate on the training data.
+
+    Raises:
+        ValueError: if both name the same data and these have no parts of their own.
+    """
+    if validation is not None and not has_parts(id) and overlap(id, validation, whole=True):
+        raise ValueError(
+            "The validation data are the training data, so they would tell nothing: cut both with "
+            "slices such as [:80%] and [80%:], or name other data as `validation` (--validation "
+            f"SPEC). Received: id={id!r}, validation={validation!r}"
+        )
+
+
+def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> None:
+    """Refuses training data for statistics where no detector takes any.
+
+    Raises:
+        ValueError: if none of the detectors has statistics, or all have theirs already.
+    """
+    detectors = list(detectors)
+    waiting = any(isinstance(one, AdaptiveDetector) and not one.adapted for one in detectors)
+    if statistics is not None and not waiting:
+        raise ValueError(
+            "`statistics` (--statistics) names the training data that mahalanobis and mood take "
+            "their statistics of. Leave it out, or choose one of them (--detector mahalanobis). "
+            f"Received: statistics={statistics!r}, with "
+            f"{', '.join(map(by_name.name_of, detectors))}, without statistics to take"
+        )
+
+
+def check_data_dir(data_dir: str | os.PathLike[str] | None, *specifications: str | None) -> None:
+    """Warns of a folder of TensorFlow datasets where none of the data is one."""
+    names = [name for name in specifications if name is not None]
+    if data_dir is not None and not any(name.startswith("tfds:") for name in names):
+        warnings.warn(
+            "`data_dir` (--data-dir) has no effect: it is the folder of TensorFlow datasets, and "
+            f"none is named. Received: data_dir={str(data_dir)!r}, the data {', '.join(names)}",
+            stacklevel=3,
+        )
+
+
+def warn_of_unreadable(source: Source) -> None:
+    """Warns of the files of a source that could not be read, once it was read through."""
+    skipped = source.skipped
+    if skipped:
+        shown = "; ".join(f"{path}: {reason}" for path, reason in skipped[:_SHOWN])
+        more = "; ..." if len(skipped) > _SHOWN else ""
+        warnings.warn(
+            f"{len(skipped)} of {source.stored} files of {source.name!r} could not be read and "
+            f"were skipped: {shown}{more}",
+            stacklevel=3,
+        )
