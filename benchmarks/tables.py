@@ -24,6 +24,7 @@ PAGES = (
     "docs/gradients.md",
     "docs/recipes.md",
     "docs/study.md",
+    "docs/full_scale.md",
     "docs/guides/threshold.md",
 )
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
@@ -313,6 +314,49 @@ def promise(path: Path) -> str:
     )
 
 
+def as_it_is(path: Path) -> str:
+    """Every column, under its name with spaces."""
+    with open(path, newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return _markdown([name.replace("_", " ") for name in header], rows)
+
+
+def full_scale_means(path: Path) -> str:
+    detectors = {"odin": "ODIN", "energy": "Energy", "max_logit": "MaxLogit", "msp": "MSP"}
+    return _markdown(
+        [
+            *("network", "method", "seeds", "seconds a cell", "ID accuracy"),
+            *(f"{name}: AUROC; FPR95" for name in detectors.values()),
+            "poster, ODIN: AUROC / FPR95 / accuracy",
+        ],
+        [
+            [
+                *(row[name] for name in ("network", "method", "seeds", "seconds", "id_accuracy")),
+                *(f"{row[f'{d}_auroc']}; {row[f'{d}_fpr95']}" for d in detectors),
+                row["poster"],
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
+def full_scale_differences(path: Path) -> str:
+    shown = {
+        "network": "network",
+        "method": "method",
+        "pairs": "pairs",
+        "odin_auroc": "ODIN AUROC",
+        "sensitivity": "sensitivity",
+        "poster": "poster's",
+        "odin_fpr95": "ODIN FPR95",
+        "energy_auroc": "Energy AUROC",
+        "max_logit_auroc": "MaxLogit AUROC",
+        "msp_auroc": "MSP AUROC",
+        "id_accuracy": "ID accuracy",
+    }
+    return _markdown(list(shown.values()), [[row[name] for name in shown] for row in _rows(path)])
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gq_cost/table.csv": cost,
     "docs/results/gq_cost/*": cost_in_brief,
@@ -331,6 +375,16 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,
+    "docs/results/full_scale/means.csv": full_scale_means,
+    "docs/results/full_scale/differences.csv": full_scale_differences,
+    "docs/results/full_scale/sets.csv": as_it_is,
+    "docs/results/full_scale/against.csv": as_it_is,
+    "docs/results/full_scale/open.csv": as_it_is,
+    "docs/results/full_scale/devices.csv": as_it_is,
+    "docs/results/full_scale/first_budget/means.csv": full_scale_means,
+    "docs/results/full_scale/first_budget/differences.csv": full_scale_differences,
+    "docs/results/full_scale/first_budget/sets.csv": as_it_is,
+    "docs/results/full_scale/first_budget/devices.csv": as_it_is,
 }
 
 

@@ -1,0 +1,127 @@
+"""GQ at the poster's scale: a queue of training runs that whoever has a GPU goes on with.
+
+    python benchmarks/full_scale.py pack --tfds ../shared/data/tfds --data full_scale.npz
+    python benchmarks/full_scale.py run --data full_scale.npz --budget 600
+    python benchmarks/full_scale.py report
+
+`pack` makes one file of JPEG bytes and labels, once, where the TFDS data sets are. `run` needs that
+file, JAX, NumPy, scikit-learn and Pillow, no TensorFlow and no network; it trains what is missing
+in docs/results/full_scale, within `--budget` seconds, and adds every finished run to it at once.
+`report` writes the tables of docs/full_scale.md from there, with keras_lodin installed. `time` says
+what an epoch takes on a device, before a budget is spent on it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "docs" / "results" / "full_scale"
+
+
+def main() -> None:
+    options = _parser().parse_args()
+    options.command(options)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from scale.data import pack
+
+    pack(options.tfds, options.data)
+    print(f"{options.data}: {options.data.stat().st_size / 1e6:.1f} MB")
+
+
+def _time(options: argparse.Namespace) -> None:
+    from scale.timing import time_programs
+
+    time_programs(options.data, options.settings, options.limit, _say)
+
+
+def _run(options: argparse.Namespace) -> None:
+    from scale import plan
+    from scale.cells import run
+
+    changes = {
+        name: getattr(options, name)
+        for name in ("epochs", "batch", "learning_rate")
+        if getattr(options, name)
+    }
+    known = plan.RECIPES
+    recipes = {
+        name: replace(known.get(name, plan.Recipe(20)), **changes) for name in options.networks
+    }
+    if options.output == RESULTS and (changes or options.limit):
+        raise SystemExit(
+            "docs/results/full_scale holds runs of the one recipe in benchmarks/scale/plan.py: "
+            "give another recipe, or part of the data, an --output of its own."
+        )
+    cells = plan.cells(tuple(options.networks), tuple(options.methods), tuple(options.seeds))
+    finished = run(
+        *(options.data, options.output, options.budget, cells, recipes, options.limit),
+        least_accuracy=plan.LEAST_ACCURACY if options.output == RESULTS else 0.0,
+        say=_say,
+    )
+    print(f"{finished} cells finished", flush=True)
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from scale.results import Results, merge
+
+    print(f"{merge(Results(options.source), Results(options.output))} cells added")
+
+
+def _report(options: argparse.Namespace) -> None:
+    sys.path.insert(0, str(ROOT))
+    import tables
+    from scale.report import write
+
+    # What the first budget left was made by another recipe, and has tables of its own.
+    for path in [*write(options.output), *write(RESULTS / "first_budget", planned=False)]:
+        print(path)
+    tables.main()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    from scale import plan
+
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    commands = parser.add_subparsers(required=True)
+
+    def command(name: str, function: object, text: str) -> argparse.ArgumentParser:
+        found = commands.add_parser(name, help=text)
+        found.set_defaults(command=function)
+        return found
+
+    pack = command("pack", _pack, "write one file of JPEG bytes and labels")
+    pack.add_argument("--tfds", type=Path, required=True, help="folder of the TFDS data sets")
+    timing = command("time", _time, "say what an epoch takes")
+    timing.add_argument("settings", nargs="+", help="NETWORK:KIND:BATCH[:IMAGES[:SEEDS]]")
+    run = command("run", _run, "train what is missing")
+    run.add_argument("--budget", type=float, required=True, help="seconds")
+    run.add_argument("--networks", nargs="+", default=list(plan.RECIPES))
+    run.add_argument("--methods", nargs="+", default=list(plan.METHODS))
+    run.add_argument("--seeds", nargs="+", type=int, default=list(plan.SEEDS))
+    run.add_argument("--epochs", type=int, help="another recipe's")
+    run.add_argument("--batch", type=int, help="another recipe's")
+    run.add_argument("--learning-rate", type=float, help="another recipe's")
+    merging = command("merge", _merge, "add the runs of another folder")
+    merging.add_argument("source", type=Path)
+    for one in (pack, timing, run):
+        one.add_argument("--data", type=Path, required=True, help="the file that `pack` writes")
+    for one in (timing, run):
+        one.add_argument("--limit", type=int, help="images of each set, for a trial")
+    reporting = command("report", _report, "write the tables of docs/full_scale.md")
+    for one in (run, merging, reporting):
+        one.add_argument("--output", type=Path, default=RESULTS, help="folder of the results")
+    return parser
+
+
+if __name__ == "__main__":
+    main()

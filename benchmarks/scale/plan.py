@@ -1,0 +1,69 @@
+"""Which networks are trained, how, and in which order: the design of docs/full_scale.md as data."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OFF = "off"
+# The first phase: the poster's setting, the study's cheap lead, and what costs nothing.
+FIRST = (OFF, "gq pooled exact 1e-06", "gq logits sampled 1", "logit_norm:0.04")
+SECOND = ("label_smoothing:0.1", "label_smoothing:0.1 + gq logits sampled -0.1")
+THIRD = (
+    "logit_norm:0.04 + gq logits sampled 1",
+    "label_smoothing:0.1 + gq logits sampled 1",
+    "label_smoothing:0.1 + gq logits exact -0.1",
+    "gradient_penalty 0.1",
+    "gq softmax exact 1e-06",
+    "gq logits exact -0.1",
+)
+METHODS = (*FIRST, *SECOND, *THIRD)
+SEEDS = tuple(range(5))
+# ID accuracy of a control below which its network has not learned its task.
+LEAST_ACCURACY = 0.88
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a network is trained, the same for every method."""
+
+    epochs: int
+    batch: int = 128
+    learning_rate: float = 0.1
+
+
+RECIPES = {
+    "resnet18": Recipe(16),
+    "wide_resnet_34_1": Recipe(30),
+    "resnet20": Recipe(30),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training run."""
+
+    network: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.network} / {self.method} / seed {self.seed}"
+
+
+def cells(
+    networks: tuple[str, ...] = tuple(RECIPES),
+    methods: tuple[str, ...] = METHODS,
+    seeds: tuple[int, ...] = SEEDS,
+) -> list[Cell]:
+    """Cells in the order in which they are run.
+
+    Phase by phase; in a phase network by network, and there seed by seed with the control first,
+    so that whatever a budget ends, what has run is complete pairs.
+    """
+    found = []
+    for phase in (FIRST, SECOND, THIRD, tuple(m for m in methods if m not in METHODS)):
+        for network in networks:
+            for seed in seeds:
+                own = [method for method in phase if method in methods]
+                found += [Cell(network, method, seed) for method in own]
+    return found
