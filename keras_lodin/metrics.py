@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -385,7 +386,9 @@ def _positive_is_ood(positive: str) -> bool:
 
 def _checked_rate(tpr: float) -> Fraction:
     """The decimal fraction that `tpr` was written as: 19/20 for 0.95."""
-    checked_number("tpr", tpr, lambda value: 0.0 < value < 1.0, "a number strictly between 0 and 1")
+    # A text or a truth value may compare like a number.
+    if not isinstance(tpr, Real) or isinstance(tpr, bool) or not 0.0 < tpr < 1.0:
+        raise ValueError(f"`tpr` must be a number strictly between 0 and 1. Received: tpr={tpr!r}")
     # In floating point 0.07 * 100 is 7.000000000000001, whose ceiling is 8. (`str` and not `repr`:
     # the latter of a numpy number is no number.)
     return Fraction(str(tpr))

@@ -440,7 +440,9 @@ def test_rate_outside_the_open_unit_interval_is_refused(tpr):
         ValueError, match=r"`tpr` must be a number strictly between 0 and 1. Received"
     ):
         metrics.threshold_at_tpr([1.0], tpr=tpr)
-    with pytest.raises(ValueError, match=r"`tpr` must lie strictly between 0 and 1. Received"):
+    with pytest.raises(
+        ValueError, match=r"`tpr` must be a number strictly between 0 and 1. Received"
+    ):
         metrics.fewest_samples(tpr)
 
 

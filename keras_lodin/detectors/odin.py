@@ -106,8 +106,8 @@ class ODINDetector(Detector):
         """Loads settings and threshold; a file from before the width was a weight lacks it."""
         values: dict[str, Any] = {}
         self.save_own_variables(values)
-        names = list(store.keys())
-        if len(_WEIGHTS_OF_OLD_FILES) <= len(names) < len(values):
+        names = set(store.keys())
+        if {str(place) for place in range(len(_WEIGHTS_OF_OLD_FILES))} <= names < set(values):
             # The width that there is is that of the file's own configuration.
             store = {**values, **{name: store[name] for name in names}}
         super().load_own_variables(store)

@@ -103,16 +103,16 @@ def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str
             "The artifact's metadata must be a JSON object with a field for each property; export "
             f"the detector again. Received: path={path}, {type(metadata).__name__}"
         )
-    later = metadata.get("metadata_version", 1)
-    if _is_count(later) and later > METADATA_VERSION:
+    version = metadata.get("metadata_version", 1)
+    if _is_count(version) and version > METADATA_VERSION:
         raise ValueError(
             "The artifact was written by a later version of keras-lodin, whose metadata this one "
             f"cannot read. Expected metadata_version {METADATA_VERSION} or less: update "
-            f"keras-lodin. Received: metadata_version={later}, path={path}"
+            f"keras-lodin. Received: metadata_version={version}, path={path}"
         )
     for name, (holds, expected) in _FIELDS.items():
         missing = name not in metadata
-        if missing and name in _NOT_IN_ALL:
+        if missing and (name in _NOT_IN_ALL or (version == 1 and name in _SINCE_VERSION_2)):
             continue
         if missing or not holds(metadata[name], metadata):
             received = f"no {name}" if missing else f"{name}={metadata[name]!r:.200}"
@@ -257,8 +257,6 @@ _FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
         "64 hexadecimal digits",
     ),
 }
-# Of ONNX files alone, or of all but those, or not of files of version 1.
-_NOT_IN_ALL = (
-    *("metadata_version", "data_format", "opset", DIGEST_FIELD),
-    *("input_range_origin", "calibration_count"),
-)
+# Of ONNX files alone, or of all but those.
+_NOT_IN_ALL = ("metadata_version", "data_format", "opset", DIGEST_FIELD)
+_SINCE_VERSION_2 = ("input_range_origin", "calibration_count")

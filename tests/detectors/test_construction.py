@@ -83,7 +83,7 @@ def test_one_output_may_be_in_any_structure(structure):
         logits = detector(INPUTS)["logits"]
         found = logits if detector.from_logits else tf.nn.softmax(logits)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
-    msp.calibrate(INPUTS, verbose=0)
+    msp.calibrate(INPUTS, tpr=0.5, verbose=0)
     model = keras_lodin.GQModel(classifier)
     np.testing.assert_allclose(model(INPUTS), expected, rtol=1e-5, atol=1e-6)
 
@@ -100,7 +100,7 @@ def test_the_endpoint_of_a_saved_model_is_a_classifier(tmp_path):
         keras.Model(inputs, layers.Softmax()(served(inputs)["output_0"])),
     ):
         detector = keras_lodin.ODINDetector(classifier)
-        detector.calibrate(INPUTS, verbose=0)
+        detector.calibrate(INPUTS, tpr=0.5, verbose=0)
         for name in ("logits", "score"):
             np.testing.assert_allclose(detector(INPUTS)[name], expected[name], rtol=1e-4, atol=1e-6)
 
