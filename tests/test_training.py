@@ -527,7 +527,10 @@ def test_uint8_images_train(images, labels):
     [
         (lambda: (networks.convolutional(classes=2), {}), r"two classes"),
         (lambda: (networks.convolutional(), {"form": "pool"}), r"`form` must be one of"),
-        (lambda: (networks.convolutional(), {"gq_weight": np.nan}), r"`gq_weight` must be finite"),
+        (
+            lambda: (networks.convolutional(), {"gq_weight": np.nan}),
+            r"`gq_weight` must be a finite number",
+        ),
         (lambda: (networks.convolutional(), {"seed": 0.5}), r"`seed` must be an integer"),
         (lambda: (networks.convolutional(), {"norm": "l3"}), r"`norm` must be one of"),
         (
