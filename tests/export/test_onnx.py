@@ -344,11 +344,9 @@ def test_state_that_no_output_depends_on_is_left_out(images, tmp_path):
 
 
 def test_detector_that_tensorflow_cannot_trace_is_refused_before_anything_is_written(tmp_path):
-    rounded = dense_after(lambda x: ops.cast(ops.cast(x, "int32"), "float32"))
     resized = dense_after(layers.Lambda(lambda x: tf.image.resize(x, (5, 5), "area")))
-    for classifier, reason in ((rounded, "have no gradient"), (resized, "ResizeArea")):
-        with pytest.raises(ValueError, match=f"cannot trace the detector.*{reason}"):
-            ODINDetector(classifier).export(tmp_path / "detector.onnx", format="onnx")
+    with pytest.raises(ValueError, match="cannot trace the detector.*ResizeArea"):
+        ODINDetector(resized).export(tmp_path / "detector.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
 
 
