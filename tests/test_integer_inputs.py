@@ -121,6 +121,7 @@ def test_training_with_gq_on_pixels_is_that_on_floats(made):
         np.testing.assert_allclose(logs[0][name], values, rtol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_all_that_asks_data_of_a_detector_takes_pixels():
     data, labels = pixels(), np.arange(28) % networks.CLASSES
     classifier = network("uint8")

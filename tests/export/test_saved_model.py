@@ -52,7 +52,7 @@ def test_saved_model_scores_in_a_process_without_keras_and_this_package(detector
     with np.load(tmp_path / "outputs.npz") as outputs:
         assert set(outputs) == {"logits", "score", "is_ood"}
         assert_same_outputs(outputs, detector.predict(images, verbose=0))
-        assert outputs["is_ood"].sum() == 4
+        assert outputs["is_ood"].sum() == 3  # of 20, at a TPR of 0.8 on fresh data
 
 
 @pytest.mark.parametrize("kind", DETECTORS)
