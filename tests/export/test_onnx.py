@@ -345,7 +345,7 @@ def test_state_that_no_output_depends_on_is_left_out(images, tmp_path):
 
 def test_detector_that_tensorflow_cannot_trace_is_refused_before_anything_is_written(tmp_path):
     resized = dense_after(layers.Lambda(lambda x: tf.image.resize(x, (5, 5), "area")))
-    with pytest.raises(ValueError, match="cannot trace the detector.*ResizeArea"):
+    with pytest.raises(ValueError, match=r"cannot trace the detector.*ResizeArea"):
         ODINDetector(resized).export(tmp_path / "detector.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
 
