@@ -231,7 +231,7 @@ def _numbers_of_detectors(made):
 def _data_of_detectors(made):
     kind = "API: data of detectors"
     x, y = made.x, made.y
-    fresh = keras_lodin.ODINDetector(made.classifier)
+    fresh = keras_lodin.ODINDetector(made.classifier, input_range=(0, 1))
     adaptive = keras_lodin.MahalanobisDetector(made.classifier)
     artifact = load_artifact(made.path("detector.keras"))
     arrays = (

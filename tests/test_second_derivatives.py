@@ -170,3 +170,56 @@ def test_a_double_precision_classifier_is_trained():
         [keras.Input((6, 4), dtype="float64"), layers.Flatten(), layers.Dense(3, dtype="float64")]
     )
     assert np.isfinite(fitted(model)["loss"]).all()
+
+
+def normalized_network():
+    inputs = keras.Input((5, 5, 2), dtype="float64")
+    x = inputs
+    for filters in (3, 4):
+        x = layers.Conv2D(filters, 3, padding="same", use_bias=False, dtype="float64")(x)
+        x = layers.BatchNormalization(dtype="float64")(x)
+        x = layers.Activation("softplus", dtype="float64")(x)
+    x = layers.GlobalAveragePooling2D(dtype="float64")(x)
+    return keras.Model(inputs, layers.Dense(4, dtype="float64")(x))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"form": "softmax"},
+        {"form": "logits"},
+        {"form": "share"},
+        {"form": "pooled"},
+        {"form": "softmax", "chunk_size": 2},
+        # Not sampled in the softmax form: what it draws with moves with the network, and is held.
+        {"form": "logits", "estimator": "sampled"},
+        {"form": "logits", "estimator": "projected"},
+    ],
+    ids=lambda settings: " ".join(map(str, settings.values())),
+)
+def test_a_step_of_training_follows_the_quotient_that_it_logs(settings, rng):
+    """With BatchNormalization in training mode, which every form and estimator went wrong at."""
+    model = normalized_network()
+    start = [variable.numpy() for variable in model.variables]
+    places = [n for n, v in enumerate(model.variables) if "kernel" in v.path]
+    direction = {n: rng.normal(size=start[n].shape) for n in places}
+    x, y = rng.normal(size=(10, 5, 5, 2)), np.arange(10) % 4
+    trained = keras_lodin.GQModel(model, gq_weight=1.0, seed=3, norm="l2", **settings)
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    trained.compile(keras.optimizers.SGD(1.0), loss, loss_weights=0.0)
+
+    def step(distance):
+        for place, variable in enumerate(model.variables):
+            variable.assign(start[place] + distance * direction.get(place, 0.0))
+        # What is drawn follows from the step's number.
+        trained.optimizer.iterations.assign(0)
+        before = [variable.numpy() for variable in model.variables]
+        # The size of a batch is free, as a last one is smaller in most trainings.
+        data = tf.data.Dataset.from_tensor_slices((x, y)).batch(6).take(1)
+        value = trained.fit(data, shuffle=False, verbose=0).history["gq"][0]
+        after = [variable.numpy() for variable in model.variables]
+        return value, sum(np.vdot(before[n] - after[n], direction[n]) for n in places)
+
+    distance = 2e-3
+    slope = (step(distance)[0] - step(-distance)[0]) / (2 * distance)
+    assert step(0.0)[1] == pytest.approx(slope, rel=5e-3, abs=1e-4)
