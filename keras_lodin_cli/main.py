@@ -246,9 +246,8 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
     "gq_weights",
     type=float,
     multiple=True,
-    default=(0.0,),
     metavar="W",
-    help="Weight of the Gradient Quotient; 0 is plain cross-entropy. Repeat for several runs.",
+    help="Weight of the Gradient Quotient; none or 0 for plain cross-entropy. Repeat for more runs.",
 )
 @click.option(
     "--form", default="softmax", show_default=True, help="softmax, logits, share or pooled."

@@ -57,7 +57,7 @@ def train(
     model: str,
     output: str | os.PathLike[str],
     *,
-    gq_weight: float = 0.0,
+    gq_weight: float | None = None,
     form: str = "softmax",
     estimator: str = "exact",
     samples: int = 1,
@@ -92,7 +92,8 @@ def train(
         model: name of a network (`keras_lodin.models.names()`), or path of a `.keras` file to
             fine-tune.
         output: folder of the run.
-        gq_weight: weight of the Gradient Quotient; 0 for plain cross-entropy.
+        gq_weight: weight of the Gradient Quotient; None for plain cross-entropy. 0 is the same, as
+            the control of runs with other weights: the quotient's settings may stand beside it.
         form: form of the quotient, see `keras_lodin.GQModel`; so for the next three.
         estimator: "exact", "sampled" or "projected".
         samples: how many classes or directions an estimator draws.
@@ -261,7 +262,8 @@ def train_each(
     """Trains one run per GQ weight, with everything else the same.
 
     Args:
-        gq_weights: the weights. With several, run W goes to the folder `gq_weight=W` in `output`.
+        gq_weights: the weights; none for one plain run. With several, run W goes to the folder
+            `gq_weight=W` in `output`.
         output: folder of the run, or of the runs.
         **settings: of `train`.
 
@@ -269,18 +271,18 @@ def train_each(
         the folders of the runs.
     """
     check_data_dir(settings.get("data_dir"), settings["id"], settings.get("validation"))
+    if not gq_weights:
+        return [train(output=output, **settings)]
     if len(gq_weights) == 1:
         return [train(output=output, gq_weight=gq_weights[0], **settings)]
     names = [f"gq_weight={weight:g}" for weight in gq_weights]
-    if len(set(names)) < len(names) or not names:
+    if len(set(names)) < len(names):
         raise ValueError(
-            "`gq_weights` (--gq-weight) must hold one or more weights, each once. "
+            "`gq_weights` (--gq-weight) must hold every weight once. "
             f"Received: gq_weights={list(gq_weights)}"
         )
-    # The settings of the quotient are those of the runs that have one.
-    plain = {name: value for name, value in settings.items() if name not in QUOTIENT_SETTINGS}
     return [
-        train(output=Path(output) / name, gq_weight=weight, **(settings if weight else plain))
+        train(output=Path(output) / name, gq_weight=weight, **settings)
         for name, weight in zip(names, gq_weights, strict=True)
     ]
 
@@ -382,7 +384,8 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
     """
     checked = dict(settings)
     for name, holds, expected in _NUMBERS:
-        checked[name] = checked_number(name, settings[name], holds, expected)
+        if name != "gq_weight" or settings[name] is not None:
+            checked[name] = checked_number(name, settings[name], holds, expected)
     try:
         weights = list(settings["loss_weights"])
     except TypeError:
@@ -400,7 +403,8 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
         check_whole(name, settings[name], "1 or more")
     check_seed(settings["seed"])
     if settings["input_range"] is not None:
-        checked["input_range"] = list(checked_input_range(settings["input_range"]))
+        bounds = checked_input_range(settings["input_range"])
+        checked["input_range"] = [np.asarray(bound, "float64").tolist() for bound in bounds]
     if settings["augment"] not in (None, *AUGMENTATIONS):
         raise ValueError(
             f"`augment` must be None or {' or '.join(map(repr, AUGMENTATIONS))}. "
@@ -409,6 +413,9 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
     losses.build(settings["loss"], from_logits=True)
     check_validation(settings["id"], settings["validation"])
     _check_quotient(checked)
+    if not checked["gq_weight"]:
+        # A plain training is the same whatever the quotient of its companions is.
+        checked.update(gq_weight=0.0, **QUOTIENT_SETTINGS)
     return checked
 
 
@@ -423,12 +430,11 @@ def _check_quotient(settings: dict[str, Any]) -> None:
     names = ("form", "estimator", "samples", "temperature")
     QuotientSettings(**{name: settings[name] for name in names})
     unused = [name for name, value in QUOTIENT_SETTINGS.items() if settings[name] != value]
-    if unused and not settings["gq_weight"]:
+    if unused and settings["gq_weight"] is None:
         raise ValueError(
             f"{', '.join(f'`{name}`' for name in unused)} of the Gradient Quotient has no effect "
-            "without it: give `gq_weight` (--gq-weight) another value than 0, or leave it out. "
-            f"Received: gq_weight={settings['gq_weight']}, "
-            + ", ".join(f"{name}={settings[name]!r}" for name in unused)
+            "without it: give it a weight with `gq_weight` (--gq-weight), or leave these out. "
+            "Received: no gq_weight, " + ", ".join(f"{name}={settings[name]!r}" for name in unused)
         )
 
 

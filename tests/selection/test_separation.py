@@ -41,6 +41,7 @@ def test_data_without_labels_are_refused(images):
         with_scrambled(images)
 
 
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_figures_are_those_of_the_scores(classifier, images, labels, rng):
     detectors = {
         "msp": keras_lodin.MSPDetector(classifier),

@@ -175,13 +175,26 @@ def test_training_and_tuning_say_what_they_could_not_read(folder, tmp_path):
     ],
 )
 def test_settings_of_the_quotient_without_the_quotient_are_refused(settings, tmp_path):
-    with pytest.raises(ValueError, match=r"has no effect without it.*Received: gq_weight=0.0, "):
+    with pytest.raises(ValueError, match=r"has no effect without it.*Received: no gq_weight, "):
         train("digits", "small_convnet", tmp_path / "run", **settings)
 
 
+def test_a_control_takes_the_settings_of_its_companions(tmp_path):
+    digits = {"id": "digits:0-2", "model": "small_convnet", "epochs": 1, "verbose": 0}
+    run = train(
+        output=tmp_path / "run", gq_weight=0.0, form="logits", estimator="sampled", **digits
+    )
+    written = json.loads((run / "run.json").read_text())["settings"]
+    assert (written["gq_weight"], written["form"], written["estimator"]) == (
+        0.0,
+        "softmax",
+        "exact",
+    )
+
+
 def test_weights_are_each_given_once(tmp_path):
-    for weights in ((0.1, 0.1), (0.0, 0), ()):
-        with pytest.raises(ValueError, match=r"--gq-weight\) must hold one or more weights"):
+    for weights in ((0.1, 0.1), (0.0, 0)):
+        with pytest.raises(ValueError, match=r"--gq-weight\) must hold every weight once"):
             train_each(weights, tmp_path, id="digits", model="small_convnet")
 
 
