@@ -247,7 +247,7 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
     type=float,
     multiple=True,
     metavar="W",
-    help="Weight of the Gradient Quotient; none or 0 for plain cross-entropy. Repeat for more runs.",
+    help="Weight of the Gradient Quotient; none or 0 is plain cross-entropy. Repeat for more runs.",
 )
 @click.option(
     "--form", default="softmax", show_default=True, help="softmax, logits, share or pooled."
