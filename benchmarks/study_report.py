@@ -4,7 +4,8 @@
 
 Writes to docs/results/study: `TASK.md` (every candidate and detector), `summary.csv` (what the
 selection rule chose, and its regret), `against.csv` (GQ against the best alternative),
-`increments.csv` (what GQ adds to the same loss), and PNG figures. Then
+`increments.csv` (what GQ adds to the same loss), `changed.csv` (what the right second derivative
+changes, from `run_again`), and PNG figures. Then
 `python benchmarks/tables.py` fills the tables of docs/study.md.
 """
 
@@ -80,9 +81,9 @@ class Results:
         return max(admitted, key=lambda n: fmean(self.values(n, figure, detector).values()))
 
 
-def load(task: study.Task) -> Results | None:
+def load(task: study.Task, folder: Path = study.RESULTS) -> Results | None:
     """The committed rows of a task, or None if it has not run."""
-    path = study.RESULTS / f"{task.name}.csv"
+    path = folder / f"{task.name}.csv"
     if not path.exists():
         return None
     with open(path, newline="", encoding="utf-8") as file:
@@ -297,6 +298,41 @@ def method_rows(results: Results) -> list[dict[str, object]]:
     return rows
 
 
+def changed_rows(before: Results, after: Results) -> list[dict[str, object]]:
+    """Gains over the control with the wrong second derivative and with the right one.
+
+    Of the seeds that ran with both, two or more.
+    """
+    rows = []
+    for candidate in after.task.candidates:
+        name = candidate.name
+        if candidate == study.OFF or not study.concerned(after.task, candidate):
+            continue
+        seeds = set.intersection(
+            *(
+                set(results.values(who, "test_accuracy"))
+                for results in (before, after)
+                for who in (name, "off")
+            )
+        )
+        if len(seeds) < 2:
+            continue
+        row: dict[str, object] = {"task": after.task.name, "training": name, "seeds": len(seeds)}
+        for detector, figure in (
+            *(("odin", "test_auroc"), ("msp", "test_auroc"), ("energy", "test_auroc")),
+            ("odin", "test_accuracy"),
+        ):
+            for when, results in (("before", before), ("after", after)):
+                own, control = (
+                    {s: v for s, v in results.values(who, figure, detector).items() if s in seeds}
+                    for who in (name, "off")
+                )
+                column = "accuracy" if figure == "test_accuracy" else detector
+                row[f"{column} {when}"] = text(paired_difference(own, control), "+")
+        rows.append(row)
+    return rows
+
+
 def plot_weights(results: Results, path: Path) -> None:
     """Gain over plain training against the weight, form by form."""
     figure, axes = plt.subplots(1, 2, figsize=(10, 4), constrained_layout=True)
@@ -430,6 +466,16 @@ def main() -> None:
     write_csv(
         study.RESULTS / "increments.csv",
         [row for results in every for row in increment_rows(results)],
+    )
+    again = {name: load(results.task, study.AGAIN) for name, results in by_task.items()}
+    write_csv(
+        study.RESULTS / "changed.csv",
+        [
+            row
+            for name, after in again.items()
+            if after
+            for row in changed_rows(by_task[name], after)
+        ],
     )
     plot_weights(by_task["digits"], study.RESULTS / "weights.png")
     for results in large:

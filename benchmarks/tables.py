@@ -279,6 +279,21 @@ def increments(path: Path) -> str:
     )
 
 
+def changed(path: Path) -> str:
+    """What the right second derivative changes: gains over the control before and after."""
+    pairs = {"odin": "ODIN", "msp": "MSP", "energy": "Energy", "accuracy": "ID accuracy"}
+    return _markdown(
+        ["task", "training", "seeds", *(f"{name}: before; after" for name in pairs.values())],
+        [
+            [
+                *(row["task"], row["training"], row["seeds"]),
+                *(f"{row[f'{name} before']}; {row[f'{name} after']}" for name in pairs),
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
 def against(path: Path) -> str:
     return _markdown(
         [
@@ -372,6 +387,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/study/mechanism.csv": mechanism,
     "docs/results/study/against.csv": against,
     "docs/results/study/increments.csv": increments,
+    "docs/results/study/changed.csv": changed,
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,

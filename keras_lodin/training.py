@@ -46,11 +46,11 @@ class GQModel(InputGradientModel):
             logits of several exits. It is trained in place.
         gq_weight: weight of the GQ term. Positive weights push the quotient down, as the poster
             does; negative ones push it up. With 0 the quotient is not computed and a step costs
-            what an ordinary one costs. The default is the best weight of the default form in the
-            study (docs/study.md): up to 1e-3 nothing could be measured, from 1 on there was damage,
-            and 0.1 was no better than plain training either. What was better, for a small network
-            from scratch, was form="logits" at -0.1 with `LabelSmoothing(0.1)`; for a fine-tuned one
-            nothing was. `keras_lodin.sweep` finds out for yours.
+            what an ordinary one costs. The default was the best weight of the default form in the
+            study (docs/study.md, whose second derivatives of BatchNormalization were wrong: it says
+            what was run again), and no better than plain training. What is better, for a small
+            network from scratch, is form="logits", estimator="sampled" at +1, by half a point of
+            AUROC; for a fine-tuned one nothing was. `keras_lodin.sweep` finds out for yours.
         form: "softmax" is the poster's, between 0 and 1 and stable for any logits; needs three
             classes. "logits" takes the gradients of the logits instead of the softmax; it has no
             upper bound. "share" is the same with the label's norm in the denominator too, so that

@@ -93,3 +93,23 @@ def test_the_reduced_study_runs_from_nothing(tmp_path, monkeypatch):
         rows = list(csv.DictReader(file))
     assert len(rows) == 6 * 2 * 4
     assert all(0.5 < float(row["test_auroc:digits-7-9"]) <= 1.0 for row in rows)
+
+
+def test_what_the_right_gradient_changes_is_paired_by_the_seeds_of_both_runs():
+    with open(study.RESULTS / "changed.csv", newline="") as file:
+        changed = {(row["task"], row["training"]): row for row in csv.DictReader(file)}
+    assert changed
+    for (task, training), row in changed.items():
+        before = study_report.load(TASKS[task])
+        after = study_report.load(TASKS[task], study.AGAIN)
+        both = set.intersection(
+            *(
+                set(results.values(who, "test_auroc"))
+                for results in (before, after)
+                for who in (training, "off")
+            )
+        )
+        assert len(both) == int(row["seeds"])
+        own, control = (after.values(who, "test_auroc") for who in (training, "off"))
+        gain = 100 * np.mean([own[seed] - control[seed] for seed in both])
+        assert row["odin after"].split(" ")[0] == f"{gain:+.2f}"
