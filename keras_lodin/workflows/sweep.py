@@ -51,9 +51,9 @@ CANDIDATES = tuple(
     Candidate.parse(name)
     for name in (
         "logit_norm:1",
+        "gq logits sampled 1",
         "label_smoothing:0.1 + gq logits exact -0.1",
         "gq pooled exact 0.1",
-        "gq logits sampled 1",
         "label_smoothing:0.1",
         "logit_norm:0.3",
         "gq logits exact -0.1",
