@@ -205,6 +205,7 @@ _RULES: dict[str, Rule] = {
     "Cast": _cast,
     "Identity": _unchanged,
     "MaxPool": _max_pooling,
+    "MaxPool3D": _max_pooling,
     "Softsign": _softsign,
     **dict.fromkeys(
         (

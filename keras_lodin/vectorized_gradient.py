@@ -417,6 +417,7 @@ _RULES: dict[str, Rule] = {
     "Identity": _identity,
     "MatMul": _matrix_product,
     "MaxPool": _max_pooling,
+    "MaxPool3D": _max_pooling,
     "Mean": _mean,
     "Mul": _product,
     "Relu": _relu,

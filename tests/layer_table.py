@@ -222,16 +222,35 @@ TABLE = {
 SINGLE_PRECISION = frozenset(
     {
         "AdaptiveAveragePooling3D",
-        "AdaptiveMaxPooling3D",
         "AveragePooling3D",
-        "MaxPooling3D",
-        "MaxPooling3D same size",
         "Resizing",
         "Resizing antialias",
         "UpSampling2D bicubic",
         "UpSampling2D bilinear",
     }
 )
+
+
+def largest_of_cubes(x):
+    """What a 3D max pooling of cubes of two gives, of volumes of four."""
+    return ops.max(ops.reshape(x, (-1, 2, 2, 2, 2, 2, 2, x.shape[-1])), axis=(2, 4, 6))
+
+
+def largest_around(x):
+    """What a 3D max pooling of cubes of three that keeps the size gives, of volumes of four."""
+    padded = ops.pad(x, [(0, 0), (1, 1), (1, 1), (1, 1), (0, 0)], constant_values=-1e9)
+    places = [(i, j, k) for i in range(3) for j in range(3) for k in range(3)]
+    around = [padded[:, i : i + 4, j : j + 4, k : k + 4] for i, j, k in places]
+    return ops.max(ops.stack(around), axis=0)
+
+
+# TensorFlow's kernels of these are for float32, and the steps that it can tell apart cross kinks.
+# Finite differences are those of the same function in other words.
+SAME_IN_OTHER_WORDS = {
+    "MaxPooling3D": largest_of_cubes,
+    "AdaptiveMaxPooling3D": largest_of_cubes,
+    "MaxPooling3D same size": largest_around,
+}
 
 # The version of Keras whose layers these are.
 CHECKED_WITH = "3.15.1"
@@ -280,9 +299,10 @@ LEFT_OUT = {
 }
 
 
-def build(name):
+def build(name, block=None):
     """A float64 classifier around a block of the table, its weights drawn at random."""
-    block, shape = TABLE[name]
+    shape = TABLE[name][1]
+    block = block or TABLE[name][0]
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float64")
     try:
@@ -328,6 +348,8 @@ class SecondDerivative:
     def __init__(self, name):
         self.name = name
         self.model = model = build(name)
+        other = SAME_IN_OTHER_WORDS.get(name)
+        self._differentiable_in_steps = build(name, plain(lambda: other)) if other else model
         rng = np.random.default_rng(4)
         self.x = rng.normal(size=(4, *model.input_shape[1:]))
         self.moved, self.direction = (rng.normal(size=self.x.shape) for _ in range(2))
@@ -348,7 +370,7 @@ class SecondDerivative:
         return float(np.sum(self.cotangent * ops.convert_to_numpy(logits)))
 
     def _logits(self, s, t):
-        logits, _ = self.model.stateless_call(
+        logits, _ = self._differentiable_in_steps.stateless_call(
             [tf.constant(w + s * u) for w, u in zip(self.weights, self.changes, strict=True)],
             [tf.constant(v) for v in self.state],
             tf.constant(self.x + s * self.moved + t * self.direction),

@@ -147,7 +147,7 @@ def test_the_recommended_command_is_one_that_train_takes():
         assert words[:2] == ["keras-lodin", "train"]
         context = main.commands["train"].make_context("train", words[2:])
         weights = context.params.pop("gq_weights")
-        assert weights == (choice.gq_weight,)
+        assert weights == ((choice.gq_weight,) if choice.gq_weight else ())
         for name, value in choice.settings.items():
             if name != "gq_weight":
                 assert context.params[name] == value
