@@ -8,29 +8,15 @@ import keras
 
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.energy import EnergyDetector
-from keras_lodin.detectors.mahalanobis import MahalanobisDetector
-from keras_lodin.detectors.max_logit import MaxLogitDetector
-from keras_lodin.detectors.mood import MOODDetector, published_boundaries
-from keras_lodin.detectors.msp import MSPDetector
-from keras_lodin.detectors.odin import ODINDetector
+from keras_lodin.detectors.mood import published_boundaries
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.models.exits import at_exit
 from keras_lodin.models.head import has_exits
-from keras_lodin.utils.registry import did_you_mean
-
-_CLASSES: dict[str, type[Detector]] = {
-    "msp": MSPDetector,
-    "max_logit": MaxLogitDetector,
-    "energy": EnergyDetector,
-    "odin": ODINDetector,
-    "mahalanobis": MahalanobisDetector,
-    "mood": MOODDetector,
-}
 
 
 def names() -> list[str]:
     """The names that `build` knows."""
-    return list(_CLASSES)
+    return list(DETECTORS)
 
 
 def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) -> Detector:
@@ -45,10 +31,10 @@ def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) 
     Raises:
         ValueError: for an unknown name, or a classifier that the detector cannot wrap.
     """
-    check(name)
+    cls = DETECTORS.find(name)
     if name == "mood" and has_exits(classifier):
         options.setdefault("boundaries", published_boundaries(classifier))
-    return _CLASSES[name](classifier, input_range=input_range, **options)
+    return cls(classifier, input_range=input_range, **options)
 
 
 def build_all(
@@ -70,7 +56,7 @@ def build_all(
     single = at_exit(classifier) if has_exits(classifier) else classifier
     detectors = {}
     for name in chosen or names():
-        check(name)
+        DETECTORS.find(name)
         wrapped = classifier if name == "mood" else single
         try:
             detectors[name] = build(name, wrapped, input_range, **options)
@@ -83,21 +69,12 @@ def build_all(
 
 def needs_statistics(name: str) -> bool:
     """Whether a detector has to be adapted to training data before it scores."""
-    return issubclass(_CLASSES[name], AdaptiveDetector)
-
-
-def check(name: str) -> None:
-    """Raises ValueError for a name that `build` does not know."""
-    if name not in _CLASSES:
-        raise ValueError(
-            f"The detector must be one of {', '.join(names())}.{did_you_mean(name, names())} "
-            f"Received: name={name!r}"
-        )
+    return issubclass(DETECTORS[name], AdaptiveDetector)
 
 
 def name_of(detector: Detector) -> str:
     """The name of a detector's class; the class's own for one that has no name here."""
-    for name, cls in _CLASSES.items():
+    for name, cls in DETECTORS.items():
         if type(detector) is cls:
             return name
     return type(detector).__name__

@@ -16,6 +16,7 @@ from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.models.exits import ExitStages
 from keras_lodin.models.head import ClassifierHead, find_exits
@@ -73,6 +74,11 @@ def published_boundaries(classifier: keras.Model) -> tuple[float, ...] | None:
     return PUBLISHED_BOUNDARIES if fits else None
 
 
+@DETECTORS.register(
+    "mood",
+    description="the energy at the exit that an image's complexity chooses (Lin et al. 2021)",
+    position=6,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class MOODDetector(AdaptiveDetector):
     """Scores at an exit that the image's complexity chooses (Lin, Roy & Li 2021).

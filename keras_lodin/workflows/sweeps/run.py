@@ -14,7 +14,7 @@ from typing import Any
 from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
 from keras_lodin.data.value_range import InputRange, checked_input_range
-from keras_lodin.detectors import by_name
+from keras_lodin.detectors import DETECTORS
 from keras_lodin.evaluation.files import file_digests
 from keras_lodin.evaluation.one_pass import package_versions
 from keras_lodin.models.head import find_head
@@ -184,7 +184,7 @@ def sweep(
     keras_lodin.workflows.train("tfds:cifar10", "resnet20", "run", **found.choice.settings)
     ```
     """
-    by_name.check(detector)
+    DETECTORS.find(detector)
     if validation is None and not has_parts(id):
         raise ValueError(
             f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
