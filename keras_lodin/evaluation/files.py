@@ -15,25 +15,9 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.evaluation.document import Row, Scores
+from keras_lodin.metrics.registry import figures_in
 from keras_lodin.utils.files import write_file
 from keras_lodin.utils.foreign_text import csv_cell, encodable
-
-_CSV_COLUMNS = (
-    "model",
-    "detector",
-    "ood",
-    "count",
-    "auroc",
-    "auroc_low",
-    "auroc_high",
-    "fpr95",
-    "fpr95_low",
-    "fpr95_high",
-    "aupr_in",
-    "aupr_out",
-    "detection_error",
-    "id_accuracy",
-)
 
 
 def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list[str]:
@@ -71,8 +55,8 @@ def write_csv(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV_COLUMNS, lineterminator="\n")
+    text, rows = io.StringIO(), list(rows)
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows({key: csv_cell(value) for key, value in _flat(row).items()} for row in rows)
     write_file(path, text.getvalue().encode())
@@ -104,6 +88,16 @@ def write_scores(scores: Scores, path: str | os.PathLike[str]) -> None:
 def _quoted(detector: str) -> str:
     """A detector's name without slashes; `urllib.parse.unquote` gives it back."""
     return detector.replace("%", "%25").replace("/", "%2F")
+
+
+def _columns(rows: list[Row]) -> list[str]:
+    """Names and count, every figure followed by the ends of its interval, and the accuracy."""
+    columns = ["model", "detector", "ood", "count"]
+    for figure in figures_in(rows):
+        interval = all(f"{figure.name}_interval" in row for row in rows)
+        ends = ("", "_low", "_high") if interval else ("",)
+        columns += [figure.name + end for end in ends]
+    return [*columns, "id_accuracy"]
 
 
 def _flat(row: Row) -> Row:

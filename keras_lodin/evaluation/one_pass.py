@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_lodin import metrics
 from keras_lodin.data.batches import iterate_batches
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import BatchFunction
@@ -19,6 +18,8 @@ from keras_lodin.detectors.odin import ODINDetector
 from keras_lodin.evaluation.accuracy import Accuracy
 from keras_lodin.evaluation.extreme_examples import ExtremeExamples
 from keras_lodin.evaluation.results import Evaluation, id_data_facts
+from keras_lodin.metrics.figures import bootstrap_intervals
+from keras_lodin.metrics.registry import FIGURES
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.number_checks import check_seed, check_whole
 from keras_lodin.utils.progress import track
@@ -246,15 +247,14 @@ def _score_data(
 def _figures(
     id_scores: np.ndarray, ood_scores: np.ndarray, resamples: int, seed: int
 ) -> dict[str, Any]:
-    intervals = metrics.bootstrap_intervals(id_scores, ood_scores, resamples, seed)
+    intervals = bootstrap_intervals(id_scores, ood_scores, resamples, seed)
+    values = {name: float(one.function(id_scores, ood_scores)) for name, one in FIGURES.items()}
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise ValueError(f"The figure {name!r} must be a finite number. Received: {value}")
     return {
-        "auroc": metrics.auroc(id_scores, ood_scores),
-        "fpr95": metrics.fpr_at_tpr(id_scores, ood_scores),
-        "aupr_in": metrics.aupr(id_scores, ood_scores, positive="id"),
-        "aupr_out": metrics.aupr(id_scores, ood_scores, positive="ood"),
-        "detection_error": metrics.detection_error(id_scores, ood_scores),
-        "auroc_interval": list(intervals["auroc"]),
-        "fpr95_interval": list(intervals["fpr95"]),
+        **values,
+        **{f"{name}_interval": list(bounds) for name, bounds in intervals.items()},
     }
 
 
@@ -323,17 +323,15 @@ def _batch_count(data: Any, batch_size: int) -> int | None:
 
 
 def _definitions(resamples: int) -> dict[str, str]:
+    figures: dict[str, str] = {}
+    for name, one in FIGURES.items():
+        if one.positive is not None:
+            figures[f"{name}_positive"] = one.positive
+        figures[name] = one.definition
     return {
         "score": "Higher = more in-distribution (ID); an input is called out-of-distribution "
         "(OOD) when score <= threshold.",
-        "auroc": "Area under the ROC curve, ID positive; ties count one half.",
-        "fpr95_positive": "id",
-        "fpr95": "Fraction of OOD with score > threshold, at the largest threshold with at least "
-        "95 % of ID above it (ID positive). Exact under ties, not interpolated.",
-        "aupr_in": "Average precision with ID positive; depends on the sample counts.",
-        "aupr_out": "Average precision with OOD positive; depends on the sample counts.",
-        "detection_error": "Minimum over thresholds of (1 - TPR) / 2 + FPR / 2: ID and OOD equally "
-        "likely, best threshold for these scores.",
+        **figures,
         "id_accuracy": "Fraction of the ID data classified correctly, measured in the same pass "
         "and on the same pixels as the scores.",
         "intervals": f"95 % percentile bootstrap, {resamples} resamples of ID and of OOD test "
