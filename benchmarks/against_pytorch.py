@@ -30,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import keras_lodin  # noqa: E402
-from keras_lodin.files import atomic_write  # noqa: E402
+from keras_lodin.utils.files import atomic_write  # noqa: E402
 from tests.reference.weights import weight_arrays  # noqa: E402
 
 # Images to score: a second or so of work for either side.

@@ -28,11 +28,11 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_lodin import quotient_forms
-from keras_lodin.files import atomic_write
-from keras_lodin.gradients import ForwardPass
-from keras_lodin.quotient_settings import QuotientSettings
-from keras_lodin.step_seeds import StepSeeds
+from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.quotient import forms
+from keras_lodin.quotient.settings import QuotientSettings
+from keras_lodin.training.step_seeds import StepSeeds
+from keras_lodin.utils.files import atomic_write
 
 INPUT_RANGE = 255.0
 
@@ -54,14 +54,14 @@ def plainly_sampled_norms(
     """The softmax form's norms from draws alone: label, predicted class, and the mean of draws."""
     logits = forward_pass.logits
     labels = tf.cast(labels, tf.int32)
-    predicted = quotient_forms.predicted_class(logits)
-    log_shares = quotient_forms.confidence_and_rest(logits)[2]
+    predicted = forms.predicted_class(logits)
+    log_shares = forms.confidence_and_rest(logits)[2]
     is_label = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False)
     candidates = tf.where(is_label, -1e30, tf.maximum(log_shares, -1e30))
     draws = tf.transpose(keras.random.categorical(candidates, samples, seed=seed))
     classes = tf.concat([predicted[None], labels[None], tf.cast(draws, tf.int32)], 0)
-    gradients = forward_pass.input_gradients(quotient_forms.softmax_cotangents(logits, classes))
-    found = quotient_forms.norms(gradients, "l1") * quotient_forms.softmax_weights(logits, classes)
+    gradients = forward_pass.input_gradients(forms.softmax_cotangents(logits, classes))
+    found = forms.norms(gradients, "l1") * forms.softmax_weights(logits, classes)
     log_probability = tf.stop_gradient(tf.nn.log_softmax(candidates))
     drawn = tf.transpose(tf.gather(log_probability, tf.transpose(classes[2:]), batch_dims=1))
     others = tf.reduce_mean(found[2:] * tf.exp(-drawn), 0)
@@ -143,7 +143,7 @@ def gradient_of(
                 norms = plainly_sampled_norms(forward_pass, y, plain_samples, generator)
             else:
                 norms = estimate.norms(forward_pass, y, generator)
-            mean = tf.reduce_mean(quotient_forms.quotient(*norms))
+            mean = tf.reduce_mean(forms.quotient(*norms))
         gradients = tape.gradient(mean, classifier.trainable_weights)
         flat = [tf.reshape(gradient, [-1]) for gradient in gradients if gradient is not None]
         return mean, tf.concat(flat, 0)

@@ -148,7 +148,7 @@ def model_path(task: dict[str, Any]) -> Path:
 def classifier_of(task: dict[str, Any]) -> Any:
     import keras
 
-    from keras_lodin.models import by_name
+    from keras_lodin.models.networks import by_name
 
     keras.utils.set_random_seed(0)
     if task["network"] == "efficientnet_lite0":
@@ -269,7 +269,7 @@ def plot(rows: list[dict[str, Any]], fits: list[dict[str, Any]], path: Path) -> 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    from keras_lodin.files import atomic_write
+    from keras_lodin.utils.files import atomic_write
 
     known = {(fit["grows"], fit["setting"]): fit["exponent"] for fit in fits}
     quantities = list(dict.fromkeys(row["grows"] for row in rows))
@@ -312,7 +312,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    from keras_lodin.files import atomic_write
+    from keras_lodin.utils.files import atomic_write
 
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
@@ -321,7 +321,7 @@ def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) 
 
 
 def write_text(path: Path, text: str) -> None:
-    from keras_lodin.files import atomic_write
+    from keras_lodin.utils.files import atomic_write
 
     with atomic_write(path) as temporary:
         temporary.write_text(text)

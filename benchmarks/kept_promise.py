@@ -20,9 +20,9 @@ import keras
 import numpy as np
 
 import keras_lodin
-from keras_lodin.evaluation import evaluate
-from keras_lodin.files import atomic_write
-from keras_lodin.metrics import lowest_kept, threshold_at_tpr
+from keras_lodin.evaluation.one_pass import evaluate
+from keras_lodin.metrics.figures import lowest_kept, threshold_at_tpr
+from keras_lodin.utils.files import atomic_write
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TPR = 0.95

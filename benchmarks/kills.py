@@ -39,8 +39,8 @@ from typing import Any
 import h5py
 import numpy as np
 
-from keras_lodin.files import atomic_write
-from keras_lodin.recipes import SCALES
+from keras_lodin.utils.files import atomic_write
+from keras_lodin.workflows.recipes import SCALES
 from keras_lodin_cli.main import main as command_line
 
 COLUMNS = ("command", "aim", "moment", "after_kill", "restart", "difference")

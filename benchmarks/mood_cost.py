@@ -25,7 +25,7 @@ from timing import paired_ratios
 import keras_lodin
 from keras_lodin import data, models
 from keras_lodin.detectors.mood import PUBLISHED_BOUNDARIES
-from keras_lodin.files import atomic_write
+from keras_lodin.utils.files import atomic_write
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 NAMES = ("cifar10", "tiny_imagenet", "dtd10", "mnist", "fashion_mnist")

@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def write(rows: list[dict], path: Path) -> None:
-    from keras_lodin.files import atomic_write
+    from keras_lodin.utils.files import atomic_write
 
     with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
         writer = csv.DictWriter(file, rows[0], lineterminator="\n")

@@ -25,7 +25,7 @@ import tensorflow_datasets as tfds
 
 import keras_lodin
 from keras_lodin.export import load_artifact
-from keras_lodin.files import atomic_write
+from keras_lodin.utils.files import atomic_write
 
 NETWORKS = {
     "cifar10_resnet20": {

@@ -24,7 +24,7 @@ import onnxruntime
 from timing import paired_ratios
 
 import keras_lodin
-from keras_lodin.files import atomic_write
+from keras_lodin.utils.files import atomic_write
 
 # The size of a batch is that of a server: many small images, few large ones.
 NETWORKS = {"resnet20": (32, 64), "MobileNetV2": (224, 4), "ResNet50": (224, 4)}

@@ -16,11 +16,11 @@ import argparse
 import csv
 from pathlib import Path
 
-from keras_lodin.comparison import paired_difference
-from keras_lodin.files import atomic_write
-from keras_lodin.recipes import RECIPES, SCALES
-from keras_lodin.recipes.recipe import Recipe
-from keras_lodin.workflows.recipe import compare_recipes, read_summary
+from keras_lodin.metrics.over_seeds import paired_difference
+from keras_lodin.utils.files import atomic_write
+from keras_lodin.workflows.recipes import RECIPES, SCALES
+from keras_lodin.workflows.recipes.recipe import Recipe
+from keras_lodin.workflows.recipes.run import compare_recipes, read_summary
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TASKS = {

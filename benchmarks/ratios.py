@@ -21,7 +21,7 @@ import numpy as np
 from timing import paired_ratios
 
 import keras_lodin
-from keras_lodin.files import atomic_write
+from keras_lodin.utils.files import atomic_write
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ from typing import Any
 
 import numpy as np
 
-from keras_lodin.files import atomic_write
-from keras_lodin.selection import Candidate
-from keras_lodin.selection.separation import SCRAMBLED
-from keras_lodin.workflows.train import DivergenceError
+from keras_lodin.utils.files import atomic_write
+from keras_lodin.workflows.sweeps import Candidate
+from keras_lodin.workflows.sweeps.separation import SCRAMBLED
+from keras_lodin.workflows.train_network import DivergenceError
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "study"
 # What was run again after the second derivatives of BatchNormalization were mended.
@@ -300,9 +300,9 @@ def _figures(
 ) -> dict[str, Any]:
     import keras
 
-    from keras_lodin.selection.separation import measure, with_scrambled
-    from keras_lodin.workflows import train
-    from keras_lodin.workflows.models_with_data import load_detectors
+    from keras_lodin.workflows import train_network as train
+    from keras_lodin.workflows.loading import load_detectors
+    from keras_lodin.workflows.sweeps.separation import measure, with_scrambled
 
     run = folder / "run"
     train(
@@ -342,7 +342,7 @@ def _figures(
 def _calibration_error(classifier: Any, test: Any) -> float:
     from scipy.special import softmax
 
-    from keras_lodin.metrics import calibration_error
+    from keras_lodin.metrics.figures import calibration_error
 
     rows = [(classifier.predict_on_batch(np.asarray(x)), np.asarray(y)) for x, y in test.batches()]
     probabilities = softmax(np.concatenate([logits for logits, _ in rows]).astype("float64"), -1)

@@ -16,8 +16,9 @@ import keras
 import numpy as np
 
 import keras_lodin
-from keras_lodin import calibration, metrics
-from keras_lodin.files import atomic_write
+from keras_lodin import metrics
+from keras_lodin.detectors import odin_tuning
+from keras_lodin.utils.files import atomic_write
 
 OOD = ("tiny_imagenet_jpeg75", "dtd10_jpeg75", "mnist_jpeg75", "fashion_mnist_jpeg75")
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
@@ -74,7 +75,7 @@ def main() -> None:
     grid = {
         (temperature, epsilon): figures(temperature, epsilon)
         for temperature in sorted({tuning.temperature, 1000.0})
-        for epsilon in calibration.EPSILONS
+        for epsilon in odin_tuning.EPSILONS
     }
     hindsight = max(grid, key=lambda key: np.mean([row["auroc"] for row in grid[key]]))
     settings["best in hindsight on these OOD sets"] = hindsight

@@ -3,7 +3,6 @@
 from importlib.metadata import version as _version
 
 from keras_lodin import data as data
-from keras_lodin import losses as losses
 from keras_lodin import metrics as metrics
 from keras_lodin import models as models
 from keras_lodin import workflows as workflows
@@ -14,13 +13,14 @@ from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors import MOODDetector as MOODDetector
 from keras_lodin.detectors import MSPDetector as MSPDetector
 from keras_lodin.detectors import ODINDetector as ODINDetector
-from keras_lodin.evaluation import Evaluation as Evaluation
-from keras_lodin.evaluation import evaluate as evaluate
-from keras_lodin.gradient_distributions import gradient_distributions as gradient_distributions
-from keras_lodin.gradient_penalty import GradientPenaltyModel as GradientPenaltyModel
-from keras_lodin.gradient_quotient import gradient_quotient as gradient_quotient
-from keras_lodin.selection import Candidate as Candidate
-from keras_lodin.training import GQModel as GQModel
-from keras_lodin.workflows.sweep import sweep as sweep
+from keras_lodin.evaluation.one_pass import Evaluation as Evaluation
+from keras_lodin.evaluation.one_pass import evaluate as evaluate
+from keras_lodin.quotient.distributions import gradient_distributions as gradient_distributions
+from keras_lodin.quotient.per_sample import gradient_quotient as gradient_quotient
+from keras_lodin.training import losses as losses
+from keras_lodin.training.gq_model import GQModel as GQModel
+from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel as GradientPenaltyModel
+from keras_lodin.workflows.sweeps import Candidate as Candidate
+from keras_lodin.workflows.sweeps.run import sweep as sweep
 
 __version__ = _version("keras-lodin")

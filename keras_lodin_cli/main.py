@@ -75,7 +75,7 @@ def _one_line(message: str) -> str:
     if line.isprintable():
         return line
     # Here, and not above: it imports TensorFlow, and few messages need it.
-    from keras_lodin.foreign_text import shown
+    from keras_lodin.utils.foreign_text import shown
 
     return shown(line)
 
@@ -193,7 +193,7 @@ _statistics = click.option(
 def _show(table: Any, document: Any, as_json: bool) -> None:
     """Prints what a command found, for a person or for a machine."""
     if as_json:
-        from keras_lodin.foreign_text import encodable, json_value
+        from keras_lodin.utils.foreign_text import encodable, json_value
 
         text = json.dumps(
             encodable(json_value(document)), indent=2, ensure_ascii=False, allow_nan=False
@@ -211,7 +211,7 @@ def _print(*parts: Any) -> None:
 
 def _say(text: str, err: bool = False) -> None:
     """Prints a line in which names stay names."""
-    from keras_lodin.foreign_text import shown
+    from keras_lodin.utils.foreign_text import shown
 
     click.echo(shown(text), err=err)
 
@@ -300,7 +300,7 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
 @click.option("--validation", metavar="SPEC", default=None, help="Labelled data to watch.")
 def train(gq_weights: tuple[float, ...], output: str, **settings: Any) -> None:
     """Train a classifier, with or without GQ. Started again, it goes on where it was stopped."""
-    from keras_lodin.workflows.train import train_each
+    from keras_lodin.workflows.train_network import train_each
 
     runs = train_each(gq_weights, output, **settings)
     _say("Trained: " + ", ".join(f"{run}/model.keras" for run in runs))
@@ -475,7 +475,7 @@ def score(
     without images, was named itself, else 0.
     """
     from keras_lodin import workflows
-    from keras_lodin.foreign_text import shown
+    from keras_lodin.utils.foreign_text import shown
 
     rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
     table = Table("image", "class", "score", "verdict", box=None)
@@ -582,8 +582,8 @@ def recipe() -> None:
 @_json
 def list_recipes(as_json: bool) -> None:
     """Show the poster's table: every row, its published figures, and where it can run."""
-    from keras_lodin.recipes import RECIPES, SCALES
-    from keras_lodin.report.recipe_tables import recipes_tables, scales_text
+    from keras_lodin.workflows.recipes import RECIPES, SCALES
+    from keras_lodin.workflows.recipes.tables import recipes_tables, scales_text
 
     if as_json:
         scales = {scale.name: scale.description for scale in SCALES.values()}
@@ -611,7 +611,7 @@ Example: keras-lodin recipe run odin-resnet18 odin-gq-resnet18 --scale digits --
 def run(names: tuple[str, ...], output: str, as_json: bool, **settings: Any) -> None:
     """Run recipes. Started again, they go on where they were stopped."""
     from keras_lodin import workflows
-    from keras_lodin.report.recipe_tables import summary_table
+    from keras_lodin.workflows.recipes.tables import summary_table
 
     command = shlex.join(["keras-lodin", *sys.argv[1:]])
     say = partial(_say, err=as_json)
@@ -635,7 +635,7 @@ def run(names: tuple[str, ...], output: str, as_json: bool, **settings: Any) -> 
 def compare(first: str, second: str, output: str, as_json: bool) -> None:
     """Show the difference FIRST - SECOND, paired by seed, with its 95 % interval."""
     from keras_lodin import workflows
-    from keras_lodin.report.recipe_tables import differences_table
+    from keras_lodin.workflows.recipes.tables import differences_table
 
     differences = workflows.compare_recipes(first, second, output)
     document = {figure: asdict(difference) for figure, difference in differences.items()}

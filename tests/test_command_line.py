@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from keras_lodin.workflows import train
+from keras_lodin.workflows import train_network as train
 from keras_lodin_cli.main import main
 
 COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]
@@ -111,7 +111,7 @@ def test_the_posters_table_is_listed():
 def test_a_recipe_runs_and_is_compared(tmp_path, monkeypatch):
     from dataclasses import replace
 
-    from keras_lodin.recipes import SCALES
+    from keras_lodin.workflows.recipes import SCALES
 
     networks = {"wide_resnet_40_4": "small_convnet", "resnet18": "small_convnet"}
     training = {"cifar10": {"epochs": 1, "augment": None}}

@@ -7,7 +7,7 @@ import pytest
 
 PACKAGE = Path(__file__).resolve().parents[1] / "keras_lodin"
 # Reasons that a caller puts into a message of its own.
-REASONS = ("data/specification.py", "export/onnx_rules/")
+REASONS = ("data/specification.py", "export/onnx/rules/")
 USER_ERRORS = {"ValueError", "TypeError", "FileNotFoundError"}
 MODULES = [
     path

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 from PIL import Image
 
 from keras_lodin import MSPDetector
-from keras_lodin.foreign_text import csv_cell, encodable, shown
+from keras_lodin.utils.foreign_text import csv_cell, encodable, shown
 from keras_lodin_cli.main import main
 from tests import networks
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from scale import product
 
-files = product.load("files")
+files = product.load("utils.files")
 
 TRAIN, TEST = "train", "test"
 # The name of a set -> the TFDS data set and its split.

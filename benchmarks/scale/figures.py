@@ -9,7 +9,7 @@ import numpy as np
 from scale import product
 from scale.data import OOD, TEST
 
-metrics = product.load("metrics")
+metrics = product.load("metrics.figures")
 
 DETECTORS = ("msp", "max_logit", "energy", "odin")
 

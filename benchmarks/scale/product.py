@@ -1,11 +1,13 @@
 """Modules of keras_lodin that are needed where TensorFlow is not installed.
 
-`import keras_lodin` imports TensorFlow. Some modules of it do not, `files` and `metrics` among
-them: they are loaded by their paths, so that there is one definition of a figure.
+`import keras_lodin` imports TensorFlow. Some modules of it do not, `utils.files` and
+`metrics.figures` among them: there they are imported as parts of a package of that name without its
+beginning, so that there is one definition of a figure.
 """
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import sys
 from pathlib import Path
@@ -15,10 +17,9 @@ _PACKAGE = Path(__file__).resolve().parents[2] / "keras_lodin"
 
 
 def load(name: str) -> ModuleType:
-    """A module of the package that imports nothing of it."""
-    label = f"scale_product_{name}"
-    specification = importlib.util.spec_from_file_location(label, _PACKAGE / f"{name}.py")
-    module = importlib.util.module_from_spec(specification)
-    sys.modules[label] = module
-    specification.loader.exec_module(module)
-    return module
+    """A module of the package that needs no TensorFlow, with or without it."""
+    if importlib.util.find_spec("tensorflow") is None and "keras_lodin" not in sys.modules:
+        package = ModuleType("keras_lodin")
+        package.__path__ = [str(_PACKAGE)]
+        sys.modules["keras_lodin"] = package
+    return importlib.import_module(f"keras_lodin.{name}")

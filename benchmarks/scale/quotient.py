@@ -1,6 +1,6 @@
 """What a method adds to the loss: the Gradient Quotient or the gradient penalty, as in keras_lodin.
 
-The formulas are those of `keras_lodin/quotient_forms.py` and `quotient_estimators.py`, and
+The formulas are those of `keras_lodin/quotient/forms.py` and `estimators.py`, and
 `tests/reference/test_full_scale_against_gqmodel.py` compares them. Here `jax.vjp` gives the input
 gradients, and the caller differentiates them once more.
 """

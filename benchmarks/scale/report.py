@@ -12,8 +12,8 @@ import csv
 from pathlib import Path
 from statistics import fmean
 
-from keras_lodin.comparison import Spread, paired_difference, spread
-from keras_lodin.files import atomic_write
+from keras_lodin.metrics.over_seeds import Spread, paired_difference, spread
+from keras_lodin.utils.files import atomic_write
 from scale.data import OOD
 from scale.figures import DETECTORS
 from scale.methods import PLAIN, Method

@@ -11,7 +11,7 @@ import numpy as np
 from scale import product
 from scale.plan import Cell
 
-files = product.load("files")
+files = product.load("utils.files")
 
 KEY = ("network", "method", "seed")
 

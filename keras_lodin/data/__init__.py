@@ -6,20 +6,20 @@ import os
 from typing import Any
 
 from keras_lodin.data.availability import missing as missing
-from keras_lodin.data.digits import load_digits
-from keras_lodin.data.folder import load_folder
 from keras_lodin.data.identity import difference as difference
 from keras_lodin.data.identity import file_digest as file_digest
 from keras_lodin.data.identity import files_identity as files_identity
 from keras_lodin.data.identity import identity as identity
-from keras_lodin.data.noise import load_noise
-from keras_lodin.data.npz import load_npz
-from keras_lodin.data.photos import load_photos
 from keras_lodin.data.source import Source as Source
+from keras_lodin.data.sources.digits import load_digits
+from keras_lodin.data.sources.folder import load_folder
+from keras_lodin.data.sources.noise import load_noise
+from keras_lodin.data.sources.npz import load_npz
+from keras_lodin.data.sources.photos import load_photos
+from keras_lodin.data.sources.tfds import load_tensorflow_dataset
 from keras_lodin.data.specification import SOURCES as SOURCES
 from keras_lodin.data.specification import parse
-from keras_lodin.data.tensorflow_datasets_source import load_tensorflow_dataset
-from keras_lodin.input_range import checked_input_range
+from keras_lodin.data.value_range import checked_input_range
 
 PARTS = ("train", "calibration", "test", "all")
 

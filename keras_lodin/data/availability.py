@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from keras_lodin.data.sources.tfds import find_builder
 from keras_lodin.data.specification import parse
-from keras_lodin.data.tensorflow_datasets_source import find_builder
 
 
 def missing(specification: str, data_dir: str | os.PathLike[str] | None = None) -> str | None:

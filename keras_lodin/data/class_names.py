@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from keras_lodin.suggestions import did_you_mean
+from keras_lodin.utils.registry import did_you_mean
 
 # How many names of a long list a message shows.
 _SHOWN = 20

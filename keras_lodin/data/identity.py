@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from keras_lodin.data.folder import list_images
 from keras_lodin.data.source import Source
+from keras_lodin.data.sources.folder import list_images
 from keras_lodin.data.specification import parse
 
 

@@ -10,7 +10,7 @@ import os
 import re
 from typing import Any
 
-from keras_lodin.suggestions import did_you_mean
+from keras_lodin.utils.registry import did_you_mean
 
 SOURCES = {
     "digits": "digits[:CLASSES]: scikit-learn's handwritten digits; digits:0-6, digits:1,3,5",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.eager_values import eager_value
+from keras_lodin.utils.weight_values import eager_value
 
 
 class AdaptiveDetector(Detector):

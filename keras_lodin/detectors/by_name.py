@@ -6,7 +6,6 @@ from typing import Any
 
 import keras
 
-from keras_lodin.classifier_head import has_exits
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.energy import EnergyDetector
@@ -15,8 +14,9 @@ from keras_lodin.detectors.max_logit import MaxLogitDetector
 from keras_lodin.detectors.mood import MOODDetector, published_boundaries
 from keras_lodin.detectors.msp import MSPDetector
 from keras_lodin.detectors.odin import ODINDetector
-from keras_lodin.exits import at_exit
-from keras_lodin.suggestions import did_you_mean
+from keras_lodin.models.exits import at_exit
+from keras_lodin.models.head import has_exits
+from keras_lodin.utils.registry import did_you_mean
 
 _CLASSES: dict[str, type[Detector]] = {
     "msp": MSPDetector,

@@ -14,9 +14,6 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_lodin.batch_function import BatchFunction
-from keras_lodin.classifier_head import ClassifierHead, find_head
-from keras_lodin.classifier_wrapper import ClassifierWrapper
 from keras_lodin.data.batches import (
     check_images,
     check_numbers,
@@ -25,15 +22,18 @@ from keras_lodin.data.batches import (
     prediction_data,
 )
 from keras_lodin.data.label_places import LabelPlaces
-from keras_lodin.differentiability import check_differentiable
-from keras_lodin.finite_scores import check_scores
-from keras_lodin.gradients import ForwardPass
-from keras_lodin.input_range import GIVEN, InputRange
-from keras_lodin.metrics import fewest_samples, threshold_at_tpr
+from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small_values
+from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.value_range import GIVEN, InputRange
+from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
+from keras_lodin.metrics.scores import check_scores
+from keras_lodin.models.classifier_wrapper import ClassifierWrapper
+from keras_lodin.models.differentiability import check_differentiable
+from keras_lodin.models.head import ClassifierHead, find_head
 from keras_lodin.models.input_range import resolve_input_range
-from keras_lodin.observed_range import ObservedRange, settle, warn_of_small_values
-from keras_lodin.progress import track
-from keras_lodin.single_number import single_number
+from keras_lodin.utils.progress import track
+from keras_lodin.utils.single_number import single_number
 
 
 class Detector(ClassifierWrapper):

@@ -9,7 +9,7 @@ from keras import ops
 
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.temperature import checked_temperature
-from keras_lodin.gradients import ForwardPass
+from keras_lodin.gradients.forward_pass import ForwardPass
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")

@@ -9,18 +9,18 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.batch_function import BatchFunction
-from keras_lodin.class_statistics import ClassStatistics, whiten
 from keras_lodin.data.batches import check_images, described, iterate_batches
 from keras_lodin.data.label_places import LabelPlaces
+from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
+from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
-from keras_lodin.detectors.epsilon import checked_epsilon
-from keras_lodin.eager_values import eager_value
-from keras_lodin.feature_layers import FeatureLayers, FeaturePass
-from keras_lodin.input_range import check_in_range
-from keras_lodin.observed_range import ObservedRange, warn_of_small_values
-from keras_lodin.progress import track
-from keras_lodin.single_number import several_numbers, single_number
+from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
+from keras_lodin.detectors.settings import checked_epsilon
+from keras_lodin.models.features import FeatureLayers, FeaturePass
+from keras_lodin.utils.progress import track
+from keras_lodin.utils.single_number import several_numbers, single_number
+from keras_lodin.utils.weight_values import eager_value
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")

@@ -8,7 +8,7 @@ import keras
 from keras import ops
 
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.gradients import ForwardPass
+from keras_lodin.gradients.forward_pass import ForwardPass
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")

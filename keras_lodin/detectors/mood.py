@@ -9,19 +9,19 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.batch_function import BatchFunction
-from keras_lodin.classifier_head import ClassifierHead, find_exits
 from keras_lodin.data.batches import iterate_batches
 from keras_lodin.data.complexity import check_image_shape, png_sizes
+from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
+from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.temperature import checked_temperature
-from keras_lodin.eager_values import eager_value
-from keras_lodin.exits import ExitStages
-from keras_lodin.input_range import check_in_range
-from keras_lodin.observed_range import ObservedRange, warn_of_small_values
-from keras_lodin.progress import track
-from keras_lodin.single_number import several_numbers
+from keras_lodin.models.exits import ExitStages
+from keras_lodin.models.head import ClassifierHead, find_exits
+from keras_lodin.utils.progress import track
+from keras_lodin.utils.single_number import several_numbers
+from keras_lodin.utils.weight_values import eager_value
 
 # Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.
 PUBLISHED_BOUNDARIES = (540.0, 1080.0, 1620.0, 2160.0)

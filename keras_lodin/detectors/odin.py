@@ -11,20 +11,20 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin import calibration
 from keras_lodin.data.label_places import LabelPlaces
+from keras_lodin.data.value_range import InputRange, check_in_range
+from keras_lodin.detectors import odin_tuning
 from keras_lodin.detectors.detector import Detector, shortest_float
-from keras_lodin.detectors.epsilon import checked_epsilon
-from keras_lodin.detectors.temperature import checked_temperature
-from keras_lodin.gradients import ForwardPass
-from keras_lodin.input_range import InputRange, check_in_range
-from keras_lodin.odin_score import (
+from keras_lodin.detectors.odin_score import (
     DEFAULT_EPSILON,
     DEFAULT_TEMPERATURE,
     tempered_score,
     winning_cotangent,
 )
-from keras_lodin.single_number import several_numbers
+from keras_lodin.detectors.settings import checked_epsilon
+from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.utils.single_number import several_numbers
 
 _WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")
 
@@ -231,11 +231,11 @@ class ODINDetector(Detector):
         self,
         id_data: Any,
         ood_data: Any = None,
-        temperatures: Sequence[float] = calibration.TEMPERATURES,
-        epsilons: Sequence[float] = calibration.EPSILONS,
+        temperatures: Sequence[float] = odin_tuning.TEMPERATURES,
+        epsilons: Sequence[float] = odin_tuning.EPSILONS,
         batch_size: int = 128,
         verbose: int | str = "auto",
-    ) -> calibration.Tuning:
+    ) -> odin_tuning.Tuning:
         """Chooses temperature and epsilon, from in-distribution data alone.
 
         Taken is the temperature that, without a step, has the largest AUROC of the data against a
@@ -281,7 +281,7 @@ class ODINDetector(Detector):
         # Data of classes by other names are other data.
         LabelPlaces(self.num_classes, self.class_names, id_data)
         self.settle_input_range(id_data, batch_size)
-        tuning = calibration.tune(
+        tuning = odin_tuning.tune(
             self, id_data, ood_data, temperatures, epsilons, batch_size, verbose
         )
         self.temperature = tuning.temperature

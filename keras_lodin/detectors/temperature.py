@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from keras_lodin.single_number import single_number
+from keras_lodin.utils.single_number import single_number
 
 
 def checked_temperature(temperature: float) -> float:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from keras_lodin.export.artifact import Artifact as Artifact
 from keras_lodin.export.artifact import load_artifact as load_artifact
 from keras_lodin.export.format_limit_error import FormatLimitError
-from keras_lodin.export.litert import export_litert
-from keras_lodin.export.onnx import export_onnx
+from keras_lodin.export.litert.file import export_litert
+from keras_lodin.export.onnx.file import export_onnx
 from keras_lodin.export.saved_model import export_saved_model
 from keras_lodin.export.seal import seal as seal
 

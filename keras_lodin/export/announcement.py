@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from keras_lodin.detectors.detector import promised
-from keras_lodin.foreign_text import shown
+from keras_lodin.utils.foreign_text import shown
 
 
 def announce(

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.checked_path import checked_path
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.complexity import png_sizes
+from keras_lodin.data.value_range import checked_input_range
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.export.digest import (
     DIGEST_FIELD,
@@ -29,11 +29,11 @@ from keras_lodin.export.metadata import (
     artifact_metadata,
     parsed_metadata,
 )
-from keras_lodin.export.onnx import onnx_metadata
+from keras_lodin.export.onnx.file import onnx_metadata
 from keras_lodin.export.serving_function import OUTPUT_NAMES
-from keras_lodin.files import clear_leftovers
-from keras_lodin.input_range import checked_input_range
 from keras_lodin.models.loading import load
+from keras_lodin.utils.checked_path import checked_path
+from keras_lodin.utils.files import clear_leftovers
 
 
 class Artifact:
@@ -255,7 +255,7 @@ def _load_onnx(path: Path) -> Artifact:
 
 
 def _load_litert(path: Path) -> Artifact:
-    from keras_lodin.export import litert
+    from keras_lodin.export.litert import file as litert
 
     content = path.read_bytes()
     packed = litert.packed_metadata(content)

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from keras_lodin.tensorflow_internals import parsed_saved_model
+from keras_lodin.gradients.tensorflow_internals import parsed_saved_model
 
 # Operations that read or write files, open connections or run Python. No detector needs one.
 _OPERATIONS = re.compile(

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from keras_lodin.export.metadata import METADATA_FILE, METADATA_KEY
-from keras_lodin.files import check_replaceable
+from keras_lodin.utils.files import check_replaceable
 
 # What `tf.saved_model.save` and `export_saved_model` write.
 _SAVED_MODEL_FILES = re.compile(

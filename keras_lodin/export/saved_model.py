@@ -18,7 +18,7 @@ from keras_lodin.export.own_artifacts import check_folder_is_own
 from keras_lodin.export.reference import Reference
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.export.weightless_graph import refused_if_untraceable
-from keras_lodin.files import atomic_write
+from keras_lodin.utils.files import atomic_write
 
 if TYPE_CHECKING:
     from keras_lodin.detectors.detector import Detector

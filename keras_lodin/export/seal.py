@@ -9,8 +9,6 @@ from pathlib import Path
 
 import onnx
 
-from keras_lodin.checked_path import checked_path
-from keras_lodin.export import litert
 from keras_lodin.export.digest import (
     DIGEST_FIELD,
     DIGEST_PROPERTY,
@@ -18,13 +16,15 @@ from keras_lodin.export.digest import (
     saved_model_content,
     sealed_onnx,
 )
+from keras_lodin.export.litert import file as litert
 from keras_lodin.export.metadata import (
     METADATA_FILE,
     METADATA_KEY,
     METADATA_VERSION,
     parsed_metadata,
 )
-from keras_lodin.files import atomic_write
+from keras_lodin.utils.checked_path import checked_path
+from keras_lodin.utils.files import atomic_write
 
 
 def seal(path: str | os.PathLike[str]) -> None:

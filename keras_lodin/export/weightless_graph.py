@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.known_values import known_value
-from keras_lodin.export.unwritable_error import UnwritableError
-from keras_lodin.tensorflow_internals import without_calls
+from keras_lodin.export.litert.unwritable_error import UnwritableError
+from keras_lodin.gradients.tensorflow_internals import without_calls
 
 # Below this, a tensor becomes a constant of the graph, which TensorFlow may then fold. Biases and
 # statistics do; kernels stay outside.

@@ -9,9 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_lodin.classifier_head import is_functional
-from keras_lodin.graph_parts import sources
-from keras_lodin.input_range import (
+from keras_lodin.data.value_range import (
     ASSUMED,
     CLASSIFIER,
     GIVEN,
@@ -19,7 +17,9 @@ from keras_lodin.input_range import (
     InputRange,
     checked_input_range,
 )
-from keras_lodin.keras_internals import call_of, run_for_inference
+from keras_lodin.models.head import is_functional
+from keras_lodin.models.layer_graph import sources
+from keras_lodin.utils.keras_internals import call_of, run_for_inference
 
 # A free size of the input, while the first layers are tried.
 _FREE_SIZE = 32

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import keras
 
-from keras_lodin.checked_path import checked_path
-from keras_lodin.deployed_classifier import deployed_classifier
+from keras_lodin.models.deployed_classifier import deployed_classifier
+from keras_lodin.utils.checked_path import checked_path
 
 # Archives of weights hardly shrink. What is smaller than this when unfolded harms nobody.
 _LARGEST_RATIO = 100

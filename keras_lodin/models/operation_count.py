@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from keras_lodin.keras_internals import call_of
+from keras_lodin.utils.keras_internals import call_of
 
 _CONVOLUTIONS = (
     layers.Conv1D,

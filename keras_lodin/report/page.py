@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from keras_lodin.foreign_text import shown
+from keras_lodin.utils.foreign_text import shown
 
 if TYPE_CHECKING:
     import jinja2

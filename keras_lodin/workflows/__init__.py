@@ -1,13 +1,13 @@
 """Whole jobs, from names of data and files to files: what the command line calls."""
 
+from keras_lodin.workflows.compare_gradients import gradients as gradients
 from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
 from keras_lodin.workflows.export import export_model as export_model
-from keras_lodin.workflows.gradients import gradients as gradients
-from keras_lodin.workflows.quickstart import quickstart as quickstart
-from keras_lodin.workflows.recipe import compare_recipes as compare_recipes
-from keras_lodin.workflows.recipe import run_recipe as run_recipe
+from keras_lodin.workflows.recipes.run import compare_recipes as compare_recipes
+from keras_lodin.workflows.recipes.run import run_recipe as run_recipe
 from keras_lodin.workflows.results_folder import results_folder as results_folder
+from keras_lodin.workflows.run_quickstart import quickstart as quickstart
 from keras_lodin.workflows.score import score_images as score_images
-from keras_lodin.workflows.sweep import sweep as sweep
-from keras_lodin.workflows.train import train as train
+from keras_lodin.workflows.sweeps.run import sweep as sweep
+from keras_lodin.workflows.train_network import train as train
 from keras_lodin.workflows.tune import tune_model as tune_model

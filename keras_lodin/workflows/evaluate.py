@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import MOODDetector
-from keras_lodin.evaluation import Evaluation, evaluate
-from keras_lodin.number_checks import check_seed
-from keras_lodin.workflows.models_with_data import (
+from keras_lodin.evaluation.one_pass import Evaluation, evaluate
+from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.workflows.loading import (
     adapted,
     check_each_once,
     load_detectors,

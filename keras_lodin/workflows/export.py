@@ -6,9 +6,9 @@ import os
 from typing import Any
 
 from keras_lodin import models
+from keras_lodin.data.value_range import checked_input_range
 from keras_lodin.detectors import Detector
-from keras_lodin.input_range import checked_input_range
-from keras_lodin.workflows.models_with_data import load_detector
+from keras_lodin.workflows.loading import load_detector
 
 
 def export_model(

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_lodin.accuracy import Accuracy, is_chance
-from keras_lodin.batch_function import BatchFunction
+from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.source import Source
+from keras_lodin.data.value_range import DATA, InputRange
 from keras_lodin.detectors import Detector
-from keras_lodin.input_range import DATA, InputRange
+from keras_lodin.evaluation.accuracy import Accuracy, is_chance
 
 _CANDIDATES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 _BATCH_SIZE, _BATCHES = 64, 4

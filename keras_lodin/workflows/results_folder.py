@@ -7,8 +7,8 @@ import os
 from collections.abc import Iterator
 
 from keras_lodin.data.specification import parse
-from keras_lodin.files import check_no_input
-from keras_lodin.folder_claim import claimed
+from keras_lodin.utils.files import check_no_input
+from keras_lodin.utils.folder_claim import claimed
 
 
 @contextlib.contextmanager

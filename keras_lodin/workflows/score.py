@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from keras_lodin.checked_path import checked_path
-from keras_lodin.data.folder import list_images, load_images
+from keras_lodin.data.sources.folder import list_images, load_images
+from keras_lodin.data.value_range import checked_input_range
 from keras_lodin.export import load_artifact
-from keras_lodin.files import atomic_write, check_no_input, check_replaceable
-from keras_lodin.foreign_text import csv_cell
-from keras_lodin.input_range import checked_input_range
-from keras_lodin.progress import track
+from keras_lodin.utils.checked_path import checked_path
+from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
+from keras_lodin.utils.foreign_text import csv_cell
+from keras_lodin.utils.progress import track
 
 COLUMNS = ("path", "class", "class_name", "score", "is_ood")
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_lodin.calibration import Tuning
-from keras_lodin.checked_path import checked_path
 from keras_lodin.detectors import Detector, ODINDetector, by_name
-from keras_lodin.files import atomic_write, check_no_input, check_replaceable
-from keras_lodin.workflows.models_with_data import adapted, load_detector, settle_detectors
+from keras_lodin.detectors.odin_tuning import Tuning
+from keras_lodin.utils.checked_path import checked_path
+from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
+from keras_lodin.workflows.loading import adapted, load_detector, settle_detectors
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_ood,

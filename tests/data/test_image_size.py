@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from keras_lodin import data
-from keras_lodin.data.folder import load_images
 from keras_lodin.data.image_size import too_large
+from keras_lodin.data.sources.folder import load_images
 
 BOMB = 23_000
 

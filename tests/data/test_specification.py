@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_lodin.data.slices import select
+from keras_lodin.data.sources.slices import select
 from keras_lodin.data.specification import SOURCES, parse
 
 

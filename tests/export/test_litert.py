@@ -10,7 +10,8 @@ import tensorflow as tf
 from keras import layers
 
 from keras_lodin.detectors import MahalanobisDetector, ODINDetector
-from keras_lodin.export import litert, load_artifact
+from keras_lodin.export import load_artifact
+from keras_lodin.export.litert import file as litert
 from tests import networks
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS

@@ -13,8 +13,8 @@ from keras import layers, ops
 
 from keras_lodin.detectors import MahalanobisDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
-from keras_lodin.export import onnx as onnx_module
-from keras_lodin.export.onnx_rules import RULES
+from keras_lodin.export.onnx import file as onnx_module
+from keras_lodin.export.onnx.rules import RULES
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS, small_classifier
 

@@ -9,10 +9,10 @@ import tensorflow as tf
 from keras import layers, ops
 
 from keras_lodin.detectors import ODINDetector
-from keras_lodin.export.onnx_conversion import convert
+from keras_lodin.export.onnx.conversion import convert
 from keras_lodin.export.parity import differences
 from keras_lodin.export.serving_function import serving_function
-from keras_lodin.keras_internals import layer_names
+from keras_lodin.utils.keras_internals import layer_names
 
 ACTIVATIONS = sorted(
     {name for name in dir(keras.activations) if not name.startswith("_")}

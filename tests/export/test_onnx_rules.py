@@ -6,8 +6,8 @@ import onnxruntime
 import pytest
 import tensorflow as tf
 
-from keras_lodin.export.onnx_conversion import convert
-from keras_lodin.export.onnx_rules import RULES
+from keras_lodin.export.onnx.conversion import convert
+from keras_lodin.export.onnx.rules import RULES
 
 
 def run_both(function, shape, free=True, low=-2.0, high=2.0, batches=(1, 7)):

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from keras_lodin import MSPDetector, files
+from keras_lodin import MSPDetector
 from keras_lodin.export import export_litert, export_onnx, export_saved_model, load_artifact
 from keras_lodin.export.own_artifacts import (
     check_file_is_own,
     check_folder_is_own,
     check_report_is_own,
 )
+from keras_lodin.utils import files
 from tests import networks
 
 
@@ -130,7 +131,7 @@ _KILLED = """
 import os, signal, sys, types
 package = types.ModuleType("keras_lodin"); package.__path__ = [sys.argv[1]]
 sys.modules["keras_lodin"] = package
-from keras_lodin import files
+from keras_lodin.utils import files
 files._exchange = lambda first, second: False
 replace = os.replace
 def killed(source, target):
@@ -145,7 +146,7 @@ with files.atomic_write(sys.argv[2]) as temporary:
 def test_a_savedmodel_that_a_killed_export_set_aside_is_loaded(detector, tmp_path):
     path = tmp_path / "sm"
     export_saved_model(detector, path, verbose=False)
-    command = [sys.executable, "-c", _KILLED, str(Path(files.__file__).parent), str(path)]
+    command = [sys.executable, "-c", _KILLED, str(Path(files.__file__).parents[1]), str(path)]
     assert subprocess.run(command).returncode == -signal.SIGKILL
     assert not path.exists()
     batch = np.zeros((1, *detector.input_shape_with_batch[1:]), "float32")

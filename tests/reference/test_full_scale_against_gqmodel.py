@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from keras_lodin import GQModel, GradientPenaltyModel, losses, models
-from keras_lodin.step_seeds import StepSeeds
+from keras_lodin.training.step_seeds import StepSeeds
 
 HERE = Path(__file__).resolve().parent
 STEPS, BATCH, SEED, RATE = 3, 8, 7, 0.05

@@ -10,7 +10,8 @@ import pytest
 from keras_lodin import data
 from keras_lodin.data.specification import overlap, parse
 from keras_lodin.detectors import EnergyDetector, MahalanobisDetector, ODINDetector
-from keras_lodin.workflows import export_model, train, tune_model
+from keras_lodin.workflows import export_model, tune_model
+from keras_lodin.workflows import train_network as train
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_ood,
@@ -18,7 +19,7 @@ from keras_lodin.workflows.option_checks import (
     check_validation,
     warn_of_unreadable,
 )
-from keras_lodin.workflows.train import train_each
+from keras_lodin.workflows.train_network import train_each
 from tests import networks
 
 FOLDER = "dir:/tmp/../tmp/pictures"
@@ -200,7 +201,7 @@ def test_weights_are_each_given_once(tmp_path):
 
 def test_plain_run_of_the_version_before_is_gone_on_with(tmp_path):
     """Its `run.json` holds settings of a quotient that it does not have."""
-    from keras_lodin.workflows.train import _read_run
+    from keras_lodin.workflows.train_network import _read_run
 
     settings = {"gq_weight": 0.0, "form": "softmax", "epochs": 3}
     before = {"settings": {**settings, "form": "pooled"}, "complete": False, "history": []}

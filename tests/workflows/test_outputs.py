@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from keras_lodin.folder_claim import claimed
+from keras_lodin.utils.folder_claim import claimed
 from keras_lodin.workflows import (
     export_model,
     gradients,
@@ -49,12 +49,12 @@ def no_work(monkeypatch):
         ("data", "load"),
         ("export.serving_function", "serving_function"),
         ("export.saved_model", "serving_function"),
-        ("export.onnx", "serving_function"),
-        ("export.litert", "serving_function"),
+        ("export.onnx.file", "serving_function"),
+        ("export.litert.file", "serving_function"),
         ("workflows.score", "load_artifact"),
         ("workflows.tune", "load_detector"),
-        ("workflows.gradients", "_load"),
-        ("workflows.recipe", "_trained"),
+        ("workflows.compare_gradients", "_load"),
+        ("workflows.recipes.run", "_trained"),
     ):
         monkeypatch.setattr(sys.modules[f"keras_lodin.{place}"], name, too_late)
 

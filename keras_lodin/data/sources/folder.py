@@ -1,0 +1,238 @@
+"""`dir:PATH`: a folder of images, or of one folder of images per class."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+
+from keras_lodin.data.image_size import too_large
+from keras_lodin.data.pipeline import pixel_transform, resolve_shapes, to_channels
+from keras_lodin.data.source import Source
+from keras_lodin.data.sources.slices import select
+
+# Files with these endings are meant as images: those that cannot be read are reported.
+_SUFFIXES = {
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".bmp", ".gif"),
+    *(".webp", ".tif", ".tiff", ".heic", ".heif", ".avif", ".ppm", ".pgm"),
+}
+# What macOS puts into archives, Windows into folders, and a network drive beside images.
+_SYSTEM_NAMES = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
+# First bytes of PNG, JPEG, BMP and GIF files.
+_MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")
+
+
+def load_folder(
+    name: str,
+    path: str,
+    slice_text: str | None,
+    *,
+    image_shape: tuple[int | None, ...] | None,
+    input_range: tuple[float, float],
+) -> Source:
+    """Loads the images of a folder, in the order of their paths.
+
+    PNG, JPEG, BMP and GIF (its first frame) are told by content, not by name.
+    A file counts as an image if its name ends like one or its first bytes say so; other files and
+    hidden ones are passed over. Images in sub-folders are labelled with the sub-folder, in sorted
+    order, at any depth below it. An image that cannot be read is skipped and remembered in
+    `source.skipped`. Orientation tags are ignored, as TensorFlow ignores them.
+
+    Args:
+        name: The specification.
+        path: Path of the folder.
+        slice_text: Which images: see `keras_lodin.data.slices.select`. Without a slice every part
+            is the whole folder.
+        image_shape: Shape of one example, or `None` for that of the first readable image, which
+            the others are brought to.
+        input_range: Where the values 0 and 255 go.
+
+    Returns:
+        A `Source`, labelled if the images are in sub-folders. Its `count` is `None`: only reading
+        tells which images are readable.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+        ValueError: If it holds no images, none that can be read, or images both in sub-folders
+            and beside them.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        what = "is a file, not a folder" if folder.exists() else "does not exist"
+        raise FileNotFoundError(f"{path} {what}. Expected a folder of images. Received: {name!r}")
+    paths, labels, class_names = _list_images(folder)
+    chosen = select(name, len(paths), slice_text)
+    # The first of the whole folder: all its slices have the same natural shape.
+    natural = _first_shape(name, paths)
+    return _images(
+        name,
+        [paths[index] for index in chosen],
+        None if class_names is None else [labels[index] for index in chosen],
+        class_names,
+        resolve_shapes(name, natural, image_shape),
+        input_range,
+    )
+
+
+def load_images(
+    paths: list[str],
+    *,
+    image_shape: tuple[int | None, ...] | None,
+    input_range: tuple[float, float],
+) -> Source:
+    """Loads image files, in the order given; reads them as `load_folder` does.
+
+    Args:
+        paths: Paths of the files.
+        image_shape: Shape of one example, or `None` for that of the first readable image.
+        input_range: Where the values 0 and 255 go.
+
+    Returns:
+        A `Source` without labels.
+
+    Raises:
+        ValueError: If none of the files can be read.
+    """
+    name = "the files given"
+    shapes = resolve_shapes(name, _first_shape(name, paths), image_shape)
+    return _images(name, paths, None, None, shapes, input_range)
+
+
+def list_images(folder: str) -> list[str]:
+    """The image files of a folder at any depth, by name or content, in the order of their paths."""
+    root = Path(folder)
+    return [
+        str(path)
+        for path in sorted(root.rglob("*"))
+        if not any(map(_is_hidden, path.relative_to(root).parts)) and _is_image(path)
+    ]
+
+
+def _images(
+    name: str,
+    paths: list[str],
+    labels: list[int] | None,
+    class_names: tuple[str, ...] | None,
+    shapes: tuple[tuple[int, int, int], tuple[int, ...]],
+    input_range: tuple[float, float],
+) -> Source:
+    channels = shapes[0][2]
+    transform = pixel_transform(shapes, input_range)
+    unreadable: dict[str, str] = {}
+
+    def read(path: tf.Tensor) -> tf.Tensor:
+        pixels = _read_image(os.fsdecode(path.numpy()), unreadable)
+        return tf.zeros((0, 0, channels)) if pixels is None else to_channels(pixels, channels)
+
+    def read_all(path: tf.Tensor, *label: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        # In Python, because a graph can tell neither which file failed nor why.
+        pixels = tf.py_function(read, [path], tf.float32)
+        return (tf.ensure_shape(pixels, (None, None, channels)), *label)
+
+    def decode(records: tf.data.Dataset) -> tf.data.Dataset:
+        images = records.map(read_all, num_parallel_calls=tf.data.AUTOTUNE)
+        readable = images.filter(lambda pixels, *label: tf.size(pixels) > 0)
+        return readable.map(
+            lambda pixels, *label: (transform(pixels), *label),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+
+    columns = [np.array([os.fsencode(path) for path in paths])]
+    if labels is not None:
+        columns.append(np.array(labels, "int64"))
+    return Source(
+        name,
+        tf.data.Dataset.from_tensor_slices(tuple(columns)),
+        decode,
+        shape=shapes[1],
+        input_range=input_range,
+        count=None,
+        labelled=labels is not None,
+        class_names=class_names,
+        empty_classes=[
+            one for label, one in enumerate(class_names or ()) if label not in set(labels or ())
+        ],
+        unreadable=unreadable,
+    )
+
+
+def _list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...] | None]:
+    """Lists paths, labels and class names; the latter two are empty and None without classes."""
+    visible = sorted(entry for entry in folder.iterdir() if not _is_hidden(entry.name))
+    loose = [str(entry) for entry in visible if _is_image(entry)]
+    class_folders = [entry for entry in visible if entry.is_dir()]
+    members = [
+        (path, label)
+        for label, class_folder in enumerate(class_folders)
+        for path in list_images(str(class_folder))
+    ]
+    if loose and members:
+        raise ValueError(
+            f"The folder {folder} holds images both beside its sub-folders and in them, so it is "
+            "unclear whether the sub-folders are classes. Move the ones or the others away. "
+            f"Received: {loose[0]} and {members[0][0]}"
+        )
+    if members:
+        paths, labels = zip(*members, strict=True)
+        return list(paths), list(labels), tuple(entry.name for entry in class_folders)
+    if not loose:
+        there = f"holds other things, such as {visible[0].name!r}" if visible else "is empty"
+        raise ValueError(
+            f"There are no images (PNG, JPEG, BMP or GIF) in the folder {folder}, which {there}. "
+            f"Received: path={str(folder)!r}"
+        )
+    return loose, [], None
+
+
+def _is_hidden(name: str) -> bool:
+    """Whether a file or folder is no one's own: hidden, or left by a system or its archiver."""
+    return name.startswith(".") or name in _SYSTEM_NAMES
+
+
+def _is_image(path: Path) -> bool:
+    if not path.is_file():
+        return False
+    if path.suffix.lower() in _SUFFIXES:
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(8).startswith(_MAGIC)
+    except OSError:
+        return False
+
+
+def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
+    unreadable: dict[str, str] = {}
+    for path in paths:
+        pixels = _read_image(path, unreadable)
+        if pixels is not None:
+            height, width, stored = pixels.shape
+            return height, width, 1 if stored < 3 else 3
+    raise ValueError(
+        f"No image of {name} can be read, of {len(paths)} in all. "
+        f"Received: first {paths[0]}: {unreadable[paths[0]]}"
+    )
+
+
+def _read_image(path: str, unreadable: dict[str, str]) -> tf.Tensor | None:
+    """Decodes an image to uint8, or notes in `unreadable` why that is impossible."""
+    try:
+        problem = too_large(path)
+        if problem is not None:
+            unreadable[path] = problem
+            return None
+        encoded = Path(path).read_bytes()
+        if not encoded:
+            unreadable[path] = "the file is empty"
+            return None
+        return tf.io.decode_image(encoded, expand_animations=False)
+    except OSError as error:
+        unreadable[path] = error.strerror or str(error)
+    except tf.errors.OpError as error:
+        # Without the names of graph nodes that TensorFlow puts around its messages.
+        reason = re.sub(r"^\{\{.*?\}\} | \[Op:\w+\]$", "", error.message)
+        unreadable[path] = f"not a complete PNG, JPEG, BMP or GIF image ({reason})"
+    return None

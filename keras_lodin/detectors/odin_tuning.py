@@ -1,0 +1,364 @@
+"""Choosing ODIN's temperature and epsilon without out-of-distribution data.
+
+ODIN's paper tunes both on examples of what it is to reject, which nobody has in advance.
+Generalized ODIN (Hsu et al. 2020) takes the epsilon that maximises the mean in-distribution
+score; measured here, that overshoots: the score keeps rising long after the separation has begun
+to fall (`docs/design.md` has the figures). So the contrast is made from the in-distribution data
+themselves: `scrambled` keeps their pixels, colours and textures and breaks their arrangement, and
+the setting that best tells the data from their scrambled copies is taken. No label and no
+out-of-distribution example is used.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from keras_lodin.data.batches import iterate_batches
+from keras_lodin.data.passes import BatchFunction
+from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
+from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
+from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.metrics.scores import check_scores
+from keras_lodin.utils.progress import track
+
+TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
+EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012)
+
+# AUROCs this close are tied: a few pairs of samples lie at the edge of what rounding decides.
+TIED = 1e-6
+# With fewer samples an interval of the margin means nothing.
+FEWEST_SAMPLES = 20
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """What `ODINDetector.tune` chose, and what it chose from.
+
+    Attributes:
+        temperature: the temperature chosen, the best at epsilon 0.
+        epsilon: the epsilon chosen, the best at that temperature.
+        contrast: "scrambled" or "ood_data": what the in-distribution data were told from.
+        candidates: for each candidate a dict of `temperature`, `epsilon`, `auroc` (of the data
+            against the contrast, a fraction; scores that differ by rounding count as tied) and
+            `mean_id_score`, which Generalized ODIN's rule would maximise.
+        auroc: of the choice.
+        id_count: how many in-distribution samples decided.
+        contrast_count: how many samples they were told from.
+        over_defaults: the margin over ODIN's defaults, T = 1000 and epsilon 0.0014, whether they
+            were among the candidates or not; 0 where they are the choice.
+        over_runner_up: the margin over the best of the other candidates, None where there is none.
+            It is below 0 where another temperature without a step is better than all `epsilons`.
+        doubts: in a sentence each, why the choice is not sure; `tune` warns of them.
+    """
+
+    temperature: float
+    epsilon: float
+    contrast: str
+    candidates: list[dict[str, float]] = field(repr=False)
+    auroc: float
+    id_count: int
+    contrast_count: int
+    over_defaults: TuningMargin
+    over_runner_up: TuningMargin | None
+    doubts: tuple[str, ...] = field(repr=False)
+
+    def summary(self) -> str:
+        """The choice and its margins in a few lines, for a person."""
+        contrast = "scrambled copies" if self.contrast == "scrambled" else "the OOD data"
+        lines = [
+            f"temperature {self.temperature:g}, epsilon {self.epsilon:g}",
+            f"AUROC {100 * self.auroc:.2f} % of {self.id_count:,} ID samples against "
+            f"{self.contrast_count:,} of {contrast}",
+        ]
+        if (self.temperature, self.epsilon) == (DEFAULT_TEMPERATURE, DEFAULT_EPSILON):
+            lines.append("  these are ODIN's defaults")
+        else:
+            lines.append(f"  over ODIN's defaults: {_points(self.over_defaults)}")
+        if self.over_runner_up is not None:
+            other = self.over_runner_up
+            lines.append(
+                f"  over the runner-up (temperature {other.temperature:g}, epsilon "
+                f"{other.epsilon:g}): {_points(other)}"
+            )
+        return "\n".join(lines)
+
+
+def _points(margin: TuningMargin) -> str:
+    # Adding 0 takes the sign off a rounded -0.
+    middle, low, high = (round(100 * end, 2) + 0.0 for end in (margin.margin, *margin.interval))
+    return f"{middle:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
+
+
+def tune(
+    detector: Any,
+    id_data: Any,
+    ood_data: Any,
+    temperatures: Sequence[float],
+    epsilons: Sequence[float],
+    batch_size: int,
+    verbose: int | str,
+) -> Tuning:
+    """Finds the temperature, then the epsilon, that best tell the data from their contrast.
+
+    Args:
+        detector: an `ODINDetector`, which is left as it is.
+        id_data: in-distribution inputs.
+        ood_data: None for scrambled copies of `id_data`, or out-of-distribution inputs.
+        temperatures: candidates; of those that are tied the one nearest to ODIN's default, in
+            ratio, is taken.
+        epsilons: candidates; of those that are tied ODIN's default, or else the smallest, is taken.
+        batch_size: samples per batch, for data that is not batched already.
+        verbose: as in `ODINDetector.tune`.
+
+    Raises:
+        ValueError: for no candidates or unusable ones, and as `Detector.check_inputs` does.
+    """
+    temperatures = _checked(temperatures, "temperatures", positive=True)
+    epsilons = _checked(epsilons, "epsilons", positive=False)
+
+    def separation(function: Any, task: str) -> list[tuple[Placements, float]]:
+        """Placements and mean in-distribution score of each column, in one pass of the data."""
+        compiled = BatchFunction(function)
+        ours, theirs = [], []
+        for inputs in _checked_batches(detector, id_data, "id_data", batch_size, task, verbose):
+            ours.append(compiled(inputs))
+            if ood_data is None:
+                theirs.append(compiled(scrambled(inputs)))
+        if ood_data is not None:
+            for inputs in _checked_batches(
+                detector, ood_data, "ood_data", batch_size, task, verbose
+            ):
+                theirs.append(compiled(inputs))
+        id_scores, contrast_scores = np.concatenate(ours), np.concatenate(theirs)
+        for scores in (id_scores, contrast_scores):
+            # A NaN is the least of any numbers.
+            check_scores(detector.name, scores.min(axis=-1))
+        return [
+            (placements(own, other), float(own.mean()))
+            for own, other in zip(id_scores.T, contrast_scores.T, strict=True)
+        ]
+
+    def at_temperatures(inputs: Any) -> Any:
+        logits = ForwardPass(detector.logits_function, inputs).logits
+        return ops.stack([tempered_score(logits, t) for t in temperatures], axis=-1)
+
+    by_temperature = separation(at_temperatures, "Choosing the temperature")
+    temperature = max(
+        _tied_for_best(temperatures, by_temperature),
+        key=lambda t: (-max(t / DEFAULT_TEMPERATURE, DEFAULT_TEMPERATURE / t), t),
+    )
+    # Measured beside the candidates, unless it is one.
+    default_is_candidate = temperature == DEFAULT_TEMPERATURE and DEFAULT_EPSILON in epsilons
+
+    def at_epsilons(inputs: Any) -> Any:
+        forward_pass = ForwardPass(detector.logits_function, inputs)
+        direction = detector.step_direction(forward_pass, temperature)
+
+        def score(direction: Any, epsilon: float, temperature: float) -> Any:
+            stepped = detector.step(forward_pass.inputs, direction, epsilon)
+            return tempered_score(forward_pass.logits_at(stepped), temperature)
+
+        columns = [score(direction, epsilon, temperature) for epsilon in epsilons]
+        if not default_is_candidate:
+            if temperature != DEFAULT_TEMPERATURE:
+                direction = detector.step_direction(forward_pass, DEFAULT_TEMPERATURE)
+            columns.append(score(direction, DEFAULT_EPSILON, DEFAULT_TEMPERATURE))
+        return ops.stack(columns, axis=-1)
+
+    by_epsilon = separation(at_epsilons, "Choosing epsilon")
+    at_default = (
+        by_epsilon[epsilons.index(DEFAULT_EPSILON)][0]
+        if default_is_candidate
+        else by_epsilon.pop()[0]
+    )
+    epsilon = min(
+        _tied_for_best(epsilons, by_epsilon), key=lambda value: (value != DEFAULT_EPSILON, value)
+    )
+
+    settings = [
+        *((value, 0.0) for value in temperatures),
+        *((temperature, value) for value in epsilons),
+    ]
+    found = [*by_temperature, *by_epsilon]
+    choice = by_epsilon[epsilons.index(epsilon)][0]
+    paired = ood_data is None
+
+    def margin_over(setting: tuple[float, float], other: Placements) -> TuningMargin:
+        return TuningMargin(*setting, other.auroc, *auroc_margin(choice, other, paired=paired))
+
+    others = sorted(
+        (
+            margin_over((t, e), placed)
+            for (t, e), (placed, _) in zip(settings, found, strict=True)
+            # Without a step, the chosen temperature is no candidate unless `epsilons` has 0.
+            if (t != temperature) or (e != epsilon and e in epsilons)
+        ),
+        key=lambda margin: -margin.auroc,
+    )
+    over_defaults = margin_over((DEFAULT_TEMPERATURE, DEFAULT_EPSILON), at_default)
+    counts = choice.id.size, choice.contrast.size
+    return Tuning(
+        temperature,
+        epsilon,
+        "scrambled" if ood_data is None else "ood_data",
+        [
+            {"temperature": t, "epsilon": e, "auroc": placed.auroc, "mean_id_score": mean}
+            for (t, e), (placed, mean) in zip(settings, found, strict=True)
+        ],
+        choice.auroc,
+        *counts,
+        over_defaults,
+        others[0] if others else None,
+        (
+            *_too_few(counts),
+            *_not_told_apart(temperature, epsilon, choice, over_defaults, others),
+            *_at_the_end(temperature, temperatures, by_temperature, paired),
+            *_at_the_end_of_epsilons(epsilon, epsilons),
+        ),
+    )
+
+
+def _tied_for_best(values: list[float], found: list[tuple[Placements, float]]) -> list[float]:
+    best = max(placed.auroc for placed, _ in found)
+    return [
+        value
+        for value, (placed, _) in zip(values, found, strict=True)
+        if placed.auroc >= best - TIED
+    ]
+
+
+def _too_few(counts: tuple[int, int]) -> list[str]:
+    if min(counts) >= FEWEST_SAMPLES:
+        return []
+    return [
+        f"Fewer than {FEWEST_SAMPLES} samples cannot tell temperatures and epsilons apart: take "
+        f"some hundreds to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
+    ]
+
+
+def _not_told_apart(
+    temperature: float,
+    epsilon: float,
+    choice: Placements,
+    over_defaults: TuningMargin,
+    others: list[TuningMargin],
+) -> list[str]:
+    """Whether the data say nothing at all, nothing about the candidates, or nothing of a gain."""
+    chosen = f"temperature={temperature:g}, epsilon={epsilon:g}"
+    is_default = (temperature, epsilon) == (DEFAULT_TEMPERATURE, DEFAULT_EPSILON)
+    aurocs = [choice.auroc, *(other.auroc for other in others)]
+    if len(others) > 0 and max(aurocs) - min(aurocs) <= TIED:
+        return [
+            "The data tell no candidate from another: every temperature and epsilon has the same "
+            f"AUROC, {choice.auroc:.4g}. Taken is what is closest to ODIN's defaults. Look "
+            f"whether the inputs differ from each other. Received: {chosen}"
+        ]
+    # The worst is the easiest to tell apart.
+    if others and not others[-1].told_apart:
+        return [
+            "The candidates cannot be told apart: the choice is better than the worst of them by "
+            f"{_points(others[-1])}. Give more data. Received: {chosen}"
+        ]
+    if not is_default and not over_defaults.told_apart:
+        return [
+            "The choice cannot be told apart from ODIN's defaults, temperature="
+            f"{DEFAULT_TEMPERATURE:g} and epsilon={DEFAULT_EPSILON:g}: it is better by "
+            f"{_points(over_defaults)}. Received: {chosen}"
+        ]
+    return []
+
+
+def _at_the_end(
+    temperature: float,
+    temperatures: list[float],
+    found: list[tuple[Placements, float]],
+    paired: bool,
+) -> list[str]:
+    """Whether a larger temperature than all of the candidates may be better."""
+    if len(temperatures) == 1 or temperature != temperatures[-1]:
+        return []
+    if temperature >= DEFAULT_TEMPERATURE:
+        # From here on the order of scores hardly depends on T: only a clear rise is news.
+        margin, (low, _) = auroc_margin(found[-1][0], found[-2][0], paired=paired)
+        if low <= 0.0 or margin < 1e-3:
+            return []
+    return [
+        f"The temperature is the largest candidate: a larger one may be better. Give `tune` more, "
+        f"up to {max(DEFAULT_TEMPERATURE, 10 * temperature):g}. "
+        f"Received: temperature={temperature:g} of temperatures={temperatures}"
+    ]
+
+
+def _at_the_end_of_epsilons(epsilon: float, epsilons: list[float]) -> list[str]:
+    if len(epsilons) == 1 or epsilon == 0.0 or epsilon not in (epsilons[0], epsilons[-1]):
+        return []
+    end, other = ("largest", "larger") if epsilon == epsilons[-1] else ("smallest", "smaller")
+    return [
+        f"Epsilon is the {end} candidate: a {other} one may be better. Give `tune` more "
+        f"`epsilons`. Received: epsilon={epsilon:g} of epsilons={epsilons}"
+    ]
+
+
+def scrambled(inputs: Any, seed: int = 0) -> np.ndarray:
+    """Copies of inputs that keep their values and lose their arrangement.
+
+    Images, series and volumes are cut into about 16 equal blocks that change places within the
+    sample; a remainder at the far edge stays. Vectors have no arrangement within a sample, so
+    each feature is shuffled among the samples instead, which keeps every feature's distribution
+    and breaks how features go together.
+
+    Args:
+        inputs: array of shape `(batch, ...)`, channels last.
+        seed: of the shuffling.
+
+    Returns:
+        array of the same shape and dtype.
+    """
+    values = np.array(inputs)
+    rng = np.random.default_rng(seed)
+    if values.ndim == 2:
+        return rng.permuted(values, axis=0)
+    axes = values.ndim - 2
+    blocks = [min(size, max(2, round(16 ** (1 / axes)))) for size in values.shape[1:-1]]
+    sizes = [size // count for size, count in zip(values.shape[1:-1], blocks, strict=True)]
+    corners = [
+        tuple(slice(i * size, (i + 1) * size) for i, size in zip(place, sizes, strict=True))
+        for place in np.ndindex(*blocks)
+    ]
+    pieces = np.stack([values[(slice(None), *corner)] for corner in corners], axis=1)
+    order = rng.permuted(np.tile(np.arange(len(corners)), (len(values), 1)), axis=1)
+    for slot, corner in enumerate(corners):
+        values[(slice(None), *corner)] = pieces[np.arange(len(values)), order[:, slot]]
+    return values
+
+
+def _checked_batches(
+    detector: Any, data: Any, name: str, batch_size: int, task: str, verbose: Any
+) -> Any:
+    try:
+        for inputs, _ in track(iterate_batches(data, batch_size), task, verbose):
+            detector.check_inputs(inputs)
+            yield inputs
+    except TypeError as error:
+        raise TypeError(f"Data set `{name}`: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"Data set `{name}`: {error}") from error
+
+
+def _checked(values: Sequence[float], name: str, positive: bool) -> list[float]:
+    try:
+        checked = sorted(float(value) for value in values)
+    except (TypeError, ValueError):
+        checked = []
+    lowest_allowed = np.nextafter(0.0, 1.0) if positive else 0.0
+    if not checked or not np.isfinite(checked).all() or checked[0] < lowest_allowed:
+        raise ValueError(
+            f"`{name}` must be a list of one or more finite numbers, "
+            f"{'above 0' if positive else '0 or more'}. Received: {name}={values!r}"
+        )
+    return checked

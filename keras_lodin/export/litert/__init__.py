@@ -1,0 +1,1 @@
+"""The LiteRT file, which runs on phones and microcontrollers."""

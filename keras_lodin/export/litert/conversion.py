@@ -1,0 +1,126 @@
+"""From a TensorFlow function to LiteRT's operations, or a clear refusal."""
+
+from __future__ import annotations
+
+import re
+import tempfile
+from typing import Any
+
+import tensorflow as tf
+
+from keras_lodin.export.format_limit_error import FormatLimitError
+from keras_lodin.export.litert.rules import RULES
+from keras_lodin.export.litert.unwritable_error import UnwritableError
+from keras_lodin.export.weightless_graph import traced
+
+
+def rewritten(function: Any) -> Any:
+    """The function once more, written with operations that LiteRT has.
+
+    Args:
+        function: a `tf.function` with an input signature and a dict of outputs.
+
+    Returns:
+        a `tf.function` of the same signature and outputs. Its weights are constants.
+
+    Raises:
+        ValueError: if an operation cannot be written.
+    """
+    concrete = traced(function)
+    graph = concrete.graph
+    wanted = {tensor.op for tensor in concrete.structured_outputs.values()}
+    operations = []
+    for operation in reversed(graph.get_operations()):  # an operation stands after its inputs
+        if operation in wanted:
+            wanted.update(tensor.op for tensor in operation.inputs)
+            operations.append(operation)
+    variables = {id(variable.handle): variable for variable in concrete.variables}
+    captured = concrete.captured_inputs
+    weights = [variables.get(id(source), source).numpy() for source in captured]
+    own = len(concrete.inputs) - len(captured)
+
+    @tf.function(input_signature=function.input_signature, autograph=False)
+    def serve(*inputs: Any) -> dict[str, Any]:
+        values = {
+            tensor.ref(): value if number < own else tf.constant(value)
+            for number, (tensor, value) in enumerate(
+                zip(concrete.inputs, [*inputs, *weights], strict=True)
+            )
+        }
+        problems = set()
+        for operation in reversed(operations):
+            if operation.type == "Placeholder":
+                continue
+            if any(tensor.ref() not in values for tensor in operation.inputs):
+                continue  # it takes what could not be written
+            try:
+                arguments = [values[tensor.ref()] for tensor in operation.inputs]
+                results = _written(operation, arguments)
+            except UnwritableError as reason:
+                problems.add(f"{operation.type} ({reason})")
+                continue
+            for tensor, value in zip(operation.outputs, results, strict=True):
+                values[tensor.ref()] = value
+        if problems:
+            raise _refusal(problems)
+        outputs = concrete.structured_outputs
+        return {name: values[tensor.ref()] for name, tensor in outputs.items()}
+
+    serve.get_concrete_function()
+    return serve
+
+
+def _written(operation: Any, inputs: list[Any]) -> list[Any]:
+    rule = RULES.get(operation.type)
+    if rule is not None:
+        results = rule(operation, *inputs)
+    elif operation.type == "Const":
+        results = tf.constant(tf.make_ndarray(operation.get_attr("value")))
+    else:
+        results = _copied(operation, inputs)
+    return list(results) if isinstance(results, (list, tuple)) else [results]
+
+
+def _copied(operation: Any, inputs: list[Any]) -> Any:
+    """The operation itself, on other inputs."""
+    # The private ones name functions for another gradient, which nobody takes here.
+    attributes = {
+        name: value for name, value in operation.node_def.attr.items() if not name.startswith("_")
+    }
+    if any(value.WhichOneof("value") == "func" for value in attributes.values()):
+        raise UnwritableError("a loop, a branch or a call")
+    dtypes = [tensor.dtype for tensor in operation.outputs]
+    graph = tf.compat.v1.get_default_graph()
+    return graph.create_op(operation.type, inputs, dtypes, attrs=attributes).outputs
+
+
+def convert(signatures: dict[str, Any]) -> bytes:
+    """The content of a LiteRT file.
+
+    Args:
+        signatures: functions that `rewritten` gave, or that call one, by name.
+
+    Raises:
+        ValueError: if an operation has no form in LiteRT.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        module = tf.Module()
+        functions = {name: value.get_concrete_function() for name, value in signatures.items()}
+        tf.saved_model.save(module, folder, functions)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[*signatures])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        try:
+            return converter.convert()
+        except Exception as error:  # the converter's own class is not public
+            found = re.findall(r"(?:Select|Custom) ops: ([\w, ]+)", str(error))
+            raise _refusal(
+                {name for names in found for name in names.split(", ")} or {str(error)}
+            ) from error
+
+
+def _refusal(problems: set[str]) -> FormatLimitError:
+    return FormatLimitError(
+        "The classifier cannot be written with LiteRT's own operations",
+        f"TensorFlow operations {', '.join(sorted(problems))}",
+        "Replace the layers that these come from by ones of other operations.",
+    )

@@ -1,0 +1,219 @@
+"""A detector as a LiteRT (TensorFlow Lite) file, the perturbation inside."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import json
+import os
+import warnings
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_lodin.export import parity
+from keras_lodin.export.announcement import announce
+from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
+from keras_lodin.export.format_limit_error import FormatLimitError
+from keras_lodin.export.litert.conversion import convert, rewritten
+from keras_lodin.export.metadata import METADATA_FILE, METADATA_VERSION, artifact_metadata
+from keras_lodin.export.own_artifacts import check_file_is_own
+from keras_lodin.export.reference import Reference
+from keras_lodin.export.serving_function import input_name, serving_function
+from keras_lodin.utils.files import atomic_write
+
+if TYPE_CHECKING:
+    from keras_lodin.detectors.detector import Detector
+
+
+def export_litert(
+    detector: Detector, path: str | os.PathLike[str], *, verbose: bool = True
+) -> None:
+    """Writes a `.tflite` file of LiteRT's own operations, for phones and small devices.
+
+    It has the signatures of the SavedModel, `serving_default` (the batch) and `with_threshold`
+    (the batch and a float32 scalar `threshold`), both with outputs `logits`, `score` and `is_ood`.
+    The batch size is free: a signature's runner takes any. "Select TF ops" are not needed. What
+    the file says about itself lies inside, as the JSON file `keras_lodin.json` of the zip archive
+    at its end (where LiteRT's own tools keep associated files, too).
+
+    Gradients want their kernels in another order than the forward pass, and LiteRT keeps both: the
+    file is about twice as large as the weights.
+
+    What cannot be converted is refused before anything is written: among others loops, image sizes
+    that are free, and `UpSampling2D`, whose gradient has more axes than LiteRT's kernels take. What
+    was written is compared with TensorFlow, outputs and input gradient, on random inputs of two
+    batch sizes, before it is moved into place.
+
+    Args:
+        detector: the detector. Before `calibrate`, `is_ood` of `serving_default` is always False.
+        path: the file to write or replace; ends in `.tflite`. A file that no export wrote is not
+            replaced.
+        verbose: whether to print where the file went.
+
+    Raises:
+        ValueError: if the classifier cannot be converted, or the file disagrees with it.
+        ImportError: if there is no LiteRT interpreter to check it with.
+        OSError: if it cannot be written. Nothing half-written stays.
+
+    Example:
+
+    ```python
+    detector.export("detector.tflite", format="litert")
+
+    interpreter = ai_edge_litert.interpreter.Interpreter("detector.tflite")  # elsewhere
+    interpreter.get_signature_runner("serving_default")(images=images)["is_ood"]
+    ```
+    """
+    path = Path(path)
+    if path.suffix != ".tflite":
+        raise ValueError(f"A LiteRT file's name must end in .tflite. Received: path={path}")
+    if path.is_dir():
+        raise ValueError(
+            f"A LiteRT artifact is a file, and a folder has that name. Received: path={path}"
+        )
+    check_file_is_own(path)
+    batches = parity.random_batches(detector)
+    metadata = artifact_metadata(detector)
+    # The gradient is there to be looked at: a score hides much. The file goes without it.
+    looked_at = rewritten(serving_function(detector, with_gradient=True))
+    _verify(detector, convert({"with_threshold": looked_at}), batches, with_gradient=True)
+    serve = rewritten(serving_function(detector))
+    threshold = detector.threshold
+
+    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
+    def serving_default(*inputs: Any) -> Any:
+        return serve(*inputs, tf.constant(threshold))
+
+    content = convert({"serving_default": serving_default, "with_threshold": serve})
+    with atomic_write(path) as file:
+        file.write_bytes(with_metadata(content, metadata))
+        _verify(detector, file.read_bytes(), batches, with_gradient=False)
+    if verbose:
+        size = f"  {path.stat().st_size / 2**20:.1f} MB, LiteRT's own operations"
+        announce(metadata, "LiteRT file", path, [size])
+
+
+def with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
+    """A `.tflite` file's bytes: the model, and behind it its metadata with the digest of both.
+
+    Args:
+        model: the flatbuffer.
+        metadata: as `artifact_metadata` gives them.
+    """
+    described = {**metadata, "metadata_version": METADATA_VERSION}
+    described[DIGEST_FIELD] = metadata_digest(described, [model])
+    file = io.BytesIO(model)
+    with zipfile.ZipFile(file, "a") as archive:
+        # Without a time of its own: the same detector gives the same file.
+        archive.writestr(zipfile.ZipInfo(METADATA_FILE.name), json.dumps(described, indent=2))
+    return file.getvalue()
+
+
+def packed_metadata(content: bytes) -> tuple[bytes, int] | None:
+    """What a file that `export_litert` wrote says about itself.
+
+    Args:
+        content: of the file.
+
+    Returns:
+        JSON text, and how many bytes of the file come before it and all other packed files: the
+        model's own. None for any other file.
+    """
+    # What a damaged archive can raise is not listed anywhere.
+    with contextlib.suppress(Exception), zipfile.ZipFile(io.BytesIO(content)) as archive:
+        start = min(item.header_offset for item in archive.infolist())
+        return archive.read(METADATA_FILE.name), start
+    return None
+
+
+class Signature:
+    """A signature of a LiteRT file, a function of named arrays.
+
+    Args:
+        content: of the file.
+        name: of the signature.
+
+    Attributes:
+        inputs: shapes by name, -1 where a size is free.
+        outputs: so of the outputs.
+
+    Raises:
+        ImportError: if no interpreter is installed.
+        ValueError: if the interpreter cannot run the file.
+    """
+
+    def __init__(self, content: bytes, name: str) -> None:
+        with _refusals():
+            self._runner = _interpreter(content).get_signature_runner(name)
+        self.inputs = _shapes(self._runner.get_input_details())
+        self.outputs = _shapes(self._runner.get_output_details())
+
+    def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
+        """The outputs by name."""
+        with _refusals():
+            outputs: dict[str, np.ndarray] = self._runner(**inputs)
+        return outputs
+
+
+def _shapes(details: dict[str, Any]) -> dict[str, list[int]]:
+    return {name: list(map(int, tensor["shape_signature"])) for name, tensor in details.items()}
+
+
+@contextlib.contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise FormatLimitError(
+            "LiteRT's interpreter has no kernel for an operation of this file, or not for tensors "
+            "of this many axes",
+            str(error),
+            "Replace the layer that it comes from by one of other operations.",
+        ) from error
+
+
+def _interpreter(content: bytes) -> Any:
+    # TensorFlow warns that its own is about to go, and names the package that will have it.
+    kind = getattr(tf.lite, "Interpreter", None)
+    with contextlib.suppress(ImportError):
+        kind = importlib.import_module("ai_edge_litert.interpreter").Interpreter
+    if kind is None:
+        raise ImportError(
+            "There is no LiteRT interpreter here, in TensorFlow or beside it. Expected the package "
+            f"ai-edge-litert: pip install ai-edge-litert. Received: tensorflow {tf.__version__}"
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return kind(model_content=content)
+
+
+def _verify(
+    detector: Detector, content: bytes, batches: list[np.ndarray], with_gradient: bool
+) -> None:
+    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
+    name, threshold = input_name(detector), np.float32(detector.threshold)
+
+    def given(batch: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: batch, **detector.example_side_values(len(batch))}
+
+    moved = Signature(content, "with_threshold")
+    runs = [lambda batch: moved(**given(batch), threshold=threshold)]
+    if not with_gradient:
+        default = Signature(content, "serving_default")
+        runs.append(lambda batch: default(**given(batch)))
+    for run in runs:
+        for batch in batches:
+            parity.check(reference, run, batch, float(threshold))
+    for other, verdict in ((-np.inf, False), (np.inf, True)):
+        is_ood = moved(**given(batches[0]), threshold=np.float32(other))["is_ood"]
+        if (is_ood != verdict).any():
+            raise ValueError(
+                "The LiteRT file's `threshold` must move `is_ood`; nothing was written. "
+                f"Received: is_ood={is_ood} at threshold={other}"
+            )

@@ -1,0 +1,279 @@
+"""How to write TensorFlow operations that LiteRT lacks with ones that it has.
+
+A rule takes the operation and its inputs, tensors of the graph being written, and gives its
+output, or a list of them. It raises `UnwritableError` with a reason for what it cannot write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from keras_lodin.export.known_values import known_shape, known_value
+from keras_lodin.export.litert.unwritable_error import UnwritableError
+from keras_lodin.export.litert.windows import (
+    gather_windows,
+    placed,
+    scatter_windows,
+    spread,
+    window,
+)
+from keras_lodin.export.resizing_matrices import resized, resizing_matrix
+from keras_lodin.gradients.graph_walk import attributes
+
+RULES: dict[str, Callable[..., Any]] = {
+    "ReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, 0.0),
+    "Relu6Grad": lambda op, dy, x: tf.where((x > 0.0) & (x < 6.0), dy, 0.0),
+    "LeakyReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, dy * op.get_attr("alpha")),
+    "EluGrad": lambda op, dy, y: tf.where(y < 0.0, dy * (y + 1.0), dy),
+    "SigmoidGrad": lambda op, y, dy: dy * y * (1.0 - y),
+    "TanhGrad": lambda op, y, dy: dy * (1.0 - y * y),
+    "SoftplusGrad": lambda op, dy, x: dy * tf.sigmoid(x),
+    "SoftsignGrad": lambda op, dy, x: dy / tf.square(1.0 + tf.abs(x)),
+    "RsqrtGrad": lambda op, y, dy: -0.5 * dy * y * y * y,
+    "SqrtGrad": lambda op, y, dy: 0.5 * dy / y,
+    "ReciprocalGrad": lambda op, y, dy: -dy * y * y,
+    "Softsign": lambda op, x: x / (1.0 + tf.abs(x)),
+    "Softplus": lambda op, x: tf.maximum(x, 0.0) + _log1p(tf.exp(-tf.abs(x))),
+    "Erf": lambda op, x: 1.0 - _erfc(x),
+    "Erfc": lambda op, x: _erfc(x),
+    "Expm1": lambda op, x: _expm1(x),
+    "Log1p": lambda op, x: _log1p(x),
+    "ReadVariableOp": lambda op, value: value,
+    "ShapeN": lambda op, *tensors: [tf.shape(tensor) for tensor in tensors],
+}
+
+Rule = Callable[..., Any]
+
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+
+def _rule(name: str) -> Callable[[Rule], Rule]:
+    def register(rule: Rule) -> Rule:
+        RULES[name] = rule
+        return rule
+
+    return register
+
+
+def _expm1(x: Any) -> Any:
+    """`exp(x) - 1` loses the digits that the score is made of; this keeps them."""
+    t = tf.tanh(0.5 * x)
+    return 2.0 * t / (1.0 - t)
+
+
+def _log1p(x: Any) -> Any:
+    """`2 atanh(x / (2 + x))` by its series where x is small.
+
+    Not by logarithms of numbers close to 1, as Kahan does: interpreters compute them within one
+    rounding error of 1, not of the result.
+    """
+    s = x / (2.0 + x)
+    q = s * s
+    series = 1.0 / 11.0
+    for divisor in (9.0, 7.0, 5.0, 3.0, 1.0):
+        series = q * series + 1.0 / divisor
+    return tf.where(tf.abs(x) < 0.3, 2.0 * s * series, tf.math.log(1.0 + x))
+
+
+# Chebyshev fit, of degree 9 in t = 1 / (1 + |x| / 2), to log(erfc(|x|) / t) + x^2.
+_ERFC = (
+    *(0.170872778, -0.822152234, 1.48851589, -1.135204, 0.278868084),
+    *(-0.186288062, 0.0967841895, 0.37409196, 1.00002368, -1.26551223),
+)
+
+
+def _erfc(x: Any) -> Any:
+    """1 - erf(x), within 4e-7."""
+    t = 1.0 / (1.0 + 0.5 * tf.abs(x))
+    exponent = _ERFC[0] * tf.ones_like(t)
+    for coefficient in _ERFC[1:]:
+        exponent = exponent * t + coefficient
+    upper = t * tf.exp(exponent - x * x)
+    return tf.where(x < 0.0, 2.0 - upper, upper)
+
+
+@_rule("Selu")
+def _selu(op: Any, x: Any) -> Any:
+    return _SELU_SCALE * tf.where(x > 0.0, x, _SELU_ALPHA * _expm1(tf.minimum(x, 0.0)))
+
+
+@_rule("SeluGrad")
+def _selu_grad(op: Any, dy: Any, y: Any) -> Any:
+    return dy * tf.where(y < 0.0, y + _SELU_SCALE * _SELU_ALPHA, _SELU_SCALE)
+
+
+@_rule("IsNan")
+def _is_nan(op: Any, x: Any) -> Any:
+    return tf.not_equal(x, x)
+
+
+@_rule("BitwiseAnd")
+def _bitwise_and(op: Any, x: Any, mask: Any) -> Any:
+    """Keras's argmax looks at the sign bit of -0.0, and at no other."""
+    sign_bit = np.iinfo("int32").min
+    if x.dtype != tf.int32 or tf.get_static_value(mask) != sign_bit:
+        raise UnwritableError("other bits than the sign")
+    return tf.where(x < 0, sign_bit, 0)
+
+
+@_rule("BroadcastGradientArgs")
+def _broadcast_gradient_args(op: Any, *shapes: Any) -> Any:
+    a, b = (known_shape(tensor) for tensor in op.inputs)
+    rank = max(len(a), len(b))
+    for shape in (a, b):
+        shape[:0] = [1] * (rank - len(shape))
+    return [
+        tf.constant([n for n in range(rank) if x[n] == 1 and y[n] != 1], tf.int32)
+        for x, y in ((a, b), (b, a))
+    ]
+
+
+@_rule("DynamicStitch")
+def _dynamic_stitch(op: Any, *inputs: Any) -> Any:
+    """The shape of a reduced tensor: numbers at places that are known."""
+    count = len(inputs) // 2
+    places = [known_value(tensor) for tensor in op.inputs[:count]]
+    found: dict[int, Any] = {}
+    for place, values in zip(places, inputs[count:], strict=True):
+        for n, target in enumerate(np.ravel(place)):
+            found[int(target)] = tf.reshape(values, [-1])[n]
+    return tf.stack([found[n] for n in range(len(found))])
+
+
+@_rule("ConcatOffset")
+def _concat_offset(op: Any, axis: Any, *shapes: Any) -> Any:
+    axis = int(known_value(op.inputs[0]))
+    offsets, at = [], 0
+    for tensor in op.inputs[1:]:
+        shape = known_shape(tensor)
+        offset = np.zeros(len(shape), "int32")
+        offset[axis] = at
+        offsets.append(tf.constant(offset))
+        if shape[axis] is None:
+            raise UnwritableError("concatenation along a free size")
+        at += shape[axis]
+    return offsets
+
+
+@_rule("ResizeBilinearGrad")
+@_rule("ResizeBicubicGrad")
+@_rule("ResizeNearestNeighborGrad")
+@_rule("ScaleAndTranslateGrad")
+def _resizing_gradient(op: Any, dy: Any, *others: Any) -> Any:
+    forward = op.type.removesuffix("Grad")
+    sizes = zip(op.outputs[0].shape[1:3], dy.shape[1:3], strict=True)
+    return resized(dy, [matrix.T for matrix in _resizing_matrices(op, forward, sizes)])
+
+
+@_rule("ResizeBicubic")
+@_rule("ResizeArea")
+@_rule("ScaleAndTranslate")
+def _resizing(op: Any, x: Any, *others: Any) -> Any:
+    sizes = zip(x.shape[1:3], op.outputs[0].shape[1:3], strict=True)
+    return resized(tf.cast(x, tf.float32), _resizing_matrices(op, op.type, sizes))
+
+
+def _resizing_matrices(op: Any, forward: str, sizes: Any) -> list[np.ndarray]:
+    sizes = list(sizes)
+    if any(size is None for pair in sizes for size in pair):
+        raise UnwritableError("free image sizes")
+    options = {name: value for name, value in attributes(op).items() if name != "T"}
+    places: list[dict[str, Any]] = [{}, {}]
+    if forward == "ScaleAndTranslate":
+        scale, shift = (known_value(tensor) for tensor in op.inputs[2:])
+        places = [
+            {"scale": [scale[axis], 1.0], "translation": [shift[axis], 0.0]} for axis in (0, 1)
+        ]
+    return [
+        resizing_matrix(forward, before, after, {**options, **place})
+        for (before, after), place in zip(sizes, places, strict=True)
+    ]
+
+
+@_rule("StridedSliceGrad")
+def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy: Any) -> Any:
+    """Zeros around the gradient, and between its values where the slice skipped some."""
+    masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "shrink_axis")}
+    if op.get_attr("ellipsis_mask") or op.get_attr("new_axis_mask"):
+        raise UnwritableError("slices with an ellipsis or a new axis")
+    sizes = known_shape(op.inputs[0])
+    axes = {}
+    for axis, limits in enumerate(zip(*map(known_value, op.inputs[1:4]), strict=True)):
+        first, last, stride = (int(limit) for limit in limits)
+        without = {name for name, mask in masks.items() if mask & 1 << axis}
+        if {"begin", "end"} <= without and stride == 1:
+            continue
+        size = sizes[axis]
+        if size is None or stride < 1:
+            raise UnwritableError("slices of a free size, or backwards")
+        start = None if "begin" in without else first
+        stop = None if "end" in without else last
+        if "shrink_axis" in without:
+            dy, start, stop = tf.expand_dims(dy, axis), first, first + 1 or None
+        taken = range(size)[start:stop:stride]
+        dy = spread(dy, axis, stride)
+        axes[axis] = (taken.start, size)
+    return placed(dy, axes, 0.0)
+
+
+@_rule("MaxPoolGrad")
+def _max_pool_grad(op: Any, x: Any, y: Any, dy: Any) -> Any:
+    """The gradient goes to the first largest value of each window, as in TensorFlow."""
+    frame = window(op, x.shape, y.shape)
+    free = tf.ones_like(y)
+    pieces = []
+    for values in gather_windows(x, frame, x.dtype.min):
+        taken = tf.where(tf.equal(values, y), free, 0.0)
+        free = free - taken
+        pieces.append(taken * dy)
+    return scatter_windows(pieces, frame)
+
+
+@_rule("AvgPoolGrad")
+def _avg_pool_grad(op: Any, shape: Any, dy: Any) -> Any:
+    frame = window(op, op.outputs[0].shape, dy.shape)
+    share = dy / tf.constant(frame.counts())
+    return scatter_windows([share] * (frame.size[0] * frame.size[1]), frame)
+
+
+@_rule("DepthwiseConv2dNativeBackpropInput")
+def _depthwise_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
+    """A depthwise convolution of the gradient, zeros between its values, with the kernel turned."""
+    if max(op.get_attr("dilations")) > 1:
+        raise UnwritableError("dilated convolution")
+    height, width, channels, multiplier = kernel.shape
+    frame = window(op, op.outputs[0].shape, dy.shape, size=(height, width))
+    dy = spread(spread(dy, 2, frame.strides[1]), 1, frame.strides[0])
+    rows = (height - 1 - frame.before[0], frame.inputs[0] + height - 1)
+    columns = (width - 1 - frame.before[1], frame.inputs[1] + width - 1)
+    dy = placed(dy, {1: rows, 2: columns}, 0.0)
+    turned = tf.reshape(kernel, [height, width, channels * multiplier, 1])[::-1, ::-1]
+    gradient = tf.nn.depthwise_conv2d(dy, turned, [1, 1, 1, 1], "VALID")
+    if multiplier == 1:
+        return gradient
+    split = tf.reshape(gradient, [-1, *frame.inputs, channels, multiplier])
+    return tf.reduce_sum(split, axis=-1)
+
+
+@_rule("Conv2DBackpropInput")
+def _convolution_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
+    """LiteRT has a transposed convolution, of one group."""
+    if max(op.get_attr("dilations")) > 1:
+        raise UnwritableError("dilated convolution")
+    _, rows, columns, channels = op.outputs[0].shape
+    if None in (rows, columns):
+        raise UnwritableError("free image sizes")
+    groups = channels // kernel.shape[2]
+    size = tf.stack([tf.shape(dy)[0], rows, columns, kernel.shape[2]])
+    strides, padding = op.get_attr("strides"), op.get_attr("padding").decode()
+    parts = [
+        tf.nn.conv2d_transpose(dy_part, kernel_part, size, strides, padding)
+        for dy_part, kernel_part in zip(
+            tf.split(dy, groups, axis=-1), tf.split(kernel, groups, axis=-1), strict=True
+        )
+    ]
+    return parts[0] if groups == 1 else tf.concat(parts, axis=-1)

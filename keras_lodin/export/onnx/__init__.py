@@ -1,0 +1,1 @@
+"""The ONNX file, which runs wherever onnxruntime does."""

@@ -1,0 +1,220 @@
+"""From a TensorFlow function to an ONNX model, or a clear refusal."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import logging
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import onnx
+import tensorflow as tf
+import tf2onnx.optimizer
+import tf2onnx.tf_loader
+import tf2onnx.tfonnx
+from tf2onnx import handler
+
+from keras_lodin.export.format_limit_error import FormatLimitError
+from keras_lodin.export.onnx import rules
+from keras_lodin.export.onnx.weights import attach_weights
+from keras_lodin.export.weightless_graph import traced, weightless_graph
+from keras_lodin.utils.keras_internals import patch_tf2onnx
+
+# The highest that tf2onnx writes. Below 16 onnxruntime ignores the reduction of ScatterElements
+# without a word, below 18 there are no operations on bits.
+OPSET = 18
+
+# The simplifications of tf2onnx that matter here.
+_OPTIMIZERS = {
+    "optimize_transpose": tf2onnx.optimizer.TransposeOptimizer,
+    "fold_constants": tf2onnx.optimizer.ConstFoldOptimizer,
+    "merge_duplication": tf2onnx.optimizer.MergeDuplicatedNodesOptimizer,
+    "remove_identity": tf2onnx.optimizer.IdentityOptimizer,
+    "remove_back_to_back": tf2onnx.optimizer.BackToBackOptimizer,
+}
+
+# Of tf2onnx's rewritings of the graph: the first leaves the gradient of a dilated convolution with
+# tensors of other shapes than it was built for, the second writes identity matrices of a type that
+# onnxruntime has not.
+_UNWANTED_REWRITERS = ("rewrite_conv_dilations", "rewrite_eye")
+
+_LOOPS = {"While", "StatelessWhile"}
+_BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
+
+
+def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
+    """Converts a `tf.function` with named inputs and a dict of outputs.
+
+    Args:
+        function: the function.
+        layer_names: names of the Keras layers in it, for messages.
+
+    Returns:
+        an ONNX model whose inputs and outputs bear the function's names. Every node is one that
+        ONNX defines.
+
+    Raises:
+        ValueError: if an operation has no ONNX form. The message names the operations, the layers
+            that they come from, and what to do instead.
+    """
+    concrete = traced(function)
+    _refuse_control_flow(concrete, layer_names)
+    source = weightless_graph(concrete)
+    names = {tensor: tensor.split(":")[0] for tensor in (*source.inputs, *source.weights)}
+    names.update({tensor: name for name, tensor in source.outputs.items()})
+    inputs = [*source.inputs, *source.weights]
+    outputs = list(source.outputs.values())
+    patch_tf2onnx()
+    with tf.device("/cpu:0"), _problems() as problems:
+        graph_def = _folded(source.graph_def, inputs, outputs)
+        _refuse_unknown(graph_def, layer_names)
+        with tf.Graph().as_default() as graph, _without_rewriters(*_UNWANTED_REWRITERS):
+            tf.import_graph_def(graph_def, name="")
+            converted = tf2onnx.tfonnx.process_tf_graph(
+                graph,
+                continue_on_error=True,
+                opset=OPSET,
+                custom_op_handlers=rules.handlers(),
+                input_names=inputs,
+                output_names=outputs,
+                tensors_to_rename=names,
+            )
+        if problems:
+            raise _refusal(problems, layer_names)
+        optimized = _optimized(converted)
+    model = optimized.make_model("a keras-lodin detector", graph_name="keras_lodin")
+    unknown = {
+        (node.op_type, node.name)
+        for node in model.graph.node
+        if not onnx.defs.has(node.op_type, node.domain)
+    }
+    if unknown:
+        raise _refusal(sorted(unknown), layer_names)
+    weights = {names[tensor]: value for tensor, value in source.weights.items()}
+    return attach_weights(model, weights)
+
+
+def _folded(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+    """TensorFlow's own simplification: shapes that are known become constants."""
+    with tf.Graph().as_default():
+        tf.import_graph_def(graph_def, name="")
+        return tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
+
+
+def _optimized(graph: Any) -> Any:
+    """The graph simplified, or as it was if a simplification fails.
+
+    tf2onnx itself would copy the graph before each of twelve, several times over.
+    """
+    before = copy.deepcopy(graph)
+    try:
+        return tf2onnx.optimizer.optimize_graph(graph, catch_errors=False, optimizers=_OPTIMIZERS)
+    except Exception:  # of many kinds, and none of them a reason not to export
+        return before
+
+
+def _refuse_unknown(graph_def: Any, layer_names: Sequence[str]) -> None:
+    known = {*handler.tf_op.create_mapping(OPSET, None), *rules.RULES}
+    functions = [node for function in graph_def.library.function for node in function.node_def]
+    nodes = [*graph_def.node, *functions]
+    unknown = [(node.op, node.name) for node in nodes if node.op not in known]
+    if unknown:
+        raise _refusal(unknown, layer_names)
+
+
+def _refuse_control_flow(concrete: Any, layer_names: Sequence[str]) -> None:
+    operations = concrete.graph.get_operations()
+    found = [
+        (operation.type, operation.name)
+        for operation in operations
+        if operation.type in _LOOPS | _BRANCHES
+    ]
+    if found:
+        raise _refusal(found, layer_names)
+
+
+def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> FormatLimitError:
+    operations = sorted({operation for operation, _ in problems})
+    layers = sorted({_layer_of(name, layer_names) for _, name in problems} - {""})
+    if _LOOPS & set(operations):
+        advice = (
+            "Loops have no gradient in ONNX: build recurrent layers with `unroll=True` on inputs "
+            "of a fixed length, and give `TimeDistributed` and other layers over steps such inputs."
+        )
+    elif _BRANCHES & set(operations):
+        advice = (
+            "A branch that is chosen while the graph runs has no gradient in ONNX: choose with "
+            "`keras.ops.where`, or do in Python what depends on no input."
+        )
+    else:
+        advice = "Replace these layers by ones of other operations."
+    return FormatLimitError(
+        "The classifier cannot be written as ONNX",
+        f"TensorFlow operations {', '.join(operations)} without an ONNX form, "
+        + (
+            f"from the layers {', '.join(layers)}" if layers else "from functions outside of layers"
+        ),
+        advice,
+    )
+
+
+def _layer_of(node_name: str, layer_names: Sequence[str]) -> str:
+    """The innermost layer among the scopes of a node's name, or ""."""
+    for scope in reversed(node_name.split("/")):
+        # The second call of a layer is numbered.
+        for candidate in (scope, re.sub(r"_\d+$", "", scope)):
+            if candidate in layer_names:
+                return candidate
+    return ""
+
+
+class _Collector(logging.Handler):
+    """Turns tf2onnx's error messages into (operation, node name)."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.ERROR)
+        self.problems: list[tuple[str, str]] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        arguments = record.args if isinstance(record.args, tuple) else ()
+        if "is not supported" in str(record.msg) and len(arguments) == 2:
+            self.problems.append((str(arguments[1]), str(arguments[0])))
+        elif "Failed to convert node" in str(record.msg) and len(arguments) == 3:
+            name, _, summary = (str(argument) for argument in arguments)
+            operation = re.search(r"OP=(\w+)", summary)
+            what = operation.group(1) if operation else "unknown"
+            reason = record.exc_info[1] if record.exc_info else "of an unknown reason"
+            self.problems.append((f"{what} ({reason})", name))
+
+
+@contextlib.contextmanager
+def _without_rewriters(*names: str) -> Iterator[None]:
+    """Leaves out some of tf2onnx's rewritings of the graph."""
+    rewriters = {name: getattr(tf2onnx.tfonnx, name) for name in names}
+    for name in names:
+        setattr(tf2onnx.tfonnx, name, lambda graph, nodes: nodes)
+    try:
+        yield
+    finally:
+        for name, rewriter in rewriters.items():
+            setattr(tf2onnx.tfonnx, name, rewriter)
+
+
+@contextlib.contextmanager
+def _problems() -> Iterator[list[tuple[str, str]]]:
+    """Collects what tf2onnx logs and does not raise, and keeps it off the terminal."""
+    collector = _Collector()
+    logger = logging.getLogger("tf2onnx")
+    level, propagate = logger.level, logger.propagate
+    others = list(logger.handlers)
+    logger.handlers[:] = [collector]
+    logger.setLevel(logging.ERROR)
+    logger.propagate = False
+    try:
+        yield collector.problems
+    finally:
+        logger.handlers[:] = others
+        logger.setLevel(level)
+        logger.propagate = propagate

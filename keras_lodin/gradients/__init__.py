@@ -1,0 +1,1 @@
+"""Every derivative with respect to inputs."""

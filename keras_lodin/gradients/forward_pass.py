@@ -1,0 +1,199 @@
+"""Every gradient with respect to a classifier's INPUTS is taken here, and nowhere else.
+
+The rest of the package asks for a vector-Jacobian product of the logits and says with which
+cotangent. Softmax, logarithm and maximum are never differentiated: their derivatives are short
+closed forms (`quotient/forms.py`, `detectors/odin.py`), exact where float32 would underflow, and
+an exported graph stays free of their gradient operations.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tensorflow as tf
+
+from keras_lodin.gradients.graph_walk import LOOPS, operations_between, with_called
+from keras_lodin.gradients.jvp import directional_derivative
+from keras_lodin.gradients.vjp import once_beside_loops, vectorized_gradient
+
+
+class ForwardPass:
+    """One pass of a classifier over a batch, from which input gradients can still be taken.
+
+    Detectors that watch the same classifier share one: the pass is paid once, and what a
+    detector adds (ODIN: one backward and one more forward pass) is paid by that detector alone.
+
+    The gradient for sample `b` is that of the SUM of the batch's terms, never of their mean, so
+    that it does not depend on the batch size. In training mode BatchNormalization couples the
+    samples of a batch; the gradient then includes a sample's influence on the others.
+
+    Args:
+        logits_function: maps inputs to logits of shape `(batch, classes)`.
+        inputs: tensor of shape `(batch, ...)`. Integers are cast to float32, because an integer
+            has no gradient.
+
+    Attributes:
+        inputs: float tensor of shape `(batch, ...)`.
+        logits: float32 tensor of shape `(batch, classes)`.
+    """
+
+    def __init__(self, logits_function: Callable[[Any], Any], inputs: Any) -> None:
+        self._record(inputs, lambda x: [logits_function(x)])
+        self._keep(0)
+
+    @classmethod
+    def of_exits(
+        cls, exits_function: Callable[[Any], Sequence[Any]], inputs: Any
+    ) -> list[ForwardPass]:
+        """One pass of a classifier with several exits, as a `ForwardPass` for each exit.
+
+        Args:
+            exits_function: maps inputs to a list of logits, each of shape `(batch, classes)`.
+            inputs: as of the constructor.
+        """
+        first = cls.__new__(cls)
+        first._record(inputs, exits_function)
+        passes = [first, *(copy.copy(first) for _ in first._outputs[1:])]
+        for number, forward_pass in enumerate(passes):
+            forward_pass._keep(number)
+        return passes
+
+    def _record(self, inputs: Any, function: Callable[[Any], Sequence[Any]]) -> None:
+        inputs = tf.convert_to_tensor(inputs)
+        if not inputs.dtype.is_floating:
+            inputs = tf.cast(inputs, tf.float32)
+        # A tensor of this pass alone: `directional_derivative` follows it through the graph.
+        self.inputs = inputs = tf.identity(inputs)
+        self._function = function
+        # Only the inputs are watched: an outer tape of the caller sees the weights.
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(inputs)
+            self._outputs = [tf.cast(logits, tf.float32) for logits in function(inputs)]
+        self._tape = tape
+
+    @classmethod
+    def of_names(cls, logits_function: Callable[[Any], Any], inputs: Any) -> ForwardPass:
+        """One pass over inputs that are names, tokens for example, which have no gradient.
+
+        Args:
+            logits_function: as of the constructor.
+            inputs: tensor of integers, of shape `(batch, ...)`, which are not cast to floats: not
+                every one of them is a float32.
+        """
+        forward_pass = cls.__new__(cls)
+        forward_pass.inputs = tf.convert_to_tensor(inputs)
+        forward_pass._function = lambda x: [logits_function(x)]
+        forward_pass.logits = tf.cast(logits_function(forward_pass.inputs), tf.float32)
+        forward_pass._operations, forward_pass._tape = None, None
+        return forward_pass
+
+    def _keep(self, number: int) -> None:
+        """Makes one output of the recorded function the logits of this pass."""
+        self._number = number
+        self.logits = self._outputs[number]
+        # None in eager mode, where there is no graph, and beside loops, which no walk can follow.
+        self._operations = self._around_loops = None
+        if not tf.executing_eagerly():
+            operations = operations_between(self.inputs, self.logits)
+            if any(operation.type in LOOPS for operation in with_called(operations)):
+                self._around_loops = operations
+            else:
+                self._operations = operations
+
+    def logits_at(self, inputs: Any) -> Any:
+        """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
+        return tf.cast(self._function(inputs)[self._number], tf.float32)
+
+    def input_gradient(self, cotangent: Any) -> Any:
+        """The vector-Jacobian product `sum_j cotangent[b, j] * d logits[b, j] / d inputs[b]`.
+
+        Args:
+            cotangent: float32 tensor of shape `(batch, classes)`, taken as constant.
+
+        Returns:
+            float32 tensor of the inputs' shape.
+
+        Raises:
+            ValueError: if the logits do not depend on the inputs differentiably.
+        """
+        if self._tape is None:
+            return self._checked(None)
+        gradient = self._tape.gradient(self.logits, self.inputs, output_gradients=cotangent)
+        return self._checked(gradient)
+
+    def _checked(self, derivative: Any) -> Any:
+        if derivative is None:
+            raise ValueError(
+                "The classifier's logits have no gradient with respect to its inputs: somewhere "
+                "on the way they are cast to integers, rounded or detached. Expected a classifier "
+                "that is differentiable from its input to its logits. MSPDetector, "
+                "MaxLogitDetector and EnergyDetector need no gradient. "
+                f"Received: inputs of shape {self.inputs.shape}"
+            )
+        return tf.cast(derivative, tf.float32)
+
+    def input_gradients(self, cotangents: Any) -> Any:
+        """Several vector-Jacobian products at once: one traced backward pass, run vectorised.
+
+        Tracing time does not grow with their number, and the backward convolutions of all
+        cotangents run as one large convolution.
+
+        Args:
+            cotangents: float32 tensor of shape `(count, batch, classes)`, taken as constant.
+
+        Returns:
+            float32 tensor of shape `(count, *inputs.shape)`.
+        """
+        if self._operations is None:
+            gradients = tf.vectorized_map(self.input_gradient, cotangents)
+            return once_beside_loops(gradients, self._around_loops or ())
+        gradients = vectorized_gradient(self._operations, self.inputs, self.logits, cotangents)
+        return self._checked(gradients)
+
+    def read_by_gradients(self, shape: Any) -> list[Any]:
+        """The floating-point tensors of this pass that `input_gradients` reads.
+
+        Args:
+            shape: shape of the cotangents.
+        """
+        specification = tf.TensorSpec(shape, tf.float32)
+        trace = tf.function(self.input_gradients).get_concrete_function(specification)
+        return [tensor for tensor in trace.captured_inputs if tensor.dtype.is_floating]
+
+    def directional_derivative(self, direction: Any) -> Any:
+        """The Jacobian-vector product `sum_i d logits[b, j] / d inputs[b, i] * direction[b, i]`.
+
+        One pass in forward mode serves all classes. The forward pass is not run again: dropout
+        masks are the same, and BatchNormalization is not updated twice. Its batch statistics
+        count as constant, except in eager mode and where the network holds a loop: there they
+        move with the inputs.
+
+        Args:
+            direction: float32 tensor of the inputs' shape.
+
+        Returns:
+            float32 tensor of shape `(batch, classes)`.
+
+        Raises:
+            ValueError: if the logits do not depend on the inputs differentiably.
+        """
+        if self._operations is None:
+            derivative = self._transposed_twice(direction)
+            return once_beside_loops(derivative, self._around_loops or ())
+        direction = tf.cast(direction, self.inputs.dtype)
+        return self._checked(
+            directional_derivative(self._operations, self.inputs, self.logits, direction)
+        )
+
+    def _transposed_twice(self, direction: Any) -> Any:
+        """The directional derivative as the transpose of the input gradient: slower, always right.
+
+        The input gradient g is linear in its cotangent u; d <g(u), v> / du is the product J v.
+        """
+        cotangent = tf.zeros_like(self.logits)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(cotangent)
+            gradient = self.input_gradient(cotangent)
+        return tape.gradient(gradient, cotangent, output_gradients=tf.cast(direction, tf.float32))

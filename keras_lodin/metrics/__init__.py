@@ -1,0 +1,11 @@
+"""Figures of two arrays of scores, and what they are over several seeds."""
+
+from keras_lodin.metrics.figures import aupr as aupr
+from keras_lodin.metrics.figures import auroc as auroc
+from keras_lodin.metrics.figures import bootstrap_intervals as bootstrap_intervals
+from keras_lodin.metrics.figures import calibration_error as calibration_error
+from keras_lodin.metrics.figures import detection_error as detection_error
+from keras_lodin.metrics.figures import fewest_samples as fewest_samples
+from keras_lodin.metrics.figures import fpr_at_tpr as fpr_at_tpr
+from keras_lodin.metrics.figures import lowest_kept as lowest_kept
+from keras_lodin.metrics.figures import threshold_at_tpr as threshold_at_tpr

@@ -1,0 +1,434 @@
+"""Figures of merit as functions of two arrays of scores: in-distribution and out-of-distribution.
+
+Scores are HIGHER = MORE IN-DISTRIBUTION, one number per sample, finite. Everything is computed in
+float64, treats tied scores exactly, and is a fraction between 0 and 1, not a percentage.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from numbers import Real
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+
+from keras_lodin.utils.number_checks import check_seed, check_whole, checked_number
+
+_TINY = float(np.finfo(np.float32).tiny)
+# Scores closer than this fraction of their size may be equal but for rounding: float32 in another
+# order of operations differs by some 1e-6.
+_ROUNDING = 1e-5
+# How far below the lowest score that passes a gap is looked for, in the same unit.
+_REACH = 64.0
+
+
+def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
+    """Area under the ROC curve, in-distribution (ID) positive; ties count one half.
+
+    The probability that a random ID sample scores above a random OOD sample. The choice of the
+    positive class does not change it.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+
+    Returns:
+        a fraction: 1 is perfect, 0.5 is chance.
+
+    Raises:
+        ValueError: if an array is empty, not one-dimensional, or holds NaN or infinity.
+
+    Example:
+    ```python
+    auroc([3.0, 2.0], [2.0, 1.0])  # 0.875: of four pairs three are in order, one is tied
+    ```
+    """
+    is_id, scores = _labelled(id_scores, ood_scores)
+    return float(roc_auc_score(is_id, scores))
+
+
+def fpr_at_tpr(
+    id_scores: ArrayLike, ood_scores: ArrayLike, tpr: float = 0.95, positive: str = "id"
+) -> float:
+    """False positive rate at a true positive rate ("FPR95"), exact under ties.
+
+    Which class is positive changes this figure by several points, so say which one you report:
+
+    * `positive="id"` (ODIN's definition, the default): a sample is kept when score > threshold.
+      The threshold is the largest that keeps at least the fraction `tpr` of ID; the result is the
+      fraction of OOD that it keeps too.
+    * `positive="ood"` (OpenOOD's and pytorch-ood's): a sample is flagged when
+      score <= threshold. The threshold is the smallest that flags at least the fraction `tpr` of
+      OOD; the result is the fraction of ID that it flags too.
+
+    Nothing is interpolated between thresholds: the rate is one that a threshold attains.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+        tpr: the true positive rate to reach, strictly between 0 and 1.
+        positive: the positive class, "id" or "ood".
+
+    Returns:
+        a fraction: 0 is perfect, about `tpr` is chance.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`), `tpr` or `positive`.
+
+    Example:
+    ```python
+    fpr_at_tpr([4.0, 3.0, 2.0, 1.0], [2.0, 0.0], tpr=0.75)  # 0.5: keeping 2.0 keeps one OOD sample
+    ```
+    """
+    positives, negatives = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
+    if _positive_is_ood(positive):
+        positives, negatives = -negatives, -positives
+    return float(np.mean(negatives >= lowest_kept(positives, tpr)))
+
+
+def lowest_kept(id_scores: ArrayLike, tpr: float = 0.95) -> float:
+    """The lowest score that passes where `fpr_at_tpr` measures, ID positive.
+
+    With k the smallest integer for which `k / n >= tpr`, the k-th largest of the n scores.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        tpr: the true positive rate to reach, strictly between 0 and 1.
+
+    Returns:
+        one of the scores.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`) or `tpr`.
+
+    Example:
+    ```python
+    lowest_kept([4.0, 3.0, 2.0, 1.0], tpr=0.75)  # 2.0
+    ```
+    """
+    scores = _scores(id_scores, "id_scores")
+    return _kth_largest(scores, _count_at_tpr(scores.size, tpr))
+
+
+def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "id") -> float:
+    """Area under the precision-recall curve, as scikit-learn's average precision.
+
+    Unlike the AUROC it depends on how many samples of each class there are: compare it only
+    between runs on the same data. AUPR-in has ID positive, AUPR-out has OOD positive.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+        positive: the positive class, "id" or "ood".
+
+    Returns:
+        a fraction: 1 is perfect, the positive class's share of all samples is chance.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`) or `positive`.
+
+    Example:
+    ```python
+    aupr([3.0, 1.0], [2.0])  # 0.8333...: precision 1 at the first ID sample, 2/3 at the second
+    ```
+    """
+    is_id, scores = _labelled(id_scores, ood_scores)
+    if _positive_is_ood(positive):
+        is_id, scores = ~is_id, -scores
+    return float(average_precision_score(is_id, scores))
+
+
+def detection_error(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
+    """The smallest error of any threshold when ID and OOD are equally likely.
+
+    `min over thresholds of (1 - TPR) / 2 + FPR / 2`. This is the minimum, as in ODIN's paper, not
+    the error at a TPR of 95 %; the threshold behind it is chosen on the very scores it is
+    measured on, so it is a lower bound for a threshold in use.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+
+    Returns:
+        a fraction: 0 is perfect, 0.5 is chance.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`).
+
+    Example:
+    ```python
+    detection_error([4.0, 3.0, 1.0, 0.0], [2.0, 0.5])  # 0.25: above 2.0 are half of ID, no OOD
+    ```
+    """
+    fpr, tpr, _ = roc_curve(*_labelled(id_scores, ood_scores))
+    return float(np.min(1.0 - tpr + fpr) / 2.0)
+
+
+def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
+    """The threshold that fresh in-distribution data pass with a probability of `tpr` or more.
+
+    A sample passes where its score is above the threshold, as in
+    `is_ood = score <= threshold`. The rank is that of split conformal prediction: with
+    `k = ceil(tpr * (n + 1))`, at least k of the n scores lie above the threshold. Of fresh data of
+    the same kind (exchangeable with these n) at least the fraction `tpr` then passes on average
+    over calibration sets, exactly, for every n and whatever the ties. The fraction `tpr` of the n
+    scores themselves would be too few: of fresh data k / (n + 1) pass, 90.5 % for 20 scores and a
+    `tpr` of 95 %.
+
+    The threshold stands half way between the k-th largest score and the next lower one, so that
+    the rounding of another batch size or another runtime moves no sample across it. Scores closer
+    than 1e-5 of their size count as one here. Where there is no lower one it stands below the
+    least by a tenth of the distance from there to the median, or 1e-5 of the scores' size.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+            A NaN counts as a score that does not pass, as it does in use.
+        tpr: the fraction of fresh data to let pass, strictly between 0 and 1.
+
+    Returns:
+        the threshold, a float that float32 represents exactly. Minus infinity, which lets
+        everything pass, where k is larger than n: so few samples can show nothing less
+        (`fewest_samples`).
+
+    Raises:
+        ValueError: for scores that are empty, infinite or not one-dimensional, a `tpr` outside
+            (0, 1), or fewer than k scores that are numbers.
+
+    Example:
+    ```python
+    threshold_at_tpr([0.0, 1.0, 2.0, 3.0], tpr=0.6)  # 0.5: k = 3 of the four lie above it
+    ```
+    """
+    scores = _scores(id_scores, "id_scores", nan=True)
+    k = _count_at_tpr(scores.size + 1, tpr)
+    if k > scores.size:
+        return -math.inf
+    numbers = scores[~np.isnan(scores)]
+    if k > numbers.size:
+        raise ValueError(
+            f"No threshold lets {float(tpr):g} of such data pass: a score that is NaN never does. "
+            "Look for NaN in the classifier's logits, or ask for a smaller `tpr`. "
+            f"Received: {scores.size - numbers.size} of {scores.size} scores NaN, tpr={tpr}"
+        )
+    return _threshold_below(numbers, k)
+
+
+def fewest_samples(tpr: float) -> int:
+    """How many calibration samples it takes to promise a true positive rate: 19 for 95 %.
+
+    Of n calibration scores the fraction n / (n + 1) of fresh data can be promised at most.
+
+    Args:
+        tpr: the fraction of fresh data to let pass, strictly between 0 and 1.
+
+    Returns:
+        the least n with a finite `threshold_at_tpr`.
+
+    Raises:
+        ValueError: for a `tpr` outside (0, 1).
+
+    Example:
+    ```python
+    fewest_samples(0.95)  # 19
+    ```
+    """
+    rate = _checked_rate(tpr)
+    return math.ceil(rate / (1 - rate))
+
+
+def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error: how far confidence is from accuracy (Guo et al. 2017, eq. 3).
+
+    Predictions are sorted into bins of equal width by their confidence; the result is the mean
+    over the samples of |accuracy - mean confidence| of their bin.
+
+    Args:
+        confidence: probability of the predicted class, shape `(n,)`, from 0 to 1.
+        correct: whether each prediction is right, shape `(n,)`.
+        bins: number of bins; a bin's upper end belongs to it.
+
+    Returns:
+        a fraction: 0 is perfect.
+
+    Raises:
+        ValueError: for arrays that are empty, of other shapes, or out of range.
+
+    Example:
+    ```python
+    calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False])  # 0.1
+    ```
+    """
+    certainty, right = _scores(confidence, "confidence"), np.asarray(correct)
+    if right.shape != certainty.shape or not np.isin(right, (0, 1)).all():
+        raise ValueError(
+            "`correct` must hold one truth value for each confidence. "
+            f"Received: correct of shape {right.shape}, confidence of shape {certainty.shape}"
+        )
+    if bins < 1 or certainty.min() < 0.0 or certainty.max() > 1.0 + 1e-6:
+        raise ValueError(
+            "Confidences must be from 0 to 1, and there must be a bin. Received: confidences from "
+            f"{certainty.min()} to {certainty.max()}, bins={bins}"
+        )
+    places = np.clip(np.ceil(certainty * bins).astype(int) - 1, 0, bins - 1)
+    gaps = np.bincount(places, weights=right - certainty, minlength=bins)
+    return float(np.abs(gaps).sum() / certainty.size)
+
+
+def bootstrap_intervals(
+    id_scores: ArrayLike,
+    ood_scores: ArrayLike,
+    resamples: int = 1000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> dict[str, tuple[float, float]]:
+    """Percentile bootstrap intervals of the AUROC and of FPR95 (ID positive).
+
+    ID and OOD samples are drawn again with replacement, each class by itself and as often as it
+    has samples. The interval holds the uncertainty of the test data alone; that of training
+    (another seed, another network) is not in it.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
+        resamples: how often to draw.
+        seed: seed of the draws.
+        confidence: the interval's level, strictly between 0 and 1.
+
+    Returns:
+        `{"auroc": (low, high), "fpr95": (low, high)}`, fractions.
+
+    Raises:
+        ValueError: for unusable scores (see `auroc`), `resamples` or `confidence`.
+
+    Example:
+    ```python
+    low, high = bootstrap_intervals(id_scores, ood_scores)["auroc"]
+    ```
+    """
+    id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
+    check_whole("resamples", resamples, "at least 1", most=1_000_000)
+    check_seed(seed)
+    confidence = checked_number(
+        "confidence", confidence, lambda value: 0.0 < value < 1.0, "strictly between 0 and 1"
+    )
+    # Both figures depend on the order of the scores only. So sort once, number the groups of tied
+    # scores from the highest down, and let a resample be two arrays of counts over the groups.
+    n, m = id_scores.size, ood_scores.size
+    unique, groups = np.unique(-np.concatenate([id_scores, ood_scores]), return_inverse=True)
+    id_groups, ood_groups = groups[:n], groups[n:]
+    random = np.random.default_rng(seed)
+    figures = np.empty((resamples, 2))
+    for row in figures:
+        row[:] = _auroc_and_fpr95(
+            np.bincount(id_groups[random.integers(n, size=n)], minlength=unique.size),
+            np.bincount(ood_groups[random.integers(m, size=m)], minlength=unique.size),
+        )
+    tail = (1.0 - confidence) / 2.0
+    (auroc_low, fpr_low), (auroc_high, fpr_high) = np.quantile(figures, [tail, 1.0 - tail], axis=0)
+    return {
+        "auroc": (float(auroc_low), float(auroc_high)),
+        "fpr95": (float(fpr_low), float(fpr_high)),
+    }
+
+
+def _auroc_and_fpr95(
+    id_counts: NDArray[np.intp], ood_counts: NDArray[np.intp]
+) -> tuple[float, float]:
+    """AUROC and FPR95 from the samples in each group of tied scores, highest score first."""
+    id_kept = np.cumsum(id_counts)
+    n, m = int(id_kept[-1]), int(ood_counts.sum())
+    pairs_in_order_twice = ood_counts @ (2 * id_kept - id_counts)
+    last_kept = np.searchsorted(id_kept, _count_at_tpr(n, 0.95))
+    return float(pairs_in_order_twice) / (2 * n * m), float(ood_counts[: last_kept + 1].sum()) / m
+
+
+def _scores(scores: ArrayLike, name: str, nan: bool = False) -> NDArray[np.float64]:
+    """The scores as float64, checked; `nan` says whether they may hold NaN."""
+    try:
+        if np.iscomplexobj(scores):  # of which numpy would take the real part
+            raise TypeError
+        array = np.asarray(scores, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must be an array of numbers, as `detector.predict(x)['score']`. "
+            f"Received: {name} of type {type(scores).__name__}"
+        ) from None
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(
+            f"`{name}` must hold one score per sample and at least one sample, shape (n,). "
+            f"Received: {name} of shape {array.shape}"
+        )
+    finite = ~np.isinf(array) if nan else np.isfinite(array)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise ValueError(
+            f"`{name}` must be finite numbers. Received: {name}[{first}]={array[first]}, and "
+            f"{array.size - int(finite.sum())} of {array.size} are NaN or infinite"
+        )
+    return array
+
+
+def _labelled(id_scores: Any, ood_scores: Any) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """The pair `(y_true, y_score)` that scikit-learn takes, ID positive."""
+    id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
+    scores = np.concatenate([id_scores, ood_scores])
+    return np.arange(scores.size) < id_scores.size, scores
+
+
+def _positive_is_ood(positive: str) -> bool:
+    if positive not in ("id", "ood"):
+        raise ValueError(f"`positive` must be 'id' or 'ood'. Received: positive={positive!r}")
+    return positive == "ood"
+
+
+def _checked_rate(tpr: float) -> Fraction:
+    """The decimal fraction that `tpr` was written as: 19/20 for 0.95."""
+    # A text or a truth value may compare like a number.
+    if not isinstance(tpr, Real) or isinstance(tpr, bool) or not 0.0 < tpr < 1.0:
+        raise ValueError(f"`tpr` must be a number strictly between 0 and 1. Received: tpr={tpr!r}")
+    # In floating point 0.07 * 100 is 7.000000000000001, whose ceiling is 8. (`str` and not `repr`:
+    # the latter of a numpy number is no number.)
+    return Fraction(str(tpr))
+
+
+def _count_at_tpr(n: int, tpr: float) -> int:
+    """The smallest k with k / n >= tpr."""
+    return math.ceil(_checked_rate(tpr) * n)
+
+
+def _kth_largest(scores: NDArray[np.float64], k: int) -> float:
+    return float(np.partition(scores, scores.size - k)[scores.size - k])
+
+
+def _threshold_below(scores: NDArray[np.float64], k: int) -> float:
+    """A float32 below the k-th largest score, as far from it as from the next lower one."""
+    # Subnormal numbers count as zero, because TensorFlow and most accelerators flush them to zero:
+    # a threshold of -1e-45 would not let a score of 0 pass.
+    scores = np.where(np.abs(scores) < _TINY, 0.0, scores)
+    kept = _kth_largest(scores, k)
+    with np.errstate(over="ignore"):  # float64 scores may lie beyond float32's range
+        apart = _ROUNDING * (max(abs(kept), float(np.median(np.abs(scores)))) or 1.0)
+        steps = np.concatenate([[kept], np.unique(scores[scores < kept])[::-1]])
+        gaps = -np.diff(steps)
+        # Where scores stand so densely that every gap is small, do not go far in search of one.
+        near = steps[:-1] >= kept - _REACH * apart
+        wide = np.flatnonzero(near & (gaps > apart))
+        if wide.size or not near.all():
+            place = int(wide[0]) if wide.size else int(np.argmax(np.where(near, gaps, -1.0)))
+            upper, lower = float(steps[place]), float(steps[place + 1])
+            return _float32_below(upper, upper / 2.0 + lower / 2.0)
+        least = float(steps[-1])
+        return _float32_below(least, least - max(apart, 0.1 * (float(np.median(scores)) - least)))
+
+
+def _float32_below(score: float, threshold: float) -> float:
+    """The float32 nearest to a threshold that is below a score; no subnormal."""
+    rounded = np.float32(threshold)
+    if float(rounded) >= score:
+        rounded = np.nextafter(rounded, np.float32(-np.inf))
+    if abs(rounded) < _TINY:
+        return 0.0 if score > 0.0 else -_TINY
+    return float(rounded)

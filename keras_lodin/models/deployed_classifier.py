@@ -1,0 +1,176 @@
+"""The classifier that a user's `predict` runs: what is wrapped, trained and exported."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_lodin.models.output_kind import made_inputs
+from keras_lodin.utils.keras_internals import predicts_as_called, runs_its_graph
+
+
+def deployed_classifier(model: Any) -> Any:
+    """The model that computes what `model.predict` does.
+
+    Most models are that themselves, detectors among them. Of a model for training (`GQModel`) it
+    is the classifier inside. Of one that has a `preprocessor` which `predict` applies and calling
+    the model does not (KerasHub's classifiers) it is a new one, of both, on the same weights.
+
+    Args:
+        model: a `keras.Model` with one input.
+
+    Returns:
+        a `keras.Model` whose `predict` is its `call`.
+
+    Raises:
+        ValueError: for what is no model, and for one whose `predict` and `call` differ in a way
+            that cannot be made one.
+    """
+    # Both are made of what this module is part of.
+    from keras_lodin.detectors.detector import Detector
+    from keras_lodin.training.input_gradient_model import InputGradientModel
+
+    if not isinstance(model, keras.Model):
+        raise ValueError(
+            "`classifier` must be a `keras.Model`; `keras.models.load_model` makes one of a file. "
+            f"Received: classifier={model!r} of type {type(model).__name__}"
+        )
+    while isinstance(model, InputGradientModel):
+        model = model.classifier
+    if isinstance(model, Detector) or predicts_as_called(model):
+        return model
+    # What takes no one tensor, or has no weights yet, is refused where the head is sought.
+    if not model.built or _input_shape(model) is None:
+        return model
+    return _with_its_predict(model)
+
+
+def _with_its_predict(model: Any) -> Any:
+    inputs = _made_inputs(model)
+    try:
+        predicted = model.predict(inputs, verbose=0)
+    except Exception as error:
+        raise ValueError(
+            _difference(model, f"fails on such inputs: {_first_line(error)}")
+        ) from error
+    called = _numpy(lambda: _call(model, inputs))
+    if called is not None and _agrees(predicted, called):
+        return model
+    for whole in _with_preprocessing(model):
+        found = _numpy(lambda whole=whole: whole(inputs, training=False))  # type: ignore[misc]
+        if found is not None and _agrees(predicted, found):
+            return whole
+    raise ValueError(_difference(model, f"differs by up to {_gap(predicted, called)}"))
+
+
+def _with_preprocessing(model: Any) -> Iterator[Any]:
+    """The model behind its preprocessor, or behind what that converts images with."""
+    preprocessor = getattr(model, "preprocessor", None)
+    for layer in (preprocessor, getattr(preprocessor, "image_converter", None)):
+        if not isinstance(layer, keras.layers.Layer):
+            continue
+        shape = _input_shape(layer) if runs_its_graph(layer) else _sizes(model)
+        inputs = keras.Input(shape[1:])
+        try:
+            outputs = _call(model, layer(inputs))
+        except Exception:  # a preprocessor of text, for example, takes no such input
+            continue
+        yield keras.Model(inputs, outputs, name=f"{model.name}_with_preprocessor")
+
+
+def _sizes(model: Any) -> tuple[int | None, ...]:
+    """The shape of a model's input, with the sizes that its image converter makes images of."""
+    shape = _input_shape(model)
+    converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
+    size = getattr(converter, "image_size", None)
+    if size is not None and len(shape) == 4 and None in shape[1:3]:
+        return (None, *size, shape[3])
+    return shape
+
+
+def _input_shape(model: Any) -> Any:
+    """The shape of a model's one input, the batch first; None for one that takes several."""
+    if getattr(model, "inputs", None):
+        shape = model.inputs[0].shape if len(model.inputs) == 1 else None
+    else:
+        shape = (model.get_build_config() or {}).get("input_shape")
+    if not isinstance(shape, (tuple, list)) or not all(
+        size is None or isinstance(size, int) for size in shape
+    ):
+        return None
+    return (None, *shape[1:])
+
+
+def _made_inputs(model: Any) -> np.ndarray:
+    dtype = model.inputs[0].dtype if getattr(model, "inputs", None) else model.input_dtype
+    return ops.convert_to_numpy(made_inputs(_sizes(model), dtype))
+
+
+def _call(model: Any, inputs: Any) -> Any:
+    structure = getattr(model, "input", None)
+    if isinstance(structure, (list, tuple, dict)):
+        inputs = keras.tree.map_structure(lambda _: inputs, structure)
+    return model(inputs, training=False)
+
+
+def _numpy(function: Callable[[], Any]) -> np.ndarray | None:
+    """What a function returns, if it returns one tensor."""
+    outputs = function()
+    flat = keras.tree.flatten(outputs)
+    return ops.convert_to_numpy(ops.cast(flat[0], "float32")) if len(flat) == 1 else None
+
+
+def _agrees(predicted: Any, called: np.ndarray) -> bool:
+    """Whether `predict` returns what the call does, or its softmax.
+
+    Not its largest class: that is the same for many other inputs too.
+    """
+    flat = keras.tree.flatten(predicted)
+    if len(flat) != 1 or np.shape(flat[0]) != called.shape:
+        return False
+    found = np.asarray(flat[0], "float32")
+    softmax = ops.convert_to_numpy(ops.softmax(called))
+    return any(_is_close(found, expected) for expected in (called, softmax))
+
+
+def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:
+    """Whether two batches of outputs agree, sample by sample, to the rounding of half precision."""
+    axes = tuple(range(1, expected.ndim))
+    scale = np.max(np.abs(np.nan_to_num(expected)), axis=axes, keepdims=True)
+    close = np.isclose(found / (scale + 1e-6), expected / (scale + 1e-6), 0.0, 1e-2, equal_nan=True)
+    return bool(close.all())
+
+
+def _gap(predicted: Any, called: np.ndarray | None) -> str:
+    flat = keras.tree.flatten(predicted)
+    if called is None or len(flat) != 1 or np.shape(flat[0]) != called.shape:
+        shapes = [tuple(np.shape(value)) for value in flat]
+        return f"more than its values: `predict` gives {len(flat)} outputs of shapes {shapes}"
+    return f"{np.nanmax(np.abs(np.asarray(flat[0], 'float32') - called)):.2g}"
+
+
+def _difference(model: Any, what: str) -> str:
+    kind = type(model)
+    names = ("predict", "predict_step", "predict_on_batch", "make_predict_function")
+    own = [n for n in names if getattr(kind, n) is not getattr(keras.Model, n) or n in vars(model)]
+    preprocessor = getattr(model, "preprocessor", None)
+    if preprocessor is None:
+        cause = f"{kind.__name__} has a {' and a '.join(f'`{name}`' for name in own)} of its own"
+    else:
+        cause = f"its `preprocessor`, a {type(preprocessor).__name__}, is run by `predict` alone"
+    return (
+        f"What the classifier {model.name!r} predicts is not what it computes when it is called: "
+        f"{cause}. Expected one model of both. Put what `predict` does to the inputs into it, as "
+        "layers, `keras.Model(inputs, classifier(preprocessing(inputs)))`; or, for inputs that are "
+        "preprocessed already, pass `keras.Model(inputs, classifier(inputs))`, with "
+        f"`inputs = keras.Input(shape)`. Received: classifier={model!r}, "
+        f"whose `predict` {what}"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

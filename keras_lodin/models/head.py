@@ -1,0 +1,428 @@
+"""Where a classifier's logits are: found without touching the user's model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lodin.models.deployed_classifier import deployed_classifier
+from keras_lodin.models.differentiability import integer_inputs
+from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
+from keras_lodin.models.output_kind import (
+    LOGITS,
+    PROBABILITIES,
+    SCORES,
+    kind_of_output,
+    made_inputs,
+)
+from keras_lodin.models.softmax_end import (
+    SoftmaxEnd,
+    behaves_as_identity,
+    find_softmax_end,
+    nearest_miss,
+)
+from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, producer, runs_its_graph
+from keras_lodin.utils.weight_values import run_eagerly
+
+# Operations that turn logits into logits, looked through in search of the head.
+PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
+# Operations after which a tensor cannot be a softmax output.
+LINEAR = (
+    keras.layers.Dense,
+    keras.layers.EinsumDense,
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+)
+
+
+@dataclass(frozen=True)
+class ClassifierHead:
+    """A classifier, split into a function to its logits and one from logits to its output.
+
+    Attributes:
+        classifier: the model that is split. Not always the one that was given: see
+            `deployed_classifier`.
+        logits: `(inputs, training=None) -> (batch, classes)`; shares the classifier's weights.
+            For a classifier with several exits, a list of such tensors, the first exit first.
+        output: maps logits to what the classifier itself returns (identity or softmax).
+        from_logits: True when the classifier itself returns logits.
+        num_classes: the number of classes.
+        input_shape: the input's shape with the batch first, `(None, ...)`.
+        exits: how many exits the classifier has; 0 for one that has one output, no list.
+        input_dtype: what `logits` takes: "float32", also of a classifier of integers that are
+            quantities, such as pixels; the type of its input where they are names, such as tokens.
+    """
+
+    classifier: keras.Model
+    logits: Callable[..., Any]
+    output: Callable[[Any], Any]
+    from_logits: bool
+    num_classes: int
+    input_shape: tuple[int | None, ...]
+    exits: int = 0
+    input_dtype: str = "float32"
+
+
+def has_exits(classifier: keras.Model) -> bool:
+    """Whether a model has several outputs, as networks with early exits do."""
+    if not is_functional(classifier) or has_own_way_to_call(classifier):
+        return False
+    return len(classifier.outputs) > 1
+
+
+def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
+    """Finds the logits of a classifier with several exits.
+
+    Args:
+        classifier: a functional Keras model with one input and a list of outputs of shape
+            `(batch, classes)` each, the logits of its exits, the earliest first.
+        from_logits: True or None. Exits that end in a softmax are refused.
+
+    Returns:
+        a `ClassifierHead` whose `logits` are a list.
+
+    Raises:
+        ValueError: if the model is not such a classifier.
+    """
+    return _exits_of(_deployed(classifier), from_logits)
+
+
+def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
+    if not has_exits(classifier):
+        raise ValueError(
+            "Expected a network with several exits: a functional `keras.Model` whose outputs are "
+            "the logits of each, such as `keras_lodin.models.MSDNet()`. "
+            f"Received: classifier={classifier!r}"
+        )
+    input_shape = _input_shape(classifier)
+    shapes = [tuple(output.shape) for output in classifier.outputs]
+    sizes = {shape[-1] for shape in shapes}
+    if any(len(shape) != 2 for shape in shapes) or len(sizes) > 1 or min(sizes) < 2:
+        raise ValueError(
+            "Every exit must return one logit per class for each sample, shape (batch, classes), "
+            f"all of the same classes. Received: output shapes {shapes}"
+        )
+    ends = [keras.Model(classifier.inputs[0], output) for output in classifier.outputs]
+    kinds = {_kind(end, input_shape, shapes[0][1])[0] for end in ends}
+    if from_logits is False or kinds != {LOGITS}:
+        raise ValueError(
+            "The exits must return logits: take the softmax or sigmoid from their ends, and leave "
+            "out `from_logits=False`. "
+            f"Received: classifier={classifier.name!r}, from_logits={from_logits}, "
+            f"exits that return {' and '.join(sorted(kinds))}"
+        )
+    head = ClassifierHead(
+        classifier,
+        _taking_a_tensor(classifier),
+        lambda logits: logits,
+        True,
+        shapes[0][1],
+        input_shape,
+        exits=len(shapes),
+    )
+    return _taking_floats(head)
+
+
+def find_head(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
+    """Finds a classifier's logits.
+
+    The end of a functional or sequential model shows whether it is a softmax; any other model is
+    run once, on a few made inputs. What is found is compared with the classifier: the softmax of
+    the logits must be what the classifier returns.
+
+    Args:
+        classifier: a built Keras model with one input and one output of shape
+            `(batch, classes)`. Of a model for training, such as `GQModel`, the classifier inside
+            is taken.
+        from_logits: True when the classifier returns logits, False when it returns softmax
+            probabilities, None to find out. What is said is checked.
+
+    Returns:
+        a `ClassifierHead`.
+
+    Raises:
+        ValueError: if the model is not such a classifier, returns something else than
+            `from_logits` says, or ends in a softmax whose input cannot be reached. The message
+            says what to pass instead.
+    """
+    return _head_of(_deployed(classifier), from_logits)
+
+
+def find_head_or_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
+    """What `find_exits` finds of a network with several exits, and `find_head` of any other."""
+    classifier = _deployed(classifier)
+    return (_exits_of if has_exits(classifier) else _head_of)(classifier, from_logits)
+
+
+def _deployed(classifier: Any) -> Any:
+    # Detectors are made of what is found here.
+    from keras_lodin.detectors.detector import Detector
+
+    if isinstance(classifier, Detector):
+        raise ValueError(
+            "Expected a classifier, not a detector, which holds one: pass `detector.classifier`. "
+            f"Received: classifier={classifier!r}"
+        )
+    return deployed_classifier(classifier)
+
+
+def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
+    if from_logits not in (None, True, False):
+        raise ValueError(
+            "`from_logits` must be True, False, or None to find out. "
+            f"Received: from_logits={from_logits!r}"
+        )
+    input_shape = _input_shape(classifier)
+    num_classes = _num_classes(classifier, input_shape)
+    kind, end = _kind(classifier, input_shape, num_classes)
+    received = f"Received: classifier={classifier!r}, from_logits={from_logits}"
+    if kind == SCORES:
+        raise ValueError(
+            f"The classifier {classifier.name!r} returns scores between 0 and 1 that do not add up "
+            "to 1: it ends in a sigmoid, or in what acts as one, which scores every class by "
+            "itself. Expected logits or a softmax over the classes: end it in `Dense(classes)` "
+            "without an activation, and train it with a softmax cross-entropy. "
+            f"{received}, last layer {_last_name(classifier)!r}"
+        )
+    if kind == LOGITS:
+        if from_logits is False:
+            raise ValueError(
+                f"The classifier {classifier.name!r} does not return probabilities, which "
+                "`from_logits=False` says: its outputs are not between 0 and 1 with a sum of 1. "
+                f"They are taken for logits if `from_logits` is left out. {received}"
+            )
+        logits = _taking_a_tensor(classifier)
+        return _taking_floats(
+            ClassifierHead(
+                classifier, logits, lambda logits: logits, True, num_classes, input_shape
+            )
+        )
+    if end is None:
+        raise ValueError(
+            f"The classifier {classifier.name!r} returns probabilities, and the logits behind them "
+            "cannot be reached: the end of the model is not a softmax that can be taken away. "
+            f"{nearest_miss(classifier, num_classes)}"
+            "Return the logits from it: `Dense(classes)` without an activation as the last layer, "
+            "and a loss with `from_logits=True`. Or end it, as a functional or sequential model, "
+            "in a plain softmax: `Softmax()`, `Activation('softmax')` or "
+            f"`Dense(classes, activation='softmax')`. {received}, last layer "
+            f"{_last_name(classifier)!r}"
+        )
+    if from_logits:
+        raise ValueError(
+            f"The classifier {classifier.name!r} returns probabilities, rows between 0 and 1 with "
+            "a sum of 1, and no logits, which `from_logits=True` says. Leave `from_logits` out: "
+            f"the logits before the softmax are then found. {received}"
+        )
+    return _taking_floats(
+        ClassifierHead(
+            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, input_shape
+        )
+    )
+
+
+def _taking_floats(head: ClassifierHead) -> ClassifierHead:
+    """The head of a classifier of integers as a function of floats, where they are quantities."""
+    casting = inputs_to_take_floats(head.classifier)
+    if casting:
+        return replace(head, logits=taking_floats(head.logits, casting))
+    if integer_inputs(head.classifier):
+        return replace(head, input_dtype=keras.backend.standardize_dtype(_dtype(head.classifier)))
+    return head
+
+
+def _kind(
+    classifier: keras.Model, input_shape: tuple[int | None, ...], num_classes: int
+) -> tuple[str, SoftmaxEnd | None]:
+    """What a classifier returns, and the softmax that it ends in, where that is found."""
+    if _ends_in_linear_layer(classifier):
+        return LOGITS, None
+    end = find_softmax_end(classifier, num_classes)
+    call = _taking_a_tensor(classifier)
+    dtype = _dtype(classifier)
+
+    def run(inputs: Any) -> Any:
+        return call(inputs, training=False)
+
+    if end is not None:
+        models = (classifier, *(call_of(tensor).operation for tensor in end.calls))
+        if not any(map(has_own_way_to_call, models)):
+            return PROBABILITIES, end
+        inputs = made_inputs(input_shape, dtype)
+        logits = _up_to_logits(classifier, end)(inputs, training=False)
+        if end.is_softmax_of(logits, run(inputs)):
+            return PROBABILITIES, end
+    return kind_of_output(run, made_inputs(input_shape, dtype)), None
+
+
+def _last_name(classifier: keras.Model) -> str:
+    """The name of what makes a classifier's output, as far as that is known."""
+    while runs_its_graph(classifier):
+        operation = call_of(classifier.outputs[0]).operation
+        if not isinstance(operation, keras.Model):
+            return str(operation.name)
+        classifier = operation
+    return str(classifier.name)
+
+
+def _dtype(classifier: keras.Model) -> str:
+    inputs = getattr(classifier, "inputs", None)
+    dtype = inputs[0].dtype if inputs else classifier.input_dtype
+    return str(keras.backend.standardize_dtype(dtype))
+
+
+def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
+    if not classifier.built:
+        raise ValueError(
+            "The classifier has no weights yet. Expected a built model: start it with "
+            "`keras.Input(shape)`, call `classifier.build((None, ...))`, or run it on one batch. "
+            f"Received: classifier={classifier!r}"
+        )
+    shape: Any
+    inputs = getattr(classifier, "inputs", None)
+    if inputs:
+        shape = inputs[0].shape if len(inputs) == 1 else [tuple(x.shape) for x in inputs]
+    else:
+        shape = (classifier.get_build_config() or {}).get("input_shape")
+    if not isinstance(shape, (tuple, list)) or not all(
+        size is None or isinstance(size, int) for size in shape
+    ):
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take one tensor: make one `keras.Input` of "
+            "several, and split it inside. "
+            f"Received: inputs of shape {shape}"
+        )
+    if keras.backend.standardize_dtype(_dtype(classifier)) == "string":
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take numbers. Wrap the part behind what "
+            "reads the texts, a model of its own, `keras.Model(tokens, logits)` with "
+            "`tokens = keras.Input((length,), dtype='int32')`, and run `TextVectorization` before "
+            "it. Received: an input of dtype string"
+        )
+    _check_free_batch(classifier)
+    return (None, *shape[1:])
+
+
+def _check_free_batch(classifier: keras.Model) -> None:
+    """Raises ValueError for a functional model that takes batches of one size alone."""
+    shape = classifier.inputs[0].shape if is_functional(classifier) else (None,)
+    if shape[0] is None:
+        return
+    # It may hold a size of batches and use it nowhere.
+    sizes = (shape[0] + 1, *(32 if size is None else size for size in shape[1:]))
+    inputs = ops.zeros(sizes, dtype=classifier.inputs[0].dtype)
+    try:
+        run_eagerly(lambda: _taking_a_tensor(classifier)(inputs, training=False))
+    except Exception as error:  # whatever its layers raise
+        raise ValueError(
+            f"The classifier {classifier.name!r} must take batches of any size. Build it with "
+            f"`keras.Input({tuple(shape[1:])})` and without `batch_size`, and copy the weights: "
+            "`new.set_weights(classifier.get_weights())`. "
+            f"Received: inputs of shape {tuple(shape)}"
+        ) from error
+
+
+def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:
+    """The model as a function of its one input tensor, however it wants that to be wrapped.
+
+    A model built as `keras.Model(other.inputs, ...)` takes a list of one tensor, and Keras warns
+    when it gets the tensor itself. One output may come in a list or by a name; of several, the
+    function returns a list.
+    """
+    structure = getattr(model, "input", None)
+
+    def call(inputs: Any, training: bool | None = None) -> Any:
+        if isinstance(structure, (list, tuple, dict)):
+            inputs = keras.tree.map_structure(lambda _: inputs, structure)
+        outputs = keras.tree.flatten(model(inputs, training=training))
+        return outputs[0] if len(outputs) == 1 else outputs
+
+    return call
+
+
+def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> int:
+    if runs_its_graph(classifier):
+        outputs = classifier.outputs
+    else:
+        symbolic = keras.KerasTensor(input_shape, dtype=_dtype(classifier))
+        structure = getattr(classifier, "input", None)
+        if isinstance(structure, (list, tuple, dict)):
+            symbolic = keras.tree.map_structure(lambda _: symbolic, structure)
+        # Of what `call` returns: a functional model that has one of its own knows its graph's.
+        outputs = keras.tree.flatten(keras.Operation.compute_output_spec(classifier, symbolic))
+    shapes = [tuple(output.shape) for output in outputs]
+    if len(shapes) != 1:
+        raise ValueError(
+            f"The classifier {classifier.name!r} must have one output, the logits of shape "
+            "(batch, classes). Take the one with the logits, `keras.Model(model.inputs, "
+            "model.outputs[0])`. A network with early exits goes whole into a MOODDetector, and "
+            "`keras_lodin.models.at_exit(model)` into the others. "
+            f"Received: {len(shapes)} outputs, of shapes {shapes}"
+        )
+    if len(shapes[0]) != 2 or shapes[0][1] is None or shapes[0][1] < 2:
+        raise ValueError(
+            f"The classifier {classifier.name!r} must return one logit per class for each "
+            "sample, shape (batch, classes) with at least two classes; a regression output or a "
+            "single sigmoid has no out-of-distribution score here. Give a classifier of two "
+            f"classes two outputs, `Dense(2)`. Received: output shape {shapes[0]}"
+        )
+    return shapes[0][1]
+
+
+def is_functional(model: Any) -> bool:
+    """Whether a model is what its graph of layers says: functional and built sequential ones.
+
+    Not a subclass of one that has a `call` of its own.
+    """
+    return runs_its_graph(model)
+
+
+def _ends_in_linear_layer(model: keras.Model) -> bool:
+    """Whether a classifier's last layer is one of Keras's own without an activation."""
+    while is_functional(model) and not has_own_way_to_call(model):
+        operation, source = producer(model.outputs[0])
+        while looks_through(operation):
+            operation, source = producer(source)
+        if not isinstance(operation, keras.Model):
+            return type(operation) in LINEAR and behaves_as_identity(operation.activation)
+        model = operation
+    return False
+
+
+def looks_through(operation: Any) -> bool:
+    """Whether a layer gives the values that it gets, in another shape perhaps."""
+    if type(operation) is keras.layers.Activation:
+        return behaves_as_identity(operation.activation)
+    return type(operation) in PASS_THROUGH
+
+
+def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Any]:
+    """A function from the model's inputs to the logits before the softmax that it ends in."""
+    parts = []
+    for tensor in end.calls:
+        call = call_of(tensor)
+        parts.append(_up_to(model, call.inputs))
+        model = call.operation
+    parts.append(_up_to(model, end.sources))
+
+    def logits(inputs: Any, training: bool | None = None) -> Any:
+        values = [inputs]
+        for part in parts:
+            values = part(values[0], training)
+        return end.logits(values, training)
+
+    return logits
+
+
+def _up_to(model: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
+    """The part of a functional model up to some of its tensors; the identity at the input."""
+    if len(tensors) == 1 and any(tensors[0] is source for source in model.inputs):
+        return lambda inputs, training=None: [inputs]
+    part = keras.Model(model.inputs[0], list(tensors), name=f"{model.name}_before_softmax")
+    # Keras unpacks a list of one.
+    return lambda inputs, training=None: keras.tree.flatten(part(inputs, training=training))

@@ -1,0 +1,61 @@
+"""Pieces of a functional model's graph, run on their own without touching the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+
+from keras_lodin.utils.keras_internals import call_of, run_for_inference
+
+
+def sources(tensors: Sequence[Any], known: Sequence[Any] = ()) -> list[Any]:
+    """Symbolic tensors and all that they are computed from, sources first.
+
+    Args:
+        tensors: the tensors.
+        known: tensors at which the way back ends.
+    """
+    ends = {id(tensor) for tensor in known}
+    found: dict[int, Any] = {}
+    waiting = [(tensor, False) for tensor in reversed(tensors)]
+    while waiting:
+        tensor, expanded = waiting.pop()
+        if id(tensor) in found:
+            continue
+        if expanded or id(tensor) in ends:
+            found[id(tensor)] = tensor
+        else:
+            waiting.append((tensor, True))
+            waiting.extend((source, False) for source in reversed(call_of(tensor).inputs))
+    return list(found.values())
+
+
+class GraphPart(keras.layers.Layer):
+    """What lies between some tensors of a model's graph, in inference mode.
+
+    Not a `keras.Model`: made from tensors amid a graph, it adds calls to the layers of that graph,
+    which are the user's.
+
+    Args:
+        known: the tensors whose values there are.
+        wanted: the tensors to compute from them.
+
+    Attributes:
+        inputs_read: those of `known` that the others are computed from.
+        wanted: as given.
+    """
+
+    def __init__(self, known: Sequence[Any], wanted: Sequence[Any]) -> None:
+        # What is between layers keeps its own precision.
+        super().__init__(autocast=False, name="part")
+        needed = {id(tensor) for tensor in sources(wanted, known)}
+        self.inputs_read = tuple(tensor for tensor in known if id(tensor) in needed)
+        self.wanted = tuple(wanted)
+        self._function = keras.Function(list(self.inputs_read), list(wanted))
+        self.built = True
+
+    def call(self, values: list[Any]) -> list[Any]:
+        """The values of `wanted`, from those of `inputs_read`."""
+        return run_for_inference(self._function, list(values))

@@ -1,0 +1,1 @@
+"""Models whose training step penalises gradients with respect to the input."""

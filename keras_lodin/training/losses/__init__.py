@@ -1,0 +1,10 @@
+"""Losses that a classifier is trained with instead of the plain cross-entropy.
+
+They are what one would reach for before the Gradient Quotient, and what it is compared with: they
+need no gradient of the input, and work in plain `model.compile`.
+"""
+
+from keras_lodin.training.losses.by_name import build as build
+from keras_lodin.training.losses.by_name import names as names
+from keras_lodin.training.losses.label_smoothing import LabelSmoothing as LabelSmoothing
+from keras_lodin.training.losses.logit_norm import LogitNorm as LogitNorm

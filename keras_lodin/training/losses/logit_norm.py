@@ -1,0 +1,73 @@
+"""Cross-entropy that cannot be lowered by making the logits longer."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_lodin.training.losses.label_distributions import label_distributions
+
+# Added to the squared length, so that logits of length 0 have a gradient.
+_TINY = 1e-14
+
+
+@keras.saving.register_keras_serializable(package="keras_lodin")
+class LogitNorm(keras.losses.Loss):
+    """Cross-entropy of logits of unit length (Wei et al., ICML 2022, eq. 5).
+
+        loss = cross_entropy(y, softmax(f / (temperature * ||f||_2)))
+
+    Training with the plain cross-entropy makes logits ever longer, on any input. Here only their
+    direction counts. At test time the classifier is used as it is: its logits are not divided by
+    anything, and every detector can wrap it.
+
+    Args:
+        temperature: positive; 0.04 in the paper's CIFAR-10 experiments.
+        reduction: see `keras.losses.Loss`.
+        name: name of the loss.
+
+    Raises:
+        ValueError: unless `temperature` is finite and positive.
+
+    Example:
+    ```python
+    classifier.compile("sgd", keras_lodin.losses.LogitNorm(), metrics=["accuracy"])
+    ```
+    """
+
+    def __init__(
+        self,
+        temperature: float = 0.04,
+        reduction: str = "sum_over_batch_size",
+        name: str = "logit_norm",
+        **kwargs: Any,
+    ) -> None:
+        if not 0.0 < temperature < math.inf:
+            raise ValueError(
+                f"`temperature` must be finite and positive. Received: temperature={temperature}"
+            )
+        super().__init__(name=name, reduction=reduction, **kwargs)
+        self.temperature = float(temperature)
+
+    def call(self, y_true: Any, y_pred: Any) -> Any:
+        """The loss of each sample.
+
+        Args:
+            y_true: integers of shape `(batch,)`, or one-hot or mixed rows `(batch, classes)`.
+            y_pred: LOGITS, float tensor of shape `(batch, classes)`.
+
+        Returns:
+            float tensor of shape `(batch,)`.
+        """
+        squares = ops.sum(ops.square(y_pred), axis=-1, keepdims=True)
+        directions = y_pred / ops.sqrt(squares + _TINY)
+        return keras.losses.categorical_crossentropy(
+            label_distributions(y_true, y_pred), directions / self.temperature, from_logits=True
+        )
+
+    def get_config(self) -> dict[str, Any]:
+        """What makes this loss again."""
+        return {**super().get_config(), "temperature": self.temperature}

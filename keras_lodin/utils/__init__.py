@@ -1,0 +1,1 @@
+"""What any package needs: files, progress, names, numbers."""

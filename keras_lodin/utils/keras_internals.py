@@ -1,0 +1,269 @@
+"""The names of Keras that are not public, all in one place.
+
+Checked with Keras 3.10 to 3.15 (`tests/utils/test_keras_internals.py` holds each to its
+contract). When
+a new Keras moves one, this is the module to mend.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import keras
+import tensorflow as tf
+from keras.src.backend.common import global_state
+from keras.src.export import tf2onnx_lib
+from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.models.functional import Functional, operation_fn
+from keras.src.models.sequential import Sequential
+from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
+
+__all__ = [
+    "ReadyToTrace",
+    "call_of",
+    "compute_dtypes",
+    "compute_loss",
+    "float_inputs",
+    "has_own_way_to_call",
+    "is_of_keras",
+    "layer_names",
+    "layers_of",
+    "patch_tf2onnx",
+    "predicts_as_called",
+    "producer",
+    "run_for_inference",
+    "run_node",
+    "runs_its_graph",
+    "scaled_for_distribution",
+    "serialized_to_share",
+    "shallow_copy",
+    "steps_taken",
+    "unpack_x_y_sample_weight",
+    "unscale_loss_for_distribution",
+    "update_loss_tracker",
+    "writing_legacy_file",
+]
+
+
+class Call(NamedTuple):
+    """One call of an operation on symbolic tensors.
+
+    Attributes:
+        operation: a layer, a model or an operation without weights.
+        number: which of the operation's calls it is.
+        inputs: the tensors that the operation took.
+        output: which of the tensors that it made was asked for.
+    """
+
+    operation: Any
+    number: int
+    inputs: list[Any]
+    output: int
+
+
+def call_of(tensor: Any) -> Call:
+    """The call that made a symbolic tensor."""
+    operation, number, output = tensor._keras_history
+    return Call(operation, number, operation._inbound_nodes[number].input_tensors, output)
+
+
+def producer(tensor: Any) -> tuple[Any, Any]:
+    """The operation that made a symbolic tensor, and that operation's first input tensor."""
+    call = call_of(tensor)
+    return call.operation, call.inputs[0] if call.inputs else None
+
+
+def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
+    """A `keras.Function` of lists, run as a functional model runs with `training=False`."""
+    return function._run_through_graph(
+        inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
+    )
+
+
+def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool | None) -> Any:
+    """Calls an operation as it was called to make a symbolic tensor, on other values.
+
+    Args:
+        tensor: the symbolic tensor.
+        operation: the operation that made it, or one to put in its place.
+        values: a value for each symbolic tensor that the call read, by the tensor's `id`.
+        training: whether in training mode, for an operation that asks.
+
+    Returns:
+        what the operation returns, of several outputs the one that `tensor` stands for.
+    """
+    call = call_of(tensor)
+    args, kwargs = call.operation._inbound_nodes[call.number].arguments.fill_in(values)
+    outputs = operation_fn(operation, training=training)(*args, **kwargs)
+    return outputs[call.output] if isinstance(outputs, (list, tuple)) else outputs
+
+
+def runs_its_graph(model: Any) -> bool:
+    """Whether a model computes what its graph of layers says, and nothing else.
+
+    A subclass of a functional or sequential model may have a graph and a `call` of its own.
+    """
+    return (
+        isinstance(model, (Functional, Sequential))
+        and bool(getattr(model, "inputs", None))
+        and type(model).call in (Functional.call, Sequential.call)
+        and "call" not in vars(model)
+    )
+
+
+_FLOAT_INPUTS_LOCK = threading.RLock()
+
+
+@contextlib.contextmanager
+def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
+    """Within it, models do not cast what they are given to the integer types of these inputs.
+
+    Args:
+        tensors: symbolic tensors, inputs of functional or sequential models.
+    """
+    # A functional model has the type of its input's tensor, a sequential one that of its layer. A
+    # model that is built of the same tensors, to run a part of another, has their types too.
+    typed = [*tensors, *(call_of(tensor).operation for tensor in tensors)]
+    with _FLOAT_INPUTS_LOCK:
+        types = [one._dtype for one in typed]
+        for one in typed:
+            one._dtype = "float32"
+        try:
+            yield
+        finally:
+            for one, dtype in zip(typed, types, strict=True):
+                one._dtype = dtype
+
+
+def is_of_keras(operation: Any, package: str) -> bool:
+    """Whether an operation's class is Keras's own, of its package "layers" or "ops", say."""
+    return f"{type(operation).__module__}.".startswith(f"keras.src.{package}.")
+
+
+def has_own_way_to_call(model: Any) -> bool:
+    """Whether calling a model does something before or after its `call` that Keras does not."""
+    return type(model).__call__ is not Functional.__call__
+
+
+def predicts_as_called(model: Any) -> bool:
+    """Whether `predict` is Keras's own, which returns what calling the model does."""
+    names = ("predict", "predict_step", "predict_on_batch", "make_predict_function")
+    return all(
+        getattr(type(model), name) is getattr(Functional, name) and name not in vars(model)
+        for name in names
+    )
+
+
+def shallow_copy(layer: Any, **attributes: Any) -> Any:
+    """A layer on the same weights, some of whose attributes differ.
+
+    Made without its constructor, and without telling the layer, which stays as it is.
+    """
+    twin = object.__new__(type(layer))
+    vars(twin).update({**vars(layer), **attributes})
+    return twin
+
+
+class ReadyToTrace:
+    """Makes a `keras.Model` whose training step is traced once, and that draws no batch for it.
+
+    TensorFlow traces a function again that made variables in its first call. Keras leaves those of
+    the optimizer and of the metrics to that call. In a `tf.distribute` strategy, where it may not,
+    it draws a batch of the data to make them by, and drops it: a generator that cannot start again
+    has then lost it, at the start of training and before every validation.
+    """
+
+    def prepared_batch(self, data: Any) -> Any:
+        """A batch, or its specification, as the step takes it apart."""
+        return data
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """What Keras calls before it trains or evaluates."""
+        model: Any = self
+        metrics = model._compile_metrics
+        if model.optimizer.built and (metrics is None or metrics.built):
+            return
+        if iterator is not None:
+            data_batch = _one_replica(iterator._distributed_dataset.element_spec)
+        # What is wrong with a batch, the step says better.
+        with model.distribute_strategy.scope(), contextlib.suppress(Exception):
+            model._symbolic_build(data_batch=model.prepared_batch(data_batch))
+
+
+def _one_replica(specification: Any) -> Any:
+    """What one replica gets of a batch, from what a distributed data set says of its batches."""
+
+    def first(part: Any) -> Any:
+        if isinstance(part, tf.OptionalSpec):  # what a generator leaves out
+            return None
+        return tf.nest.flatten(part, expand_composites=True)[0]
+
+    return tf.nest.map_structure(first, specification)
+
+
+def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+    """The compiled loss plus regularisers, as `Model.train_step` computes it."""
+    return model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+
+
+def scaled_for_distribution(model: Any, loss: Any) -> Any:
+    """An extra loss term, scaled for `tf.distribute` as Keras scales its own terms."""
+    return model._aggregate_additional_loss(loss)
+
+
+def update_loss_tracker(model: Any, loss: Any, batch_size: Any) -> None:
+    """Records a step's loss in the metric named "loss"."""
+    model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=batch_size)
+
+
+def steps_taken(optimizer: Any) -> Any:
+    """How many batches an optimizer has taken: with gradient accumulation, several an iteration."""
+    while hasattr(optimizer, "inner_optimizer"):  # mixed precision wraps the one that counts
+        optimizer = optimizer.inner_optimizer
+    return optimizer._iterations
+
+
+def layers_of(model: Any) -> list[Any]:
+    """All layers in a model, those inside of other layers too."""
+    return list(model._flatten_layers(include_self=False))
+
+
+def layer_names(model: Any) -> list[str]:
+    """Names of all layers in a model, those inside of other layers too, and of its operations."""
+    names = {layer.name for layer in layers_of(model)}
+    return sorted(names | {operation.name for operation in getattr(model, "operations", ())})
+
+
+def compute_dtypes(model: Any) -> dict[str, str]:
+    """The type that each layer in a model computes in, by the layer's name."""
+    return {layer.name: layer.compute_dtype for layer in layers_of(model)}
+
+
+def writing_legacy_file() -> bool:
+    """Whether configurations are being asked for to be written to an HDF5 file."""
+    return bool(global_state.get_global_attribute("use_legacy_config", False))
+
+
+def serialized_to_share(model: Any) -> dict[str, Any]:
+    """The configuration of a model that the model around it may hold a second time.
+
+    While a file is written, Keras notes in the configurations of an object that it met again that
+    they are the same object. The first one, if it is part of another's configuration, has been
+    copied by then, and without the note that object would be loaded twice, its weights once.
+    """
+    config: dict[str, Any] = keras.saving.serialize_keras_object(model)
+    if global_state.get_global_attribute("shared_objects/id_to_config_map") is not None:
+        config["shared_object_id"] = id(model)
+    return config
+
+
+def patch_tf2onnx() -> None:
+    """Makes tf2onnx run under numpy 2."""
+    with warnings.catch_warnings():
+        # It asks numpy for a name that is gone, which numpy warns about.
+        warnings.simplefilter("ignore", FutureWarning)
+        tf2onnx_lib.patch_tf2onnx()

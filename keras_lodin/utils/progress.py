@@ -1,0 +1,41 @@
+"""Progress of long work: a bar on standard error when a person is watching, silence otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from keras_lodin.utils.foreign_text import shown
+
+T = TypeVar("T")
+
+
+def track(
+    items: Iterable[T], description: str, verbose: int | str = "auto", total: int | None = None
+) -> Generator[T, None, None]:
+    """Yields the items, drawing a progress bar.
+
+    Args:
+        items: what to go through.
+        description: what is being done, for the reader of the bar.
+        verbose: 0 for silence, 1 for a bar, "auto" for a bar when standard error is a terminal.
+        total: number of items, where it is known.
+
+    Raises:
+        ValueError: for another `verbose`.
+    """
+    if verbose not in (0, 1, "auto"):
+        raise ValueError(f"`verbose` must be 0, 1 or 'auto'. Received: verbose={verbose!r}")
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    hidden = verbose == 0 or (verbose == "auto" and not console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
+        yield from progress.track(items, description=shown(description), total=total)

@@ -1,0 +1,79 @@
+"""What a recipe gave, as one HTML page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from keras_lodin.metrics.over_seeds import FIGURES
+from keras_lodin.report import page
+from keras_lodin.report.page import Block, Section
+
+_NAMES = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "ID accuracy"}
+
+
+def recipe_page(summary: Mapping[str, Any]) -> str:
+    """The page: figures over the seeds, each OOD set, definitions, and how it was made.
+
+    Args:
+        summary: what `run_recipe` returned.
+
+    Returns:
+        self-contained HTML.
+    """
+    settings = summary["settings"]
+    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    seconds = sum(summary["seconds"].values())
+    made = [page.text(f"Versions: {versions}. {seconds:,.0f} seconds in all.")]
+    if summary["command"] is not None:
+        made.append(page.code(summary["command"]))
+    return page.page(
+        f"{summary['recipe']}: {settings['detector']}, scale {settings['scale']}",
+        " ".join(text for text in (summary["scale"], summary["note"]) if text),
+        [
+            Section("Results", [_figures(summary)]),
+            Section("Each out-of-distribution set", [_sets(summary)]),
+            Section("What the figures mean", [page.definitions(summary["definitions"])]),
+            Section("How this page was made", made),
+        ],
+    )
+
+
+def _figures(summary: Mapping[str, Any]) -> Block:
+    settings, seeds = summary["settings"], summary["seeds"]
+    rows = [
+        (
+            f"{detector} (the row's own)" if detector == settings["detector"] else detector,
+            *(_mean(figures[figure]) for figure in FIGURES),
+            ", ".join(f"{100 * value:.2f}" for value in figures["auroc"]["values"].values()),
+        )
+        for detector, figures in summary["figures"].items()
+    ]
+    published = summary["published"]
+    if published is not None:
+        numbers = (f"{published[name]:.2f}" for name in ("auroc", "fpr95", "accuracy"))
+        rows.append(("the poster, at full scale, one run", *numbers, ""))
+    return page.table(
+        f"Means over {len(settings['ood'])} OOD sets and {len(seeds)} seeds, in per cent, with "
+        "Student's 95 % interval over the seeds; FPR95 with ID positive",
+        ("detector", *_NAMES.values(), "AUROC of every seed"),
+        rows,
+    )
+
+
+def _sets(summary: Mapping[str, Any]) -> Block:
+    return page.table(
+        f"The figures of {summary['settings']['detector']} in per cent",
+        ("OOD set", "AUROC", "FPR95"),
+        [
+            (name, *(_mean(figures[figure]) for figure in ("auroc", "fpr95")))
+            for name, figures in summary["by_ood_set"].items()
+        ],
+    )
+
+
+def _mean(values: Mapping[str, Any]) -> str:
+    if values["interval"] is None:
+        return f"{100 * values['mean']:.2f}"
+    low, high = (100 * bound for bound in values["interval"])
+    return f"{100 * values['mean']:.2f} ({low:.2f} to {high:.2f})"

@@ -1,0 +1,119 @@
+"""The poster's rows, what they gave, and their differences, as tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from keras_lodin.evaluation.table import UNDERLINED_HEADER
+from keras_lodin.metrics.over_seeds import FIGURES, Spread
+from keras_lodin.workflows.recipes import RECIPES, SCALES
+
+_HEADINGS = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "Accuracy"}
+
+
+def recipes_tables() -> list[Table]:
+    """All recipes, a table for each task: network, detector, GQ, the poster's figures."""
+    tables = []
+    for task in dict.fromkeys(recipe.id for recipe in RECIPES.values()):
+        recipes = [recipe for recipe in RECIPES.values() if recipe.id == task]
+        has_figures = any(recipe.published for recipe in recipes)
+        figures = ["AUROC/FPR95/acc."] if has_figures else []
+        table = _table("Recipe", "Network", "Detector", "GQ", *figures)
+        scales = ", ".join(scale.name for scale in SCALES.values() if task in scale.data)
+        table.title = Text(f"{task}, at scale {scales}", style="bold")
+        table.title_justify = "left"
+        for recipe in recipes:
+            weight = 0.0 if recipe.training is None else recipe.training.gq_weight
+            cells = [recipe.name, recipe.network, recipe.detector, f"{weight:g}" if weight else "-"]
+            if recipe.published is not None:
+                numbers = (recipe.published.auroc, recipe.published.fpr95)
+                cells.append("/".join(f"{n:.2f}" for n in (*numbers, recipe.published.accuracy)))
+            table.add_row(*cells)
+        table.add_row()
+        tables.append(table)
+    return tables
+
+
+def scales_text() -> str:
+    """What each scale is."""
+    lines = [f"Scale {scale.name}: {scale.description}" for scale in SCALES.values()]
+    lines.append("AUROC/FPR95/accuracy are the poster's, in per cent: single runs, ID positive.")
+    lines.append("Runs: keras-lodin recipe run NAME --scale SCALE")
+    return "\n".join(lines)
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """The figures of a recipe: means over the OOD sets, over the seeds with their interval.
+
+    Args:
+        summary: what `run_recipe` returned.
+    """
+    settings, seeds = summary["settings"], summary["seeds"]
+    table = _table("Detector", *_HEADINGS.values(), "Every seed: AUROC")
+    table.title = Text(
+        f"{summary['recipe']}, scale {settings['scale']}, {len(seeds)} seed(s): mean of "
+        f"{len(settings['ood'])} OOD sets, per cent, 95 % interval over seeds",
+        style="bold",
+    )
+    table.title_justify = "left"
+    for detector, figures in summary["figures"].items():
+        own = " (the row's)" if detector == settings["detector"] else ""
+        values = figures["auroc"]["values"].values()
+        table.add_row(
+            f"{detector}{own}",
+            *(_mean(figures[figure]) for figure in FIGURES),
+            ", ".join(f"{100 * value:.2f}" for value in values),
+        )
+    published = summary["published"]
+    if published is not None:
+        figures = (published[name] for name in ("auroc", "fpr95", "accuracy"))
+        table.add_row("poster, full scale", *(f"{value:.2f}" for value in figures), "")
+    return table
+
+
+def differences_table(first: str, second: str, differences: Mapping[str, Spread]) -> Table:
+    """Paired differences, with the word "inconclusive" where the interval includes zero.
+
+    Args:
+        first: name of the recipe that is subtracted from.
+        second: name of the other.
+        differences: what `compare_recipes` returned.
+    """
+    table = _table("Figure", "Difference", "95 % interval", "Every seed", "")
+    seeds = len(next(iter(differences.values())).values)
+    table.title = Text(
+        f"{first} - {second}, paired over {seeds} seed(s), percentage points", style="bold"
+    )
+    table.title_justify = "left"
+    for figure, difference in differences.items():
+        interval = difference.interval
+        verdict = "inconclusive" if difference.inconclusive else ""
+        if interval is None:
+            verdict += " (one seed)"
+        table.add_row(
+            _HEADINGS[figure],
+            f"{100 * difference.mean:+.2f}",
+            "-" if interval is None else f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}",
+            ", ".join(f"{100 * value:+.2f}" for value in difference.values.values()),
+            verdict,
+        )
+    return table
+
+
+def _mean(figure: Mapping[str, Any]) -> str:
+    text = f"{100 * figure['mean']:.2f}"
+    if figure["interval"] is not None:
+        text += f" \u00b1 {100 * (figure['interval'][1] - figure['mean']):.2f}"
+    return text
+
+
+def _table(*headings: str) -> Table:
+    table = Table(box=UNDERLINED_HEADER, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for number, heading in enumerate(headings):
+        # Names are there to be copied.
+        table.add_column(heading, overflow="fold", no_wrap=number == 0)
+    return table

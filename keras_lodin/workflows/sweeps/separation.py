@@ -1,0 +1,82 @@
+"""How well a trained classifier tells validation data from made-up out-of-distribution data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from keras_lodin.data.batches import iterate_batches
+from keras_lodin.detectors import Detector
+from keras_lodin.detectors.odin_tuning import scrambled
+from keras_lodin.evaluation.one_pass import evaluate
+
+SCRAMBLED = "scrambled"
+
+
+def validation_specifications(shape: Sequence[int | None], count: int) -> list[str]:
+    """The made-up OOD data that fits examples of a shape, besides scrambled copies.
+
+    Args:
+        shape: of one example. Photographs are for images, noise is for anything.
+        count: examples of each.
+    """
+    images = [f"photos:{count}"] if len(shape) == 3 and shape[-1] in (1, 3) else []
+    return [f"noise:uniform:{count}", f"noise:gaussian:{count}", *images]
+
+
+def with_scrambled(id_data: Any, batch_size: int = 128) -> tuple[tuple[Any, Any], np.ndarray]:
+    """Labelled data in memory, and its scrambled copies; see `calibration.scrambled`.
+
+    Args:
+        id_data: labelled data in any form that `keras_lodin.evaluate` takes.
+        batch_size: samples per batch, for data that is not batched already.
+
+    Returns:
+        `(x, y)`, and an array of the shape of x.
+
+    Raises:
+        ValueError: for data without labels.
+    """
+    batches = list(iterate_batches(id_data, batch_size))
+    if not batches or any(labels is None for _, labels in batches):
+        raise ValueError("The ID validation data must have labels. Received: data without labels")
+    x = np.concatenate([np.asarray(inputs) for inputs, _ in batches])
+    y = np.concatenate([np.asarray(labels) for _, labels in batches])
+    return (x, y), scrambled(x)
+
+
+def measure(
+    detectors: Mapping[str, Detector],
+    id_data: Any,
+    ood_data: Mapping[str, Any],
+    batch_size: int = 128,
+) -> dict[str, Any]:
+    """Figures without intervals: those of one seed among several.
+
+    Args:
+        detectors: of one classifier, by name.
+        id_data: labelled in-distribution data.
+        ood_data: name -> out-of-distribution data.
+        batch_size: samples per batch, for data that is not batched already.
+
+    Returns:
+        `id_accuracy`, and `auroc` and `fpr95` (ID positive): detector -> OOD set -> fraction.
+    """
+    rows = evaluate(
+        detectors, id_data, ood_data, batch_size=batch_size, resamples=1, verbose=0
+    ).rows
+    figures: dict[str, Any] = {"id_accuracy": rows[0]["id_accuracy"]}
+    for figure in ("auroc", "fpr95"):
+        figures[figure] = {
+            name: {row["ood"]: row[figure] for row in rows if row["detector"] == name}
+            for name in detectors
+        }
+    return figures
+
+
+def mean_separation(figures: Mapping[str, Any], detector: str) -> float:
+    """The plain mean of a detector's AUROC over the OOD sets: what the selection rule compares."""
+    return fmean(figures["auroc"][detector].values())

@@ -1,0 +1,622 @@
+"""A training run in a folder, which can be killed at any moment and started again."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import platform
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from keras_lodin import data, models
+from keras_lodin.data.augmentation import AUGMENTATIONS
+from keras_lodin.data.specification import has_parts
+from keras_lodin.data.value_range import ASSUMED, GIVEN, InputRange, checked_input_range
+from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
+from keras_lodin.models.head import find_head_or_exits, has_exits
+from keras_lodin.models.input_range import resolve_input_range
+from keras_lodin.models.loading import read
+from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.training import losses
+from keras_lodin.training.gq_model import GQModel
+from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel
+from keras_lodin.training.input_gradient_model import InputGradientModel
+from keras_lodin.utils.checked_path import checked_path
+from keras_lodin.utils.files import atomic_write, holds_others
+from keras_lodin.utils.keras_internals import layers_of
+from keras_lodin.utils.number_checks import check_seed, check_whole, checked_number
+from keras_lodin.workflows.loading import InputFormat, run_facts, settled
+from keras_lodin.workflows.option_checks import (
+    check_data_dir,
+    check_validation,
+    warn_of_unreadable,
+)
+from keras_lodin.workflows.results_folder import results_folder
+
+_MOMENTUM = 0.9
+# Settings of the Gradient Quotient, and what they are where nothing is said.
+QUOTIENT_SETTINGS: dict[str, Any] = {
+    "form": "softmax",
+    "estimator": "exact",
+    "samples": 1,
+    "every": 1,
+    "temperature": 1.0,
+}
+
+
+def train(
+    id: str,
+    model: str,
+    output: str | os.PathLike[str],
+    *,
+    gq_weight: float | None = None,
+    form: str = "softmax",
+    estimator: str = "exact",
+    samples: int = 1,
+    every: int = 1,
+    temperature: float = 1.0,
+    loss: str = "cross_entropy",
+    gradient_penalty: float = 0.0,
+    epochs: int = 20,
+    batch_size: int = 64,
+    learning_rate: float = 0.1,
+    weight_decay: float = 5e-4,
+    augment: str | None = None,
+    loss_weights: Sequence[float] = (1.0,),
+    freeze_batch_norm: bool = False,
+    seed: int = 0,
+    validation: str | None = None,
+    input_range: tuple[float, float] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    verbose: int | str = "auto",
+) -> Path:
+    """Trains a classifier, with or without GQ, or goes on where an earlier call was stopped.
+
+    The recipe is the published one: SGD with momentum 0.9, a cosine schedule over the whole run.
+    Everything random follows from `seed`: order and augmentation of an epoch do not depend on
+    where a run was interrupted, so that it ends as the uninterrupted one would.
+
+    The folder then holds `model.keras` (the plain classifier), `run.json` (settings, versions and
+    the figures of every epoch) and, until the run is complete, `checkpoint.keras`.
+
+    Args:
+        id: specification of the in-distribution data, whose "train" part is used.
+        model: name of a network (`keras_lodin.models.names()`), or path of a `.keras` file to
+            fine-tune.
+        output: folder of the run.
+        gq_weight: weight of the Gradient Quotient; None for plain cross-entropy. 0 is the same, as
+            the control of runs with other weights: the quotient's settings may stand beside it.
+        form: form of the quotient, see `keras_lodin.GQModel`; so for the next three.
+        estimator: "exact", "sampled" or "projected".
+        samples: how many classes or directions an estimator draws.
+        every: GQ is computed on every k-th step.
+        temperature: T of the softmax in the softmax form.
+        loss: "cross_entropy", "logit_norm[:TEMPERATURE]" or "label_smoothing[:SMOOTHING]", see
+            `keras_lodin.losses`.
+        gradient_penalty: weight of `keras_lodin.GradientPenaltyModel`'s penalty, instead of GQ.
+        epochs: number of epochs.
+        batch_size: samples per step.
+        learning_rate: the highest, at the start.
+        weight_decay: L2 penalty in the convention of the published recipe (added to the gradient
+            before momentum).
+        augment: None, or "crop-flip" for random crops (4 pixels of padding) and horizontal flips.
+        loss_weights: what the loss is multiplied by: one number, or one for each exit of a
+            network with several. With 0 and a `gq_weight`, a trained network is fine-tuned with
+            the quotient alone.
+        freeze_batch_norm: whether BatchNormalization keeps its statistics and weights, as small
+            batches of a fine-tuning want it.
+        seed: of weights, order, augmentation and what an estimator draws.
+        validation: specification of labelled data to watch during training; by default the
+            "calibration" part of `id` where it has one.
+        input_range: range of the classifier's inputs; by default 0 to 1 for a network by name,
+            and for a file what its first layers or the data show.
+        data_dir: folder of the TensorFlow datasets.
+        verbose: 0 for silence, 1 for a progress bar, "auto" for a bar on a terminal and a line
+            per epoch elsewhere.
+
+    Returns:
+        the folder.
+
+    Raises:
+        ValueError: if the folder holds another run, or the data has no labels.
+        DivergenceError: a ValueError, if the loss becomes infinite or NaN.
+        FileNotFoundError: if a file is missing.
+
+    Example:
+    ```python
+    run = train("digits:0-6", "small_convnet", "run", gq_weight=0.1, form="pooled")
+    classifier = keras.models.load_model(run / "model.keras")
+    ```
+    """
+    output = checked_path("output", output)
+    settings = {
+        "id": id,
+        "model": str(checked_path("model", model)),
+        "gq_weight": gq_weight,
+        "form": form,
+        "estimator": estimator,
+        "samples": samples,
+        "every": every,
+        "temperature": temperature,
+        "loss": loss,
+        "gradient_penalty": gradient_penalty,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "learning_rate": learning_rate,
+        "weight_decay": weight_decay,
+        "augment": augment,
+        "loss_weights": loss_weights,
+        "freeze_batch_norm": freeze_batch_norm,
+        "seed": seed,
+        "validation": validation,
+        "input_range": input_range,
+    }
+    settings = checked_settings(settings)
+    if _read_run(output, settings)["complete"] and not os.access(output, os.W_OK):
+        return output  # Finished, and put where nobody changes it.
+    with results_folder(output, id, validation):
+        return _train(output, settings, data_dir, verbose)
+
+
+def _train(
+    output: Path,
+    settings: dict[str, Any],
+    data_dir: str | os.PathLike[str] | None,
+    verbose: int | str,
+) -> Path:
+    """Begins or goes on in a folder that no other run is at work in."""
+    id, model, validation = (settings[name] for name in ("id", "model", "validation"))
+    epochs, batch_size, seed = (settings[name] for name in ("epochs", "batch_size", "seed"))
+    augment, input_range = settings["augment"], settings["input_range"]
+    run = _read_run(output, settings)
+    checkpoint = output / "checkpoint.keras"
+    if run["complete"]:
+        _check_same_files(run, id, output)
+        checkpoint.unlink(missing_ok=True)
+        return output
+
+    keras.utils.set_random_seed(seed)
+    start = models.load(model) if Path(model).suffix == ".keras" else None
+    inputs = _inputs(start, model, input_range, run)
+    if not inputs.input_range.known:
+        head = None if start is None else find_head_or_exits(start)
+        logits_of = None if head is None or head.exits else head.logits
+        inputs = settled(inputs, logits_of, id, "train", data_dir, batch_size)
+        if start is None and not inputs.input_range.known:
+            # A network of ours takes what it is given.
+            inputs = replace(inputs, input_range=replace(inputs.input_range, origin=GIVEN))
+    inputs.tell(verbose)
+    source = inputs.load(id, "train", data_dir)
+    if not source.labelled:
+        raise ValueError(f"Training needs labelled data. Received: id={id!r}, which has no labels")
+    source = _labelled_as(source, inputs.class_names)
+    inputs = replace(inputs, shape=source.shape, class_names=source.class_names)
+    watched = _validation_source(id, validation, inputs, data_dir)
+    num_classes = count_classes(source)
+    steps = source.steps_per_epoch(batch_size)
+    warn_of_unreadable(source)
+
+    identities = {"training": data.identity(source)}
+    if watched is not None:
+        identities["validation"] = data.identity(watched)
+    if start is not None:
+        identities["model"] = {"files": data.file_digest(model)}
+    _check_same_data(run.setdefault("data", identities), identities, output)
+
+    if checkpoint.exists():
+        trained = read(checkpoint)
+        first_epoch = int(trained.optimizer.iterations.numpy()) // steps
+    else:
+        classifier = start or models.build(model, num_classes, source.shape)
+        if settings["freeze_batch_norm"]:
+            run["frozen"] = _freeze_batch_norm(classifier)
+        trained = _compiled(classifier, settings, steps, inputs.input_range.bounds)
+        first_epoch = 0
+    _check_classes(trained.classifier, num_classes, id)
+    if watched is not None:
+        watched.steps_per_epoch(batch_size)  # counts the images that can be read
+    # A run killed between writing its history and its checkpoint has one epoch too many.
+    run["history"] = run["history"][:first_epoch]
+    run["class_names"] = None if source.class_names is None else list(source.class_names)
+    run["resolved_input_range"] = inputs.input_range.to_json()
+    run["input_range_origin"] = inputs.input_range.origin
+
+    if verbose == "auto":
+        verbose = 1 if sys.stdout.isatty() else 2
+    trained.fit(
+        source.training_batches(batch_size, seed, first_epoch, epochs, augment),
+        validation_data=None if watched is None else watched.batches(),
+        initial_epoch=first_epoch,
+        epochs=epochs,
+        steps_per_epoch=steps,
+        shuffle=False,
+        verbose=verbose,
+        callbacks=[_Checkpoint(output, run)],
+    )
+    if watched is not None:
+        warn_of_unreadable(watched)
+    _warn_of_chance(run["history"], source, watched, num_classes, inputs.input_range)
+    for layer in layers_of(trained.classifier):
+        # Frozen for this training, not for whoever trains the network next. Nothing else is
+        # touched: what is set on a model within the model would be set on all of its layers.
+        if layer.name in run.get("frozen", ()):
+            layer.trainable = True
+    with atomic_write(output / "model.keras") as temporary:
+        trained.classifier.save(temporary)
+    _write_run(output, {**run, "complete": True})
+    checkpoint.unlink(missing_ok=True)
+    return output
+
+
+def train_each(
+    gq_weights: Sequence[float], output: str | os.PathLike[str], **settings: Any
+) -> list[Path]:
+    """Trains one run per GQ weight, with everything else the same.
+
+    Args:
+        gq_weights: the weights; none for one plain run. With several, run W goes to the folder
+            `gq_weight=W` in `output`.
+        output: folder of the run, or of the runs.
+        **settings: of `train`.
+
+    Returns:
+        the folders of the runs.
+    """
+    check_data_dir(settings.get("data_dir"), settings["id"], settings.get("validation"))
+    if not gq_weights:
+        return [train(output=output, **settings)]
+    if len(gq_weights) == 1:
+        return [train(output=output, gq_weight=gq_weights[0], **settings)]
+    names = [f"gq_weight={weight:g}" for weight in gq_weights]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            "`gq_weights` (--gq-weight) must hold every weight once. "
+            f"Received: gq_weights={list(gq_weights)}"
+        )
+    return [
+        train(output=Path(output) / name, gq_weight=weight, **settings)
+        for name, weight in zip(names, gq_weights, strict=True)
+    ]
+
+
+class DivergenceError(ValueError):
+    """The loss is no longer a finite number."""
+
+
+class _Checkpoint(keras.callbacks.Callback):
+    """Saves history and model after every epoch, the history first."""
+
+    def __init__(self, output: Path, run: dict[str, Any]) -> None:
+        super().__init__()
+        self._output = output
+        self._run = run
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        logs = {name: float(value) for name, value in (logs or {}).items()}
+        if not math.isfinite(logs["loss"]):
+            raise DivergenceError(
+                "Training stopped because the loss is no longer a finite number; the state after "
+                "the epoch before is kept. Lower the learning rate or the size of the GQ weight. "
+                f"Received: loss={logs['loss']} in epoch {epoch + 1}"
+            )
+        # JSON has no NaN, which `gq` is where no step of the epoch computed it.
+        known = {name: value if math.isfinite(value) else None for name, value in logs.items()}
+        self._run["history"].append({"epoch": epoch + 1, **known})
+        _write_run(self._output, self._run)
+        with atomic_write(self._output / "checkpoint.keras") as temporary:
+            self.model.save(temporary)
+
+
+def _compiled(
+    classifier: keras.Model,
+    settings: dict[str, Any],
+    steps: int,
+    input_range: tuple[Any, Any],
+) -> InputGradientModel:
+    model: InputGradientModel
+    if settings["gradient_penalty"]:
+        model = GradientPenaltyModel(classifier, settings["gradient_penalty"], input_range)
+    else:
+        names = ("gq_weight", "form", "estimator", "samples", "every", "temperature", "seed")
+        model = GQModel(classifier, **{name: settings[name] for name in names})
+    schedule = keras.optimizers.schedules.CosineDecay(
+        settings["learning_rate"], steps * settings["epochs"]
+    )
+    outputs = [] if not has_exits(classifier) else classifier.outputs
+    loss = losses.build(settings["loss"], bool(model.from_logits))
+    weights = settings["loss_weights"]
+    if len(weights) not in (1, len(outputs)):
+        raise ValueError(
+            "`loss_weights` must hold one number, or one for each exit of a network with several "
+            f"(this one has {len(outputs) or 1}). "
+            f"Received: loss_weights={weights}"
+        )
+    model.compile(
+        # Keras applies weight decay after momentum, where it acts 1 - momentum times as long.
+        keras.optimizers.SGD(
+            schedule,
+            momentum=_MOMENTUM,
+            weight_decay=settings["weight_decay"] / (1.0 - _MOMENTUM) or None,
+        ),
+        [loss for _ in outputs] or loss,
+        loss_weights=weights * (len(outputs) // len(weights)) if outputs else weights[0],
+        metrics=[["accuracy"] for _ in outputs] if outputs else ["accuracy"],
+    )
+    return model
+
+
+def _freeze_batch_norm(classifier: keras.Model) -> list[str]:
+    """Freezes what is not frozen yet, and tells the names."""
+    normalizing = [
+        layer
+        for layer in layers_of(classifier)
+        if isinstance(layer, keras.layers.BatchNormalization)
+    ]
+    if not normalizing:
+        raise ValueError(
+            "The classifier has no BatchNormalization to keep as it is: leave out "
+            "`freeze_batch_norm` (--freeze-batch-norm). "
+            f"Received: freeze_batch_norm=True, model={classifier.name!r}"
+        )
+    frozen = [layer for layer in normalizing if layer.trainable]
+    for layer in frozen:
+        layer.trainable = False
+    return [layer.name for layer in frozen]
+
+
+def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a training, as `run.json` holds them.
+
+    Args:
+        settings: the arguments of `train` by name, but for folders and what is printed.
+
+    Raises:
+        ValueError: for a value that cannot be, that has no effect beside the others, or two that
+            exclude each other.
+    """
+    checked = dict(settings)
+    for name, holds, expected in _NUMBERS:
+        if name != "gq_weight" or settings[name] is not None:
+            checked[name] = checked_number(name, settings[name], holds, expected)
+    try:
+        weights = list(settings["loss_weights"])
+    except TypeError:
+        weights = []
+    checked["loss_weights"] = [
+        checked_number("loss_weights", weight, lambda value: value >= 0.0, "0 or more")
+        for weight in weights
+    ]
+    if not weights:
+        raise ValueError(
+            "`loss_weights` must be a sequence of one number, or one for each exit. "
+            f"Received: loss_weights={settings['loss_weights']!r}"
+        )
+    for name in ("epochs", "batch_size"):
+        check_whole(name, settings[name], "1 or more")
+    check_seed(settings["seed"])
+    if settings["input_range"] is not None:
+        bounds = checked_input_range(settings["input_range"])
+        checked["input_range"] = [np.asarray(bound, "float64").tolist() for bound in bounds]
+    if settings["augment"] not in (None, *AUGMENTATIONS):
+        raise ValueError(
+            f"`augment` must be None or {' or '.join(map(repr, AUGMENTATIONS))}. "
+            f"Received: augment={settings['augment']!r}"
+        )
+    losses.build(settings["loss"], from_logits=True)
+    check_validation(settings["id"], settings["validation"])
+    _check_quotient(checked)
+    if not checked["gq_weight"]:
+        # A plain training is the same whatever the quotient of its companions is.
+        checked.update(gq_weight=0.0, **QUOTIENT_SETTINGS)
+    return checked
+
+
+def _check_quotient(settings: dict[str, Any]) -> None:
+    if settings["gq_weight"] and settings["gradient_penalty"]:
+        raise ValueError(
+            "A training has the Gradient Quotient or the gradient penalty, not both. "
+            f"Received: gq_weight={settings['gq_weight']}, "
+            f"gradient_penalty={settings['gradient_penalty']}"
+        )
+    check_count("every", settings["every"])
+    names = ("form", "estimator", "samples", "temperature")
+    QuotientSettings(**{name: settings[name] for name in names})
+    unused = [name for name, value in QUOTIENT_SETTINGS.items() if settings[name] != value]
+    if unused and settings["gq_weight"] is None:
+        raise ValueError(
+            f"{', '.join(f'`{name}`' for name in unused)} of the Gradient Quotient has no effect "
+            "without it: give it a weight with `gq_weight` (--gq-weight), or leave these out. "
+            "Received: no gq_weight, " + ", ".join(f"{name}={settings[name]!r}" for name in unused)
+        )
+
+
+# The settings that are numbers, and which of them can be.
+_NUMBERS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
+    ("gq_weight", lambda value: True, "a finite number"),
+    ("gradient_penalty", lambda value: value >= 0.0, "a finite number, 0 or more"),
+    ("temperature", lambda value: value > 0.0, "finite and positive"),
+    ("learning_rate", lambda value: value > 0.0, "positive"),
+    ("weight_decay", lambda value: value >= 0.0, "0 or more"),
+)
+
+
+def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """The state of the run in a folder, or of a new one."""
+    path = output / "run.json"
+    if not path.exists():
+        if output.exists() and (not output.is_dir() or holds_others(output)):
+            raise ValueError(
+                "The output must be a new or empty folder, or one that holds the same run. "
+                f"Received: output={str(output)!r}"
+            )
+        return {
+            "settings": settings,
+            "versions": {
+                name: version(name) for name in ("keras-lodin", "keras", "tensorflow", "numpy")
+            }
+            | {"python": platform.python_version()},
+            "complete": False,
+            "history": [],
+        }
+    try:
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        is_whole = isinstance(run["settings"], dict) and isinstance(run["history"], list)
+        is_whole = is_whole and isinstance(run["complete"], bool)
+    except (ValueError, KeyError, TypeError):
+        is_whole = False
+    if not is_whole:
+        raise ValueError(
+            "The file run.json of the run is damaged. Restore it, or choose another folder. "
+            f"Received: output={str(output)!r}"
+        )
+    different = [
+        f"{name} was {run['settings'].get(name)!r} and is {value!r}"
+        for name, value in settings.items()
+        # Without the quotient its settings are nobody's, whatever an older run was given.
+        if run["settings"].get(name) != value
+        and (settings["gq_weight"] or name not in QUOTIENT_SETTINGS)
+    ]
+    if different:
+        raise ValueError(
+            "The output folder holds a run with other settings. Choose another folder, or the "
+            f"same settings to go on with it: {'; '.join(different)}. "
+            f"Received: output={str(output)!r}"
+        )
+    return run
+
+
+def _write_run(output: Path, run: dict[str, Any]) -> None:
+    with atomic_write(output / "run.json") as temporary:
+        temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_same_data(
+    before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], output: Path
+) -> None:
+    """Refuses to go on with other data than the run was begun on: its epochs would be others."""
+    different = {
+        part: difference
+        for part, identity in now.items()
+        if part in before and (difference := data.difference(before[part], identity))
+    }
+    if different:
+        told = "; ".join(f"{part}: {difference}" for part, difference in different.items())
+        raise ValueError(
+            "The output folder holds a run that was begun on other data. Choose another folder, or "
+            f"give it the same data to go on with: {told}. Received: output={str(output)!r}"
+        )
+
+
+def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
+    """The same for a run that is complete, where nothing needs to be read for it."""
+    before = run.get("data", {}).get("training", {}).get("files")
+    # Data that has been put away since does no harm to what is trained.
+    with contextlib.suppress(FileNotFoundError):
+        now = data.files_identity(id)
+        if before is not None and now != before:
+            _check_same_data({"training": {"files": before}}, {"training": {"files": now}}, output)
+
+
+def _inputs(
+    start: keras.Model | None, model: str, input_range: Any, run: dict[str, Any]
+) -> InputFormat:
+    """What is known of the inputs and classes of the network that is to be trained."""
+    names, trained_with = (None, None) if start is None else run_facts(model)
+    shape = None if start is None else find_head_or_exits(start).input_shape[1:]
+    if "resolved_input_range" in run:
+        found = InputRange(
+            *checked_input_range(run["resolved_input_range"]), run.get("input_range_origin", GIVEN)
+        )
+    elif start is None and input_range is None:
+        found = InputRange(0.0, 1.0, ASSUMED)
+    elif start is None:
+        found = InputRange(*checked_input_range(input_range), GIVEN)
+    else:
+        found = resolve_input_range(input_range or trained_with, start, shape or ())
+    if (
+        names is not None
+        and start is not None
+        and len(names) != find_head_or_exits(start).num_classes
+    ):
+        names = None
+    return InputFormat(shape, found, names, model)
+
+
+def _labelled_as(source: data.Source, class_names: Sequence[str] | None) -> data.Source:
+    """The source with the labels that a network, whose training goes on, has for its classes.
+
+    Data of other classes altogether are a new task for it, and keep their labels.
+    """
+    names = source.class_names
+    if names is None or class_names is None or not set(names) & set(class_names):
+        return source
+    return source.with_labels_of(class_names)
+
+
+def _validation_source(
+    id: str,
+    validation: str | None,
+    inputs: InputFormat,
+    data_dir: str | os.PathLike[str] | None,
+) -> data.Source | None:
+    # Of a folder or a named split the "calibration" part is the training data itself.
+    if validation is None and not has_parts(id):
+        return None
+    source = inputs.load(validation or id, "calibration", data_dir)
+    if not source.labelled:
+        raise ValueError(
+            "Validation needs labelled data. "
+            f"Received: validation={validation or id!r}, which has no labels"
+        )
+    return source.with_labels_of(inputs.class_names)
+
+
+def _warn_of_chance(
+    history: list[dict[str, Any]],
+    source: data.Source,
+    watched: data.Source | None,
+    num_classes: int,
+    input_range: InputRange,
+) -> None:
+    """Warns where the trained network knows no more labels than chance would."""
+    seen, start = (source, "") if watched is None else (watched, "val_")
+    accuracies = [
+        value
+        for name, value in (history[-1] if history else {}).items()
+        if name.startswith(start) and name.endswith("accuracy") and value is not None
+    ]
+    # The best exit's; counted only where it may be chance, as counting reads all of a folder.
+    best = max(accuracies, default=1.0)
+    if best > 3.0 / num_classes:
+        return
+    count = seen.steps_per_epoch(1)
+    correct = round(best * count)
+    if is_chance(correct, count, num_classes):
+        what = f"{correct} of {count} labels of `{seen.name}` after its training"
+        warn_of_chance("The network", what, num_classes, input_range)
+
+
+def count_classes(source: data.Source) -> int:
+    """The number of classes of labelled data: by their names, or else by the largest label."""
+    if source.class_names is not None:
+        return len(source.class_names)
+    return 1 + max(int(np.max(y)) for _, y in source.batches())
+
+
+def _check_classes(classifier: keras.Model, num_classes: int, id: str) -> None:
+    outputs = find_head_or_exits(classifier).num_classes
+    if outputs < num_classes:
+        raise ValueError(
+            f"The data has {num_classes} classes, and the classifier only {outputs} outputs. Give "
+            "it an output for each class, or take data of its classes. "
+            f"Received: id={id!r}, model={classifier.name!r}"
+        )

@@ -1,0 +1,97 @@
+"""How sure a difference of two AUROCs on the same samples is."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from keras_lodin import metrics
+from keras_lodin.detectors.tuning_margin import TuningMargin, auroc_margin, placements
+
+tied_scores = st.lists(st.integers(-5, 5), min_size=1, max_size=40).map(np.float64)
+
+
+@given(tied_scores, tied_scores)
+def test_placements_have_the_auroc_for_their_mean_on_either_side(id_scores, contrast_scores):
+    found = placements(id_scores, contrast_scores)
+    expected = metrics.auroc(id_scores, contrast_scores)
+    assert found.auroc == pytest.approx(expected, abs=1e-12)
+    assert found.id.mean() == pytest.approx(expected, abs=1e-12)
+    assert found.contrast.mean() == pytest.approx(expected, abs=1e-12)
+
+
+@given(tied_scores, tied_scores, st.integers(0, 2**32 - 1), st.sampled_from([1e-4, 1.0, 1e4]))
+def test_rounding_of_scores_decides_nothing(id_scores, contrast_scores, seed, unit):
+    random = np.random.default_rng(seed)
+    exact = placements(id_scores, contrast_scores).auroc
+    rounded = [
+        unit * (scores + random.uniform(-1e-7, 1e-7, scores.size) * np.abs(scores).max())
+        for scores in (id_scores, contrast_scores)
+    ]
+    assert placements(*rounded).auroc == pytest.approx(exact, abs=1e-12)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+@pytest.mark.parametrize("better", [0.0, 0.7])
+def test_interval_holds_the_true_margin_about_as_often_as_it_says(paired, better):
+    """Two scores of the same 60 + 60 samples, told apart by `better`."""
+    random = np.random.default_rng(0)
+
+    def sample(count):
+        own = random.normal(size=(3, count))
+        # Where the contrast is made of the data, what is odd about one is odd about the other.
+        theirs = (0.5 * own + random.normal(size=(3, count))) if paired else own[::, ::-1]
+        one, other = own[0] + 1.0 + better, own[0] + own[1] + 1.0
+        return (one, theirs[0]), (other, theirs[0] + theirs[2])
+
+    many = [placements(*scores) for scores in sample(100_000)]
+    truth = many[0].auroc - many[1].auroc
+    held, runs = 0, 300
+    for _ in range(runs):
+        margin, (low, high) = auroc_margin(
+            *(placements(*scores) for scores in sample(60)), paired=paired
+        )
+        assert low <= margin <= high
+        held += low <= truth <= high
+    assert 0.90 <= held / runs <= 0.99
+
+
+def test_interval_is_that_of_a_bootstrap_over_the_same_samples(rng):
+    ours, theirs = rng.normal(1.0, 1.0, 150), rng.normal(0.0, 1.0, 150)
+    own_noise, their_noise = rng.normal(size=150), rng.normal(size=150)
+    _, (low, high) = auroc_margin(
+        placements(ours, theirs), placements(ours + own_noise, theirs + their_noise), paired=False
+    )
+    drawn = []
+    for _ in range(1000):
+        i, j = rng.integers(150, size=(2, 150))
+        drawn.append(
+            placements(ours[i], theirs[j]).auroc
+            - placements(ours[i] + own_noise[i], theirs[j] + their_noise[j]).auroc
+        )
+    expected = np.quantile(drawn, [0.025, 0.975])
+    np.testing.assert_allclose([low, high], expected, atol=0.15 * (high - low))
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_few_samples_have_wide_intervals_within_what_is_possible(count):
+    one, other = placements(np.arange(count), [0.5]), placements(-np.arange(count), [0.5])
+    for paired in (False, True) if count == 1 else (False,):
+        assert auroc_margin(one, other, paired=paired)[1] == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("interval", "apart"),
+    [
+        ((0.001, 0.02), True),
+        ((-0.02, -0.001), True),
+        ((-0.001, 0.02), False),
+        ((0.0, 0.0), False),
+        ((0.0, 0.1), False),
+        ((-0.1, 0.0), False),
+        ((-1.0, 1.0), False),
+        ((0.02, 0.02), True),
+    ],
+)
+def test_settings_are_told_apart_where_zero_lies_outside_the_interval(interval, apart):
+    assert TuningMargin(1.0, 0.0, 0.9, np.mean(interval), interval).told_apart is apart
