@@ -5,9 +5,28 @@ from __future__ import annotations
 from typing import Any
 
 import tensorflow as tf
+from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.quotient import forms
+
+
+def norms(gradients: Any, norm: str) -> Any:
+    """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`.
+
+    Args:
+        gradients: float32 tensor.
+        norm: "l1" or "l2".
+    """
+    axes = tuple(range(2, len(gradients.shape)))
+    if norm == "l1":
+        return ops.sum(ops.abs(gradients), axis=axes)
+    # Scaled, so that no square leaves float32; and without the infinite slope of a root at zero.
+    largest = ops.stop_gradient(ops.max(ops.abs(gradients), axis=axes, keepdims=True))
+    scale = ops.where(largest > 0.0, largest, 1.0)
+    squares = ops.sum(ops.square(gradients / scale), axis=axes)
+    some = squares > 0.0
+    root = ops.where(some, ops.sqrt(ops.where(some, squares, 1.0)), 0.0)
+    return root * ops.reshape(scale, ops.shape(squares))
 
 
 def gradient_norms(
@@ -38,10 +57,10 @@ def gradient_norms(
     if chunk_size is not None and chunk_size < cotangents.shape[0]:
         return _in_chunks(forward_pass, cotangents, norm, weights, chunk_size)
     gradients = forward_pass.input_gradients(cotangents)
-    found = forms.norms(gradients, norm)
+    found = norms(gradients, norm)
     if weights is None:
         return found, None
-    return found, forms.norms(_weighted_sum(weights, gradients)[None], norm)[0]
+    return found, norms(_weighted_sum(weights, gradients)[None], norm)[0]
 
 
 def _in_chunks(
@@ -71,7 +90,7 @@ def _in_chunks(
         def forward(index: Any, total: Any, found: Any) -> Any:
             gradients = forward_pass.input_gradients(chunk_of(cotangents, index))
             total += _weighted_sum(chunk_of(weights, index), gradients)
-            return index + 1, total, found.write(index, forms.norms(gradients, norm))
+            return index + 1, total, found.write(index, norms(gradients, norm))
 
         zeros = tf.zeros_like(forward_pass.inputs, tf.float32)
         norms_by_chunk = tf.TensorArray(tf.float32, chunks)
@@ -83,12 +102,12 @@ def _in_chunks(
         )
         found = norms_by_chunk.concat()
         found = tf.ensure_shape(found, (chunks * chunk_size, *cotangents.shape[1:2]))
-        total_norm = forms.norms(total[None], norm)[0]
+        total_norm = norms(total[None], norm)[0]
 
         def backward(found_upstream: Any, total_upstream: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(total)
-                total_norm = forms.norms(total[None], norm)[0]
+                total_norm = norms(total[None], norm)[0]
             direction = tape.gradient(total_norm, total, output_gradients=total_upstream)
 
             def step(index: Any, by_chunk: Any, sums: Any) -> Any:
@@ -96,7 +115,7 @@ def _in_chunks(
                     parts = [chunk_of(cotangents, index), chunk_of(weights, index)]
                     tape.watch([*parts, *read])
                     gradients = forward_pass.input_gradients(parts[0])
-                    found = forms.norms(gradients, norm)
+                    found = norms(gradients, norm)
                     partial = _weighted_sum(parts[1], gradients)
                 own, *shared = tape.gradient(
                     [found, partial],

@@ -24,7 +24,7 @@ import keras
 from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.gradients.norms import gradient_norms
+from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
 
 FORMS = ("softmax", "logits", "pooled")
@@ -132,11 +132,11 @@ def sampled_norms(
     classes = ops.concatenate([predicted[None], second[None], draws[1:]])
     gradients = forward_pass.input_gradients(forms.softmax_cotangents(logits, classes))
     weights = forms.softmax_weights(logits, classes)
-    found = forms.norms(gradients, norm)
+    found = norms(gradients, norm)
     label_weight = ops.where(is_right, 0.0, weights[1])
     remaining = _per_sample(weights[0], gradients) * gradients[0]
     remaining = remaining - _per_sample(label_weight, gradients) * gradients[1]
-    remaining_norm = forms.norms(remaining[None], norm)[0]
+    remaining_norm = norms(remaining[None], norm)[0]
     direction = ops.stop_gradient(
         ops.sign(remaining)
         if norm == "l1"
@@ -158,10 +158,10 @@ def sampled_norms(
     )
     shares = weights * (found - along) * ops.exp(-ops.where(is_draw, drawn, 0.0)) / counts
     disagreement = ops.sum(ops.where(is_draw, shares, 0.0), axis=0)
-    norms = weights * found
+    weighted = weights * found
     return (
-        ops.where(is_right, norms[0], norms[1]),
-        ops.where(is_right, 0.0, norms[0]) + remaining_norm + disagreement,
+        ops.where(is_right, weighted[0], weighted[1]),
+        ops.where(is_right, 0.0, weighted[0]) + remaining_norm + disagreement,
     )
 
 

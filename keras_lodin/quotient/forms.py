@@ -131,25 +131,6 @@ def pooled_cotangents(logits: Any, labels: Any) -> Any:
     return ops.stack([label, 1.0 - label])
 
 
-def norms(gradients: Any, norm: str) -> Any:
-    """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`.
-
-    Args:
-        gradients: float32 tensor.
-        norm: "l1" or "l2".
-    """
-    axes = tuple(range(2, len(gradients.shape)))
-    if norm == "l1":
-        return ops.sum(ops.abs(gradients), axis=axes)
-    # Scaled, so that no square leaves float32; and without the infinite slope of a root at zero.
-    largest = ops.stop_gradient(ops.max(ops.abs(gradients), axis=axes, keepdims=True))
-    scale = ops.where(largest > 0.0, largest, 1.0)
-    squares = ops.sum(ops.square(gradients / scale), axis=axes)
-    some = squares > 0.0
-    root = ops.where(some, ops.sqrt(ops.where(some, squares, 1.0)), 0.0)
-    return root * ops.reshape(scale, ops.shape(squares))
-
-
 def split_by_label(class_norms: Any, classes: Any, labels: Any) -> tuple[Any, Any]:
     """The label's norm and the sum of the others'.
 
