@@ -11,7 +11,7 @@ from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.quotient.forms import quotient
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.training.step_seeds import StepSeeds
 from keras_lodin.utils import keras_internals
@@ -105,20 +105,19 @@ class GQModel(InputGradientModel):
         self,
         classifier: keras.Model,
         gq_weight: float = 0.1,
-        form: str = "softmax",
-        estimator: str = "exact",
-        samples: int = 1,
-        every: int = 1,
-        norm: str | None = None,
-        chunk_size: int | None = None,
-        temperature: float = 1.0,
+        form: str = QuotientSettings.form,
+        estimator: str = QuotientSettings.estimator,
+        samples: int = QuotientSettings.samples,
+        every: int = QuotientSettings.every,
+        norm: str | None = QuotientSettings.norm,
+        chunk_size: int | None = QuotientSettings.chunk_size,
+        temperature: float = QuotientSettings.temperature,
         seed: int | None = None,
         from_logits: bool | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        settings = QuotientSettings(form, estimator, samples, norm, chunk_size, temperature)
-        check_count("every", every)
+        settings = QuotientSettings(form, estimator, samples, every, norm, chunk_size, temperature)
         gq_weight = checked_number("gq_weight", gq_weight, lambda value: True, "a finite number")
         if seed is not None and not isinstance(seed, int):
             raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
@@ -148,6 +147,5 @@ class GQModel(InputGradientModel):
             **super().get_config(),
             "gq_weight": self.gq_weight,
             **dataclasses.asdict(self.quotient_settings),
-            "every": self.every,
             "seed": self.seed,
         }

@@ -6,7 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import keras
@@ -15,6 +15,7 @@ from keras import ops
 from rich.console import Group
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import Unpack
 
 from keras_lodin import metrics, models
 from keras_lodin.data.batches import check_labels
@@ -26,8 +27,17 @@ from keras_lodin.evaluation.one_pass import package_versions
 from keras_lodin.evaluation.table import UNDERLINED_HEADER
 from keras_lodin.models.head import ClassifierHead, find_head, has_exits
 from keras_lodin.models.input_range import resolve_input_range
-from keras_lodin.quotient.distributions import GradientDistributions, gradient_distributions
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.distributions import (
+    GradientDistributions,
+    gradient_distributions,
+    norm_settings,
+)
+from keras_lodin.quotient.settings import (
+    QuotientOptions,
+    QuotientSettings,
+    check_count,
+    with_options_shown,
+)
 from keras_lodin.utils.files import write_together
 from keras_lodin.utils.foreign_text import csv_cell, shown
 from keras_lodin.utils.number_checks import check_seed
@@ -163,16 +173,13 @@ class GradientComparison:
         return "id" if name == self.id else "ood"
 
 
+@with_options_shown
 def gradients(
     paths: Sequence[str | os.PathLike[str]],
     id: str,
     ood: Sequence[str],
     output: str | os.PathLike[str] | None = None,
     *,
-    form: str = "softmax",
-    estimator: str = "exact",
-    samples: int = 1,
-    norm: str | None = None,
     seed: int = 0,
     limit: int | None = None,
     input_range: tuple[float, float] | None = None,
@@ -180,6 +187,7 @@ def gradients(
     batch_size: int = 32,
     command: str | None = None,
     verbose: int | str = "auto",
+    **options: Unpack[QuotientOptions],
 ) -> GradientComparison:
     """Compares the gradient norms of models on in-distribution and out-of-distribution data.
 
@@ -193,10 +201,6 @@ def gradients(
         id: specification of the in-distribution data.
         ood: specifications of the out-of-distribution data.
         output: the folder for `gradients.json`, `gradients.csv` and `gradients.png`, or None.
-        form: "softmax" or "logits".
-        estimator: "exact"; "sampled" or "projected" for many classes.
-        samples: how many classes "sampled" draws, or directions "projected".
-        norm: "l1" or "l2"; None for "l1", and "l2" for "projected".
         seed: of what is drawn, estimators and `limit`.
         limit: at most so many samples of each data set, drawn from all of it; None for all.
         input_range: range of the classifiers' inputs; None for a detector's own, or judged by the
@@ -205,6 +209,7 @@ def gradients(
         batch_size: samples per batch.
         command: the command line to record in the results.
         verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+        **options: of the norms, see `keras_lodin.gradient_distributions`.
 
     Returns:
         a `GradientComparison`.
@@ -219,10 +224,11 @@ def gradients(
     check_data_dir(data_dir, id, *ood)
     if limit is not None:
         check_count("limit", limit)
-    norm = QuotientSettings(form, estimator, samples, norm).norm_used
+    settings = norm_settings(**options)
+    settings = replace(settings, norm=settings.norm_used)
     with results_folder(output, id, *ood):
         comparison = _compared(
-            *(paths, id, ood, form, estimator, samples, norm, seed, limit, input_range, data_dir),
+            *(paths, id, ood, settings, seed, limit, input_range, data_dir),
             *(batch_size, command, verbose),
         )
         if output is not None:
@@ -234,10 +240,7 @@ def _compared(
     paths: Sequence[str | os.PathLike[str]],
     id: str,
     ood: Sequence[str],
-    form: str,
-    estimator: str,
-    samples: int,
-    norm: str,
+    settings: QuotientSettings,
     seed: int,
     limit: int | None,
     input_range: tuple[float, float] | None,
@@ -260,14 +263,11 @@ def _compared(
             found[name] = gradient_distributions(
                 classifier,
                 _part_of(source, limit, seed, batch_size),
-                form,
-                estimator,
-                samples,
-                norm,
-                seed,
-                head.from_logits,
-                batch_size,
-                verbose,
+                seed=seed,
+                from_logits=head.from_logits,
+                batch_size=batch_size,
+                verbose=verbose,
+                **settings.changed,
             )
             if name == id:
                 accuracies[model] = _accuracy(found[id], head.num_classes)
@@ -278,10 +278,10 @@ def _compared(
         distributions=distributions,
         accuracies=accuracies,
         settings={
-            "form": form,
-            "estimator": estimator,
-            "samples": samples,
-            "norm": norm,
+            "form": settings.form,
+            "estimator": settings.estimator,
+            "samples": settings.samples,
+            "norm": settings.norm,
             "seed": seed,
             "limit": limit,
         },

@@ -18,7 +18,7 @@ from keras_lodin.detectors import by_name
 from keras_lodin.evaluation.files import file_digests
 from keras_lodin.evaluation.one_pass import package_versions
 from keras_lodin.models.head import find_head
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.settings import check_count
 from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, holds_others, write_together
@@ -315,12 +315,7 @@ class _Runner:
             head = find_head(models.build(model, count_classes(source), source.shape), None)
         for candidate in candidates:
             if candidate.gq_weight:
-                QuotientSettings(
-                    candidate.form,
-                    candidate.estimator,
-                    candidate.samples,
-                    temperature=candidate.temperature,
-                ).check_classifier(head)
+                candidate.check_classifier(head)
         return head.num_classes
 
     def check_same_sweep(self) -> None:
