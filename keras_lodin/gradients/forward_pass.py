@@ -14,9 +14,10 @@ from typing import Any
 
 import tensorflow as tf
 
+from keras_lodin.gradients.by_gradient_function import once_beside_loops
 from keras_lodin.gradients.graph_walk import LOOPS, operations_between, with_called
 from keras_lodin.gradients.jvp import directional_derivative
-from keras_lodin.gradients.vjp import once_beside_loops, vectorized_gradient
+from keras_lodin.gradients.vjp import vectorized_gradient
 
 
 class ForwardPass:
