@@ -25,12 +25,14 @@ from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small_values
 from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.value_range import GIVEN, InputRange
+from keras_lodin.export.formats import export_detector
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
-from keras_lodin.metrics.scores import check_scores
+from keras_lodin.metrics.scores import check_scores, promised, verdict
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
-from keras_lodin.models.head import ClassifierHead, find_head
+from keras_lodin.models.head import find_head
 from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.utils.progress import track
 from keras_lodin.utils.single_number import single_number
@@ -131,6 +133,10 @@ class Detector(ClassifierWrapper):
         To be called by the constructor of a detector whose score needs one.
         """
         check_differentiable(self._head, type(self).__name__)
+
+    def deployed(self) -> Detector:
+        """The detector itself: its score goes to work with its classifier."""
+        return self
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_head(classifier, from_logits)
@@ -462,8 +468,6 @@ class Detector(ClassifierWrapper):
                 operations for, or an artifact that disagrees with the detector.
             OSError: if the artifact cannot be written. Nothing half-written stays.
         """
-        from keras_lodin.export import export_detector
-
         export_detector(self, filepath, format=format, verbose=verbose is not False, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
@@ -496,16 +500,6 @@ class Detector(ClassifierWrapper):
         return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
 
 
-def verdict(score: Any, threshold: Any) -> Any:
-    """Which scores are out-of-distribution: bool, `(batch,)`.
-
-    Those at or below the threshold, and those that are not a number. (Not as `not score >
-    threshold`: TensorFlow's graph optimizer makes that `score <= threshold`, and a NaN would
-    pass.)
-    """
-    return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
-
-
 def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
     if names is None:
         return None
@@ -518,12 +512,6 @@ def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None
             f"texts. Received: class_names={names!r:.200}"
         )
     return tuple(str(name) for name in listed)
-
-
-def promised(tpr: float, calibration_count: int | None) -> str:
-    """What a threshold promises, in words; a detector of an earlier version has no count."""
-    samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
-    return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"
 
 
 def _too_few_text(name: str, count: int, tpr: float) -> str:

@@ -17,8 +17,9 @@ from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.exits import ExitStages
-from keras_lodin.models.head import ClassifierHead, find_exits
+from keras_lodin.models.head import find_exits
 from keras_lodin.utils.progress import track
 from keras_lodin.utils.single_number import several_numbers
 from keras_lodin.utils.weight_values import eager_value

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.output_kind import made_inputs
 from keras_lodin.utils.keras_internals import predicts_as_called, runs_its_graph
 
@@ -30,18 +31,14 @@ def deployed_classifier(model: Any) -> Any:
         ValueError: for what is no model, and for one whose `predict` and `call` differ in a way
             that cannot be made one.
     """
-    # Both are made of what this module is part of.
-    from keras_lodin.detectors.detector import Detector
-    from keras_lodin.training.input_gradient_model import InputGradientModel
-
     if not isinstance(model, keras.Model):
         raise ValueError(
             "`classifier` must be a `keras.Model`; `keras.models.load_model` makes one of a file. "
             f"Received: classifier={model!r} of type {type(model).__name__}"
         )
-    while isinstance(model, InputGradientModel):
-        model = model.classifier
-    if isinstance(model, Detector) or predicts_as_called(model):
+    if isinstance(model, ClassifierWrapper):
+        return model.deployed()
+    if predicts_as_called(model):
         return model
     # What takes no one tensor, or has no weights yet, is refused where the head is sought.
     if not model.built or _input_shape(model) is None:

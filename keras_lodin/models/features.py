@@ -11,12 +11,17 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.models.head import LINEAR, is_functional, looks_through
+from keras_lodin.models.head import LINEAR, looks_through
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
 from keras_lodin.models.layer_graph import GraphPart, sources
 from keras_lodin.models.output_kind import made_inputs
 from keras_lodin.models.softmax_end import SoftmaxEnd, find_softmax_end
-from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, layers_of
+from keras_lodin.utils.keras_internals import (
+    call_of,
+    has_own_way_to_call,
+    layers_of,
+    runs_its_graph,
+)
 from keras_lodin.utils.registry import did_you_mean
 
 
@@ -59,7 +64,7 @@ class FeatureLayers:
     def __init__(
         self, classifier: keras.Model, from_logits: bool, names: Sequence[str] | None = None
     ) -> None:
-        if not is_functional(classifier):
+        if not runs_its_graph(classifier):
             raise ValueError(
                 f"The layers of the classifier {classifier.name!r} cannot be seen: it is a "
                 "subclassed model, or has a `call` of its own. Expected a functional or "
@@ -90,7 +95,7 @@ class FeatureLayers:
         own = [
             layer
             for layer in (classifier, *layers_of(classifier))
-            if is_functional(layer) and has_own_way_to_call(layer)
+            if runs_its_graph(layer) and has_own_way_to_call(layer)
         ]
         if not own:
             return
@@ -240,7 +245,7 @@ def _places_by_name(model: keras.Model, calls: tuple[Any, ...] = ()) -> dict[str
 
 def _is_enterable(operation: Any) -> bool:
     """Whether an operation is a model with a known graph, from one tensor to one tensor."""
-    return is_functional(operation) and len(operation.inputs) == 1 and len(operation.outputs) == 1
+    return runs_its_graph(operation) and len(operation.inputs) == 1 and len(operation.outputs) == 1
 
 
 def _values_function(model: keras.Model, places: Sequence[_Place]) -> Callable[[Any], list[Any]]:

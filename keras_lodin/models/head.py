@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_lodin.models.classifier_head import ClassifierHead
+from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.deployed_classifier import deployed_classifier
 from keras_lodin.models.differentiability import integer_inputs
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
@@ -40,37 +42,9 @@ LINEAR = (
 )
 
 
-@dataclass(frozen=True)
-class ClassifierHead:
-    """A classifier, split into a function to its logits and one from logits to its output.
-
-    Attributes:
-        classifier: the model that is split. Not always the one that was given: see
-            `deployed_classifier`.
-        logits: `(inputs, training=None) -> (batch, classes)`; shares the classifier's weights.
-            For a classifier with several exits, a list of such tensors, the first exit first.
-        output: maps logits to what the classifier itself returns (identity or softmax).
-        from_logits: True when the classifier itself returns logits.
-        num_classes: the number of classes.
-        input_shape: the input's shape with the batch first, `(None, ...)`.
-        exits: how many exits the classifier has; 0 for one that has one output, no list.
-        input_dtype: what `logits` takes: "float32", also of a classifier of integers that are
-            quantities, such as pixels; the type of its input where they are names, such as tokens.
-    """
-
-    classifier: keras.Model
-    logits: Callable[..., Any]
-    output: Callable[[Any], Any]
-    from_logits: bool
-    num_classes: int
-    input_shape: tuple[int | None, ...]
-    exits: int = 0
-    input_dtype: str = "float32"
-
-
 def has_exits(classifier: keras.Model) -> bool:
     """Whether a model has several outputs, as networks with early exits do."""
-    if not is_functional(classifier) or has_own_way_to_call(classifier):
+    if not runs_its_graph(classifier) or has_own_way_to_call(classifier):
         return False
     return len(classifier.outputs) > 1
 
@@ -160,15 +134,13 @@ def find_head_or_exits(classifier: keras.Model, from_logits: bool | None = None)
 
 
 def _deployed(classifier: Any) -> Any:
-    # Detectors are made of what is found here.
-    from keras_lodin.detectors.detector import Detector
-
-    if isinstance(classifier, Detector):
+    model = deployed_classifier(classifier)
+    if isinstance(model, ClassifierWrapper):
         raise ValueError(
             "Expected a classifier, not a detector, which holds one: pass `detector.classifier`. "
             f"Received: classifier={classifier!r}"
         )
-    return deployed_classifier(classifier)
+    return model
 
 
 def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
@@ -310,7 +282,7 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
 
 def _check_free_batch(classifier: keras.Model) -> None:
     """Raises ValueError for a functional model that takes batches of one size alone."""
-    shape = classifier.inputs[0].shape if is_functional(classifier) else (None,)
+    shape = classifier.inputs[0].shape if runs_its_graph(classifier) else (None,)
     if shape[0] is None:
         return
     # It may hold a size of batches and use it nowhere.
@@ -374,17 +346,9 @@ def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -
     return shapes[0][1]
 
 
-def is_functional(model: Any) -> bool:
-    """Whether a model is what its graph of layers says: functional and built sequential ones.
-
-    Not a subclass of one that has a `call` of its own.
-    """
-    return runs_its_graph(model)
-
-
 def _ends_in_linear_layer(model: keras.Model) -> bool:
     """Whether a classifier's last layer is one of Keras's own without an activation."""
-    while is_functional(model) and not has_own_way_to_call(model):
+    while runs_its_graph(model) and not has_own_way_to_call(model):
         operation, source = producer(model.outputs[0])
         while looks_through(operation):
             operation, source = producer(source)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.models.head import ClassifierHead
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.quotient.estimators import (
     ESTIMATORS,
     FORMS,

@@ -24,7 +24,8 @@ from keras_lodin.evaluation.files import file_digests, write_file, write_json
 from keras_lodin.evaluation.gradient_plots import QUANTITIES, write_gradient_figure
 from keras_lodin.evaluation.one_pass import package_versions
 from keras_lodin.evaluation.table import UNDERLINED_HEADER
-from keras_lodin.models.head import ClassifierHead, find_head, has_exits
+from keras_lodin.models.classifier_head import ClassifierHead
+from keras_lodin.models.head import find_head, has_exits
 from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.quotient.distributions import GradientDistributions, gradient_distributions
 from keras_lodin.quotient.settings import QuotientSettings, check_count
