@@ -6,12 +6,11 @@ from typing import Any
 
 import keras
 
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.energy import EnergyDetector
 from keras_lodin.detectors.mahalanobis import MahalanobisDetector
 from keras_lodin.detectors.max_logit import MaxLogitDetector
-from keras_lodin.detectors.mood import MOODDetector, published_boundaries
+from keras_lodin.detectors.mood import MOODDetector
 from keras_lodin.detectors.msp import MSPDetector
 from keras_lodin.detectors.odin import ODINDetector
 from keras_lodin.models.exits import at_exit
@@ -34,7 +33,7 @@ def names() -> list[str]:
 
 
 def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) -> Detector:
-    """A detector by name, with its default settings; MOOD's boundaries as the classifier has them.
+    """A detector by name, with the default settings that suit the classifier.
 
     Args:
         name: one of `names()`.
@@ -46,9 +45,7 @@ def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) 
         ValueError: for an unknown name, or a classifier that the detector cannot wrap.
     """
     check(name)
-    if name == "mood" and has_exits(classifier):
-        options.setdefault("boundaries", published_boundaries(classifier))
-    return _CLASSES[name](classifier, input_range=input_range, **options)
+    return _CLASSES[name].suited_to(classifier, input_range=input_range, **options)
 
 
 def build_all(
@@ -56,7 +53,8 @@ def build_all(
 ) -> dict[str, Detector]:
     """Several detectors by name, around one classifier.
 
-    A network with several exits is wrapped whole by "mood", and at its last exit by the others.
+    A network with several exits is wrapped whole by those that take exits, and at its last exit by
+    the others.
 
     Args:
         chosen: names of detectors; None for all that can wrap this classifier.
@@ -71,19 +69,14 @@ def build_all(
     detectors = {}
     for name in chosen or names():
         check(name)
-        wrapped = classifier if name == "mood" else single
+        wrapped = classifier if _CLASSES[name].takes_exits else single
         try:
             detectors[name] = build(name, wrapped, input_range, **options)
         except ValueError:
             # What every classifier can be wrapped in tells whether it is one at all.
-            if chosen or not needs_statistics(name):
+            if chosen or not _CLASSES[name].needs_statistics:
                 raise
     return detectors
-
-
-def needs_statistics(name: str) -> bool:
-    """Whether a detector has to be adapted to training data before it scores."""
-    return issubclass(_CLASSES[name], AdaptiveDetector)
 
 
 def check(name: str) -> None:

@@ -36,6 +36,7 @@ from keras_lodin.models.head import find_head
 from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.utils.progress import track
 from keras_lodin.utils.single_number import single_number
+from keras_lodin.utils.weight_values import shortest_float
 
 
 class Detector(ClassifierWrapper):
@@ -92,6 +93,12 @@ class Detector(ClassifierWrapper):
     # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`
     # computes them; whoever runs an exported file has to give them.
     side_inputs: tuple[str, ...] = ()
+    # Whether the score needs statistics of in-distribution data, which `adapt` takes.
+    needs_statistics = False
+    # Whether a network with several exits is wrapped whole, and images leave at exits of their own.
+    takes_exits = False
+    # Whether there is a `tune`, which chooses settings from in-distribution data.
+    tunable = False
     # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
     _notes: tuple[str, ...] = ("calibration_count",)
     _calibration_count = 0
@@ -126,6 +133,35 @@ class Detector(ClassifierWrapper):
         )
         self._traced_weights: tuple[int, ...] | None = None
         self.build(head.input_shape)
+
+    @classmethod
+    def suited_to(cls, classifier: keras.Model, **options: Any) -> Detector:
+        """A detector with the default settings that suit a classifier.
+
+        Args:
+            classifier: see the constructor.
+            **options: settings that are not the default ones.
+        """
+        return cls(classifier, **options)
+
+    def with_settings(self, **changes: Any) -> Detector:
+        """A detector of the same classifier, without a threshold, that differs by some settings."""
+        config = {**self.config_without_classifier(), **changes}
+        return type(self)(classifier=self.classifier, **config)
+
+    def with_defaults(self) -> Detector | None:
+        """A detector to show beside one that was tuned; None where there is no such thing."""
+        return None
+
+    @property
+    def tuned(self) -> bool:
+        """Whether `tune` chose the settings."""
+        return False
+
+    @property
+    def adapted(self) -> bool:
+        """Whether there are the statistics that the score needs, if it needs any."""
+        return True
 
     def check_differentiable(self) -> None:
         """Raises ValueError for a classifier whose logits have no gradient by its inputs.
@@ -526,8 +562,3 @@ def _too_few_text(name: str, count: int, tpr: float) -> str:
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:
     return ops.full(shape, -np.inf, dtype=dtype)
-
-
-def shortest_float(variable: Any) -> float:
-    """A float32 weight as the Python float that a person would have typed."""
-    return float(str(np.float32(ops.convert_to_numpy(variable))))

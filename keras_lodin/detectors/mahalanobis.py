@@ -16,8 +16,9 @@ from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
+from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.detectors.settings import checked_epsilon
-from keras_lodin.models.features import FeatureLayers, FeaturePass
+from keras_lodin.models.features import FeatureLayers
 from keras_lodin.utils.progress import track
 from keras_lodin.utils.single_number import several_numbers, single_number
 from keras_lodin.utils.weight_values import eager_value

@@ -20,6 +20,7 @@ from keras import ops
 
 from keras_lodin.data.batches import iterate_batches
 from keras_lodin.data.passes import BatchFunction
+from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
 from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
 from keras_lodin.gradients.forward_pass import ForwardPass
@@ -95,7 +96,7 @@ def _points(margin: TuningMargin) -> str:
 
 
 def tune(
-    detector: Any,
+    detector: Detector,
     id_data: Any,
     ood_data: Any,
     temperatures: Sequence[float],
@@ -338,7 +339,7 @@ def scrambled(inputs: Any, seed: int = 0) -> np.ndarray:
 
 
 def _checked_batches(
-    detector: Any, data: Any, name: str, batch_size: int, task: str, verbose: Any
+    detector: Detector, data: Any, name: str, batch_size: int, task: str, verbose: Any
 ) -> Any:
     try:
         for inputs, _ in track(iterate_batches(data, batch_size), task, verbose):

@@ -19,7 +19,6 @@ from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.odin import ODINDetector
 from keras_lodin.evaluation.accuracy import Accuracy
 from keras_lodin.evaluation.extreme_examples import ExtremeExamples
 from keras_lodin.evaluation.files import (
@@ -439,11 +438,10 @@ def _beside_defaults(detectors: Mapping[str, Detector]) -> dict[str, Detector]:
     shown: dict[str, Detector] = {}
     for name, detector in detectors.items():
         shown[name] = detector
-        if isinstance(detector, ODINDetector) and detector.tuned:
-            defaults = detector.with_defaults()
-            beside = f"{name} (defaults)"
-            if defaults is not None and beside not in detectors:
-                shown[beside] = defaults
+        defaults = detector.with_defaults() if detector.tuned else None
+        beside = f"{name} (defaults)"
+        if defaults is not None and beside not in detectors:
+            shown[beside] = defaults
     return shown
 
 

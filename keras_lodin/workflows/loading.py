@@ -17,8 +17,7 @@ from keras_lodin import data, models
 from keras_lodin.data.observed_range import settle
 from keras_lodin.data.specification import has_parts
 from keras_lodin.data.value_range import ASSUMED, GIVEN, UNKNOWN, InputRange, checked_input_range
-from keras_lodin.detectors import Detector, MOODDetector, by_name
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+from keras_lodin.detectors import Detector, by_name
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
 
@@ -247,7 +246,7 @@ def settle_detectors(
         data_dir: folder of the TensorFlow datasets.
         batch_size: samples per batch.
     """
-    one_exit = [one for one in detectors.values() if not isinstance(one, MOODDetector)]
+    one_exit = [one for one in detectors.values() if not one.takes_exits]
     logits_of = one_exit[0].logits_function if one_exit else None
     found = settled(inputs, logits_of, specification, part, data_dir, batch_size)
     if found.input_range is not inputs.input_range:
@@ -288,11 +287,7 @@ def adapted(
         ValueError: if a detector that was named has no data: of a folder or a named split, the
             "train" part is the test data itself.
     """
-    waiting = {
-        name: detector
-        for name, detector in detectors.items()
-        if isinstance(detector, AdaptiveDetector) and not detector.adapted
-    }
+    waiting = {name: detector for name, detector in detectors.items() if not detector.adapted}
     if not waiting:
         return detectors
     if statistics is None and not has_parts(id):
