@@ -14,6 +14,13 @@ from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.deployed_classifier import deployed_classifier
 from keras_lodin.models.differentiability import integer_inputs
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
+from keras_lodin.models.one_tensor import (
+    in_its_structure,
+    input_dtype,
+    input_shape,
+    stated_input_shape,
+    taking_a_tensor,
+)
 from keras_lodin.models.output_kind import (
     LOGITS,
     PROBABILITIES,
@@ -73,7 +80,7 @@ def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
             "the logits of each, such as `keras_lodin.models.MSDNet()`. "
             f"Received: classifier={classifier!r}"
         )
-    input_shape = _input_shape(classifier)
+    shape = _checked_input_shape(classifier)
     shapes = [tuple(output.shape) for output in classifier.outputs]
     sizes = {shape[-1] for shape in shapes}
     if any(len(shape) != 2 for shape in shapes) or len(sizes) > 1 or min(sizes) < 2:
@@ -82,7 +89,7 @@ def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
             f"all of the same classes. Received: output shapes {shapes}"
         )
     ends = [keras.Model(classifier.inputs[0], output) for output in classifier.outputs]
-    kinds = {_kind(end, input_shape, shapes[0][1])[0] for end in ends}
+    kinds = {_kind(end, shape, shapes[0][1])[0] for end in ends}
     if from_logits is False or kinds != {LOGITS}:
         raise ValueError(
             "The exits must return logits: take the softmax or sigmoid from their ends, and leave "
@@ -92,11 +99,11 @@ def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
         )
     head = ClassifierHead(
         classifier,
-        _taking_a_tensor(classifier),
+        taking_a_tensor(classifier),
         lambda logits: logits,
         True,
         shapes[0][1],
-        input_shape,
+        shape,
         exits=len(shapes),
     )
     return _taking_floats(head)
@@ -149,9 +156,9 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
             "`from_logits` must be True, False, or None to find out. "
             f"Received: from_logits={from_logits!r}"
         )
-    input_shape = _input_shape(classifier)
-    num_classes = _num_classes(classifier, input_shape)
-    kind, end = _kind(classifier, input_shape, num_classes)
+    shape = _checked_input_shape(classifier)
+    num_classes = _num_classes(classifier, shape)
+    kind, end = _kind(classifier, shape, num_classes)
     received = f"Received: classifier={classifier!r}, from_logits={from_logits}"
     if kind == SCORES:
         raise ValueError(
@@ -168,11 +175,9 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
                 "`from_logits=False` says: its outputs are not between 0 and 1 with a sum of 1. "
                 f"They are taken for logits if `from_logits` is left out. {received}"
             )
-        logits = _taking_a_tensor(classifier)
+        logits = taking_a_tensor(classifier)
         return _taking_floats(
-            ClassifierHead(
-                classifier, logits, lambda logits: logits, True, num_classes, input_shape
-            )
+            ClassifierHead(classifier, logits, lambda logits: logits, True, num_classes, shape)
         )
     if end is None:
         raise ValueError(
@@ -193,7 +198,7 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
         )
     return _taking_floats(
         ClassifierHead(
-            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, input_shape
+            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, shape
         )
     )
 
@@ -204,19 +209,19 @@ def _taking_floats(head: ClassifierHead) -> ClassifierHead:
     if casting:
         return replace(head, logits=taking_floats(head.logits, casting))
     if integer_inputs(head.classifier):
-        return replace(head, input_dtype=keras.backend.standardize_dtype(_dtype(head.classifier)))
+        return replace(head, input_dtype=input_dtype(head.classifier))
     return head
 
 
 def _kind(
-    classifier: keras.Model, input_shape: tuple[int | None, ...], num_classes: int
+    classifier: keras.Model, shape: tuple[int | None, ...], num_classes: int
 ) -> tuple[str, SoftmaxEnd | None]:
     """What a classifier returns, and the softmax that it ends in, where that is found."""
     if _ends_in_linear_layer(classifier):
         return LOGITS, None
     end = find_softmax_end(classifier, num_classes)
-    call = _taking_a_tensor(classifier)
-    dtype = _dtype(classifier)
+    call = taking_a_tensor(classifier)
+    dtype = input_dtype(classifier)
 
     def run(inputs: Any) -> Any:
         return call(inputs, training=False)
@@ -225,11 +230,11 @@ def _kind(
         models = (classifier, *(call_of(tensor).operation for tensor in end.calls))
         if not any(map(has_own_way_to_call, models)):
             return PROBABILITIES, end
-        inputs = made_inputs(input_shape, dtype)
+        inputs = made_inputs(shape, dtype)
         logits = _up_to_logits(classifier, end)(inputs, training=False)
         if end.is_softmax_of(logits, run(inputs)):
             return PROBABILITIES, end
-    return kind_of_output(run, made_inputs(input_shape, dtype)), None
+    return kind_of_output(run, made_inputs(shape, dtype)), None
 
 
 def _last_name(classifier: keras.Model) -> str:
@@ -242,34 +247,21 @@ def _last_name(classifier: keras.Model) -> str:
     return str(classifier.name)
 
 
-def _dtype(classifier: keras.Model) -> str:
-    inputs = getattr(classifier, "inputs", None)
-    dtype = inputs[0].dtype if inputs else classifier.input_dtype
-    return str(keras.backend.standardize_dtype(dtype))
-
-
-def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
+def _checked_input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
     if not classifier.built:
         raise ValueError(
             "The classifier has no weights yet. Expected a built model: start it with "
             "`keras.Input(shape)`, call `classifier.build((None, ...))`, or run it on one batch. "
             f"Received: classifier={classifier!r}"
         )
-    shape: Any
-    inputs = getattr(classifier, "inputs", None)
-    if inputs:
-        shape = inputs[0].shape if len(inputs) == 1 else [tuple(x.shape) for x in inputs]
-    else:
-        shape = (classifier.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, (tuple, list)) or not all(
-        size is None or isinstance(size, int) for size in shape
-    ):
+    shape = input_shape(classifier)
+    if shape is None:
         raise ValueError(
             f"The classifier {classifier.name!r} must take one tensor: make one `keras.Input` of "
             "several, and split it inside. "
-            f"Received: inputs of shape {shape}"
+            f"Received: inputs of shape {stated_input_shape(classifier)}"
         )
-    if keras.backend.standardize_dtype(_dtype(classifier)) == "string":
+    if input_dtype(classifier) == "string":
         raise ValueError(
             f"The classifier {classifier.name!r} must take numbers. Wrap the part behind what "
             "reads the texts, a model of its own, `keras.Model(tokens, logits)` with "
@@ -277,7 +269,7 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             "it. Received: an input of dtype string"
         )
     _check_free_batch(classifier)
-    return (None, *shape[1:])
+    return shape
 
 
 def _check_free_batch(classifier: keras.Model) -> None:
@@ -289,7 +281,7 @@ def _check_free_batch(classifier: keras.Model) -> None:
     sizes = (shape[0] + 1, *(32 if size is None else size for size in shape[1:]))
     inputs = ops.zeros(sizes, dtype=classifier.inputs[0].dtype)
     try:
-        run_eagerly(lambda: _taking_a_tensor(classifier)(inputs, training=False))
+        run_eagerly(lambda: taking_a_tensor(classifier)(inputs, training=False))
     except Exception as error:  # whatever its layers raise
         raise ValueError(
             f"The classifier {classifier.name!r} must take batches of any size. Build it with "
@@ -299,34 +291,15 @@ def _check_free_batch(classifier: keras.Model) -> None:
         ) from error
 
 
-def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:
-    """The model as a function of its one input tensor, however it wants that to be wrapped.
-
-    A model built as `keras.Model(other.inputs, ...)` takes a list of one tensor, and Keras warns
-    when it gets the tensor itself. One output may come in a list or by a name; of several, the
-    function returns a list.
-    """
-    structure = getattr(model, "input", None)
-
-    def call(inputs: Any, training: bool | None = None) -> Any:
-        if isinstance(structure, (list, tuple, dict)):
-            inputs = keras.tree.map_structure(lambda _: inputs, structure)
-        outputs = keras.tree.flatten(model(inputs, training=training))
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    return call
-
-
-def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> int:
+def _num_classes(classifier: keras.Model, shape: tuple[int | None, ...]) -> int:
     if runs_its_graph(classifier):
         outputs = classifier.outputs
     else:
-        symbolic = keras.KerasTensor(input_shape, dtype=_dtype(classifier))
-        structure = getattr(classifier, "input", None)
-        if isinstance(structure, (list, tuple, dict)):
-            symbolic = keras.tree.map_structure(lambda _: symbolic, structure)
+        symbolic = keras.KerasTensor(shape, dtype=input_dtype(classifier))
         # Of what `call` returns: a functional model that has one of its own knows its graph's.
-        outputs = keras.tree.flatten(keras.Operation.compute_output_spec(classifier, symbolic))
+        outputs = keras.tree.flatten(
+            keras.Operation.compute_output_spec(classifier, in_its_structure(classifier, symbolic))
+        )
     shapes = [tuple(output.shape) for output in outputs]
     if len(shapes) != 1:
         raise ValueError(
