@@ -7,29 +7,14 @@ from typing import Any
 import keras
 
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.energy import EnergyDetector
-from keras_lodin.detectors.mahalanobis import MahalanobisDetector
-from keras_lodin.detectors.max_logit import MaxLogitDetector
-from keras_lodin.detectors.mood import MOODDetector
-from keras_lodin.detectors.msp import MSPDetector
-from keras_lodin.detectors.odin import ODINDetector
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.models.exits import at_exit
 from keras_lodin.models.head import has_exits
-from keras_lodin.utils.registry import did_you_mean
-
-_CLASSES: dict[str, type[Detector]] = {
-    "msp": MSPDetector,
-    "max_logit": MaxLogitDetector,
-    "energy": EnergyDetector,
-    "odin": ODINDetector,
-    "mahalanobis": MahalanobisDetector,
-    "mood": MOODDetector,
-}
 
 
 def names() -> list[str]:
     """The names that `build` knows."""
-    return list(_CLASSES)
+    return list(DETECTORS)
 
 
 def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) -> Detector:
@@ -44,8 +29,7 @@ def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) 
     Raises:
         ValueError: for an unknown name, or a classifier that the detector cannot wrap.
     """
-    check(name)
-    return _CLASSES[name].suited_to(classifier, input_range=input_range, **options)
+    return DETECTORS.find(name).suited_to(classifier, input_range=input_range, **options)
 
 
 def build_all(
@@ -68,29 +52,19 @@ def build_all(
     single = at_exit(classifier) if has_exits(classifier) else classifier
     detectors = {}
     for name in chosen or names():
-        check(name)
-        wrapped = classifier if _CLASSES[name].takes_exits else single
+        wrapped = classifier if DETECTORS.find(name).takes_exits else single
         try:
             detectors[name] = build(name, wrapped, input_range, **options)
         except ValueError:
             # What every classifier can be wrapped in tells whether it is one at all.
-            if chosen or not _CLASSES[name].needs_statistics:
+            if chosen or not DETECTORS[name].needs_statistics:
                 raise
     return detectors
 
 
-def check(name: str) -> None:
-    """Raises ValueError for a name that `build` does not know."""
-    if name not in _CLASSES:
-        raise ValueError(
-            f"The detector must be one of {', '.join(names())}.{did_you_mean(name, names())} "
-            f"Received: name={name!r}"
-        )
-
-
 def name_of(detector: Detector) -> str:
     """The name of a detector's class; the class's own for one that has no name here."""
-    for name, cls in _CLASSES.items():
+    for name, cls in DETECTORS.items():
         if type(detector) is cls:
             return name
     return type(detector).__name__

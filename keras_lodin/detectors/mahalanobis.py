@@ -17,6 +17,7 @@ from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
 from keras_lodin.detectors.feature_pass import FeaturePass
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.utils.progress import track
@@ -24,6 +25,11 @@ from keras_lodin.utils.single_number import several_numbers, single_number
 from keras_lodin.utils.weight_values import eager_value
 
 
+@DETECTORS.register(
+    "mahalanobis",
+    description="the distance of features from the nearest class mean (Lee et al. 2018)",
+    position=5,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class MahalanobisDetector(AdaptiveDetector):
     """Scores by how near features are to those of a class (Lee, Lee, Lee & Shin 2018).

@@ -17,6 +17,7 @@ from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.exit_pass import ExitPass
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.exits import ExitStages
@@ -29,6 +30,11 @@ from keras_lodin.utils.weight_values import eager_value
 PUBLISHED_BOUNDARIES = (540.0, 1080.0, 1620.0, 2160.0)
 
 
+@DETECTORS.register(
+    "mood",
+    description="the energy at the exit that an image's complexity chooses (Lin et al. 2021)",
+    position=6,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class MOODDetector(AdaptiveDetector):
     """Scores at an exit that the image's complexity chooses (Lin, Roy & Li 2021).

@@ -21,6 +21,7 @@ from keras_lodin.detectors.odin_score import (
     tempered_score,
     winning_cotangent,
 )
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon
 from keras_lodin.detectors.temperature import checked_temperature
 from keras_lodin.gradients.forward_pass import ForwardPass
@@ -30,6 +31,11 @@ from keras_lodin.utils.weight_values import shortest_float
 _WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")
 
 
+@DETECTORS.register(
+    "odin",
+    description="the tempered softmax of an input moved along its gradient (Liang et al. 2018)",
+    position=4,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class ODINDetector(Detector):
     """Scores by the tempered softmax after a step on the input (Liang, Li & Srikant 2018).

@@ -17,6 +17,7 @@ from keras_lodin.export.scorer import Scorer
 from keras_lodin.models.loading import load
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import clear_leftovers
+from keras_lodin.utils.registry import Registry
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,6 @@ class Format:
     """A kind of file or folder that holds a whole detector.
 
     Attributes:
-        name: what `Detector.export` calls it.
         suffix: what the names of such files end in; None for a folder.
         write: `(detector, path, *, verbose, ...)`, which writes one. Its other keyword arguments
             are the format's options.
@@ -32,20 +32,14 @@ class Format:
         seal: writes the digest of the one at a path anew.
     """
 
-    name: str
     suffix: str | None
     write: Callable[..., None]
     load: Callable[[Path], Artifact]
     seal: Callable[[Path], None]
 
 
-# In the order that they are tried and named in: those that take more come first.
-FORMATS: dict[str, Format] = {}
-
-
-def register(format: Format) -> None:
-    """Makes a format one that `Detector.export`, `load_artifact` and `seal` know."""
-    FORMATS[format.name] = format
+# What `Detector.export`, `load_artifact` and `seal` know. Those that take more come first.
+FORMATS: Registry[Format] = Registry("format")
 
 
 def export_detector(
@@ -71,11 +65,7 @@ def export_detector(
         ValueError: for an unknown format or option, or a detector that cannot be exported.
         OSError: if the artifact cannot be written. Nothing half-written stays.
     """
-    if format not in FORMATS:
-        raise ValueError(
-            f"`format` must be one of {', '.join(map(repr, FORMATS))}. Received: format={format!r}"
-        )
-    write = FORMATS[format].write
+    write = FORMATS.find(format, "format").write
     known = set(write.__kwdefaults__ or {}) - {"verbose"}
     unknown = sorted(set(options) - known)
     if unknown:

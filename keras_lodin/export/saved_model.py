@@ -20,7 +20,7 @@ from keras_lodin.export.digest import (
     saved_model_content,
 )
 from keras_lodin.export.file_operations import file_operations
-from keras_lodin.export.formats import Format, register
+from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.metadata import (
     METADATA_FILE,
     METADATA_VERSION,
@@ -205,4 +205,4 @@ def _seal(path: Path) -> None:
         temporary.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
 
 
-register(Format("tf_saved_model", None, export_saved_model, _load, _seal))
+FORMATS.register("tf_saved_model", position=1)(Format(None, export_saved_model, _load, _seal))

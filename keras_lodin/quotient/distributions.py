@@ -28,6 +28,9 @@ from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.utils.progress import track
 
+# What there is of every sample: attributes of `GradientDistributions`.
+QUANTITIES = ("log10_label_norm", "log10_other_norm", "quotient")
+
 
 @dataclass(frozen=True)
 class GradientDistributions:

@@ -17,7 +17,7 @@ from keras_lodin import data, models
 from keras_lodin.data.observed_range import settle
 from keras_lodin.data.specification import has_parts
 from keras_lodin.data.value_range import ASSUMED, GIVEN, UNKNOWN, InputRange, checked_input_range
-from keras_lodin.detectors import Detector, by_name
+from keras_lodin.detectors import DETECTORS, Detector, by_name
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
 
@@ -116,7 +116,7 @@ def load_detector(
         ValueError: for an unknown name, or a classifier that it cannot wrap.
         FileNotFoundError: if there is no such file.
     """
-    by_name.check(name)
+    DETECTORS.find(name)
     wrapped, inputs = _wrapped(path, models.load(path), [name], input_range)
     (detector,) = wrapped.values()
     return detector, inputs

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from keras_lodin.data.source import Source
-from keras_lodin.data.specification import has_parts, overlap
+from keras_lodin.data.specification import has_parts, overlap, parse
 from keras_lodin.detectors import Detector, by_name
 
 _SHOWN = 3
@@ -72,7 +72,7 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
 def check_data_dir(data_dir: str | os.PathLike[str] | None, *specifications: str | None) -> None:
     """Warns of a folder of TensorFlow datasets where none of the data is one."""
     names = [name for name in specifications if name is not None]
-    if data_dir is not None and not any(name.startswith("tfds:") for name in names):
+    if data_dir is not None and not any(parse(name).source.reads_data_dir for name in names):
         warnings.warn(
             "`data_dir` (--data-dir) has no effect: it is the folder of TensorFlow datasets, and "
             f"none is named. Received: data_dir={str(data_dir)!r}, the data {', '.join(names)}",

@@ -12,7 +12,8 @@ from pathlib import Path
 import keras
 
 from keras_lodin import data
-from keras_lodin.evaluation.one_pass import Evaluation, evaluate
+from keras_lodin.evaluation.one_pass import evaluate
+from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.files import atomic_write
 from keras_lodin.utils.number_checks import check_seed
 from keras_lodin.workflows.loading import load_detectors

@@ -31,6 +31,7 @@ from keras_lodin.training.gq_model import GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.utils.checked_path import checked_path
+from keras_lodin.utils.digests import file_digest
 from keras_lodin.utils.files import atomic_write, holds_others
 from keras_lodin.utils.keras_internals import layers_of
 from keras_lodin.utils.number_checks import check_seed, check_whole, checked_number
@@ -209,7 +210,7 @@ def _train(
     if watched is not None:
         identities["validation"] = data.identity(watched)
     if start is not None:
-        identities["model"] = {"files": data.file_digest(model)}
+        identities["model"] = {"files": file_digest(model)}
     _check_same_data(run.setdefault("data", identities), identities, output)
 
     if checkpoint.exists():

@@ -2,18 +2,17 @@
 
 import pytest
 
-from keras_lodin.models.networks import by_name
-from keras_lodin.workflows import train_network as train
-from keras_lodin.workflows import tune_model
+from keras_lodin.models.networks import NETWORKS
+from keras_lodin.workflows import train, tune_model
 from tests import networks
 
 
 @pytest.fixture(scope="package", autouse=True)
 def perceptron():
     """A network for what is about the training, not about what is trained."""
-    by_name._BUILDERS["perceptron"] = networks.perceptron
+    NETWORKS["perceptron"] = networks.perceptron
     yield
-    del by_name._BUILDERS["perceptron"]
+    del NETWORKS["perceptron"]
 
 
 @pytest.fixture(scope="session")

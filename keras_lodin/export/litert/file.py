@@ -21,7 +21,7 @@ from keras_lodin.export.announcement import announce
 from keras_lodin.export.artifact import Artifact
 from keras_lodin.export.digest import DIGEST_FIELD, check_digest, metadata_digest
 from keras_lodin.export.format_limit_error import FormatLimitError
-from keras_lodin.export.formats import Format, register
+from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.litert.conversion import convert, rewritten
 from keras_lodin.export.metadata import (
     METADATA_FILE,
@@ -266,4 +266,4 @@ def _seal(path: Path) -> None:
                 archive.writestr(item, packed_file)
 
 
-register(Format("litert", ".tflite", export_litert, _load, _seal))
+FORMATS.register("litert", position=3)(Format(".tflite", export_litert, _load, _seal))

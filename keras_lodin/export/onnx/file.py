@@ -26,7 +26,7 @@ from keras_lodin.export.digest import (
     sealed_onnx,
 )
 from keras_lodin.export.format_limit_error import FormatLimitError
-from keras_lodin.export.formats import Format, register
+from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.metadata import (
     METADATA_KEY,
     METADATA_VERSION,
@@ -366,4 +366,4 @@ def _seal(path: Path) -> None:
         temporary.write_bytes(sealed_onnx(model.SerializeToString()))
 
 
-register(Format("onnx", ".onnx", export_onnx, _load, _seal))
+FORMATS.register("onnx", position=2)(Format(".onnx", export_onnx, _load, _seal))

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_lodin.models.networks.registry import NETWORKS
+
 # One entry per scale, from full resolution to a quarter of it. They multiply the channels of a
 # layer, and say how much wider than its output the bottleneck before a convolution may be.
 _FACTORS = (1, 2, 4)
@@ -16,6 +18,7 @@ _LAYERS_PER_EXIT = 4
 _EXIT_CHANNELS = 128
 
 
+@NETWORKS.register("msdnet")
 def MSDNet(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),

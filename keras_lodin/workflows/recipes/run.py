@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_lodin import data
-from keras_lodin.evaluation.one_pass import Evaluation
+from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.metrics.over_seeds import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.utils.files import atomic_write, check_fillable, write_together
 from keras_lodin.utils.folder_claim import claimed

@@ -14,16 +14,15 @@ from typing import Any
 from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
 from keras_lodin.data.value_range import InputRange, checked_input_range
-from keras_lodin.detectors import by_name
-from keras_lodin.evaluation.files import file_digests
-from keras_lodin.evaluation.one_pass import package_versions
+from keras_lodin.detectors import DETECTORS
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient.settings import QuotientSettings, check_count
 from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.files import atomic_write, holds_others, write_together
+from keras_lodin.utils.files import atomic_write, file_digests, holds_others, write_together
 from keras_lodin.utils.foreign_text import csv_cell, encodable
 from keras_lodin.utils.number_checks import check_whole, checked_number
+from keras_lodin.utils.versions import package_versions
 from keras_lodin.workflows.loading import adapted, load_detectors
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
@@ -184,7 +183,7 @@ def sweep(
     keras_lodin.workflows.train("tfds:cifar10", "resnet20", "run", **found.choice.settings)
     ```
     """
-    by_name.check(detector)
+    DETECTORS.find(detector)
     if validation is None and not has_parts(id):
         raise ValueError(
             f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
