@@ -30,7 +30,7 @@ from keras_lodin.quotient.distributions import GradientDistributions, gradient_d
 from keras_lodin.quotient.settings import QuotientSettings, check_count
 from keras_lodin.utils.files import write_together
 from keras_lodin.utils.foreign_text import csv_cell, shown
-from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import (
     InputFormat,
     check_each_once,

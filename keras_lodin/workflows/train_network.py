@@ -33,7 +33,7 @@ from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, holds_others
 from keras_lodin.utils.keras_internals import layers_of
-from keras_lodin.utils.number_checks import check_seed, check_whole, checked_number
+from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
 from keras_lodin.workflows.loading import InputFormat, run_facts, settled
 from keras_lodin.workflows.option_checks import (
     check_data_dir,

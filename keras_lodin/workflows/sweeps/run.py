@@ -23,7 +23,7 @@ from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, holds_others, write_together
 from keras_lodin.utils.foreign_text import csv_cell, encodable
-from keras_lodin.utils.number_checks import check_whole, checked_number
+from keras_lodin.utils.numbers import check_whole, checked_number
 from keras_lodin.workflows.loading import adapted, load_detectors
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
