@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 
 from keras_lodin import metrics
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import Batch, BatchFunction, joined, naming
 from keras_lodin.data.source import Source, check_batch_size
@@ -462,7 +463,7 @@ def _accuracies(
     known = {models[name]: detector for name, detector in detectors.items()}
     known |= {models[name]: one for name, one in detectors.items() if one.class_names is not None}
     return {
-        model: Accuracy(detector.num_classes, detector.class_names, data)
+        model: Accuracy(LabelPlaces(detector.num_classes, detector.class_names, data))
         for model, detector in known.items()
     }
 
