@@ -17,7 +17,6 @@ from keras import ops
 from keras_lodin.data.batches import (
     check_images,
     check_numbers,
-    iterate_batches,
     one_batch,
     prediction_data,
 )
@@ -34,8 +33,7 @@ from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.models.input_range import resolve_input_range
-from keras_lodin.utils.progress import track
-from keras_lodin.utils.single_number import single_number
+from keras_lodin.utils.numbers import single_number
 from keras_lodin.utils.weight_values import shortest_float
 
 
@@ -438,12 +436,11 @@ class Detector(ClassifierWrapper):
         score_of = BatchFunction(lambda inputs: self(inputs)["score"])
         batches = []
         observed = ObservedRange(self.input_shape_with_batch[1:])
-        for inputs, _ in track(
-            iterate_batches(data, batch_size), "Calibrating the threshold", verbose
+        for batch in score_of.over(
+            data, "Calibrating the threshold", batch_size, verbose, check=self.check_inputs
         ):
-            self.check_inputs(inputs)
-            batches.append(score_of(inputs))
-            observed.update(inputs)
+            batches.append(batch.outputs)
+            observed.update(batch.inputs)
         scores = np.concatenate(batches)
         warn_of_small_values(observed, self._input_range)
         wrong = np.isnan(scores)

@@ -9,7 +9,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.batches import iterate_batches
 from keras_lodin.data.complexity import check_image_shape, png_sizes
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import BatchFunction
@@ -18,12 +17,11 @@ from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.exit_pass import ExitPass
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.detectors.settings import checked_temperature
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.exits import ExitStages
 from keras_lodin.models.head import find_exits, has_exits
-from keras_lodin.utils.progress import track
-from keras_lodin.utils.single_number import several_numbers
+from keras_lodin.utils.numbers import several_numbers
 from keras_lodin.utils.weight_values import eager_value
 
 # Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.
@@ -201,18 +199,21 @@ class MOODDetector(AdaptiveDetector):
             return {"energies": ops.stack(energies, axis=-1), **self.side_values(inputs)}
 
         self.settle_input_range(data, batch_size)
-        compiled = BatchFunction(measure)
         observed = ObservedRange(self.input_shape_with_batch[1:])
         total, count, sizes = np.zeros(self.num_exits), 0, []
-        for inputs, _ in track(iterate_batches(data, batch_size), "Measuring energies", verbose):
+
+        def check(inputs: Any) -> None:
             Detector.check_inputs(self, inputs)
             check_in_range(inputs, self._input_range)
-            observed.update(inputs)
-            outputs = compiled(inputs)
-            total += outputs["energies"].sum(axis=0, dtype="float64")
-            count += len(inputs)
+
+        for batch in BatchFunction(measure).over(
+            data, "Measuring energies", batch_size, verbose, check=check
+        ):
+            observed.update(batch.inputs)
+            total += batch.outputs["energies"].sum(axis=0, dtype="float64")
+            count += len(batch.inputs)
             if self.boundaries_given is None:
-                sizes.append(outputs["complexity"])
+                sizes.append(batch.outputs["complexity"])
         warn_of_small_values(observed, self._input_range)
         if self.boundaries_given is None:
             shares = np.arange(1, self.num_exits) / self.num_exits

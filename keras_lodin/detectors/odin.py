@@ -22,10 +22,9 @@ from keras_lodin.detectors.odin_score import (
     winning_cotangent,
 )
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.settings import checked_epsilon
-from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.detectors.settings import checked_epsilon, checked_temperature
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.utils.single_number import several_numbers
+from keras_lodin.utils.numbers import several_numbers
 from keras_lodin.utils.weight_values import shortest_float
 
 _WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")

@@ -81,14 +81,15 @@ def judge_input_range(classifier: keras.Model) -> InputRange:
 
 
 def resolve_input_range(
-    given: Any, classifier: keras.Model, shape: Sequence[int | None]
+    given: Any, classifier: keras.Model | None, shape: Sequence[int | None] | None
 ) -> InputRange:
     """The range that a user or a file gave, checked; or else what the classifier shows.
 
     Args:
         given: `(lo, hi)`, of numbers or arrays; an `InputRange`, as a file holds it; or None.
-        classifier: a Keras model.
-        shape: shape of one of its inputs.
+        classifier: a Keras model; None for one that will be made for the range, by default for
+            that from 0 to 1.
+        shape: shape of one of its inputs; None where it is not known.
 
     Raises:
         ValueError: for a range that is none, and for one range for all features of a table whose
@@ -96,11 +97,13 @@ def resolve_input_range(
             would be nothing in the one and beyond everything in the other.
     """
     if given is None:
-        return judge_input_range(classifier)
+        made = InputRange(0.0, 1.0, ASSUMED)
+        return made if classifier is None else judge_input_range(classifier)
     if isinstance(given, InputRange):
         return InputRange(*checked_input_range(given.bounds, shape), given.origin)
     low, high = checked_input_range(given, shape)
-    if len(shape) == 1 and not isinstance(low, np.ndarray) and runs_its_graph(classifier):
+    one_for_all = not isinstance(low, np.ndarray)
+    if shape is not None and len(shape) == 1 and one_for_all and runs_its_graph(classifier):
         _check_units(low, high, classifier)
     return InputRange(low, high, GIVEN)
 

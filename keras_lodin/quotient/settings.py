@@ -15,7 +15,7 @@ from keras_lodin.quotient.estimators import (
     projected_norms,
     sampled_norms,
 )
-from keras_lodin.utils.number_checks import check_whole, checked_number
+from keras_lodin.utils.numbers import check_whole, checked_number
 
 _SHARE = "share"
 

@@ -33,7 +33,7 @@ from keras_lodin.quotient.settings import QuotientSettings, check_count
 from keras_lodin.report.tables import terminal_table
 from keras_lodin.utils.files import file_digests, write_file, write_json, write_together
 from keras_lodin.utils.foreign_text import csv_cell, shown
-from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.utils.numbers import check_seed
 from keras_lodin.utils.versions import package_versions
 from keras_lodin.workflows.loading import (
     InputFormat,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from keras_lodin.data.specification import has_parts
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
-from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import (
     adapted,
     check_each_once,

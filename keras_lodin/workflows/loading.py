@@ -176,12 +176,20 @@ def run_facts(
         return None, None
     if not isinstance(run, dict):
         return None, None
-    names, bounds = run.get("class_names"), run.get("resolved_input_range")
+    names, found = run.get("class_names"), recorded_range(run)
     return (
         tuple(map(str, names)) if isinstance(names, list) and names else None,
         # It was trained with it, however it was chosen.
-        None if bounds is None else InputRange(*checked_input_range(bounds), GIVEN),
+        None if found is None else replace(found, origin=GIVEN),
     )
+
+
+def recorded_range(run: dict[str, Any]) -> InputRange | None:
+    """The range of a network's inputs as its run file has it; None where there is no word of it."""
+    if run.get("resolved_input_range") is None:
+        return None
+    bounds = checked_input_range(run["resolved_input_range"])
+    return InputRange(*bounds, run.get("input_range_origin", GIVEN))
 
 
 def settled(
