@@ -21,8 +21,8 @@ from statistics import fmean
 import matplotlib.pyplot as plt
 import study
 
-from keras_lodin.evaluation.plots import COLOURS
 from keras_lodin.metrics.over_seeds import Spread, paired_difference, spread
+from keras_lodin.report.plot_style import COLOURS
 from keras_lodin.utils.files import atomic_write
 from keras_lodin.workflows.sweeps import Candidate, Recommendation, recommend
 

@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from keras_lodin import data as data
 from keras_lodin import metrics as metrics
 from keras_lodin import models as models
+from keras_lodin import testing as testing
 from keras_lodin import workflows as workflows
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector
@@ -13,8 +14,8 @@ from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors import MOODDetector as MOODDetector
 from keras_lodin.detectors import MSPDetector as MSPDetector
 from keras_lodin.detectors import ODINDetector as ODINDetector
-from keras_lodin.evaluation.one_pass import Evaluation as Evaluation
 from keras_lodin.evaluation.one_pass import evaluate as evaluate
+from keras_lodin.evaluation.results import Evaluation as Evaluation
 from keras_lodin.quotient.distributions import gradient_distributions as gradient_distributions
 from keras_lodin.quotient.per_sample import gradient_quotient as gradient_quotient
 from keras_lodin.training import losses as losses

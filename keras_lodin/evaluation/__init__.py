@@ -1,4 +1,4 @@
 """How well detectors tell in-distribution data from others: many of them in one pass."""
 
-from keras_lodin.evaluation.one_pass import Evaluation as Evaluation
 from keras_lodin.evaluation.one_pass import evaluate as evaluate
+from keras_lodin.evaluation.results import Evaluation as Evaluation

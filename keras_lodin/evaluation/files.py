@@ -1,96 +1,23 @@
-"""An `Evaluation` as JSON, CSV and raw scores. Every file appears whole or not at all."""
+"""An evaluation as CSV and raw scores. Every file appears whole or not at all."""
 
 from __future__ import annotations
 
 import csv
-import errno
 import hashlib
 import io
 import json
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from keras_lodin.utils.files import atomic_write
+from keras_lodin.evaluation.document import Row, Scores
+from keras_lodin.metrics.registry import figures_in
+from keras_lodin.utils.files import write_file
 from keras_lodin.utils.foreign_text import csv_cell, encodable
-
-if TYPE_CHECKING:
-    from keras_lodin.evaluation.one_pass import Evaluation
-
-_CSV_COLUMNS = (
-    "model",
-    "detector",
-    "ood",
-    "count",
-    "auroc",
-    "auroc_low",
-    "auroc_high",
-    "fpr95",
-    "fpr95_low",
-    "fpr95_high",
-    "aupr_in",
-    "aupr_out",
-    "detection_error",
-    "id_accuracy",
-)
-
-
-def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file whole or not at all.
-
-    Args:
-        path: the file to write or replace. Missing parent folders are made.
-        content: its bytes.
-
-    Raises:
-        OSError: if it cannot be written; the message names `path`, not a temporary file.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(
-            errno.EISDIR, "Expected the name of a file, not a folder", str(path)
-        )
-    try:
-        with atomic_write(path) as temporary:
-            temporary.write_bytes(content)
-    except NotADirectoryError:
-        raise
-    except OSError as error:
-        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
-
-
-def write_json(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
-    """Writes a document as strict JSON in UTF-8.
-
-    Args:
-        document: dictionaries, lists, text and numbers. Names that UTF-8 cannot hold are made to
-            fit, see `keras_lodin.foreign_text.encodable`.
-        path: the file to write or replace.
-
-    Raises:
-        ValueError: for NaN or infinity, which JSON does not have.
-        OSError: if it cannot be written.
-    """
-    # Strict JSON: what other languages cannot read must fail here, not there.
-    text = json.dumps(encodable(document), indent=2, ensure_ascii=False, allow_nan=False)
-    write_file(path, f"{text}\n".encode())
-
-
-def file_digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 digests of all files in a folder, by their names from there.
-
-    Written into the file that is moved into place last, they tell a reader which files belong
-    together.
-    """
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(folder.rglob("*"))
-        if path.is_file()
-    }
 
 
 def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list[str]:
@@ -118,33 +45,31 @@ def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list
         return []  # No evaluation was saved there, or one that names no files.
 
 
-def write_csv(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
-    """Writes an evaluation's rows as CSV, a header line first.
+def write_csv(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
+    """Writes rows as CSV, a header line first.
 
     Args:
-        evaluation: an `Evaluation`.
+        rows: of an `Evaluation`.
         path: the file to write or replace.
 
     Raises:
         OSError: if it cannot be written.
     """
-    text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV_COLUMNS, lineterminator="\n")
+    text, rows = io.StringIO(), list(rows)
+    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows(
-        {key: csv_cell(value) for key, value in _flat(row).items()} for row in evaluation.rows
-    )
+    writer.writerows({key: csv_cell(value) for key, value in _flat(row).items()} for row in rows)
     write_file(path, text.getvalue().encode())
 
 
-def write_scores(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
+def write_scores(scores: Scores, path: str | os.PathLike[str]) -> None:
     """Writes the raw scores as a numpy archive of arrays named "detector/data set".
 
     What is before the first slash is the detector: a slash or a per cent sign in its own name is
     written `%2F` or `%25`, as in addresses, so that no two arrays have one name.
 
     Args:
-        evaluation: an `Evaluation`.
+        scores: of an `Evaluation`.
         path: the `.npz` file to write or replace.
 
     Raises:
@@ -152,9 +77,9 @@ def write_scores(evaluation: Evaluation, path: str | os.PathLike[str]) -> None:
     """
     content = io.BytesIO()
     arrays: dict[str, Any] = {
-        encodable(f"{_quoted(detector)}/{name}"): scores
-        for detector, sets in evaluation.scores.items()
-        for name, scores in sets.items()
+        encodable(f"{_quoted(detector)}/{name}"): values
+        for detector, sets in scores.items()
+        for name, values in sets.items()
     }
     np.savez(content, **arrays)
     write_file(path, content.getvalue())
@@ -165,7 +90,17 @@ def _quoted(detector: str) -> str:
     return detector.replace("%", "%25").replace("/", "%2F")
 
 
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
+def _columns(rows: list[Row]) -> list[str]:
+    """Names and count, every figure followed by the ends of its interval, and the accuracy."""
+    columns = ["model", "detector", "ood", "count"]
+    for figure in figures_in(rows):
+        interval = all(f"{figure.name}_interval" in row for row in rows)
+        ends = ("", "_low", "_high") if interval else ("",)
+        columns += [figure.name + end for end in ends]
+    return [*columns, "id_accuracy"]
+
+
+def _flat(row: Row) -> Row:
     """A row with each interval as two columns."""
     flat = {}
     for key, value in row.items():

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from keras_lodin.evaluation.files import write_file
-from keras_lodin.evaluation.plots import BINS, COLOURS, LINES, as_png, plain
-
-if TYPE_CHECKING:
-    from keras_lodin.quotient.distributions import GradientDistributions
-
-QUANTITIES = ("log10_label_norm", "log10_other_norm", "quotient")
+from keras_lodin.quotient.distributions import QUANTITIES, GradientDistributions
+from keras_lodin.report.plot_style import (
+    COLOURS,
+    LINES,
+    as_png,
+    bin_edges,
+    bins_between,
+    draw_shares,
+    plain,
+)
+from keras_lodin.utils.files import write_file
 
 # What an exact quotient of 1 may come to in float32.
 _ONE = 1.001
@@ -70,7 +73,7 @@ def gradient_figure(
     sets = list(next(iter(models.values())))
     names = [id_name, *(name for name in sets if name != id_name)]
     for row, quantity in zip(panels, QUANTITIES, strict=True):
-        edges = _edges([getattr(models[m][name], quantity) for m in models for name in names])
+        edges = bin_edges([getattr(models[m][name], quantity) for m in models for name in names])
         if quantity == "quotient":
             edges = _quotient_edges(edges, form)
         for axes, (model, distributions) in zip(row, models.items(), strict=True):
@@ -99,16 +102,11 @@ def _draw_panel(axes: Axes, values: Mapping[str, np.ndarray], edges: np.ndarray)
     for number, (name, samples) in enumerate(values.items()):
         colour, line = COLOURS[number % len(COLOURS)], LINES[max(number - 1, 0) % len(LINES)]
         some = samples[np.isfinite(samples)]
-        axes.hist(
-            np.clip(some, edges[0], edges[-1]),
-            bins=edges.tolist(),
-            weights=np.full(some.size, 1.0 / samples.size),
-            histtype="stepfilled",
-            facecolor=(colour, 0.3 if number == 0 else 0.0),
-            edgecolor=colour,
+        draw_shares(
+            *(axes, samples, edges, colour, str(number)),  # The legend has the names.
+            opacity=0.3 if number == 0 else 0.0,
             linestyle=line,
             linewidth=1.3,
-            label=str(number),  # The legend has the names.
         )
         if some.size:
             median = np.clip(np.median(some), edges[0], edges[-1])
@@ -124,15 +122,6 @@ def _draw_panel(axes: Axes, values: Mapping[str, np.ndarray], edges: np.ndarray)
             fontsize="x-small",
         )
     axes.set_xlim(edges[0], edges[-1])
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _edges(arrays: list[np.ndarray]) -> np.ndarray:
-    """Bins for all of the arrays, whose far values must not squeeze the rest into one bin."""
-    finite = [array[np.isfinite(array)] for array in arrays]
-    ends = [np.percentile(array, [0.5, 99.5], method="nearest") for array in finite if array.size]
-    low, high = (float(np.min(ends)), float(np.max(ends))) if ends else (0.0, 1.0)
-    return np.histogram_bin_edges([], bins=BINS, range=(low, high))
 
 
 def _quotient_edges(edges: np.ndarray, form: str) -> np.ndarray:
@@ -140,7 +129,7 @@ def _quotient_edges(edges: np.ndarray, form: str) -> np.ndarray:
     high = float(edges[-1])
     if form == "softmax" and high < _ONE:
         high = 1.0
-    return np.histogram_bin_edges([], bins=BINS, range=(0.0, high))
+    return bins_between(0.0, high)
 
 
 def _axis_label(quantity: str, form: str, norm: str) -> str:

@@ -3,287 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.metadata
-import os
-import platform
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 from keras import ops
 
-from keras_lodin import metrics
-from keras_lodin.data.batches import iterate_batches
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
-from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.passes import Batch, BatchFunction, joined, naming
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.odin import ODINDetector
 from keras_lodin.evaluation.accuracy import Accuracy
 from keras_lodin.evaluation.extreme_examples import ExtremeExamples
-from keras_lodin.evaluation.files import (
-    file_digests,
-    outdated_plots,
-    write_csv,
-    write_file,
-    write_json,
-    write_scores,
-)
-from keras_lodin.evaluation.table import ResultsTable
+from keras_lodin.evaluation.results import Evaluation, id_data_facts
+from keras_lodin.metrics.figures import bootstrap_intervals
+from keras_lodin.metrics.registry import FIGURES
 from keras_lodin.metrics.scores import check_scores
-from keras_lodin.utils.files import write_together
-from keras_lodin.utils.number_checks import check_seed, check_whole
+from keras_lodin.utils.numbers import check_seed, check_whole
 from keras_lodin.utils.progress import track
-
-FIGURES = ("auroc", "fpr95", "aupr_in", "aupr_out", "detection_error")
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What `evaluate` measured, with everything needed to read it later.
-
-    All figures are fractions between 0 and 1, never percentages.
-
-    Attributes:
-        id: the in-distribution (ID) data: `"name"`, `"count"`, `"accuracy"` (None without labels,
-            and None when there are several models) and `"accuracy_by_model"`.
-        rows: one dict per detector and out-of-distribution (OOD) set: `"model"`, `"detector"`,
-            `"ood"`, `"count"`, the figures `"auroc"`, `"fpr95"`, `"aupr_in"`, `"aupr_out"` and
-            `"detection_error"`, the intervals `"auroc_interval"` and `"fpr95_interval"` as
-            `[low, high]`, and the model's `"id_accuracy"`.
-        scores: `scores[detector][data set]`, float32 arrays of shape `(count,)`, HIGHER = MORE
-            IN-DISTRIBUTION, ID data included. After `merge` the outer key is "model/detector".
-        definitions: what each figure means, in a sentence each.
-        versions: of the packages that were used.
-        skipped: data set -> list of `(path, reason)`, the files that could not be read. They are
-            in no figure.
-        seed: seed of the bootstrap.
-        command: the command line behind it, or None.
-        thresholds: detector -> `"threshold"` and the `"tpr"` it was calibrated for, None if set by
-            hand; of those that have one. They play no part in the figures.
-        extremes: detector -> data set -> its few images with the lowest scores (ID) or the highest
-            (OOD), as `(score, number in the data set, uint8 pixels)`. Nothing of other inputs.
-        inputs: model -> `"input_range"` and `"input_range_origin"`, how it is known: "given",
-            "classifier" (shown by its first layers), "data", "assumed" or "unknown".
-    """
-
-    id: dict[str, Any]
-    rows: list[dict[str, Any]]
-    scores: dict[str, dict[str, np.ndarray]]
-    definitions: dict[str, str]
-    versions: dict[str, str | None]
-    skipped: dict[str, list[tuple[str, str]]]
-    seed: int
-    command: str | None = None
-    thresholds: dict[str, dict[str, float | None]] = field(default_factory=dict)
-    extremes: dict[str, dict[str, list[tuple[float, int, np.ndarray]]]] = field(
-        default_factory=dict, repr=False
-    )
-    inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-    @property
-    def means(self) -> list[dict[str, Any]]:
-        """Plain means over the OOD sets, one dict per model and detector; none for one set."""
-        groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in self.rows:
-            groups.setdefault((row["model"], row["detector"]), []).append(row)
-        return [
-            {
-                "model": model,
-                "detector": detector,
-                "ood_sets": len(rows),
-                **{figure: float(np.mean([row[figure] for row in rows])) for figure in FIGURES},
-            }
-            for (model, detector), rows in groups.items()
-            if len(rows) > 1
-        ]
-
-    @property
-    def flagged(self) -> dict[str, dict[str, float]]:
-        """Detector -> data set -> the share of it that the detector's own threshold calls
-        out-of-distribution, from 0 to 1; of the detectors that have one.
-        """
-        return {
-            detector: {
-                name: float(np.mean(scores <= np.float32(given["threshold"])))
-                for name, scores in self.scores[detector].items()
-            }
-            for detector, given in self.thresholds.items()
-        }
-
-    def table(self) -> ResultsTable:
-        """The results as a table: print it, or hand it to rich's `Console.print`.
-
-        Returns:
-            a rich renderable. Its `str` is plain text, a Markdown table.
-        """
-        return ResultsTable(self)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything but the raw scores and the pictures, as JSON has it.
-
-        Returns:
-            `id`, `inputs`, `results` (the rows), `means`, `thresholds`, `flagged`, `definitions`,
-            `versions`, `skipped`, `seed` and `command`.
-        """
-        return {
-            "id": self.id,
-            "inputs": self.inputs,
-            "results": self.rows,
-            "means": self.means,
-            "thresholds": self.thresholds,
-            "flagged": self.flagged,
-            "definitions": self.definitions,
-            "versions": self.versions,
-            "skipped": self.skipped,
-            "seed": self.seed,
-            "command": self.command,
-        }
-
-    def to_json(self, path: str | os.PathLike[str]) -> None:
-        """Writes everything but the raw scores as strict JSON (no NaN).
-
-        Args:
-            path: the file to write or replace.
-
-        Raises:
-            OSError: if it cannot be written. Nothing half-written stays.
-        """
-        write_json(self.to_dict(), path)
-
-    def to_csv(self, path: str | os.PathLike[str]) -> None:
-        """Writes the rows as CSV; an interval becomes the two columns `_low` and `_high`.
-
-        Args:
-            path: the file to write or replace.
-
-        Raises:
-            OSError: if it cannot be written. Nothing half-written stays.
-        """
-        write_csv(self, path)
-
-    def to_plots(self, folder: str | os.PathLike[str]) -> None:
-        """Draws two PNG files per OOD set: score histograms, and ROC curves of all detectors.
-
-        Args:
-            folder: where to put them; made if missing, other files in it are left alone.
-
-        Raises:
-            OSError: if a file cannot be written. Nothing half-written stays.
-        """
-        # matplotlib costs half a second of import, which only plots should pay.
-        from keras_lodin.evaluation.plots import draw_plots, write_plots
-
-        write_plots(draw_plots(self), folder)
-
-    def to_html(self, path: str | os.PathLike[str]) -> None:
-        """Writes everything as one page, to be read with nothing but a browser.
-
-        Args:
-            path: the file to write or replace.
-
-        Raises:
-            OSError: if it cannot be written. Nothing half-written stays.
-        """
-        from keras_lodin.evaluation.page import evaluation_page
-        from keras_lodin.evaluation.plots import draw_plots
-
-        write_file(path, evaluation_page(self, draw_plots(self)).encode())
-
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Writes `report.html`, `results.json`, `results.csv`, `scores.npz` and `plots/`.
-
-        `scores.npz` holds one array per detector and data set, named "detector/data set", where a
-        slash in a detector's own name is written `%2F`.
-
-        All files are written before the first of an earlier evaluation is replaced. `results.json`
-        comes last, and holds under `files` the SHA-256 digests of the others: a reader can tell
-        that they belong together.
-
-        Args:
-            folder: where to put them; made if missing, other files in it are left alone. Plots of
-                the evaluation before, of data that is not in this one, are removed.
-
-        Raises:
-            OSError: if a file cannot be written. What was there before is then still there.
-        """
-        from keras_lodin.evaluation.page import evaluation_page
-        from keras_lodin.evaluation.plots import draw_plots, plot_names, write_plots
-
-        plots = draw_plots(self)
-        outdated = outdated_plots(folder, [f"plots/{name}" for name in plot_names(plots)])
-        with write_together(folder, "results.json", outdated) as written:
-            self.to_csv(written / "results.csv")
-            write_scores(self, written / "scores.npz")
-            write_plots(plots, written / "plots")
-            write_file(written / "report.html", evaluation_page(self, plots).encode())
-            document = {**self.to_dict(), "files": file_digests(written)}
-            write_json(document, written / "results.json")
-
-    @staticmethod
-    def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
-        """Joins evaluations of several models on the same data into one.
-
-        Args:
-            evaluations: one or more, of the same ID and OOD data, with different models.
-
-        Returns:
-            an `Evaluation` with the rows of all. With more than one model its `id["accuracy"]`
-            is None, and `id["accuracy_by_model"]` has each model's.
-
-        Raises:
-            ValueError: if there are none, if data, seeds or definitions differ, or if two have
-                the same model name and detector name.
-        """
-        if not evaluations:
-            raise ValueError("`evaluations` must hold at least one. Received: an empty sequence")
-        first, *others = evaluations
-        if not others:
-            return first
-        for other in others:
-            if _conditions(other) != _conditions(first):
-                raise ValueError(
-                    "Only evaluations on the same data, with the same seed and definitions, can "
-                    f"be merged. Received: {_conditions(first)[:3]} and {_conditions(other)[:3]}"
-                )
-        rows = [row for evaluation in evaluations for row in evaluation.rows]
-        keys = [(row["model"], row["detector"], row["ood"]) for row in rows]
-        if len(set(keys)) < len(keys):
-            raise ValueError(
-                "Two evaluations have the same model and detector names. Tell them apart: "
-                f"`evaluate(..., model=NAME)`. Received: models and detectors "
-                f"{sorted({key[:2] for key in keys if keys.count(key) > 1})}"
-            )
-        accuracies: dict[str, float | None] = {}
-        scores: dict[str, dict[str, np.ndarray]] = {}
-        thresholds: dict[str, dict[str, float | None]] = {}
-        extremes: dict[str, Any] = {}
-        for evaluation in evaluations:
-            accuracies |= evaluation.id["accuracy_by_model"]
-            # Rows and scores hold their detectors in the same order.
-            detectors = dict.fromkeys((row["model"], row["detector"]) for row in evaluation.rows)
-            for (model, detector), values in zip(
-                detectors, evaluation.scores.values(), strict=True
-            ):
-                name = f"{model}/{detector}"
-                scores[name] = values
-                extremes[name] = evaluation.extremes.get(detector, {})
-                if detector in evaluation.thresholds:
-                    thresholds[name] = evaluation.thresholds[detector]
-        return Evaluation(
-            id=_id_information(first.id["name"], first.id["count"], accuracies),
-            rows=rows,
-            scores=scores,
-            definitions=first.definitions,
-            versions=first.versions,
-            skipped=first.skipped,
-            seed=first.seed,
-            command=first.command,
-            thresholds=thresholds,
-            extremes=extremes,
-            inputs={name: given for one in evaluations for name, given in one.inputs.items()},
-        )
+from keras_lodin.utils.versions import package_versions
 
 
 def evaluate(
@@ -365,27 +104,21 @@ def evaluate(
         name: ObservedRange(detector.input_shape_with_batch[1:])
         for name, detector in by_model.items()
     }
+
+    def check(inputs: Any) -> None:
+        for detector in detectors.values():
+            detector.check_inputs(inputs)
+
     for name, data in {id_name: id_data, **ood_data}.items():
-        progress = track(
-            iterate_batches(data, batch_size),
-            f"Scoring {name}",
-            verbose,
-            total=_batch_count(data, batch_size),
-        )
-        # Closed at once when a batch is refused, so that the bar is gone before the error shows.
-        with contextlib.closing(progress) as batches:
-            try:
-                found = {one: ExtremeExamples(lowest=name == id_name) for one in detectors}
-                if name == id_name:
-                    counts = _accuracies(detectors, models, data)
-                    set_scores = _score_data(panel, detectors, counts, batches, found, observed)
-                else:
-                    unlabelled = ((inputs, None) for inputs, _ in batches)
-                    set_scores = _score_data(panel, detectors, {}, unlabelled, found, {})
-            except TypeError as error:
-                raise TypeError(f"Data set {name!r}: {error}") from error
-            except ValueError as error:
-                raise ValueError(f"Data set {name!r}: {error}") from error
+        passed = panel.over(data, f"Scoring {name}", batch_size, verbose, check=check)
+        # Closed at once when scores are refused, so that the bar is gone before the error shows.
+        with contextlib.closing(passed) as batches, naming(repr(name)):
+            found = {one: ExtremeExamples(lowest=name == id_name) for one in detectors}
+            if name == id_name:
+                counts = _accuracies(detectors, models, data)
+                set_scores = _score_data(batches, counts, found, observed)
+            else:
+                set_scores = _score_data(batches, {}, found, {})
         for detector, values in set_scores.items():
             scores[detector][name] = values
             extremes[detector][name] = found[detector].examples
@@ -409,7 +142,7 @@ def evaluate(
     ]
     count = len(next(iter(scores.values()))[id_name])
     return Evaluation(
-        id=_id_information(id_name, count, accuracies),
+        id=id_data_facts(id_name, count, accuracies),
         rows=rows,
         scores=scores,
         definitions=_definitions(resamples),
@@ -439,11 +172,10 @@ def _beside_defaults(detectors: Mapping[str, Detector]) -> dict[str, Detector]:
     shown: dict[str, Detector] = {}
     for name, detector in detectors.items():
         shown[name] = detector
-        if isinstance(detector, ODINDetector) and detector.tuned:
-            defaults = detector.with_defaults()
-            beside = f"{name} (defaults)"
-            if defaults is not None and beside not in detectors:
-                shown[beside] = defaults
+        defaults = detector.with_defaults() if detector.tuned else None
+        beside = f"{name} (defaults)"
+        if defaults is not None and beside not in detectors:
+            shown[beside] = defaults
     return shown
 
 
@@ -469,16 +201,14 @@ def _accuracies(
     known = {models[name]: detector for name, detector in detectors.items()}
     known |= {models[name]: one for name, one in detectors.items() if one.class_names is not None}
     return {
-        model: Accuracy(detector.num_classes, detector.class_names, data)
+        model: Accuracy(LabelPlaces(detector.num_classes, detector.class_names, data))
         for model, detector in known.items()
     }
 
 
 def _score_data(
-    panel: BatchFunction,
-    detectors: Mapping[str, Detector],
+    batches: Iterable[Batch],
     accuracies: Mapping[str, Accuracy],
-    batches: Iterable[tuple[Any, np.ndarray | None]],
     extremes: Mapping[str, ExtremeExamples],
     observed: Mapping[str, ObservedRange],
 ) -> dict[str, np.ndarray]:
@@ -486,36 +216,30 @@ def _score_data(
 
     `accuracies` and `observed`, by model, and `extremes`, by detector, learn of every batch.
     """
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
-    seen = 0
-    for inputs, labels in batches:
-        for detector in detectors.values():
-            detector.check_inputs(inputs)
-        outputs = panel(inputs)
+    scores = []
+    for inputs, labels, outputs, first in batches:
         for name, values in outputs["scores"].items():
-            check_scores(name, values, seen)
-            scores[name].append(values)
+            check_scores(name, values, first)
             extremes[name].update(values, inputs)
+        scores.append(outputs["scores"])
         for model, counted in accuracies.items():
             counted.update(outputs["predictions"][model], labels)
         for values_seen in observed.values():
             values_seen.update(inputs)
-        seen += len(inputs)
-    return {name: np.concatenate(values) for name, values in scores.items()}
+    return joined(scores)
 
 
 def _figures(
     id_scores: np.ndarray, ood_scores: np.ndarray, resamples: int, seed: int
 ) -> dict[str, Any]:
-    intervals = metrics.bootstrap_intervals(id_scores, ood_scores, resamples, seed)
+    intervals = bootstrap_intervals(id_scores, ood_scores, resamples, seed)
+    values = {name: float(one.function(id_scores, ood_scores)) for name, one in FIGURES.items()}
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise ValueError(f"The figure {name!r} must be a finite number. Received: {value}")
     return {
-        "auroc": metrics.auroc(id_scores, ood_scores),
-        "fpr95": metrics.fpr_at_tpr(id_scores, ood_scores),
-        "aupr_in": metrics.aupr(id_scores, ood_scores, positive="id"),
-        "aupr_out": metrics.aupr(id_scores, ood_scores, positive="ood"),
-        "detection_error": metrics.detection_error(id_scores, ood_scores),
-        "auroc_interval": list(intervals["auroc"]),
-        "fpr95_interval": list(intervals["fpr95"]),
+        **values,
+        **{f"{name}_interval": list(bounds) for name, bounds in intervals.items()},
     }
 
 
@@ -568,67 +292,19 @@ def _model_names(
     return {name: names[id(detector.classifier)] for name, detector in detectors.items()}
 
 
-def _batch_count(data: Any, batch_size: int) -> int | None:
-    """How many batches the data has, for the progress bar; None where that is not known."""
-    if hasattr(data, "num_batches"):
-        return data.num_batches
-    if hasattr(data, "cardinality"):
-        batches = int(data.cardinality())
-        return batches if batches >= 0 else None
-    if isinstance(data, Source):
-        examples = data.count
-    else:
-        array = data[0] if isinstance(data, tuple) and data else data
-        examples = array.shape[0] if getattr(array, "shape", None) else None
-    return None if examples is None else -(-examples // batch_size)
-
-
-def _id_information(name: str, count: int, accuracies: dict[str, float | None]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "count": count,
-        "accuracy": next(iter(accuracies.values())) if len(accuracies) == 1 else None,
-        "accuracy_by_model": accuracies,
-    }
-
-
-def _conditions(evaluation: Evaluation) -> tuple[Any, ...]:
-    """What must agree for two evaluations to stand in one table."""
-    return (
-        (evaluation.id["name"], evaluation.id["count"]),
-        {row["ood"]: row["count"] for row in evaluation.rows},
-        f"seed {evaluation.seed}",
-        evaluation.definitions,
-    )
-
-
 def _definitions(resamples: int) -> dict[str, str]:
+    figures: dict[str, str] = {}
+    for name, one in FIGURES.items():
+        if one.positive is not None:
+            figures[f"{name}_positive"] = one.positive
+        figures[name] = one.definition
     return {
         "score": "Higher = more in-distribution (ID); an input is called out-of-distribution "
         "(OOD) when score <= threshold.",
-        "auroc": "Area under the ROC curve, ID positive; ties count one half.",
-        "fpr95_positive": "id",
-        "fpr95": "Fraction of OOD with score > threshold, at the largest threshold with at least "
-        "95 % of ID above it (ID positive). Exact under ties, not interpolated.",
-        "aupr_in": "Average precision with ID positive; depends on the sample counts.",
-        "aupr_out": "Average precision with OOD positive; depends on the sample counts.",
-        "detection_error": "Minimum over thresholds of (1 - TPR) / 2 + FPR / 2: ID and OOD equally "
-        "likely, best threshold for these scores.",
+        **figures,
         "id_accuracy": "Fraction of the ID data classified correctly, measured in the same pass "
         "and on the same pixels as the scores.",
         "intervals": f"95 % percentile bootstrap, {resamples} resamples of ID and of OOD test "
         "samples; the variation between training runs is not in them.",
         "means": "Plain means over the OOD sets.",
     }
-
-
-def package_versions() -> dict[str, str | None]:
-    """Versions of the packages that figures depend on, and of Python."""
-    versions: dict[str, str | None] = {}
-    for package in ("keras-lodin", "keras", "tensorflow", "numpy", "scikit-learn"):
-        key = package.replace("keras-lodin", "keras_lodin")
-        try:
-            versions[key] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:  # E.g. installed as tensorflow-cpu.
-            versions[key] = None
-    return versions | {"python": platform.python_version()}

@@ -1,29 +1,24 @@
-"""An `Evaluation` as a table, for the terminal and as plain text."""
+"""An evaluation as a table, for the terminal and as plain text."""
 
 from __future__ import annotations
 
 import io
-from typing import TYPE_CHECKING, Any
 
-from rich.box import Box
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from keras_lodin.evaluation.document import Results, Row
+from keras_lodin.metrics.registry import figures_in
+from keras_lodin.report.tables import accuracy_text, percent, skipped_lines, terminal_table
 from keras_lodin.utils.foreign_text import shown
-
-if TYPE_CHECKING:
-    from keras_lodin.evaluation.one_pass import Evaluation
 
 _NOTE = (
     "All figures in per cent; in brackets 95 % bootstrap intervals. AUROC: ID positive. FPR95: the "
     "share of OOD kept at the threshold that keeps at least 95 % of ID (ID positive). AUPR in, "
     "out: ID, OOD positive. Error: detection error at the best threshold."
 )
-
-# A rule under the header and nothing else, in characters that every terminal and file can hold.
-UNDERLINED_HEADER = Box("    \n    \n -- \n    \n    \n    \n    \n    \n", ascii=True)
 
 
 class ResultsTable:
@@ -33,16 +28,17 @@ class ResultsTable:
     the names.
 
     Args:
-        evaluation: an `Evaluation`.
+        results: what `results.json` holds.
     """
 
-    def __init__(self, evaluation: Evaluation) -> None:
-        self._evaluation = evaluation
+    def __init__(self, results: Results) -> None:
+        self._heading = _heading(results)
+        self._tables = _tables(results)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        yield from _heading(self._evaluation)
+        yield from self._heading
         yield ""
-        for title, table in _tables(self._evaluation):
+        for title, table in self._tables:
             # Not the table's own title, which would be broken to the table's width.
             yield title
             yield table
@@ -53,8 +49,8 @@ class ResultsTable:
         console = Console(file=io.StringIO(), width=10_000, color_system=None, force_jupyter=False)
         widths = [
             max(title.cell_len, Measurement.get(console, console.options, table).maximum)
-            for title, table in _tables(self._evaluation)
-        ] + [line.cell_len for line in _heading(self._evaluation)]
+            for title, table in self._tables
+        ] + [line.cell_len for line in self._heading]
         with console.capture() as capture:
             console.print(self, width=max(*widths, 80))
         return "\n".join(line.rstrip() for line in capture.get().splitlines())
@@ -62,70 +58,51 @@ class ResultsTable:
     __repr__ = __str__
 
 
-def _heading(evaluation: Evaluation) -> list[Text]:
+def _heading(results: Results) -> list[Text]:
     """The ID data and, before any other figure, the accuracy on it."""
-    accuracies = evaluation.id["accuracy_by_model"]
+    accuracies = results["id"]["accuracy_by_model"]
     accuracy_texts = [
-        ("unknown (no labels)" if accuracy is None else f"{100 * accuracy:.1f} %")
-        + (f" ({model})" if len(accuracies) > 1 else "")
+        accuracy_text(accuracy) + (f" ({model})" if len(accuracies) > 1 else "")
         for model, accuracy in accuracies.items()
     ]
-    heading = [
-        f"In-distribution (ID): {evaluation.id['name']}, {evaluation.id['count']:,} samples",
-        f"ID accuracy: {', '.join(accuracy_texts)}",
-    ]
-    skipped = [
-        f"{name}: {len(files)} unreadable files left out, the first is {files[0][0]}"
-        for name, files in evaluation.skipped.items()
-    ]
-    styles = ["", "bold", *("" for _ in skipped)]
+    data = f"In-distribution (ID): {results['id']['name']}, {results['id']['count']:,} samples"
     return [
-        Text(shown(line), style=style)
-        for line, style in zip([*heading, *skipped], styles, strict=True)
+        Text(shown(data)),
+        Text(shown(f"ID accuracy: {', '.join(accuracy_texts)}"), style="bold"),
+        *(Text(shown(line)) for line in skipped_lines(results["skipped"])),
     ]
 
 
-def _tables(evaluation: Evaluation) -> list[tuple[Text, Table]]:
+def _tables(results: Results) -> list[tuple[Text, Table]]:
     """A title and a table per OOD set, so that the detectors to compare stand below each other."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in evaluation.rows:
+    groups: dict[str, list[Row]] = {}
+    for row in results["results"]:
         title = f"OOD: {row['ood']}, {row['count']:,} samples"
         groups.setdefault(title, []).append(row)
-    if evaluation.means:
-        groups[f"Mean of the {len(groups)} OOD sets"] = evaluation.means
-    by_model = len(evaluation.id["accuracy_by_model"]) > 1
+    if results["means"]:
+        groups[f"Mean of the {len(groups)} OOD sets"] = results["means"]
+    by_model = len(results["id"]["accuracy_by_model"]) > 1
     return [
         (Text(shown(title), style="bold"), _table(rows, by_model)) for title, rows in groups.items()
     ]
 
 
-def _table(rows: list[dict[str, Any]], by_model: bool) -> Table:
-    table = Table(
-        box=UNDERLINED_HEADER,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-    )
+def _table(rows: list[Row], by_model: bool) -> Table:
+    table = terminal_table()
     for name in ("Model", "Detector") if by_model else ("Detector",):
         table.add_column(name, overflow="fold")
-    for name in ("AUROC", "FPR95", "AUPR in/out", "Error"):
-        table.add_column(name, justify="right", overflow="fold")
+    columns: dict[str, list[str]] = {}
+    for figure in figures_in(rows):
+        columns.setdefault(figure.column, []).append(figure.name)
+    for heading in columns:
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         names = (row["model"], row["detector"]) if by_model else (row["detector"],)
-        figures = (
-            _percent(row, "auroc"),
-            _percent(row, "fpr95"),
-            f"{_percent(row, 'aupr_in')}/{_percent(row, 'aupr_out')}",
-            _percent(row, "detection_error"),
-        )
+        figures = ("/".join(_percent(row, name) for name in shared) for shared in columns.values())
         table.add_row(*(Text(shown(cell)) for cell in (*names, *figures)))
     table.add_row()
     return table
 
 
-def _percent(row: dict[str, Any], figure: str) -> str:
-    text = f"{100 * row[figure]:.1f}"
-    if f"{figure}_interval" in row:
-        low, high = row[f"{figure}_interval"]
-        text += f" ({100 * low:.1f}-{100 * high:.1f})"
-    return text
+def _percent(row: Row, figure: str) -> str:
+    return percent(row[figure], row.get(f"{figure}_interval"), between="-")

@@ -20,14 +20,16 @@ import numpy as np
 from keras import ops
 from typing_extensions import Unpack
 
-from keras_lodin.data.batches import check_images, iterate_batches
-from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.batches import check_images
+from keras_lodin.data.passes import BatchFunction, joined
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientOptions, QuotientSettings, with_options_shown
-from keras_lodin.utils.progress import track
+
+# What there is of every sample: attributes of `GradientDistributions`.
+QUANTITIES = ("log10_label_norm", "log10_other_norm", "quotient")
 
 
 @dataclass(frozen=True)
@@ -113,21 +115,20 @@ def gradient_distributions(
             outputs["log_rest"] = log_rest(forward_pass.logits)
         return outputs
 
-    compiled = BatchFunction(norms)
     rows: list[dict[str, np.ndarray]] = []
     labels: list[np.ndarray] = []
-    seen = 0
-    for inputs, batch_labels in track(
-        iterate_batches(x, batch_size), "Computing gradient norms", verbose
+    for batch in BatchFunction(norms).over(
+        x,
+        "Computing gradient norms",
+        batch_size,
+        verbose,
+        check=lambda inputs: check_images(inputs, head.input_shape[1:]),
     ):
-        check_images(inputs, head.input_shape[1:])
-        row = compiled(inputs)
-        _check_norms(row, seen)
-        rows.append(row)
-        if batch_labels is not None:
-            labels.append(batch_labels)
-        seen += len(inputs)
-    found = {key: np.concatenate([row[key] for row in rows]) for key in rows[0]}
+        _check_norms(batch.outputs, batch.first)
+        rows.append(batch.outputs)
+        if batch.labels is not None:
+            labels.append(batch.labels)
+    found = joined(rows)
     log10_rest = found.get("log_rest", np.zeros(1)).astype("float64") / math.log(10.0)
     # Zero has the logarithm that it should have: minus infinity.
     with np.errstate(divide="ignore"):

@@ -9,14 +9,13 @@ import numpy as np
 from keras import ops
 from typing_extensions import Unpack
 
-from keras_lodin.data.batches import check_images, check_labels, iterate_batches
-from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.batches import check_images, check_labels
+from keras_lodin.data.passes import BatchFunction, joined
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientOptions, QuotientSettings, with_options_shown
-from keras_lodin.utils.progress import track
 
 
 @with_options_shown
@@ -77,22 +76,24 @@ def gradient_quotient(
         label_norm, other_norm = settings.norms(forward_pass, labels, generator)
         return {"label": label_norm, "other": other_norm}
 
-    compiled = BatchFunction(norms)
-    rows = []
-    data = x if y is None else (x, y)
-    for inputs, labels in track(
-        iterate_batches(data, batch_size), "Computing gradient quotients", verbose
-    ):
-        check_images(inputs, head.input_shape[1:])
+    def check_known(labels: np.ndarray | None) -> None:
         if labels is None:
             raise ValueError(
                 "The quotient needs the label of every sample: pass `y`, or data that yields "
                 f"(x, y). Received: y={y}"
             )
         check_labels(labels, head.num_classes)
-        rows.append(compiled(inputs, labels))
-    label_norm = np.concatenate([row["label"] for row in rows])
-    other_norm = np.concatenate([row["other"] for row in rows])
+
+    batches = BatchFunction(norms).over(
+        x if y is None else (x, y),
+        "Computing gradient quotients",
+        batch_size,
+        verbose,
+        check=lambda inputs: check_images(inputs, head.input_shape[1:]),
+        check_labels=check_known,
+    )
+    found = joined(batch.outputs for batch in batches)
+    label_norm, other_norm = found["label"], found["other"]
     if settings.form == "pooled":
         label_norm = np.full_like(label_norm, label_norm.sum(dtype="float64"))
         other_norm = np.full_like(other_norm, other_norm.sum(dtype="float64"))

@@ -9,7 +9,7 @@ from types import NoneType
 from typing import Any, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.models.head import ClassifierHead
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.quotient.estimators import (
     ESTIMATORS,
     FORMS,
@@ -18,7 +18,7 @@ from keras_lodin.quotient.estimators import (
     projected_norms,
     sampled_norms,
 )
-from keras_lodin.utils.number_checks import check_whole, checked_number
+from keras_lodin.utils.numbers import check_whole, checked_number
 
 _SHARE = "share"
 

@@ -1,1 +1,1 @@
-"""What an `Evaluation` looks like: on the terminal, in files, as plots."""
+"""What reports are made with: pages, tables and the style of plots."""

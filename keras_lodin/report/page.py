@@ -10,17 +10,14 @@ from __future__ import annotations
 import base64
 import io
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from keras_lodin.utils.foreign_text import shown
-
-if TYPE_CHECKING:
-    import jinja2
 
 Block = dict[str, Any]
 
@@ -46,7 +43,7 @@ def page(title: str, summary: str, sections: Sequence[Section]) -> str:
         summary: a sentence or two under it.
         sections: in order; those without a block are left out.
     """
-    return _template().render(
+    return _renderer()(
         title=title, summary=summary, sections=[section for section in sections if section.blocks]
     )
 
@@ -107,6 +104,21 @@ def verdict(words: str) -> Block:
 def code(words: str) -> Block:
     """A command."""
     return {"kind": "code", "text": words}
+
+
+def made_with(words: str, command: str | None) -> list[Block]:
+    """How a page was made: words, and the command line if there was one.
+
+    Args:
+        words: what was used, see `versions_text`.
+        command: the command line, or None.
+    """
+    return [text(words), *([] if command is None else [code(command)])]
+
+
+def versions_text(versions: Mapping[str, str | None]) -> str:
+    """The versions of packages as a sentence."""
+    return f"Versions: {', '.join(f'{name} {version}' for name, version in versions.items())}."
 
 
 def definitions(meanings: Mapping[str, str]) -> Block:
@@ -194,7 +206,7 @@ def _data_url(png: bytes) -> str:
 
 
 @cache
-def _template() -> jinja2.Template:
+def _renderer() -> Callable[..., str]:
     import jinja2
 
     environment = jinja2.Environment(
@@ -205,4 +217,4 @@ def _template() -> jinja2.Template:
         # direction of writing, and what UTF-8 cannot hold.
         finalize=lambda value: shown(value, keep="\n") if isinstance(value, str) else value,
     )
-    return environment.get_template("page.html")
+    return environment.get_template("page.html").render

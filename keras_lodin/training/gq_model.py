@@ -15,7 +15,7 @@ from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.training.step_seeds import StepSeeds
 from keras_lodin.utils import keras_internals
-from keras_lodin.utils.number_checks import checked_number
+from keras_lodin.utils.numbers import checked_number
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")

@@ -12,7 +12,7 @@ from keras_lodin.data.value_range import checked_input_range
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.input_range import judge_input_range
 from keras_lodin.training.input_gradient_model import InputGradientModel
-from keras_lodin.utils.number_checks import checked_number
+from keras_lodin.utils.numbers import checked_number
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import hashlib
 import json
 import os
 import re
@@ -19,9 +20,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
+
+from keras_lodin.utils.foreign_text import encodable
 
 try:
     import fcntl
@@ -133,6 +136,60 @@ def write_together(
         (workspace / _STALE).write_text(json.dumps(list(stale)), encoding="utf-8")
         os.replace(written, workspace / _READY)
         _finish_moves(workspace, target, last)
+
+
+def write_file(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file whole or not at all.
+
+    Args:
+        path: the file to write or replace. Missing parent folders are made.
+        content: its bytes.
+
+    Raises:
+        OSError: if it cannot be written; the message names `path`, not a temporary file.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(
+            errno.EISDIR, "Expected the name of a file, not a folder", str(path)
+        )
+    try:
+        with atomic_write(path) as temporary:
+            temporary.write_bytes(content)
+    except NotADirectoryError:
+        raise
+    except OSError as error:
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def write_json(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+    """Writes a document as strict JSON in UTF-8.
+
+    Args:
+        document: dictionaries, lists, text and numbers. Names that UTF-8 cannot hold are made to
+            fit, see `keras_lodin.utils.foreign_text.encodable`.
+        path: the file to write or replace.
+
+    Raises:
+        ValueError: for NaN or infinity, which JSON does not have.
+        OSError: if it cannot be written.
+    """
+    # Strict JSON: what other languages cannot read must fail here, not there.
+    text = json.dumps(encodable(document), indent=2, ensure_ascii=False, allow_nan=False)
+    write_file(path, f"{text}\n".encode())
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 digests of all files in a folder, by their names from there.
+
+    Written into the file that is moved into place last, they tell a reader which files belong
+    together.
+    """
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
 
 
 def check_replaceable(path: str | os.PathLike[str], *, folder: bool = False) -> None:

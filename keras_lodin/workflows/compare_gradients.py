@@ -21,13 +21,12 @@ from keras_lodin import metrics, models
 from keras_lodin.data.batches import check_labels
 from keras_lodin.data.source import Source
 from keras_lodin.detectors import Detector
-from keras_lodin.evaluation.files import file_digests, write_file, write_json
-from keras_lodin.evaluation.gradient_plots import QUANTITIES, write_gradient_figure
-from keras_lodin.evaluation.one_pass import package_versions
-from keras_lodin.evaluation.table import UNDERLINED_HEADER
-from keras_lodin.models.head import ClassifierHead, find_head, has_exits
+from keras_lodin.evaluation.gradient_plots import write_gradient_figure
+from keras_lodin.models.classifier_head import ClassifierHead
+from keras_lodin.models.head import find_head, has_exits
 from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.quotient.distributions import (
+    QUANTITIES,
     GradientDistributions,
     gradient_distributions,
     norm_settings,
@@ -38,9 +37,11 @@ from keras_lodin.quotient.settings import (
     check_count,
     with_options_shown,
 )
-from keras_lodin.utils.files import write_together
+from keras_lodin.report.tables import terminal_table
+from keras_lodin.utils.files import file_digests, write_file, write_json, write_together
 from keras_lodin.utils.foreign_text import csv_cell, shown
-from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.utils.numbers import check_seed
+from keras_lodin.utils.versions import package_versions
 from keras_lodin.workflows.loading import (
     InputFormat,
     check_each_once,
@@ -350,7 +351,7 @@ def _auroc(id_values: np.ndarray, ood_values: np.ndarray) -> float:
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    table = Table(box=UNDERLINED_HEADER, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = terminal_table()
     table.add_column("")
     table.add_column("Data", overflow="fold")
     for column in ("Count", "Predicted", "Others", "Quotient"):

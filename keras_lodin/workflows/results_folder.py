@@ -29,7 +29,7 @@ def results_folder(
     if output is None:
         yield
         return
-    named = [parse(text) for text in specifications if text is not None]
-    check_no_input(output, [one.options["path"] for one in named if one.kind == "dir"])
+    folders = [parse(text).source.folder for text in specifications if text is not None]
+    check_no_input(output, [folder for folder in folders if folder is not None])
     with claimed(output):
         yield

@@ -21,7 +21,7 @@ from typing_extensions import Unpack
 from keras_lodin import data, models
 from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import has_parts
-from keras_lodin.data.value_range import ASSUMED, GIVEN, InputRange, checked_input_range
+from keras_lodin.data.value_range import GIVEN, InputRange, checked_input_range
 from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
 from keras_lodin.models.head import find_head_or_exits, has_exits
 from keras_lodin.models.input_range import resolve_input_range
@@ -37,10 +37,11 @@ from keras_lodin.training.gq_model import GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.utils.checked_path import checked_path
+from keras_lodin.utils.digests import file_digest
 from keras_lodin.utils.files import atomic_write, holds_others
 from keras_lodin.utils.keras_internals import layers_of
-from keras_lodin.utils.number_checks import check_seed, check_whole, checked_number
-from keras_lodin.workflows.loading import InputFormat, run_facts, settled
+from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
+from keras_lodin.workflows.loading import InputFormat, recorded_range, run_facts, settled
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_validation,
@@ -197,7 +198,7 @@ def _train(
     if watched is not None:
         identities["validation"] = data.identity(watched)
     if start is not None:
-        identities["model"] = {"files": data.file_digest(model)}
+        identities["model"] = {"files": file_digest(model)}
     _check_same_data(run.setdefault("data", identities), identities, output)
 
     if checkpoint.exists():
@@ -519,16 +520,7 @@ def _inputs(
     """What is known of the inputs and classes of the network that is to be trained."""
     names, trained_with = (None, None) if start is None else run_facts(model)
     shape = None if start is None else find_head_or_exits(start).input_shape[1:]
-    if "resolved_input_range" in run:
-        found = InputRange(
-            *checked_input_range(run["resolved_input_range"]), run.get("input_range_origin", GIVEN)
-        )
-    elif start is None and input_range is None:
-        found = InputRange(0.0, 1.0, ASSUMED)
-    elif start is None:
-        found = InputRange(*checked_input_range(input_range), GIVEN)
-    else:
-        found = resolve_input_range(input_range or trained_with, start, shape or ())
+    found = recorded_range(run) or resolve_input_range(input_range or trained_with, start, shape)
     if (
         names is not None
         and start is not None

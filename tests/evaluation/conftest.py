@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_lodin import metrics
-from keras_lodin.evaluation.one_pass import Evaluation
+from keras_lodin.evaluation.results import Evaluation
 
 
 def make_evaluation(models=("net",), detectors=("msp", "odin"), oods=("svhn", "dtd"), accuracy=0.8):

@@ -34,7 +34,7 @@ def writers(evaluation):
     return {
         "json": evaluation.to_json,
         "csv": evaluation.to_csv,
-        "npz": lambda path: write_scores(evaluation, path),
+        "npz": lambda path: write_scores(evaluation.scores, path),
     }
 
 
@@ -88,7 +88,7 @@ def test_csv_leaves_an_unknown_accuracy_empty(tmp_path):
 
 
 def test_scores_are_named_by_detector_and_data_set(evaluation, tmp_path):
-    write_scores(evaluation, tmp_path / "scores.npz")
+    write_scores(evaluation.scores, tmp_path / "scores.npz")
     with np.load(tmp_path / "scores.npz") as scores:
         assert sorted(scores.files) == sorted(
             f"{detector}/{name}"

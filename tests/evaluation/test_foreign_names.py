@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from keras_lodin.evaluation.files import write_scores
-from keras_lodin.evaluation.plots import plain, plot_names
+from keras_lodin.evaluation.plots import plot_names
 from keras_lodin.report import page
 from keras_lodin.report.page import Section
+from keras_lodin.report.plot_style import as_png, plain
 from keras_lodin.utils.foreign_text import csv_cell, encodable, shown
 from tests.evaluation.conftest import make_evaluation
 
@@ -85,7 +86,7 @@ def test_pages_show_names_as_text(evaluation_of):
 
     name, evaluation = evaluation_of
     blocks = [
-        *how(evaluation),
+        *how(evaluation.to_dict()),
         page.text(name),
         page.table(name, (name, "value"), [(name, name)]),
         page.verdict(name),
@@ -157,7 +158,7 @@ def test_files_of_plots_stay_in_their_folder(name, tmp_path):
 )
 def test_no_two_arrays_of_scores_have_one_name(detectors, oods, tmp_path):
     evaluation = make_evaluation(detectors=detectors, oods=oods)
-    write_scores(evaluation, tmp_path / "scores.npz")
+    write_scores(evaluation.scores, tmp_path / "scores.npz")
     with np.load(tmp_path / "scores.npz") as scores:
         assert len(scores.files) == sum(map(len, evaluation.scores.values()))
         for key in scores.files:
@@ -174,11 +175,13 @@ def quick_plots(monkeypatch):
 
     from keras_lodin.evaluation import plots
 
-    png = plots.as_png(Figure(figsize=(0.1, 0.1)))
+    png = as_png(Figure(figsize=(0.1, 0.1)))
     monkeypatch.setattr(
         plots,
         "draw_plots",
-        lambda found: {row["ood"]: {"scores": png, "roc": png} for row in found.rows},
+        lambda results, scores: {
+            row["ood"]: {"scores": png, "roc": png} for row in results["results"]
+        },
     )
 
 

@@ -11,7 +11,7 @@ from keras import layers
 from keras_lodin import data as named_data
 from keras_lodin import metrics
 from keras_lodin.detectors import EnergyDetector, MaxLogitDetector, MSPDetector, ODINDetector
-from keras_lodin.evaluation.one_pass import Evaluation, evaluate
+from keras_lodin.evaluation.one_pass import evaluate
 from tests import networks
 
 
@@ -256,68 +256,6 @@ def test_evaluation_says_how_it_was_made(classifier, id_images):
     }
 
 
-def test_means_are_taken_over_several_sets_only(classifier, id_images, ood_images):
-    detectors = {"msp": MSPDetector(classifier), "energy": EnergyDetector(classifier)}
-    one = evaluate(detectors, id_images, {"dim": ood_images}, resamples=1)
-    assert one.means == []
-    two = evaluate(detectors, id_images, {"dim": ood_images, "same": id_images}, resamples=1)
-    assert [mean["detector"] for mean in two.means] == ["msp", "energy"]
-    for mean in two.means:
-        rows = [row for row in two.rows if row["detector"] == mean["detector"]]
-        assert mean["ood_sets"] == 2
-        for figure in ("auroc", "fpr95", "aupr_in", "aupr_out", "detection_error"):
-            assert mean[figure] == pytest.approx((rows[0][figure] + rows[1][figure]) / 2)
-
-
-@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
-def test_merge_puts_the_models_side_by_side(id_images, ood_images, rng):
-    labelled = (id_images, rng.integers(0, networks.CLASSES, size=30))
-    evaluations = [
-        evaluate(
-            all_detectors(networks.convolutional()),
-            labelled,
-            {"dim": ood_images},
-            model=model,
-            resamples=1,
-        )
-        for model in ("ce", "gq")
-    ]
-    merged = Evaluation.merge(evaluations)
-    assert merged.rows == evaluations[0].rows + evaluations[1].rows
-    assert merged.id["accuracy"] is None
-    assert merged.id["accuracy_by_model"] == {
-        "ce": evaluations[0].id["accuracy"],
-        "gq": evaluations[1].id["accuracy"],
-    }
-    assert next(iter(merged.scores)) == "ce/msp"
-    for model, evaluation in zip(("ce", "gq"), evaluations, strict=True):
-        for detector, sets in evaluation.scores.items():
-            assert merged.scores[f"{model}/{detector}"] is sets
-            extremes = evaluation.extremes[detector]
-            assert merged.extremes[f"{model}/{detector}"] is extremes
-    assert Evaluation.merge(evaluations[:1]) is evaluations[0]
-    with pytest.raises(ValueError, match=r"same model and detector.*Received.*\('ce', 'msp'\)"):
-        Evaluation.merge([evaluations[0], evaluations[0]])
-
-
-def test_merge_refuses_what_was_not_measured_alike(classifier, id_images, ood_images):
-    def measure(images=id_images, model="ce", **options):
-        return evaluate(
-            {"msp": MSPDetector(classifier)}, images, {"dim": ood_images}, model=model, **options
-        )
-
-    first = measure(resamples=1)
-    for other in (
-        measure(id_images[:20], "gq", resamples=1),
-        measure(model="gq", resamples=2),
-        measure(model="gq", resamples=1, seed=1),
-    ):
-        with pytest.raises(ValueError, match=r"same data.* Received"):
-            Evaluation.merge([first, other])
-    with pytest.raises(ValueError, match=r"at least one. Received"):
-        Evaluation.merge([])
-
-
 def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images, ood_images):
     calibrated, by_hand = MSPDetector(classifier), EnergyDetector(classifier)
     calibrated.calibrate(id_images, tpr=0.9, verbose=0)
@@ -408,23 +346,6 @@ def test_defaults_cost_what_the_tuned_detector_does(id_images):
     evaluate({"odin": detector}, id_images, {"dark": 0.1 * id_images}, batch_size=10, resamples=1)
     # Six batches: the shared pass, and one on each of two perturbed inputs.
     assert float(passes) == 3 * 6
-
-
-def test_evaluations_with_defaults_of_two_models_are_merged(id_images, ood_images):
-    first, second = (
-        evaluate(
-            {"odin": tuned(networks.convolutional())},
-            id_images,
-            {"dim": ood_images},
-            resamples=1,
-            model=name,
-        )
-        for name in ("a", "b")
-    )
-    both = Evaluation.merge([first, second])
-    assert list(both.scores) == [
-        *("a/odin", "a/odin (defaults)", "b/odin", "b/odin (defaults)"),
-    ]
 
 
 def test_extremes_are_the_lowest_of_id_and_the_highest_of_ood(classifier, id_images, ood_images):

@@ -46,7 +46,7 @@ def test_names_of_sets_become_safe_file_names(tmp_path):
 
 
 def test_histograms_hold_all_samples_and_the_threshold(evaluation):
-    figure = histogram_figure(evaluation, "svhn")
+    figure = histogram_figure("cifar10", "svhn", evaluation.scores)
     panels = [axes for axes in figure.axes if axes.get_visible()]
     assert [axes.get_title() for axes in panels] == ["msp", "odin"]
     for axes, scores in zip(panels, evaluation.scores.values(), strict=True):
@@ -57,7 +57,7 @@ def test_histograms_hold_all_samples_and_the_threshold(evaluation):
 
 def test_far_scores_do_not_squeeze_the_histogram(evaluation):
     evaluation.scores["msp"]["svhn"][0] = -1e6
-    figure = histogram_figure(evaluation, "svhn")
+    figure = histogram_figure("cifar10", "svhn", evaluation.scores)
     assert figure.axes[0].get_xlim()[0] > -10
 
 
@@ -69,7 +69,7 @@ def test_tied_scores_can_be_drawn(evaluation, tmp_path, value):
 
 
 def test_roc_curves_mark_fpr95(evaluation):
-    axes = roc_figure(evaluation, "svhn").axes[0]
+    axes = roc_figure(evaluation.to_dict(), "svhn", evaluation.scores).axes[0]
     marks = [line for line in axes.lines if line.get_marker() == "o"]
     for mark, scores in zip(marks, evaluation.scores.values(), strict=True):
         assert mark.get_xdata()[0] == fpr_at_tpr(scores["cifar10"], scores["svhn"])
@@ -78,7 +78,7 @@ def test_roc_curves_mark_fpr95(evaluation):
 
 def test_detectors_keep_their_colour_across_models_and_every_curve_differs():
     evaluation = make_evaluation(models=("ce", "gq"), detectors=tuple("abcdefghi"), oods=("svhn",))
-    axes = roc_figure(evaluation, "svhn").axes[0]
+    axes = roc_figure(evaluation.to_dict(), "svhn", evaluation.scores).axes[0]
     curves = {
         line.get_label().split(":")[0]: (line.get_color(), line.get_linestyle())
         for line in axes.lines

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from keras_lodin.evaluation.plots import as_png
 from keras_lodin.report import page
 from keras_lodin.report.page import Section
+from keras_lodin.report.plot_style import as_png
 
 SECTIONS = [
     Section(

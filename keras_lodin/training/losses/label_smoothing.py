@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_lodin.training.losses.label_distributions import label_distributions
+from keras_lodin.training.losses.registry import LOSSES
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -71,3 +72,9 @@ class LabelSmoothing(keras.losses.Loss):
             "smoothing": self.smoothing,
             "from_logits": self.from_logits,
         }
+
+
+@LOSSES.register("label_smoothing", description="label_smoothing[:SMOOTHING]", position=3)
+def _label_smoothing(value: float | None, from_logits: bool) -> LabelSmoothing:
+    settings = {} if value is None else {"smoothing": value}
+    return LabelSmoothing(**settings, from_logits=from_logits)

@@ -13,11 +13,11 @@ from typing import Any
 import keras
 
 from keras_lodin import data
-from keras_lodin.evaluation.one_pass import Evaluation
+from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.metrics.over_seeds import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.utils.files import atomic_write, check_fillable, write_together
 from keras_lodin.utils.folder_claim import claimed
-from keras_lodin.utils.number_checks import check_whole
+from keras_lodin.utils.numbers import check_whole
 from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.workflows.evaluate import evaluate_models
 from keras_lodin.workflows.recipes import RECIPES, SCALES, Recipe

@@ -8,8 +8,8 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from keras_lodin.evaluation.table import UNDERLINED_HEADER
 from keras_lodin.metrics.over_seeds import FIGURES, Spread
+from keras_lodin.report.tables import terminal_table
 from keras_lodin.workflows.recipes import RECIPES, SCALES
 
 _HEADINGS = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "Accuracy"}
@@ -112,7 +112,7 @@ def _mean(figure: Mapping[str, Any]) -> str:
 
 
 def _table(*headings: str) -> Table:
-    table = Table(box=UNDERLINED_HEADER, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table = terminal_table()
     for number, heading in enumerate(headings):
         # Names are there to be copied.
         table.add_column(heading, overflow="fold", no_wrap=number == 0)

@@ -8,7 +8,7 @@ from typing import Any
 
 from keras_lodin.quotient.settings import OPTIONS, QuotientSettings
 from keras_lodin.training import losses
-from keras_lodin.utils.number_checks import checked_number
+from keras_lodin.utils.numbers import checked_number
 
 
 @dataclass(frozen=True, kw_only=True)
