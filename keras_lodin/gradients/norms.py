@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
 from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.utils.tensor import Tensor
 
 
-def norms(gradients: Any, norm: str) -> Any:
+def norms(gradients: Tensor, norm: str) -> Tensor:
     """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`.
 
     Args:
@@ -31,11 +30,11 @@ def norms(gradients: Any, norm: str) -> Any:
 
 def gradient_norms(
     forward_pass: ForwardPass,
-    cotangents: Any,
+    cotangents: Tensor,
     norm: str,
-    weights: Any = None,
+    weights: Tensor = None,
     chunk_size: int | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """The norms of input gradients, and the norm of their weighted sum.
 
     All at once, a training step keeps what the backward passes of all classes leave behind, which
@@ -64,8 +63,8 @@ def gradient_norms(
 
 
 def _in_chunks(
-    forward_pass: ForwardPass, cotangents: Any, norm: str, weights: Any, chunk_size: int
-) -> tuple[Any, Any]:
+    forward_pass: ForwardPass, cotangents: Tensor, norm: str, weights: Tensor, chunk_size: int
+) -> tuple[Tensor, Tensor]:
     count = cotangents.shape[0]
     chunks = -(-count // chunk_size)
     # Cotangents of zeros fill the last chunk; their norms are cut off again.
@@ -78,7 +77,7 @@ def _in_chunks(
     # What the backward pass reads of the forward pass: activations and kernels.
     read = forward_pass.read_by_gradients((chunk_size, *cotangents.shape[1:]))
 
-    def chunk_of(tensor: Any, index: Any) -> Any:
+    def chunk_of(tensor: Tensor, index: Tensor) -> Tensor:
         # Not `tensor[start:end]`, whose size XLA cannot tell.
         sizes = tf.concat([[chunk_size], tf.shape(tensor)[1:]], 0)
         start = tf.concat([[index * chunk_size], tf.zeros_like(sizes[1:])], 0)
@@ -86,8 +85,8 @@ def _in_chunks(
         return tf.ensure_shape(part, (chunk_size, *tensor.shape[1:]))
 
     @tf.custom_gradient
-    def norms_of(cotangents: Any, weights: Any, *read: Any) -> Any:
-        def forward(index: Any, total: Any, found: Any) -> Any:
+    def norms_of(cotangents: Tensor, weights: Tensor, *read: Tensor) -> Tensor:
+        def forward(index: Tensor, total: Tensor, found: Tensor) -> Tensor:
             gradients = forward_pass.input_gradients(chunk_of(cotangents, index))
             total += _weighted_sum(chunk_of(weights, index), gradients)
             return index + 1, total, found.write(index, norms(gradients, norm))
@@ -104,13 +103,13 @@ def _in_chunks(
         found = tf.ensure_shape(found, (chunks * chunk_size, *cotangents.shape[1:2]))
         total_norm = norms(total[None], norm)[0]
 
-        def backward(found_upstream: Any, total_upstream: Any) -> Any:
+        def backward(found_upstream: Tensor, total_upstream: Tensor) -> Tensor:
             with tf.GradientTape() as tape:
                 tape.watch(total)
                 total_norm = norms(total[None], norm)[0]
             direction = tape.gradient(total_norm, total, output_gradients=total_upstream)
 
-            def step(index: Any, by_chunk: Any, sums: Any) -> Any:
+            def step(index: Tensor, by_chunk: Tensor, sums: Tensor) -> Tensor:
                 with tf.GradientTape() as tape:
                     parts = [chunk_of(cotangents, index), chunk_of(weights, index)]
                     tape.watch([*parts, *read])
@@ -146,7 +145,7 @@ def _in_chunks(
     return found[:count], total_norm if has_weights else None
 
 
-def _weighted_sum(weights: Any, gradients: Any) -> Any:
+def _weighted_sum(weights: Tensor, gradients: Tensor) -> Tensor:
     """Sum over the first axis: `(count, batch)` and `(count, batch, ...)` to `(batch, ...)`."""
     rank = len(gradients.shape)
     weights = tf.reshape(weights, (*tf.unstack(tf.shape(weights)), *[1] * (rank - 2)))

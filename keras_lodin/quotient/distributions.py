@@ -27,6 +27,7 @@ from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientOptions, QuotientSettings, with_options_shown
+from keras_lodin.utils.tensor import Tensor
 
 # What there is of every sample: attributes of `GradientDistributions`.
 QUANTITIES = ("log10_label_norm", "log10_other_norm", "quotient")
@@ -106,7 +107,7 @@ def gradient_distributions(
     check_differentiable(head, "gradient_distributions")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
-    def norms(inputs: Any) -> dict[str, Any]:
+    def norms(inputs: Tensor) -> dict[str, Tensor]:
         forward_pass = ForwardPass(lambda x: head.logits(x, training=False), inputs)
         predicted = forms.predicted_class(forward_pass.logits)
         label_norm, other_norm = settings.norms(forward_pass, predicted, generator)
@@ -166,7 +167,7 @@ def norm_settings(**options: Unpack[QuotientOptions]) -> QuotientSettings:
     return settings
 
 
-def log_rest(logits: Any) -> Any:
+def log_rest(logits: Tensor) -> Tensor:
     """The natural logarithm of `1 - S_m`, what the predicted class m leaves to the others.
 
     Args:

@@ -26,6 +26,7 @@ from keras import ops
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
+from keras_lodin.utils.tensor import Tensor
 
 FORMS = ("softmax", "logits", "pooled")
 ESTIMATORS = ("exact", "sampled", "projected")
@@ -37,12 +38,12 @@ _TINY = 1e-30
 
 def exact_norms(
     forward_pass: ForwardPass,
-    labels: Any,
+    labels: Tensor,
     form: str,
     norm: str = "l1",
     chunk_size: int | None = None,
     temperature: float = 1.0,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """Every class's norm.
 
     The softmax form needs no pass for the predicted class: its gradient is minus the sum of the
@@ -80,13 +81,13 @@ def exact_norms(
 
 def sampled_norms(
     forward_pass: ForwardPass,
-    labels: Any,
+    labels: Tensor,
     form: str,
     samples: int,
     norm: str,
     seed: Any,
     temperature: float = 1.0,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """The label's norm exactly, and the others' from a few of them.
 
     In the softmax form the predicted class m, which weighs most, is never left to chance. The
@@ -167,13 +168,13 @@ def sampled_norms(
 
 def projected_norms(
     forward_pass: ForwardPass,
-    labels: Any,
+    labels: Tensor,
     form: str,
     samples: int,
     norm: str,
     seed: Any,
     temperature: float = 1.0,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """All norms from directional derivatives along a few random directions v.
 
     With v of standard normal numbers, `d S_j . v` is normal with the standard deviation
@@ -218,7 +219,7 @@ def projected_norms(
     return forms.split_by_label(found, _every_class(logits), labels)
 
 
-def _softmax_derivative(logits: Any, derivative: Any, labels: Any, form: str) -> Any:
+def _softmax_derivative(logits: Tensor, derivative: Tensor, labels: Tensor, form: str) -> Tensor:
     """What `form` takes norms of, from a directional derivative of the logits.
 
     Returns:
@@ -241,16 +242,16 @@ def _softmax_derivative(logits: Any, derivative: Any, labels: Any, form: str) ->
     )
 
 
-def _per_sample(values: Any, gradients: Any) -> Any:
+def _per_sample(values: Tensor, gradients: Tensor) -> Tensor:
     """Numbers of shape `(batch,)` in a shape that multiplies `(batch, ...)` of some gradients."""
     return ops.reshape(values, (-1, *[1] * (len(gradients.shape) - 2)))
 
 
-def _every_class(logits: Any) -> Any:
+def _every_class(logits: Tensor) -> Tensor:
     """All classes for every sample: int32, `(classes, batch)`."""
     classes = ops.arange(logits.shape[-1], dtype="int32")
     return classes[:, None] + ops.zeros_like(forms.predicted_class(logits))[None]
 
 
-def _is_label(logits: Any, labels: Any) -> Any:
+def _is_label(logits: Tensor, labels: Tensor) -> Tensor:
     return ops.equal(ops.arange(logits.shape[-1], dtype="int32")[None], labels[:, None])

@@ -16,6 +16,7 @@ from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientOptions, QuotientSettings, with_options_shown
+from keras_lodin.utils.tensor import Tensor
 
 
 @with_options_shown
@@ -71,7 +72,7 @@ def gradient_quotient(
     check_differentiable(head, "gradient_quotient")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
-    def norms(inputs: Any, labels: Any) -> dict[str, Any]:
+    def norms(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         forward_pass = ForwardPass(lambda x: head.logits(x, training=False), inputs)
         label_norm, other_norm = settings.norms(forward_pass, labels, generator)
         return {"label": label_norm, "other": other_norm}

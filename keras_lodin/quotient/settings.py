@@ -19,6 +19,7 @@ from keras_lodin.quotient.estimators import (
     sampled_norms,
 )
 from keras_lodin.utils.numbers import check_whole, checked_number
+from keras_lodin.utils.tensor import Tensor
 
 _SHARE = "share"
 
@@ -40,16 +41,17 @@ class QuotientSettings:
     """The settings of a Gradient Quotient; `keras_lodin.GQModel` explains each.
 
     Whoever takes some of them from a user makes one of these at once, and whoever needs some of
-    them holds or passes one: their names, defaults and checks stand here.
+    them holds or passes one: their names, defaults and checks stand here, and what the command line
+    says of them.
 
     Args:
-        form: one of `FORMS`, or "share".
-        estimator: one of `ESTIMATORS`.
-        samples: how many classes "sampled" draws, or directions "projected".
-        every: in training, every how many steps the quotient is computed.
-        norm: one of `NORMS`, or None for the one that the estimator estimates best.
-        chunk_size: None, or how many classes "exact" holds in memory at a time.
-        temperature: T of the softmax, for the softmax form.
+        form: "softmax", "logits", "share" or "pooled".
+        estimator: "exact", "sampled" or "projected".
+        samples: classes that "sampled" draws, or directions "projected".
+        every: in training, the quotient is computed on every k-th step.
+        norm: "l1" or "l2"; by default "l1", and "l2" for "projected".
+        chunk_size: classes that "exact" holds in memory at a time; by default all.
+        temperature: T of the softmax form.
 
     Raises:
         ValueError: for a value that does not exist, or values that do not go together.
@@ -156,7 +158,9 @@ class QuotientSettings:
                 "that ends in a softmax"
             )
 
-    def norms(self, forward_pass: ForwardPass, labels: Any, seed: Any = None) -> tuple[Any, Any]:
+    def norms(
+        self, forward_pass: ForwardPass, labels: Tensor, seed: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """What the quotient divides: float32, `(batch,)` each.
 
         The label's norm and the sum of the others'; of the form "share" that of all, its own

@@ -16,6 +16,7 @@ from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.training.step_seeds import StepSeeds
 from keras_lodin.utils import keras_internals
 from keras_lodin.utils.numbers import checked_number
+from keras_lodin.utils.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -128,7 +129,9 @@ class GQModel(InputGradientModel):
         self.seed = random.randrange(2**31) if seed is None else seed
         self.quotient_settings = settings
 
-    def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
+    def penalty(
+        self, forward_pass: ForwardPass, labels: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
         """The batch's mean quotient, weighted as Keras weights the loss."""
         label_norm, other_norm = self.quotient_settings.norms(
             forward_pass, labels, StepSeeds(self.seed, keras_internals.steps_taken(self.optimizer))
