@@ -5,6 +5,7 @@ from importlib.metadata import version as _version
 from keras_lodin import data as data
 from keras_lodin import metrics as metrics
 from keras_lodin import models as models
+from keras_lodin import testing as testing
 from keras_lodin import workflows as workflows
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector

@@ -6,9 +6,7 @@ from typing import Any
 
 import keras
 
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.mood import published_boundaries
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.models.exits import at_exit
 from keras_lodin.models.head import has_exits
@@ -20,7 +18,7 @@ def names() -> list[str]:
 
 
 def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) -> Detector:
-    """A detector by name, with its default settings; MOOD's boundaries as the classifier has them.
+    """A detector by name, with the default settings that suit the classifier.
 
     Args:
         name: one of `names()`.
@@ -31,10 +29,7 @@ def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) 
     Raises:
         ValueError: for an unknown name, or a classifier that the detector cannot wrap.
     """
-    cls = DETECTORS.find(name)
-    if name == "mood" and has_exits(classifier):
-        options.setdefault("boundaries", published_boundaries(classifier))
-    return cls(classifier, input_range=input_range, **options)
+    return DETECTORS.find(name).suited_to(classifier, input_range=input_range, **options)
 
 
 def build_all(
@@ -42,7 +37,8 @@ def build_all(
 ) -> dict[str, Detector]:
     """Several detectors by name, around one classifier.
 
-    A network with several exits is wrapped whole by "mood", and at its last exit by the others.
+    A network with several exits is wrapped whole by those that take exits, and at its last exit by
+    the others.
 
     Args:
         chosen: names of detectors; None for all that can wrap this classifier.
@@ -56,20 +52,14 @@ def build_all(
     single = at_exit(classifier) if has_exits(classifier) else classifier
     detectors = {}
     for name in chosen or names():
-        DETECTORS.find(name)
-        wrapped = classifier if name == "mood" else single
+        wrapped = classifier if DETECTORS.find(name).takes_exits else single
         try:
             detectors[name] = build(name, wrapped, input_range, **options)
         except ValueError:
             # What every classifier can be wrapped in tells whether it is one at all.
-            if chosen or not needs_statistics(name):
+            if chosen or not DETECTORS[name].needs_statistics:
                 raise
     return detectors
-
-
-def needs_statistics(name: str) -> bool:
-    """Whether a detector has to be adapted to training data before it scores."""
-    return issubclass(DETECTORS[name], AdaptiveDetector)
 
 
 def name_of(detector: Detector) -> str:

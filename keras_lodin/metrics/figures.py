@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from keras_lodin.metrics.registry import figure
-from keras_lodin.utils.number_checks import check_seed, check_whole, checked_number
+from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
 
 _TINY = float(np.finfo(np.float32).tiny)
 # Scores closer than this fraction of their size may be equal but for rounding: float32 in another

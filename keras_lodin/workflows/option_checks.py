@@ -9,7 +9,6 @@ from collections.abc import Iterable, Sequence
 from keras_lodin.data.source import Source
 from keras_lodin.data.specification import has_parts, overlap, parse
 from keras_lodin.detectors import Detector, by_name
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 
 _SHOWN = 3
 
@@ -60,7 +59,7 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
         ValueError: if none of the detectors has statistics, or all have theirs already.
     """
     detectors = list(detectors)
-    waiting = any(isinstance(one, AdaptiveDetector) and not one.adapted for one in detectors)
+    waiting = not all(one.adapted for one in detectors)
     if statistics is not None and not waiting:
         raise ValueError(
             "`statistics` (--statistics) names the training data that mahalanobis and mood take "

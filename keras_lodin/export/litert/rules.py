@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.known_values import known_shape, known_value
-from keras_lodin.export.litert.unwritable_error import UnwritableError
 from keras_lodin.export.litert.windows import (
     gather_windows,
     placed,
@@ -22,6 +21,7 @@ from keras_lodin.export.litert.windows import (
     window,
 )
 from keras_lodin.export.resizing_matrices import resized, resizing_matrix
+from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.gradients.graph_walk import attributes
 from keras_lodin.utils.registry import Registry
 

@@ -36,7 +36,7 @@ def MSDNet(  # noqa: N802
 
     2,822,082 trainable parameters with 10 classes, 2,880,132 with 100. The exits need 24.3, 41.3,
     58.8, 74.3 and 86.9 million multiply-adds, each computed alone; the published figures, 26.6,
-    51.6, 68.9, 88.4 and 105.1 million, count more (`keras_lodin.models.multiply_adds` says what).
+    51.6, 68.9, 88.4 and 105.1 million, count more (biases and activations, and whole blocks).
 
     Args:
         num_classes: number of classes.
