@@ -18,23 +18,6 @@ from keras_lodin.evaluation.document import Row, Scores
 from keras_lodin.utils.files import write_file
 from keras_lodin.utils.foreign_text import csv_cell, encodable
 
-_CSV_COLUMNS = (
-    "model",
-    "detector",
-    "ood",
-    "count",
-    "auroc",
-    "auroc_low",
-    "auroc_high",
-    "fpr95",
-    "fpr95_low",
-    "fpr95_high",
-    "aupr_in",
-    "aupr_out",
-    "detection_error",
-    "id_accuracy",
-)
-
 
 def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list[str]:
     """Plots of the evaluation before, of data that is not in this one.
@@ -71,10 +54,11 @@ def write_csv(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: if it cannot be written.
     """
+    flat = [{key: csv_cell(value) for key, value in _flat(row).items()} for row in rows]
     text = io.StringIO()
-    writer = csv.DictWriter(text, _CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(text, flat[0], lineterminator="\n")
     writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in _flat(row).items()} for row in rows)
+    writer.writerows(flat)
     write_file(path, text.getvalue().encode())
 
 
@@ -107,12 +91,11 @@ def _quoted(detector: str) -> str:
 
 
 def _flat(row: Row) -> Row:
-    """A row with each interval as two columns."""
+    """A row with each interval as two columns after its figure."""
     flat = {}
     for key, value in row.items():
-        if key.endswith("_interval"):
-            figure = key.removesuffix("_interval")
-            flat[f"{figure}_low"], flat[f"{figure}_high"] = value
-        else:
+        if not key.endswith("_interval"):
             flat[key] = value
+            if f"{key}_interval" in row:
+                flat[f"{key}_low"], flat[f"{key}_high"] = row[f"{key}_interval"]
     return flat
