@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class Accuracy:
         ValueError: for data with a class that the classifier does not know.
     """
 
-    def __init__(self, num_classes: int, class_names: Any, data: Any) -> None:
+    def __init__(self, num_classes: int, class_names: Sequence[str] | None, data: Any) -> None:
         self._num_classes = num_classes
         self._place = LabelPlaces(num_classes, class_names, data)
         self.count = self.correct = 0
