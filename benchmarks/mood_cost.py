@@ -20,6 +20,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
 from keras import ops
+from operation_count import multiply_adds
 from timing import paired_ratios
 
 import keras_lodin
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     network = models.MSDNet() if options.run is None else models.load(options.run)
-    costs = np.array(models.multiply_adds(network))
+    costs = np.array(multiply_adds(network))
     energy = keras_lodin.EnergyDetector(models.at_exit(network))
     loaded = {name: images(f"{name}_jpeg75", options) for name in NAMES}
     rows = []

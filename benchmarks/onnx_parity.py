@@ -77,6 +77,7 @@ def measure(network: str) -> dict:
     import keras_lodin
     from keras_lodin.export import parity
     from keras_lodin.export.serving_function import serving_function
+    from keras_lodin.export.trial_inputs import random_batches
 
     keras.utils.set_random_seed(0)
     classifier = getattr(keras.applications, network)(weights=None, classifier_activation=None)
@@ -96,7 +97,7 @@ def measure(network: str) -> dict:
     compiled = tf.function(
         function.python_function, input_signature=function.input_signature, jit_compile=True
     )
-    batch = tf.constant(parity.random_batches(detector)[-1])
+    batch = tf.constant(random_batches(detector)[-1])
     outputs = [
         {name: value.numpy() for name, value in run(batch, tf.constant(0.0)).items()}
         for run in (function, compiled)

@@ -5,19 +5,13 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from keras_lodin.data.availability import missing as missing
 from keras_lodin.data.identity import difference as difference
-from keras_lodin.data.identity import file_digest as file_digest
 from keras_lodin.data.identity import files_identity as files_identity
 from keras_lodin.data.identity import identity as identity
+from keras_lodin.data.named_source import NamedSource as NamedSource
 from keras_lodin.data.source import Source as Source
-from keras_lodin.data.sources.digits import load_digits
-from keras_lodin.data.sources.folder import load_folder
-from keras_lodin.data.sources.noise import load_noise
-from keras_lodin.data.sources.npz import load_npz
-from keras_lodin.data.sources.photos import load_photos
-from keras_lodin.data.sources.tfds import load_tensorflow_dataset
-from keras_lodin.data.specification import SOURCES as SOURCES
+from keras_lodin.data.sources import SOURCES as SOURCES
+from keras_lodin.data.specification import missing as missing
 from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import checked_input_range
 
@@ -71,23 +65,12 @@ def load(
         raise ValueError(
             f"`part` must be one of {', '.join(map(repr, PARTS))}. Received: part={part!r}"
         )
-    spec = parse(specification)
-    target: dict[str, Any] = {
-        "image_shape": None if image_shape is None else tuple(image_shape),
-        "input_range": checked_input_range((0, 1) if input_range is None else input_range),
-    }
-    match spec.kind:
-        case "digits":
-            return load_digits(spec.text, **spec.options, **target, part=part)
-        case "photos":
-            return load_photos(spec.text, **spec.options, **target, part=part, seed=seed)
-        case "noise":
-            return load_noise(spec.text, **spec.options, **target, part=part, seed=seed)
-        case "tfds":
-            return load_tensorflow_dataset(
-                spec.text, **spec.options, **target, part=part, data_dir=data_dir
-            )
-        case "dir":
-            return load_folder(spec.text, **spec.options, **target)
-        case _:  # "npz": `parse` refuses all others
-            return load_npz(spec.text, **spec.options, **target)
+    named = parse(specification)
+    return named.source.load(
+        named.text,
+        part=part,
+        image_shape=None if image_shape is None else tuple(image_shape),
+        input_range=checked_input_range((0, 1) if input_range is None else input_range),
+        data_dir=data_dir,
+        seed=seed,
+    )

@@ -56,6 +56,25 @@ def iterate_batches(
         )
 
 
+def batch_count(data: Any, batch_size: int) -> int | None:
+    """How many batches `iterate_batches` will yield; None where that is not known before."""
+    if isinstance(data, keras.utils.PyDataset):
+        return data.num_batches
+    if isinstance(data, tf.data.Dataset):
+        batches = int(data.cardinality())
+        return batches if batches >= 0 else None
+    if isinstance(data, Source):
+        count = data.count
+    else:
+        x = data[0] if isinstance(data, tuple) and data else data
+        shape: Any = getattr(_only_entry(x), "shape", ())
+        count = shape[0] if len(shape) else None
+    if count is None:
+        return None
+    check_batch_size(batch_size)
+    return -(-count // batch_size)
+
+
 def one_batch(inputs: Any, rank: int) -> Any:
     """One batch out of whatever a layer may be called on.
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
-from pathlib import Path
 from typing import Any
 
 from keras_lodin.data.source import Source
-from keras_lodin.data.sources.folder import list_images
 from keras_lodin.data.specification import parse
 
 
@@ -33,32 +29,10 @@ def identity(source: Source) -> dict[str, Any]:
 def files_identity(specification: str) -> str | None:
     """A digest of the files behind a specification; None where it names no files.
 
-    Of a folder it is that of the images' names and sizes, because reading them all takes long; of
-    an `.npz` file that of its content.
-
     Args:
         specification: of data that is there.
     """
-    named = parse(specification)
-    if named.kind == "dir":
-        folder = named.options["path"]
-        digest = hashlib.sha256()
-        for path in list_images(folder):
-            name = os.fsencode(os.path.relpath(path, folder))
-            digest.update(b"%s\0%d\0" % (name, os.path.getsize(path)))
-        return digest.hexdigest()
-    if named.kind == "npz":
-        return file_digest(named.options["path"])
-    return None
-
-
-def file_digest(path: str | os.PathLike[str]) -> str:
-    """The SHA-256 digest of a file, read piece by piece."""
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as file:
-        while piece := file.read(2**20):
-            digest.update(piece)
-    return digest.hexdigest()
+    return parse(specification).source.digest()
 
 
 def difference(before: dict[str, Any], now: dict[str, Any]) -> str:

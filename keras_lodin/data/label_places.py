@@ -24,6 +24,7 @@ class LabelPlaces:
         data: what the labels are from; its `class_names` are used if it has some.
 
     Attributes:
+        num_classes: as given.
         name: what messages call the data.
 
     Raises:
@@ -32,7 +33,7 @@ class LabelPlaces:
 
     def __init__(self, num_classes: int, class_names: Sequence[str] | None, data: Any) -> None:
         self.name = f"`{data.name}`" if isinstance(data, Source) else "the data"
-        self._num_classes = num_classes
+        self.num_classes = num_classes
         empty = data.empty_classes if isinstance(data, Source) else ()
         self._places = label_places(class_names_of(data), class_names, self.name, empty)
 
@@ -45,5 +46,5 @@ class LabelPlaces:
         if self._places is not None:
             check_labels(labels, len(self._places))
             labels = self._places[labels]
-        check_labels(labels, self._num_classes)
+        check_labels(labels, self.num_classes)
         return labels

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.class_names import label_places
-from keras_lodin.utils.number_checks import check_whole
+from keras_lodin.utils.numbers import check_whole
 
 
 class Source:

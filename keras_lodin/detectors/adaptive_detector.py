@@ -21,6 +21,8 @@ class AdaptiveDetector(Detector):
     A subclass creates its statistics in `build`, computes and assigns them in `_adapt`.
     """
 
+    needs_statistics = True
+
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the note of whether there are statistics."""
         self._adapted = self.add_weight(

@@ -6,35 +6,19 @@ from typing import Any
 
 import keras
 
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.energy import EnergyDetector
-from keras_lodin.detectors.mahalanobis import MahalanobisDetector
-from keras_lodin.detectors.max_logit import MaxLogitDetector
-from keras_lodin.detectors.mood import MOODDetector, published_boundaries
-from keras_lodin.detectors.msp import MSPDetector
-from keras_lodin.detectors.odin import ODINDetector
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.models.exits import at_exit
 from keras_lodin.models.head import has_exits
-from keras_lodin.utils.registry import did_you_mean
-
-_CLASSES: dict[str, type[Detector]] = {
-    "msp": MSPDetector,
-    "max_logit": MaxLogitDetector,
-    "energy": EnergyDetector,
-    "odin": ODINDetector,
-    "mahalanobis": MahalanobisDetector,
-    "mood": MOODDetector,
-}
 
 
 def names() -> list[str]:
     """The names that `build` knows."""
-    return list(_CLASSES)
+    return list(DETECTORS)
 
 
 def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) -> Detector:
-    """A detector by name, with its default settings; MOOD's boundaries as the classifier has them.
+    """A detector by name, with the default settings that suit the classifier.
 
     Args:
         name: one of `names()`.
@@ -45,10 +29,7 @@ def build(name: str, classifier: keras.Model, input_range: Any, **options: Any) 
     Raises:
         ValueError: for an unknown name, or a classifier that the detector cannot wrap.
     """
-    check(name)
-    if name == "mood" and has_exits(classifier):
-        options.setdefault("boundaries", published_boundaries(classifier))
-    return _CLASSES[name](classifier, input_range=input_range, **options)
+    return DETECTORS.find(name).suited_to(classifier, input_range=input_range, **options)
 
 
 def build_all(
@@ -56,7 +37,8 @@ def build_all(
 ) -> dict[str, Detector]:
     """Several detectors by name, around one classifier.
 
-    A network with several exits is wrapped whole by "mood", and at its last exit by the others.
+    A network with several exits is wrapped whole by those that take exits, and at its last exit by
+    the others.
 
     Args:
         chosen: names of detectors; None for all that can wrap this classifier.
@@ -70,34 +52,19 @@ def build_all(
     single = at_exit(classifier) if has_exits(classifier) else classifier
     detectors = {}
     for name in chosen or names():
-        check(name)
-        wrapped = classifier if name == "mood" else single
+        wrapped = classifier if DETECTORS.find(name).takes_exits else single
         try:
             detectors[name] = build(name, wrapped, input_range, **options)
         except ValueError:
             # What every classifier can be wrapped in tells whether it is one at all.
-            if chosen or not needs_statistics(name):
+            if chosen or not DETECTORS[name].needs_statistics:
                 raise
     return detectors
 
 
-def needs_statistics(name: str) -> bool:
-    """Whether a detector has to be adapted to training data before it scores."""
-    return issubclass(_CLASSES[name], AdaptiveDetector)
-
-
-def check(name: str) -> None:
-    """Raises ValueError for a name that `build` does not know."""
-    if name not in _CLASSES:
-        raise ValueError(
-            f"The detector must be one of {', '.join(names())}.{did_you_mean(name, names())} "
-            f"Received: name={name!r}"
-        )
-
-
 def name_of(detector: Detector) -> str:
     """The name of a detector's class; the class's own for one that has no name here."""
-    for name, cls in _CLASSES.items():
+    for name, cls in DETECTORS.items():
         if type(detector) is cls:
             return name
     return type(detector).__name__

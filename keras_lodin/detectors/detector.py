@@ -17,7 +17,6 @@ from keras import ops
 from keras_lodin.data.batches import (
     check_images,
     check_numbers,
-    iterate_batches,
     one_batch,
     prediction_data,
 )
@@ -25,15 +24,17 @@ from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small_values
 from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.value_range import GIVEN, InputRange
+from keras_lodin.export.formats import export_detector
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
-from keras_lodin.metrics.scores import check_scores
+from keras_lodin.metrics.scores import check_scores, promised, verdict
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
-from keras_lodin.models.head import ClassifierHead, find_head
+from keras_lodin.models.head import find_head
 from keras_lodin.models.input_range import resolve_input_range
-from keras_lodin.utils.progress import track
-from keras_lodin.utils.single_number import single_number
+from keras_lodin.utils.numbers import single_number
+from keras_lodin.utils.weight_values import shortest_float
 
 
 class Detector(ClassifierWrapper):
@@ -90,6 +91,12 @@ class Detector(ClassifierWrapper):
     # Names of what the score needs beside the input, float32 of shape (batch,) each. `predict`
     # computes them; whoever runs an exported file has to give them.
     side_inputs: tuple[str, ...] = ()
+    # Whether the score needs statistics of in-distribution data, which `adapt` takes.
+    needs_statistics = False
+    # Whether a network with several exits is wrapped whole, and images leave at exits of their own.
+    takes_exits = False
+    # Whether there is a `tune`, which chooses settings from in-distribution data.
+    tunable = False
     # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
     _notes: tuple[str, ...] = ("calibration_count",)
     _calibration_count = 0
@@ -125,12 +132,45 @@ class Detector(ClassifierWrapper):
         self._traced_weights: tuple[int, ...] | None = None
         self.build(head.input_shape)
 
+    @classmethod
+    def suited_to(cls, classifier: keras.Model, **options: Any) -> Detector:
+        """A detector with the default settings that suit a classifier.
+
+        Args:
+            classifier: see the constructor.
+            **options: settings that are not the default ones.
+        """
+        return cls(classifier, **options)
+
+    def with_settings(self, **changes: Any) -> Detector:
+        """A detector of the same classifier, without a threshold, that differs by some settings."""
+        config = {**self.config_without_classifier(), **changes}
+        return type(self)(classifier=self.classifier, **config)
+
+    def with_defaults(self) -> Detector | None:
+        """A detector to show beside one that was tuned; None where there is no such thing."""
+        return None
+
+    @property
+    def tuned(self) -> bool:
+        """Whether `tune` chose the settings."""
+        return False
+
+    @property
+    def adapted(self) -> bool:
+        """Whether there are the statistics that the score needs, if it needs any."""
+        return True
+
     def check_differentiable(self) -> None:
         """Raises ValueError for a classifier whose logits have no gradient by its inputs.
 
         To be called by the constructor of a detector whose score needs one.
         """
         check_differentiable(self._head, type(self).__name__)
+
+    def deployed(self) -> Detector:
+        """The detector itself: its score goes to work with its classifier."""
+        return self
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_head(classifier, from_logits)
@@ -396,12 +436,11 @@ class Detector(ClassifierWrapper):
         score_of = BatchFunction(lambda inputs: self(inputs)["score"])
         batches = []
         observed = ObservedRange(self.input_shape_with_batch[1:])
-        for inputs, _ in track(
-            iterate_batches(data, batch_size), "Calibrating the threshold", verbose
+        for batch in score_of.over(
+            data, "Calibrating the threshold", batch_size, verbose, check=self.check_inputs
         ):
-            self.check_inputs(inputs)
-            batches.append(score_of(inputs))
-            observed.update(inputs)
+            batches.append(batch.outputs)
+            observed.update(batch.inputs)
         scores = np.concatenate(batches)
         warn_of_small_values(observed, self._input_range)
         wrong = np.isnan(scores)
@@ -462,8 +501,6 @@ class Detector(ClassifierWrapper):
                 operations for, or an artifact that disagrees with the detector.
             OSError: if the artifact cannot be written. Nothing half-written stays.
         """
-        from keras_lodin.export import export_detector
-
         export_detector(self, filepath, format=format, verbose=verbose is not False, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
@@ -496,16 +533,6 @@ class Detector(ClassifierWrapper):
         return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
 
 
-def verdict(score: Any, threshold: Any) -> Any:
-    """Which scores are out-of-distribution: bool, `(batch,)`.
-
-    Those at or below the threshold, and those that are not a number. (Not as `not score >
-    threshold`: TensorFlow's graph optimizer makes that `score <= threshold`, and a NaN would
-    pass.)
-    """
-    return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
-
-
 def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
     if names is None:
         return None
@@ -520,12 +547,6 @@ def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None
     return tuple(str(name) for name in listed)
 
 
-def promised(tpr: float, calibration_count: int | None) -> str:
-    """What a threshold promises, in words; a detector of an earlier version has no count."""
-    samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
-    return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"
-
-
 def _too_few_text(name: str, count: int, tpr: float) -> str:
     most = math.floor(1000 * count / (count + 1)) / 1000
     return (
@@ -538,8 +559,3 @@ def _too_few_text(name: str, count: int, tpr: float) -> str:
 
 def _uncalibrated(shape: Any, dtype: Any = None) -> Any:
     return ops.full(shape, -np.inf, dtype=dtype)
-
-
-def shortest_float(variable: Any) -> float:
-    """A float32 weight as the Python float that a person would have typed."""
-    return float(str(np.float32(ops.convert_to_numpy(variable))))

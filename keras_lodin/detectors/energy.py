@@ -8,10 +8,12 @@ import keras
 from keras import ops
 
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.detectors.registry import DETECTORS
+from keras_lodin.detectors.settings import checked_temperature
 from keras_lodin.gradients.forward_pass import ForwardPass
 
 
+@DETECTORS.register("energy", description="the logits' logsumexp (Liu et al. 2020)", position=3)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class EnergyDetector(Detector):
     """Scores by the negative free energy of the logits (Liu et al. 2020).

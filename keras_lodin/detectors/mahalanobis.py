@@ -9,20 +9,26 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.batches import check_images, described, iterate_batches
+from keras_lodin.data.batches import check_images, described
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
+from keras_lodin.detectors.feature_pass import FeaturePass
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon
-from keras_lodin.models.features import FeatureLayers, FeaturePass
-from keras_lodin.utils.progress import track
-from keras_lodin.utils.single_number import several_numbers, single_number
+from keras_lodin.models.features import FeatureLayers
+from keras_lodin.utils.numbers import several_numbers, single_number
 from keras_lodin.utils.weight_values import eager_value
 
 
+@DETECTORS.register(
+    "mahalanobis",
+    description="the distance of features from the nearest class mean (Lee et al. 2018)",
+    position=5,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class MahalanobisDetector(AdaptiveDetector):
     """Scores by how near features are to those of a class (Lee, Lee, Lee & Shin 2018).
@@ -190,19 +196,22 @@ class MahalanobisDetector(AdaptiveDetector):
         statistics = [
             ClassStatistics(self.num_classes, size) for size in self._feature_layers.sizes
         ]
-        for inputs, labels in track(
-            iterate_batches(data, batch_size), "Computing class statistics", verbose
+
+        def check(inputs: Any) -> None:
+            check_images(inputs, self.input_shape_with_batch[1:])
+            self._check_range(inputs)
+
+        for batch in features_of.over(
+            data, "Computing class statistics", batch_size, verbose, check=check
         ):
-            if labels is None:
+            if batch.labels is None:
                 raise ValueError(
                     "Class means need labels: call `adapt(x, y)`, or give data that yields "
                     f"(x, y). Received: {described(data)}, without labels"
                 )
-            check_images(inputs, self.input_shape_with_batch[1:])
-            self._check_range(inputs)
-            observed.update(inputs)
-            for layer, features in zip(statistics, features_of(inputs), strict=True):
-                layer.update(features, place(labels))
+            observed.update(batch.inputs)
+            for layer, features in zip(statistics, batch.outputs, strict=True):
+                layer.update(features, place(batch.labels))
         warn_of_small_values(observed, self._input_range)
         found = [whiten(layer, self.shrinkage) for layer in statistics]
         for weights, whitening in zip(self._statistics, found, strict=True):

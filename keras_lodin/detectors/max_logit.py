@@ -8,9 +8,15 @@ import keras
 from keras import ops
 
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.gradients.forward_pass import ForwardPass
 
 
+@DETECTORS.register(
+    "max_logit",
+    description="the largest logit (Hendrycks et al. 2022)",
+    position=2,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class MaxLogitDetector(Detector):
     """Scores by the largest logit (Hendrycks et al. 2022).

@@ -9,70 +9,30 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.batches import iterate_batches
 from keras_lodin.data.complexity import check_image_shape, png_sizes
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.detectors.exit_pass import ExitPass
+from keras_lodin.detectors.registry import DETECTORS
+from keras_lodin.detectors.settings import checked_temperature
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.exits import ExitStages
-from keras_lodin.models.head import ClassifierHead, find_exits
-from keras_lodin.utils.progress import track
-from keras_lodin.utils.single_number import several_numbers
+from keras_lodin.models.head import find_exits, has_exits
+from keras_lodin.utils.numbers import several_numbers
 from keras_lodin.utils.weight_values import eager_value
 
 # Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.
 PUBLISHED_BOUNDARIES = (540.0, 1080.0, 1620.0, 2160.0)
 
 
-class ExitPass:
-    """One pass of a network with exits, in which each sample leaves at an exit of its own.
-
-    Samples are sorted by their exits once; at each stage those that leave stand first, and a
-    stage runs on those that have not left.
-
-    Args:
-        stages: the network.
-        inputs: tensor of shape `(batch, ...)`.
-        exits: int32 tensor of shape `(batch,)`, the number of each sample's exit.
-
-    Attributes:
-        inputs: as given.
-        exits: as given.
-        logits: float32 tensor of shape `(batch, classes)`, those of each sample's exit.
-    """
-
-    def __init__(self, stages: ExitStages, inputs: Any, exits: Any) -> None:
-        self.inputs = inputs = ops.cast(inputs, "float32")
-        self.exits = exits
-        # As floats: runtimes sort those, and not every one sorts integers.
-        order = ops.argsort(ops.cast(exits, "float32"))
-        values = stages.begin(ops.take(inputs, order, axis=0))
-        by_exit = []
-        for number in range(len(stages)):
-            values = stages.go(number, values)
-            leaving = ops.sum(ops.cast(ops.equal(exits, number), "int32"))
-            # Never on no sample at all: convolutions of TensorFlow and others fail on that.
-            here = {key: value[: ops.maximum(leaving, 1)] for key, value in values.items()}
-            logits = ops.cast(stages.leave(number, here), "float32")
-            by_exit.append(logits[:leaving])
-            kept = stages.kept(number, values)
-            values = {
-                key: value[ops.minimum(leaving, ops.shape(value)[0] - 1) :]
-                for key, value in kept.items()
-            }
-        back = ops.argsort(ops.cast(order, "float32"))
-        self.logits = ops.take(ops.concatenate(by_exit), back, axis=0)
-
-
-def published_boundaries(classifier: keras.Model) -> tuple[float, ...] | None:
-    """The paper's boundaries, for a network that they were made for; None for any other."""
-    fits = tuple(classifier.input_shape[1:3]) == (32, 32) and len(classifier.outputs) == 5
-    return PUBLISHED_BOUNDARIES if fits else None
-
-
+@DETECTORS.register(
+    "mood",
+    description="the energy at the exit that an image's complexity chooses (Lin et al. 2021)",
+    position=6,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class MOODDetector(AdaptiveDetector):
     """Scores at an exit that the image's complexity chooses (Lin, Roy & Li 2021).
@@ -117,6 +77,7 @@ class MOODDetector(AdaptiveDetector):
     """
 
     side_inputs = ("complexity",)
+    takes_exits = True
 
     def __init__(
         self,
@@ -138,6 +99,15 @@ class MOODDetector(AdaptiveDetector):
         if self.boundaries_given is not None:
             self._boundaries.assign(self.boundaries_given)
         self._stages = ExitStages(self.classifier)
+
+    @classmethod
+    def suited_to(cls, classifier: keras.Model, **options: Any) -> Detector:
+        """See `Detector.suited_to`; the paper's boundaries only for what they were made for."""
+        if has_exits(classifier):
+            small = tuple(classifier.input_shape[1:3]) == (32, 32)
+            fits = small and len(classifier.outputs) == len(PUBLISHED_BOUNDARIES) + 1
+            options.setdefault("boundaries", PUBLISHED_BOUNDARIES if fits else None)
+        return cls(classifier, **options)
 
     def _find_head(self, classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
         return find_exits(classifier, from_logits)
@@ -229,18 +199,21 @@ class MOODDetector(AdaptiveDetector):
             return {"energies": ops.stack(energies, axis=-1), **self.side_values(inputs)}
 
         self.settle_input_range(data, batch_size)
-        compiled = BatchFunction(measure)
         observed = ObservedRange(self.input_shape_with_batch[1:])
         total, count, sizes = np.zeros(self.num_exits), 0, []
-        for inputs, _ in track(iterate_batches(data, batch_size), "Measuring energies", verbose):
+
+        def check(inputs: Any) -> None:
             Detector.check_inputs(self, inputs)
             check_in_range(inputs, self._input_range)
-            observed.update(inputs)
-            outputs = compiled(inputs)
-            total += outputs["energies"].sum(axis=0, dtype="float64")
-            count += len(inputs)
+
+        for batch in BatchFunction(measure).over(
+            data, "Measuring energies", batch_size, verbose, check=check
+        ):
+            observed.update(batch.inputs)
+            total += batch.outputs["energies"].sum(axis=0, dtype="float64")
+            count += len(batch.inputs)
             if self.boundaries_given is None:
-                sizes.append(outputs["complexity"])
+                sizes.append(batch.outputs["complexity"])
         warn_of_small_values(observed, self._input_range)
         if self.boundaries_given is None:
             shares = np.arange(1, self.num_exits) / self.num_exits

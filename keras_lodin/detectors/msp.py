@@ -8,9 +8,15 @@ import keras
 from keras import ops
 
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.gradients.forward_pass import ForwardPass
 
 
+@DETECTORS.register(
+    "msp",
+    description="the largest softmax probability (Hendrycks & Gimpel 2017)",
+    position=1,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class MSPDetector(Detector):
     """Scores by the maximum softmax probability (Hendrycks & Gimpel 2017).

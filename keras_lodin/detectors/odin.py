@@ -14,21 +14,27 @@ from keras import ops
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.value_range import InputRange, check_in_range
 from keras_lodin.detectors import odin_tuning
-from keras_lodin.detectors.detector import Detector, shortest_float
+from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import (
     DEFAULT_EPSILON,
     DEFAULT_TEMPERATURE,
     tempered_score,
     winning_cotangent,
 )
-from keras_lodin.detectors.settings import checked_epsilon
-from keras_lodin.detectors.temperature import checked_temperature
+from keras_lodin.detectors.registry import DETECTORS
+from keras_lodin.detectors.settings import checked_epsilon, checked_temperature
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.utils.single_number import several_numbers
+from keras_lodin.utils.numbers import several_numbers
+from keras_lodin.utils.weight_values import shortest_float
 
 _WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")
 
 
+@DETECTORS.register(
+    "odin",
+    description="the tempered softmax of an input moved along its gradient (Liang et al. 2018)",
+    position=4,
+)
 @keras.saving.register_keras_serializable(package="keras_lodin")
 class ODINDetector(Detector):
     """Scores by the tempered softmax after a step on the input (Liang, Li & Srikant 2018).
@@ -71,6 +77,7 @@ class ODINDetector(Detector):
     ```
     """
 
+    tunable = True
     _notes = (*Detector._notes, "tuned")
     _tuned = 0
 
@@ -172,7 +179,7 @@ class ODINDetector(Detector):
         """Whether `tune` chose temperature and epsilon; False once one is set by hand."""
         return bool(self._tuned)
 
-    def with_defaults(self) -> ODINDetector | None:
+    def with_defaults(self) -> Detector | None:
         """A detector that differs by ODIN's default temperature and epsilon alone.
 
         Returns:
@@ -182,8 +189,7 @@ class ODINDetector(Detector):
         defaults = {"temperature": DEFAULT_TEMPERATURE, "epsilon": DEFAULT_EPSILON}
         if (self.temperature, self.epsilon) == tuple(defaults.values()):
             return None
-        config = {**self.get_config(), **defaults, "classifier": self.classifier}
-        return type(self)(**config)
+        return self.with_settings(**defaults)
 
     def score(self, forward_pass: ForwardPass) -> Any:
         """`log(classes * max_i S_i(x~; T))`: float32, `(batch,)`."""

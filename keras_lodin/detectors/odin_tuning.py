@@ -18,13 +18,13 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.batches import iterate_batches
-from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.passes import BatchFunction, joined, naming
+from keras_lodin.data.scrambled import scrambled
+from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
 from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.scores import check_scores
-from keras_lodin.utils.progress import track
 
 TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
 EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012)
@@ -95,7 +95,7 @@ def _points(margin: TuningMargin) -> str:
 
 
 def tune(
-    detector: Any,
+    detector: Detector,
     id_data: Any,
     ood_data: Any,
     temperatures: Sequence[float],
@@ -125,16 +125,17 @@ def tune(
         """Placements and mean in-distribution score of each column, in one pass of the data."""
         compiled = BatchFunction(function)
         ours, theirs = [], []
-        for inputs in _checked_batches(detector, id_data, "id_data", batch_size, task, verbose):
-            ours.append(compiled(inputs))
-            if ood_data is None:
-                theirs.append(compiled(scrambled(inputs)))
+        settings = (task, batch_size, verbose)
+        with naming("`id_data`"):
+            for batch in compiled.over(id_data, *settings, check=detector.check_inputs):
+                ours.append(batch.outputs)
+                if ood_data is None:
+                    theirs.append(compiled(scrambled(batch.inputs)))
         if ood_data is not None:
-            for inputs in _checked_batches(
-                detector, ood_data, "ood_data", batch_size, task, verbose
-            ):
-                theirs.append(compiled(inputs))
-        id_scores, contrast_scores = np.concatenate(ours), np.concatenate(theirs)
+            with naming("`ood_data`"):
+                for batch in compiled.over(ood_data, *settings, check=detector.check_inputs):
+                    theirs.append(batch.outputs)
+        id_scores, contrast_scores = joined(ours), joined(theirs)
         for scores in (id_scores, contrast_scores):
             # A NaN is the least of any numbers.
             check_scores(detector.name, scores.min(axis=-1))
@@ -302,52 +303,6 @@ def _at_the_end_of_epsilons(epsilon: float, epsilons: list[float]) -> list[str]:
         f"Epsilon is the {end} candidate: a {other} one may be better. Give `tune` more "
         f"`epsilons`. Received: epsilon={epsilon:g} of epsilons={epsilons}"
     ]
-
-
-def scrambled(inputs: Any, seed: int = 0) -> np.ndarray:
-    """Copies of inputs that keep their values and lose their arrangement.
-
-    Images, series and volumes are cut into about 16 equal blocks that change places within the
-    sample; a remainder at the far edge stays. Vectors have no arrangement within a sample, so
-    each feature is shuffled among the samples instead, which keeps every feature's distribution
-    and breaks how features go together.
-
-    Args:
-        inputs: array of shape `(batch, ...)`, channels last.
-        seed: of the shuffling.
-
-    Returns:
-        array of the same shape and dtype.
-    """
-    values = np.array(inputs)
-    rng = np.random.default_rng(seed)
-    if values.ndim == 2:
-        return rng.permuted(values, axis=0)
-    axes = values.ndim - 2
-    blocks = [min(size, max(2, round(16 ** (1 / axes)))) for size in values.shape[1:-1]]
-    sizes = [size // count for size, count in zip(values.shape[1:-1], blocks, strict=True)]
-    corners = [
-        tuple(slice(i * size, (i + 1) * size) for i, size in zip(place, sizes, strict=True))
-        for place in np.ndindex(*blocks)
-    ]
-    pieces = np.stack([values[(slice(None), *corner)] for corner in corners], axis=1)
-    order = rng.permuted(np.tile(np.arange(len(corners)), (len(values), 1)), axis=1)
-    for slot, corner in enumerate(corners):
-        values[(slice(None), *corner)] = pieces[np.arange(len(values)), order[:, slot]]
-    return values
-
-
-def _checked_batches(
-    detector: Any, data: Any, name: str, batch_size: int, task: str, verbose: Any
-) -> Any:
-    try:
-        for inputs, _ in track(iterate_batches(data, batch_size), task, verbose):
-            detector.check_inputs(inputs)
-            yield inputs
-    except TypeError as error:
-        raise TypeError(f"Data set `{name}`: {error}") from error
-    except ValueError as error:
-        raise ValueError(f"Data set `{name}`: {error}") from error
 
 
 def _checked(values: Sequence[float], name: str, positive: bool) -> list[float]:

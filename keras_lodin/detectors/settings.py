@@ -1,10 +1,8 @@
-"""The one check of a step's size."""
+"""The one check of each setting that several detectors have."""
 
 from __future__ import annotations
 
-import math
-
-from keras_lodin.utils.single_number import single_number
+from keras_lodin.utils.numbers import checked_number
 
 
 def checked_epsilon(epsilon: float) -> float:
@@ -13,10 +11,15 @@ def checked_epsilon(epsilon: float) -> float:
     Raises:
         ValueError: unless it is a finite fraction of the input range, 0 or more.
     """
-    number = single_number(epsilon)
-    if number is None or not 0.0 <= number < math.inf:
-        raise ValueError(
-            "`epsilon` must be a number, a fraction of the input range, 0 or more. "
-            f"Received: epsilon={epsilon!r}"
-        )
-    return number
+    expected = "a number, a fraction of the input range, 0 or more"
+    return checked_number("epsilon", epsilon, lambda value: value >= 0.0, expected)
+
+
+def checked_temperature(temperature: float) -> float:
+    """The temperature as a float.
+
+    Raises:
+        ValueError: unless it is a number, and positive and finite in float32.
+    """
+    expected = "a positive, finite number"
+    return checked_number("temperature", temperature, lambda value: value > 0.0, expected)

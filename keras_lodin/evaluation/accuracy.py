@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -19,25 +17,16 @@ _SIGNIFICANCE = 0.05
 class Accuracy:
     """Counts the labels that a classifier predicts, batch by batch.
 
-    Labels are matched by the names of their classes where both the data and the classifier have
-    names, and by position elsewhere.
-
     Args:
-        num_classes: the classifier's number of classes.
-        class_names: their names in the order of the logits, or None.
-        data: what the labels are from; its `class_names` are used if it has some.
+        place: the data's labels as the classifier counts them.
 
     Attributes:
         count: how many labels there were.
         correct: how many were predicted.
-
-    Raises:
-        ValueError: for data with a class that the classifier does not know.
     """
 
-    def __init__(self, num_classes: int, class_names: Sequence[str] | None, data: Any) -> None:
-        self._num_classes = num_classes
-        self._place = LabelPlaces(num_classes, class_names, data)
+    def __init__(self, place: LabelPlaces) -> None:
+        self._place = place
         self.count = self.correct = 0
 
     def update(self, predictions: np.ndarray, labels: np.ndarray | None) -> None:
@@ -66,9 +55,9 @@ class Accuracy:
             input_range: the range of its inputs, the likeliest reason where it was assumed.
             model: what to call the classifier.
         """
-        if is_chance(self.correct, self.count, self._num_classes):
+        if is_chance(self.correct, self.count, self._place.num_classes):
             what = f"{self.correct} of {self.count} labels of {self._place.name}"
-            warn_of_chance(model, what, self._num_classes, input_range)
+            warn_of_chance(model, what, self._place.num_classes, input_range)
 
 
 def warn_of_chance(model: str, what: str, num_classes: int, input_range: InputRange) -> None:

@@ -55,8 +55,10 @@ def write_csv(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
         OSError: if it cannot be written.
     """
     flat = [{key: csv_cell(value) for key, value in _flat(row).items()} for row in rows]
+    # Rows of several evaluations may have been written where other figures were known.
+    columns = [key for key in flat[0] if all(key in row for row in flat)]
     text = io.StringIO()
-    writer = csv.DictWriter(text, flat[0], lineterminator="\n")
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
     writer.writerows(flat)
     write_file(path, text.getvalue().encode())

@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 from keras import ops
 
-from keras_lodin import metrics
-from keras_lodin.data.batches import iterate_batches
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
-from keras_lodin.data.passes import BatchFunction
+from keras_lodin.data.passes import Batch, BatchFunction, joined, naming
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.odin import ODINDetector
 from keras_lodin.evaluation.accuracy import Accuracy
 from keras_lodin.evaluation.document import Extremes
 from keras_lodin.evaluation.extreme_examples import ExtremeExamples
 from keras_lodin.evaluation.results import Evaluation, id_data_facts
+from keras_lodin.metrics.figures import bootstrap_intervals
+from keras_lodin.metrics.registry import FIGURES
 from keras_lodin.metrics.scores import check_scores
-from keras_lodin.utils.number_checks import check_seed, check_whole
+from keras_lodin.utils.numbers import check_seed, check_whole
 from keras_lodin.utils.progress import track
 from keras_lodin.utils.versions import package_versions
 
@@ -105,27 +105,21 @@ def evaluate(
         name: ObservedRange(detector.input_shape_with_batch[1:])
         for name, detector in by_model.items()
     }
+
+    def check(inputs: Any) -> None:
+        for detector in detectors.values():
+            detector.check_inputs(inputs)
+
     for name, data in {id_name: id_data, **ood_data}.items():
-        progress = track(
-            iterate_batches(data, batch_size),
-            f"Scoring {name}",
-            verbose,
-            total=_batch_count(data, batch_size),
-        )
-        # Closed at once when a batch is refused, so that the bar is gone before the error shows.
-        with contextlib.closing(progress) as batches:
-            try:
-                found = {one: ExtremeExamples(lowest=name == id_name) for one in detectors}
-                if name == id_name:
-                    counts = _accuracies(detectors, models, data)
-                    set_scores = _score_data(panel, detectors, counts, batches, found, observed)
-                else:
-                    unlabelled = ((inputs, None) for inputs, _ in batches)
-                    set_scores = _score_data(panel, detectors, {}, unlabelled, found, {})
-            except TypeError as error:
-                raise TypeError(f"Data set {name!r}: {error}") from error
-            except ValueError as error:
-                raise ValueError(f"Data set {name!r}: {error}") from error
+        passed = panel.over(data, f"Scoring {name}", batch_size, verbose, check=check)
+        # Closed at once when scores are refused, so that the bar is gone before the error shows.
+        with contextlib.closing(passed) as batches, naming(repr(name)):
+            found = {one: ExtremeExamples(lowest=name == id_name) for one in detectors}
+            if name == id_name:
+                counts = _accuracies(detectors, models, data)
+                set_scores = _score_data(batches, counts, found, observed)
+            else:
+                set_scores = _score_data(batches, {}, found, {})
         for detector, values in set_scores.items():
             scores[detector][name] = values
             extremes[detector][name] = found[detector].examples
@@ -179,11 +173,10 @@ def _beside_defaults(detectors: Mapping[str, Detector]) -> dict[str, Detector]:
     shown: dict[str, Detector] = {}
     for name, detector in detectors.items():
         shown[name] = detector
-        if isinstance(detector, ODINDetector) and detector.tuned:
-            defaults = detector.with_defaults()
-            beside = f"{name} (defaults)"
-            if defaults is not None and beside not in detectors:
-                shown[beside] = defaults
+        defaults = detector.with_defaults() if detector.tuned else None
+        beside = f"{name} (defaults)"
+        if defaults is not None and beside not in detectors:
+            shown[beside] = defaults
     return shown
 
 
@@ -209,16 +202,14 @@ def _accuracies(
     known = {models[name]: detector for name, detector in detectors.items()}
     known |= {models[name]: one for name, one in detectors.items() if one.class_names is not None}
     return {
-        model: Accuracy(detector.num_classes, detector.class_names, data)
+        model: Accuracy(LabelPlaces(detector.num_classes, detector.class_names, data))
         for model, detector in known.items()
     }
 
 
 def _score_data(
-    panel: BatchFunction,
-    detectors: Mapping[str, Detector],
+    batches: Iterable[Batch],
     accuracies: Mapping[str, Accuracy],
-    batches: Iterable[tuple[Any, np.ndarray | None]],
     extremes: Mapping[str, ExtremeExamples],
     observed: Mapping[str, ObservedRange],
 ) -> dict[str, np.ndarray]:
@@ -226,36 +217,30 @@ def _score_data(
 
     `accuracies` and `observed`, by model, and `extremes`, by detector, learn of every batch.
     """
-    scores: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
-    seen = 0
-    for inputs, labels in batches:
-        for detector in detectors.values():
-            detector.check_inputs(inputs)
-        outputs = panel(inputs)
+    scores = []
+    for inputs, labels, outputs, first in batches:
         for name, values in outputs["scores"].items():
-            check_scores(name, values, seen)
-            scores[name].append(values)
+            check_scores(name, values, first)
             extremes[name].update(values, inputs)
+        scores.append(outputs["scores"])
         for model, counted in accuracies.items():
             counted.update(outputs["predictions"][model], labels)
         for values_seen in observed.values():
             values_seen.update(inputs)
-        seen += len(inputs)
-    return {name: np.concatenate(values) for name, values in scores.items()}
+    return joined(scores)
 
 
 def _figures(
     id_scores: np.ndarray, ood_scores: np.ndarray, resamples: int, seed: int
 ) -> dict[str, Any]:
-    intervals = metrics.bootstrap_intervals(id_scores, ood_scores, resamples, seed)
+    intervals = bootstrap_intervals(id_scores, ood_scores, resamples, seed)
+    values = {name: float(one.function(id_scores, ood_scores)) for name, one in FIGURES.items()}
+    for name, value in values.items():
+        if not np.isfinite(value):
+            raise ValueError(f"The figure {name!r} must be a finite number. Received: {value}")
     return {
-        "auroc": metrics.auroc(id_scores, ood_scores),
-        "fpr95": metrics.fpr_at_tpr(id_scores, ood_scores),
-        "aupr_in": metrics.aupr(id_scores, ood_scores, positive="id"),
-        "aupr_out": metrics.aupr(id_scores, ood_scores, positive="ood"),
-        "detection_error": metrics.detection_error(id_scores, ood_scores),
-        "auroc_interval": list(intervals["auroc"]),
-        "fpr95_interval": list(intervals["fpr95"]),
+        **values,
+        **{f"{name}_interval": list(bounds) for name, bounds in intervals.items()},
     }
 
 
@@ -308,33 +293,16 @@ def _model_names(
     return {name: names[id(detector.classifier)] for name, detector in detectors.items()}
 
 
-def _batch_count(data: Any, batch_size: int) -> int | None:
-    """How many batches the data has, for the progress bar; None where that is not known."""
-    if hasattr(data, "num_batches"):
-        return data.num_batches
-    if hasattr(data, "cardinality"):
-        batches = int(data.cardinality())
-        return batches if batches >= 0 else None
-    if isinstance(data, Source):
-        examples = data.count
-    else:
-        array = data[0] if isinstance(data, tuple) and data else data
-        examples = array.shape[0] if getattr(array, "shape", None) else None
-    return None if examples is None else -(-examples // batch_size)
-
-
 def _definitions(resamples: int) -> dict[str, str]:
+    figures: dict[str, str] = {}
+    for name, one in FIGURES.items():
+        if one.positive is not None:
+            figures[f"{name}_positive"] = one.positive
+        figures[name] = one.definition
     return {
         "score": "Higher = more in-distribution (ID); an input is called out-of-distribution "
         "(OOD) when score <= threshold.",
-        "auroc": "Area under the ROC curve, ID positive; ties count one half.",
-        "fpr95_positive": "id",
-        "fpr95": "Fraction of OOD with score > threshold, at the largest threshold with at least "
-        "95 % of ID above it (ID positive). Exact under ties, not interpolated.",
-        "aupr_in": "Average precision with ID positive; depends on the sample counts.",
-        "aupr_out": "Average precision with OOD positive; depends on the sample counts.",
-        "detection_error": "Minimum over thresholds of (1 - TPR) / 2 + FPR / 2: ID and OOD equally "
-        "likely, best threshold for these scores.",
+        **figures,
         "id_accuracy": "Fraction of the ID data classified correctly, measured in the same pass "
         "and on the same pixels as the scores.",
         "intervals": f"95 % percentile bootstrap, {resamples} resamples of ID and of OOD test "

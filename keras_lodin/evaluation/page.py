@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_lodin.evaluation.document import Extremes, Results, Row, Scores
 from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
+from keras_lodin.metrics.registry import figures_in
 from keras_lodin.report import page
 from keras_lodin.report.page import Block, Section
 from keras_lodin.report.tables import percent
@@ -76,23 +77,25 @@ def _summary(results: Results) -> str:
 
 def _results(results: Results) -> Block:
     rows = results["results"]
+    figures = figures_in(rows)
     return page.table(
-        "AUROC and FPR95 in per cent with 95 % intervals; FPR95 with ID positive. The best of each "
-        "out-of-distribution (OOD) set is marked.",
-        (_named(results), "OOD set", "examples", "AUROC", "FPR95", "AUPR in", "AUPR out"),
+        "In per cent, AUROC and FPR95 with 95 % intervals; FPR95 with ID positive. The best of "
+        "each out-of-distribution (OOD) set is marked.",
+        (_named(results), "OOD set", "examples", *(figure.title for figure in figures)),
         [
             (
                 _name(results, row),
                 row["ood"],
                 f"{row['count']:,}",
-                percent(row["auroc"], row["auroc_interval"]),
-                percent(row["fpr95"], row["fpr95_interval"]),
-                percent(row["aupr_in"]),
-                percent(row["aupr_out"]),
+                *(percent(row[one.name], row.get(f"{one.name}_interval")) for one in figures),
             )
             for row in rows
         ],
-        [*_best(rows, "auroc", max, 3), *_best(rows, "fpr95", min, 4)],
+        [
+            place
+            for column, one in enumerate(figures, start=3)
+            for place in _best(rows, one.name, max if one.higher_is_better else min, column)
+        ],
     )
 
 
@@ -122,15 +125,16 @@ def _best(
 def _means(results: Results) -> list[Block]:
     if not results["means"]:
         return []
+    figures = figures_in(results["means"])
     return [
         page.table(
             "Plain means over the OOD sets, in per cent",
-            (_named(results), "sets", "AUROC", "FPR95", "detection error"),
+            (_named(results), "sets", *(figure.title for figure in figures)),
             [
                 (
                     _name(results, row),
                     str(row["ood_sets"]),
-                    *(percent(row[name]) for name in ("auroc", "fpr95", "detection_error")),
+                    *(percent(row[figure.name]) for figure in figures),
                 )
                 for row in results["means"]
             ],

@@ -13,9 +13,8 @@ import numpy as np
 from keras_lodin.evaluation.document import Extremes, IDData, Results, Row, Threshold
 from keras_lodin.evaluation.files import outdated_plots, write_csv, write_scores
 from keras_lodin.evaluation.table import ResultsTable
+from keras_lodin.metrics.registry import figures_in
 from keras_lodin.utils.files import file_digests, write_file, write_json, write_together
-
-FIGURES = ("auroc", "fpr95", "aupr_in", "aupr_out", "detection_error")
 
 
 @dataclass(frozen=True)
@@ -28,9 +27,10 @@ class Evaluation:
         id: the in-distribution (ID) data: `"name"`, `"count"`, `"accuracy"` (None without labels,
             and None when there are several models) and `"accuracy_by_model"`.
         rows: one dict per detector and out-of-distribution (OOD) set: `"model"`, `"detector"`,
-            `"ood"`, `"count"`, the figures `"auroc"`, `"fpr95"`, `"aupr_in"`, `"aupr_out"` and
-            `"detection_error"`, the intervals `"auroc_interval"` and `"fpr95_interval"` as
-            `[low, high]`, and the model's `"id_accuracy"`.
+            `"ood"`, `"count"`, the figures of `keras_lodin.metrics.FIGURES` (`"auroc"`, `"fpr95"`,
+            `"aupr_in"`, `"aupr_out"`, `"detection_error"` and what was registered beside them),
+            the intervals `"auroc_interval"` and `"fpr95_interval"` as `[low, high]`, and the
+            model's `"id_accuracy"`.
         scores: `scores[detector][data set]`, float32 arrays of shape `(count,)`, HIGHER = MORE
             IN-DISTRIBUTION, ID data included. After `merge` the outer key is "model/detector".
         definitions: what each figure means, in a sentence each.
@@ -70,7 +70,10 @@ class Evaluation:
                 "model": model,
                 "detector": detector,
                 "ood_sets": len(rows),
-                **{figure: float(np.mean([row[figure] for row in rows])) for figure in FIGURES},
+                **{
+                    figure.name: float(np.mean([row[figure.name] for row in rows]))
+                    for figure in figures_in(rows)
+                },
             }
             for (model, detector), rows in groups.items()
             if len(rows) > 1

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_lodin.evaluation.document import Results, Row
+from keras_lodin.metrics.registry import figures_in
 from keras_lodin.report.tables import accuracy_text, percent, skipped_lines, terminal_table
 from keras_lodin.utils.foreign_text import shown
 
@@ -90,16 +91,14 @@ def _table(rows: list[Row], by_model: bool) -> Table:
     table = terminal_table()
     for name in ("Model", "Detector") if by_model else ("Detector",):
         table.add_column(name, overflow="fold")
-    for name in ("AUROC", "FPR95", "AUPR in/out", "Error"):
-        table.add_column(name, justify="right", overflow="fold")
+    columns: dict[str, list[str]] = {}
+    for figure in figures_in(rows):
+        columns.setdefault(figure.column, []).append(figure.name)
+    for heading in columns:
+        table.add_column(heading, justify="right", overflow="fold")
     for row in rows:
         names = (row["model"], row["detector"]) if by_model else (row["detector"],)
-        figures = (
-            _percent(row, "auroc"),
-            _percent(row, "fpr95"),
-            f"{_percent(row, 'aupr_in')}/{_percent(row, 'aupr_out')}",
-            _percent(row, "detection_error"),
-        )
+        figures = ("/".join(_percent(row, name) for name in shared) for shared in columns.values())
         table.add_row(*(Text(shown(cell)) for cell in (*names, *figures)))
     table.add_row()
     return table

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from keras_lodin.detectors.detector import promised
+from keras_lodin.metrics.scores import promised
 from keras_lodin.utils.foreign_text import shown
 
 

@@ -102,6 +102,16 @@ def not_as_exported(path: str | os.PathLike[str]) -> ValueError:
     )
 
 
+def check_digest(
+    metadata: dict[str, Any], content: Iterable[bytes], path: str | os.PathLike[str]
+) -> None:
+    """Refuses what is not as exported; files of version 1 of the metadata have no digest."""
+    if "metadata_version" not in metadata and DIGEST_FIELD not in metadata:
+        return
+    if metadata.get(DIGEST_FIELD) != metadata_digest(metadata, content):
+        raise not_as_exported(path)
+
+
 def _onnx_property(digest: str) -> bytes:
     entry = onnx.StringStringEntryProto(key=DIGEST_PROPERTY, value=digest)
     return bytes(onnx.ModelProto(metadata_props=[entry]).SerializeToString())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.export.litert.unwritable_error import UnwritableError
+from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.gradients.graph_walk import LOOPS, run_by_itself
 
 # Operations that hold another graph.

@@ -9,13 +9,14 @@ import re
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import keras
+import numpy as np
 
 from keras_lodin.export.digest import DIGEST_FIELD
+from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
-
-if TYPE_CHECKING:
-    from keras_lodin.detectors.detector import Detector
 
 # Where a SavedModel keeps it, inside its folder; TensorFlow leaves this folder to others.
 METADATA_FILE = Path("assets.extra/keras_lodin.json")
@@ -23,6 +24,8 @@ METADATA_FILE = Path("assets.extra/keras_lodin.json")
 METADATA_KEY = "keras_lodin"
 # Of the fields as they are now. Files of version 1 do not name it, and have no digest.
 METADATA_VERSION = 2
+# Of `configuration`, which nothing reads to score: a file of a later version of it loads.
+CONFIGURATION_VERSION = 1
 
 _SCORE_DIRECTION = "higher is more in-distribution"
 _IS_OOD_RULE = "score <= threshold"
@@ -32,7 +35,7 @@ SIDE_INPUTS = ("complexity",)
 _LARGEST_INPUT = 2**28
 
 
-def artifact_metadata(detector: Detector) -> dict[str, Any]:
+def artifact_metadata(detector: Scorer) -> dict[str, Any]:
     """Everything a person or a server should know about an artifact, as JSON values.
 
     Args:
@@ -40,27 +43,28 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
 
     Returns:
         a dictionary: the version of its fields and of the package, the detector's class and
-        settings (None where a detector has no such setting), threshold (None before calibration),
+        settings (None for a common one that it does not have), threshold (None before calibration),
         tpr, the number of samples that it was calibrated on, class names, score direction, and the
         names and shapes of inputs and outputs. Free sizes are None.
     """
-    tpr = getattr(detector, "tpr", None)
-    channel_std = getattr(detector, "channel_std", None)
+    settings = json_values(detector.config_without_classifier())
     threshold = detector.threshold
     return {
         "metadata_version": METADATA_VERSION,
         "keras_lodin_version": version("keras-lodin"),
         "detector": type(detector).__name__,
-        "temperature": _number(getattr(detector, "temperature", None)),
-        "epsilon": _number(getattr(detector, "epsilon", None)),
+        # Everything that its constructor takes, beside the classifier.
+        "configuration_version": CONFIGURATION_VERSION,
+        "configuration": settings,
+        # Of these, what readers look for by name.
+        **{name: settings.get(name) for name in ("temperature", "epsilon", "channel_std")},
         # Two numbers, or two lists of them where features have ranges of their own; and whether
         # somebody gave it, the classifier or data showed it, or it was only assumed.
         "input_range": detector.judged_input_range.to_json(),
-        "input_range_origin": detector.input_range_origin,
-        "channel_std": None if channel_std is None else [float(value) for value in channel_std],
+        "input_range_origin": detector.judged_input_range.origin,
         "calibrated": detector.calibrated,
         "threshold": threshold if math.isfinite(threshold) else None,
-        "tpr": _number(tpr),
+        "tpr": detector.tpr,
         "calibration_count": detector.calibration_count,
         "class_names": None if detector.class_names is None else list(detector.class_names),
         "num_classes": detector.num_classes,
@@ -74,8 +78,17 @@ def artifact_metadata(detector: Detector) -> dict[str, Any]:
     }
 
 
-def _number(value: Any) -> float | None:
-    return None if value is None else float(value)
+def json_values(config: dict[str, Any]) -> dict[str, Any]:
+    """A Keras configuration as JSON has it: tuples and arrays as lists, NaN and infinity null."""
+
+    def serialized(value: Any) -> Any:
+        if isinstance(value, (np.ndarray, np.generic)):
+            return value.tolist()
+        return keras.saving.serialize_keras_object(value)
+
+    text = json.dumps(config, default=serialized)
+    plain: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
+    return plain
 
 
 def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -122,6 +135,14 @@ def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str
                 f"Received: {received}, path={path}"
             )
     return metadata
+
+
+def no_metadata(path: str | os.PathLike[str]) -> ValueError:
+    """The error for what is to be sealed, and is no artifact."""
+    return ValueError(
+        "The file holds no metadata of keras-lodin: it was written by something else, or lost them "
+        f"in the edit. Export the detector again. Received: path={path}"
+    )
 
 
 def _is_number(value: Any) -> bool:
@@ -194,6 +215,11 @@ _FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
         "a whole number above 1",
     ),
     "class_names": (_are_names_of_classes, "null or a text for each of the `num_classes` classes"),
+    "configuration_version": (lambda value, _: _is_count(value), "a whole number above 0"),
+    "configuration": (
+        lambda value, _: isinstance(value, dict),
+        "an object with the settings that the detector was made with",
+    ),
     "temperature": (
         _optional(lambda value: _is_number(value) and value > 0),
         "null or a finite number above 0",
@@ -257,6 +283,9 @@ _FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
         "64 hexadecimal digits",
     ),
 }
-# Of ONNX files alone, or of all but those.
-_NOT_IN_ALL = ("metadata_version", "data_format", "opset", DIGEST_FIELD)
+# Of ONNX files alone, or of all but those, or of files since they exist.
+_NOT_IN_ALL = (
+    *("metadata_version", "data_format", "opset", DIGEST_FIELD),
+    *("configuration_version", "configuration"),
+)
 _SINCE_VERSION_2 = ("input_range_origin", "calibration_count")

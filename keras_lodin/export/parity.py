@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_lodin.data.value_range import InputRange
 from keras_lodin.export.reference import Outputs, Reference
-
-if TYPE_CHECKING:
-    from keras_lodin.detectors.detector import Detector
 
 Run = Callable[[np.ndarray], Outputs]
 
@@ -19,11 +16,6 @@ _TINY = float(np.finfo("float32").tiny)
 # Gradients below are zero: on the way to them float32 runs out of numbers, and runtimes differ in
 # what they make of the last ones.
 _UNDERFLOW = 1e-30
-
-# Two sizes, neither of which is the other's multiple: a batch size that was baked in shows.
-BATCH_SIZES = (1, 3)
-# With side inputs: enough for every way that they lead.
-_BATCH_SIZES_WITH_SIDE_INPUTS = (1, 11)
 
 # How far outside of their range inputs are tried, in widths of the range, and what is allowed
 # there: a piece of an activation that is missing shows, saturation and ties must not.
@@ -41,44 +33,6 @@ _REPETITIONS = 3
 _NOISE = 4e-6
 _NOISE_DRAWS = 4
 _NOISE_FACTOR = 5.0
-
-
-def random_batches(detector: Detector) -> list[np.ndarray]:
-    """Random inputs within the detector's `input_range`.
-
-    Args:
-        detector: the detector.
-
-    Returns:
-        float32 arrays, one for each of `BATCH_SIZES` (more samples for a detector with side
-        inputs). Free sizes of the input are the smallest of 32, 64, 128 and 256 that the
-        classifier runs on, and in the second array others where it runs on others.
-
-    Raises:
-        ValueError: if the classifier runs on none of them.
-    """
-    low, high = detector.input_range
-    rng = np.random.default_rng(0)
-    sizes = _BATCH_SIZES_WITH_SIDE_INPUTS if detector.side_inputs else BATCH_SIZES
-    return [
-        rng.uniform(low, high, (size, *shape)).astype("float32")
-        for size, shape in zip(sizes, _runnable_shapes(detector), strict=True)
-    ]
-
-
-def constant_batch(detector: Detector) -> np.ndarray:
-    """Three inputs that are the same everywhere: 0 or what is next to it, the middle, the end.
-
-    Args:
-        detector: the detector.
-
-    Returns:
-        a float32 array.
-    """
-    low, high = detector.input_range
-    shape = _runnable_shapes(detector)[0]
-    values = [np.clip(0.0, low, high), (low + high) / 2.0, high]
-    return np.stack([np.broadcast_to(value, shape) for value in values]).astype("float32")
 
 
 def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None:
@@ -107,32 +61,6 @@ def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None
             "constant; nothing was written. This is a fault of the export: report it, with "
             f"the classifier's layers. Received: scores {actual} instead of {expected}"
         )
-
-
-def _runnable_shapes(detector: Detector) -> list[tuple[int, ...]]:
-    shape = detector.input_shape_with_batch[1:]
-    if None not in shape:
-        return [tuple(size or 0 for size in shape)] * len(BATCH_SIZES)
-    for free in (32, 64, 128, 256):
-        first = tuple(free if size is None else size for size in shape)
-        if _runs(detector, first):
-            other = tuple(
-                free + 5 + axis if size is None else size for axis, size in enumerate(shape)
-            )
-            return [first, other if _runs(detector, other) else first]
-    raise ValueError(
-        f"The classifier {detector.classifier.name!r} has free input sizes and runs on none of "
-        "32, 64, 128 and 256. Expected one that does, so that the artifact can be checked. "
-        f"Received: input shape {detector.input_shape_with_batch}"
-    )
-
-
-def _runs(detector: Detector, shape: tuple[int, ...]) -> bool:
-    try:
-        detector.logits_function(np.zeros((1, *shape), "float32"))
-    except Exception:  # whatever the classifier raises for a size that it cannot take
-        return False
-    return True
 
 
 def differences(expected: Outputs, actual: Outputs) -> dict[str, float]:
@@ -239,7 +167,7 @@ def check(
 
 
 def check_outside(
-    detector: Detector, reference: Reference, artifact: Run, inside: np.ndarray
+    reference: Reference, artifact: Run, inside: np.ndarray, input_range: InputRange
 ) -> None:
     """Raises ValueError if an artifact is another function far outside of the input range.
 
@@ -249,12 +177,12 @@ def check_outside(
     over, and where it is the logits that differ, inputs closer to the range decide.
 
     Args:
-        detector: the detector.
-        reference: its outputs for a batch.
+        reference: the detector's outputs for a batch.
         artifact: the artifact's.
         inside: a batch of inputs within the range.
+        input_range: the range.
     """
-    low, high = detector.input_range
+    low, high = input_range.bounds
     directions = np.random.default_rng(2).normal(size=inside.shape)
     slope = _slope(reference(inside))
     for reach in _REACHES:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.rounding_noise import with_rounding_noise
-
-if TYPE_CHECKING:
-    from keras_lodin.detectors.detector import Detector
+from keras_lodin.export.scorer import Scorer
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -27,7 +25,7 @@ class Reference:
         function: what `serving_function` gave for it, channels last.
     """
 
-    def __init__(self, detector: Detector, function: Any) -> None:
+    def __init__(self, detector: Scorer, function: Any) -> None:
         self._detector = detector
         self._function = function
         self._noisy: Any = None

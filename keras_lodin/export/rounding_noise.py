@@ -7,7 +7,7 @@ from typing import Any
 import tensorflow as tf
 
 from keras_lodin.export.known_values import NESTED_GRAPHS
-from keras_lodin.export.weightless_graph import traced
+from keras_lodin.export.tracing import traced
 
 # Operations whose results are exact: they move, choose or compare numbers, and round none off.
 _EXACT = frozenset(

@@ -5,24 +5,37 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
-from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest, saved_model_content
-from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
+from keras_lodin.export.artifact import Artifact
+from keras_lodin.export.digest import (
+    DIGEST_FIELD,
+    check_digest,
+    metadata_digest,
+    saved_model_content,
+)
+from keras_lodin.export.file_operations import file_operations
+from keras_lodin.export.formats import FORMATS, Format
+from keras_lodin.export.metadata import (
+    METADATA_FILE,
+    METADATA_VERSION,
+    artifact_metadata,
+    no_metadata,
+    parsed_metadata,
+)
 from keras_lodin.export.own_artifacts import check_folder_is_own
 from keras_lodin.export.reference import Reference
+from keras_lodin.export.runtime import artifact_in, refusals_of_runtime
+from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.serving_function import serving_function
-from keras_lodin.export.weightless_graph import refused_if_untraceable
+from keras_lodin.export.tracing import refused_if_untraceable
+from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
-
-if TYPE_CHECKING:
-    from keras_lodin.detectors.detector import Detector
-
 
 # Names that promise a file of another kind, and what writes it.
 _WRITTEN_BY = {
@@ -33,7 +46,7 @@ _WRITTEN_BY = {
 
 
 def export_saved_model(
-    detector: Detector, path: str | os.PathLike[str], *, verbose: bool = True
+    detector: Scorer, path: str | os.PathLike[str], *, verbose: bool = True
 ) -> None:
     """Writes a SavedModel that scores without this package and without Keras.
 
@@ -100,7 +113,7 @@ def _check_replaceable(path: Path) -> None:
     check_folder_is_own(path)
 
 
-def _write(detector: Detector, serve: Any, path: Path) -> None:
+def _write(detector: Scorer, serve: Any, path: Path) -> None:
     threshold = detector.threshold
 
     @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
@@ -122,7 +135,7 @@ def _write(detector: Detector, serve: Any, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures)
 
 
-def _verify(reference: Reference, detector: Detector, path: Path, name: str) -> None:
+def _verify(reference: Reference, detector: Scorer, path: Path, name: str) -> None:
     # Held by a name: TensorFlow frees the variables with the loaded object.
     loaded = tf.saved_model.load(str(path))
     signature = loaded.signatures["serving_default"]
@@ -132,5 +145,64 @@ def _verify(reference: Reference, detector: Detector, path: Path, name: str) -> 
         outputs = signature(**{key: tf.constant(value) for key, value in given.items()})
         return {key: value.numpy() for key, value in outputs.items()}
 
-    for batch in parity.random_batches(detector):
+    for batch in random_batches(detector):
         parity.check(reference, artifact, batch, detector.threshold)
+
+
+def _load(path: Path) -> Artifact:
+    if not (path / "saved_model.pb").is_file():
+        raise ValueError(
+            "The folder is not a SavedModel: there is no saved_model.pb in it. Expected a folder "
+            f"that `detector.export(path)` or `keras-lodin export` wrote. Received: path={path}"
+        )
+    try:
+        text = (path / METADATA_FILE).read_bytes()
+    except FileNotFoundError:
+        raise ValueError(
+            "The SavedModel was not written by keras-lodin: it holds a classifier and no "
+            "score. Wrap the classifier in a detector, and export that. "
+            f"Received: path={path}"
+        ) from None
+    metadata = parsed_metadata(text, path)
+    check_digest(metadata, saved_model_content(path), path)
+    found = file_operations(path)
+    if found:
+        raise ValueError(
+            "A SavedModel is a program, and this one reaches beyond its own tensors: it reads or "
+            "writes files, opens connections or runs Python, which no detector does. Nothing of "
+            "it was run. Export the detector again, from its own .keras file. "
+            f"Received: the operations {', '.join(found)} in path={path}"
+        )
+    with refusals_of_runtime("TensorFlow", path):
+        loaded = tf.saved_model.load(str(path))
+        signature = loaded.signatures["serving_default"]
+        _, inputs = signature.structured_input_signature
+        outputs = signature.structured_outputs
+
+    def run(given: dict[str, np.ndarray]) -> dict[str, Any]:
+        # `loaded` is named here to keep it: TensorFlow frees the variables with it.
+        signature = loaded.signatures["serving_default"]
+        found = signature(**{name: tf.constant(value) for name, value in given.items()})
+        return {name: value.numpy() for name, value in found.items()}
+
+    return artifact_in(
+        "TensorFlow",
+        metadata,
+        {name: spec.shape.as_list() for name, spec in inputs.items()},
+        {name: spec.shape.as_list() for name, spec in outputs.items()},
+        run,
+        path,
+    )
+
+
+def _seal(path: Path) -> None:
+    file = path / METADATA_FILE
+    if not file.is_file():
+        raise no_metadata(path)
+    metadata = parsed_metadata(file.read_bytes(), path) | {"metadata_version": METADATA_VERSION}
+    metadata[DIGEST_FIELD] = metadata_digest(metadata, saved_model_content(path))
+    with atomic_write(file) as temporary:
+        temporary.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+
+
+FORMATS.register("tf_saved_model", position=1)(Format(None, export_saved_model, _load, _seal))

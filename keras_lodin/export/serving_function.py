@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import keyword
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
-from keras_lodin.detectors.detector import verdict
-
-if TYPE_CHECKING:
-    from keras_lodin.detectors.detector import Detector
+from keras_lodin.export.scorer import Scorer
+from keras_lodin.metrics.scores import verdict
 
 OUTPUT_NAMES = ("logits", "score", "is_ood")
 
@@ -42,7 +40,7 @@ class _RecordedPass:
         return self.gradients[-1]
 
 
-def input_name(detector: Detector) -> str:
+def input_name(detector: Scorer) -> str:
     """The input's name in an artifact: the classifier's own if a person chose it, else `images`.
 
     It is an argument of TensorFlow's and LiteRT's functions, so that a name that Python has no
@@ -65,7 +63,7 @@ def input_name(detector: Detector) -> str:
 
 
 def serving_function(
-    detector: Detector, *, channels_first: bool = False, with_gradient: bool = False
+    detector: Scorer, *, channels_first: bool = False, with_gradient: bool = False
 ) -> Any:
     """A detector as a `tf.function` of a float32 batch and a float32 scalar `threshold`.
 

@@ -9,3 +9,8 @@ from keras_lodin.metrics.figures import fewest_samples as fewest_samples
 from keras_lodin.metrics.figures import fpr_at_tpr as fpr_at_tpr
 from keras_lodin.metrics.figures import lowest_kept as lowest_kept
 from keras_lodin.metrics.figures import threshold_at_tpr as threshold_at_tpr
+from keras_lodin.metrics.registry import FIGURES as FIGURES
+from keras_lodin.metrics.registry import figure as figure
+from keras_lodin.utils.plugins import import_folder
+
+import_folder(__name__, __path__)

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
-from keras_lodin.utils.number_checks import check_seed, check_whole, checked_number
+from keras_lodin.metrics.registry import figure
+from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
 
 _TINY = float(np.finfo(np.float32).tiny)
 # Scores closer than this fraction of their size may be equal but for rounding: float32 in another
@@ -25,6 +26,7 @@ _ROUNDING = 1e-5
 _REACH = 64.0
 
 
+@figure("auroc", "AUROC", "Area under the ROC curve, ID positive; ties count one half.", position=1)
 def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     """Area under the ROC curve, in-distribution (ID) positive; ties count one half.
 
@@ -50,6 +52,15 @@ def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     return float(roc_auc_score(is_id, scores))
 
 
+@figure(
+    "fpr95",
+    "FPR95",
+    "Fraction of OOD with score > threshold, at the largest threshold with at least 95 % of ID "
+    "above it (ID positive). Exact under ties, not interpolated.",
+    higher_is_better=False,
+    positive="id",
+    position=2,
+)
 def fpr_at_tpr(
     id_scores: ArrayLike, ood_scores: ArrayLike, tpr: float = 0.95, positive: str = "id"
 ) -> float:
@@ -113,6 +124,13 @@ def lowest_kept(id_scores: ArrayLike, tpr: float = 0.95) -> float:
     return _kth_largest(scores, _count_at_tpr(scores.size, tpr))
 
 
+@figure(
+    "aupr_in",
+    "AUPR in",
+    "Average precision with ID positive; depends on the sample counts.",
+    column="AUPR in/out",
+    position=3,
+)
 def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "id") -> float:
     """Area under the precision-recall curve, as scikit-learn's average precision.
 
@@ -141,6 +159,26 @@ def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "id") -> f
     return float(average_precision_score(is_id, scores))
 
 
+@figure(
+    "aupr_out",
+    "AUPR out",
+    "Average precision with OOD positive; depends on the sample counts.",
+    column="AUPR in/out",
+    position=4,
+)
+def _aupr_out(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
+    return aupr(id_scores, ood_scores, positive="ood")
+
+
+@figure(
+    "detection_error",
+    "Detection error",
+    "Minimum over thresholds of (1 - TPR) / 2 + FPR / 2: ID and OOD equally likely, best "
+    "threshold for these scores.",
+    higher_is_better=False,
+    column="Error",
+    position=5,
+)
 def detection_error(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     """The smallest error of any threshold when ID and OOD are equally likely.
 

@@ -1,8 +1,11 @@
-"""The one check of scores, before anything is concluded from them."""
+"""What may be concluded from scores: the one check of them, and the verdict."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from keras import ops
 
 
 def check_scores(name: str, scores: np.ndarray, first: int = 0) -> None:
@@ -20,3 +23,19 @@ def check_scores(name: str, scores: np.ndarray, first: int = 0) -> None:
             "the classifier's weights, then in its logits. "
             f"Received: score={scores[wrong[0]]} for example {first + wrong[0]}"
         )
+
+
+def verdict(score: Any, threshold: Any) -> Any:
+    """Which scores are out-of-distribution: bool, `(batch,)`.
+
+    Those at or below the threshold, and those that are not a number. (Not as `not score >
+    threshold`: TensorFlow's graph optimizer makes that `score <= threshold`, and a NaN would
+    pass.)
+    """
+    return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
+
+
+def promised(tpr: float, calibration_count: int | None) -> str:
+    """What a threshold promises, in words; a detector of an earlier version has no count."""
+    samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
+    return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"

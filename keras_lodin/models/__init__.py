@@ -12,4 +12,3 @@ from keras_lodin.models.networks.resnet import ResNet20 as ResNet20
 from keras_lodin.models.networks.resnet import ResNet34 as ResNet34
 from keras_lodin.models.networks.small_convnet import SmallConvNet as SmallConvNet
 from keras_lodin.models.networks.wide_resnet import WideResNet as WideResNet
-from keras_lodin.models.operation_count import multiply_adds as multiply_adds

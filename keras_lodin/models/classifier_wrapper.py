@@ -23,6 +23,12 @@ class ClassifierWrapper(keras.Model):
 
     classifier: keras.Model
     from_logits: bool
+    _in_config = True
+
+    # No property: Keras saves what every property of a model gives.
+    def deployed(self) -> keras.Model:
+        """What of this model goes to work: its classifier; of a detector, which scores, itself."""
+        return self.classifier
 
     def save(
         self,
@@ -85,9 +91,18 @@ class ClassifierWrapper(keras.Model):
             )
         return {
             **super().get_config(),
-            "classifier": keras_internals.serialized_to_share(self.classifier),
+            "classifier": self._in_config and keras_internals.serialized_to_share(self.classifier),
             "from_logits": self.from_logits,
         }
+
+    def config_without_classifier(self) -> dict[str, Any]:
+        """What `get_config` says beside the classifier, which need not have a configuration."""
+        self._in_config = False
+        try:
+            config = self.get_config()
+        finally:
+            self._in_config = True
+        return {name: value for name, value in config.items() if name != "classifier"}
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:

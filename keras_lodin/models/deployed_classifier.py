@@ -9,6 +9,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.models.classifier_wrapper import ClassifierWrapper
+from keras_lodin.models.one_tensor import Shape, input_dtype, input_shape, taking_a_tensor
 from keras_lodin.models.output_kind import made_inputs
 from keras_lodin.utils.keras_internals import predicts_as_called, runs_its_graph
 
@@ -30,27 +32,22 @@ def deployed_classifier(model: Any) -> Any:
         ValueError: for what is no model, and for one whose `predict` and `call` differ in a way
             that cannot be made one.
     """
-    # Both are made of what this module is part of.
-    from keras_lodin.detectors.detector import Detector
-    from keras_lodin.training.input_gradient_model import InputGradientModel
-
     if not isinstance(model, keras.Model):
         raise ValueError(
             "`classifier` must be a `keras.Model`; `keras.models.load_model` makes one of a file. "
             f"Received: classifier={model!r} of type {type(model).__name__}"
         )
-    while isinstance(model, InputGradientModel):
-        model = model.classifier
-    if isinstance(model, Detector) or predicts_as_called(model):
+    if isinstance(model, ClassifierWrapper):
+        return model.deployed()
+    if predicts_as_called(model):
         return model
     # What takes no one tensor, or has no weights yet, is refused where the head is sought.
-    if not model.built or _input_shape(model) is None:
-        return model
-    return _with_its_predict(model)
+    shape = input_shape(model) if model.built else None
+    return model if shape is None else _with_its_predict(model, _sized(model, shape))
 
 
-def _with_its_predict(model: Any) -> Any:
-    inputs = _made_inputs(model)
+def _with_its_predict(model: Any, shape: Shape) -> Any:
+    inputs = ops.convert_to_numpy(made_inputs(shape, input_dtype(model)))
     try:
         predicted = model.predict(inputs, verbose=0)
     except Exception as error:
@@ -60,21 +57,21 @@ def _with_its_predict(model: Any) -> Any:
     called = _numpy(lambda: _call(model, inputs))
     if called is not None and _agrees(predicted, called):
         return model
-    for whole in _with_preprocessing(model):
+    for whole in _with_preprocessing(model, shape):
         found = _numpy(lambda whole=whole: whole(inputs, training=False))  # type: ignore[misc]
         if found is not None and _agrees(predicted, found):
             return whole
     raise ValueError(_difference(model, f"differs by up to {_gap(predicted, called)}"))
 
 
-def _with_preprocessing(model: Any) -> Iterator[Any]:
+def _with_preprocessing(model: Any, shape: Shape) -> Iterator[Any]:
     """The model behind its preprocessor, or behind what that converts images with."""
     preprocessor = getattr(model, "preprocessor", None)
     for layer in (preprocessor, getattr(preprocessor, "image_converter", None)):
         if not isinstance(layer, keras.layers.Layer):
             continue
-        shape = _input_shape(layer) if runs_its_graph(layer) else _sizes(model)
-        inputs = keras.Input(shape[1:])
+        own_shape = input_shape(layer) if runs_its_graph(layer) else None
+        inputs = keras.Input((own_shape or shape)[1:])
         try:
             outputs = _call(model, layer(inputs))
         except Exception:  # a preprocessor of text, for example, takes no such input
@@ -82,9 +79,8 @@ def _with_preprocessing(model: Any) -> Iterator[Any]:
         yield keras.Model(inputs, outputs, name=f"{model.name}_with_preprocessor")
 
 
-def _sizes(model: Any) -> tuple[int | None, ...]:
+def _sized(model: Any, shape: Shape) -> Shape:
     """The shape of a model's input, with the sizes that its image converter makes images of."""
-    shape = _input_shape(model)
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     size = getattr(converter, "image_size", None)
     if size is not None and len(shape) == 4 and None in shape[1:3]:
@@ -92,29 +88,8 @@ def _sizes(model: Any) -> tuple[int | None, ...]:
     return shape
 
 
-def _input_shape(model: Any) -> Any:
-    """The shape of a model's one input, the batch first; None for one that takes several."""
-    if getattr(model, "inputs", None):
-        shape = model.inputs[0].shape if len(model.inputs) == 1 else None
-    else:
-        shape = (model.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, (tuple, list)) or not all(
-        size is None or isinstance(size, int) for size in shape
-    ):
-        return None
-    return (None, *shape[1:])
-
-
-def _made_inputs(model: Any) -> np.ndarray:
-    dtype = model.inputs[0].dtype if getattr(model, "inputs", None) else model.input_dtype
-    return ops.convert_to_numpy(made_inputs(_sizes(model), dtype))
-
-
 def _call(model: Any, inputs: Any) -> Any:
-    structure = getattr(model, "input", None)
-    if isinstance(structure, (list, tuple, dict)):
-        inputs = keras.tree.map_structure(lambda _: inputs, structure)
-    return model(inputs, training=False)
+    return taking_a_tensor(model)(inputs, training=False)
 
 
 def _numpy(function: Callable[[], Any]) -> np.ndarray | None:

@@ -8,11 +8,12 @@ known, and of anything else a graph of that one layer is traced.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import tensorflow as tf
 
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.layer_graph import sources
 from keras_lodin.utils.keras_internals import (
     call_of,
@@ -21,9 +22,6 @@ from keras_lodin.utils.keras_internals import (
     run_node,
     runs_its_graph,
 )
-
-if TYPE_CHECKING:
-    from keras_lodin.models.head import ClassifierHead
 
 # They look up, count or sort into bins: no small step on their inputs changes what they return.
 _LOOKING_UP = (

@@ -10,13 +10,17 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.models.head import LINEAR, is_functional, looks_through
+from keras_lodin.models.head import LINEAR, looks_through
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
 from keras_lodin.models.layer_graph import GraphPart, sources
 from keras_lodin.models.output_kind import made_inputs
 from keras_lodin.models.softmax_end import SoftmaxEnd, find_softmax_end
-from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, layers_of
+from keras_lodin.utils.keras_internals import (
+    call_of,
+    has_own_way_to_call,
+    layers_of,
+    runs_its_graph,
+)
 from keras_lodin.utils.registry import did_you_mean
 
 
@@ -59,7 +63,7 @@ class FeatureLayers:
     def __init__(
         self, classifier: keras.Model, from_logits: bool, names: Sequence[str] | None = None
     ) -> None:
-        if not is_functional(classifier):
+        if not runs_its_graph(classifier):
             raise ValueError(
                 f"The layers of the classifier {classifier.name!r} cannot be seen: it is a "
                 "subclassed model, or has a `call` of its own. Expected a functional or "
@@ -90,7 +94,7 @@ class FeatureLayers:
         own = [
             layer
             for layer in (classifier, *layers_of(classifier))
-            if is_functional(layer) and has_own_way_to_call(layer)
+            if runs_its_graph(layer) and has_own_way_to_call(layer)
         ]
         if not own:
             return
@@ -113,56 +117,6 @@ class FeatureLayers:
         features, ends = values[: len(self.sizes)], values[len(self.sizes) :]
         logits = ends[0] if self._end is None else self._end.logits(ends, training=False)
         return [*map(_pooled, features), ops.cast(logits, "float32")]
-
-
-class FeaturePass:
-    """One pass of a classifier over a batch that keeps its features beside its logits.
-
-    Args:
-        feature_layers: the layers to keep.
-        inputs: tensor of shape `(batch, ...)`. Integers are cast to float32.
-
-    Attributes:
-        inputs: float tensor of shape `(batch, ...)`.
-        logits: float32 tensor of shape `(batch, classes)`.
-        features: a float32 tensor of shape `(batch, size)` for each layer.
-    """
-
-    def __init__(self, feature_layers: FeatureLayers, inputs: Any) -> None:
-        self._sizes = feature_layers.sizes
-        # Side by side in one tensor, of which one backward pass serves all layers.
-        self._pass = ForwardPass(
-            lambda x: ops.concatenate(feature_layers(x), axis=-1), ops.convert_to_tensor(inputs)
-        )
-        self.inputs = self._pass.inputs
-        *self.features, self.logits = self._split(self._pass.logits)
-
-    def input_gradient(self, cotangents: Sequence[Any]) -> Any:
-        """The vector-Jacobian product of the features, summed over layers.
-
-        Args:
-            cotangents: a float32 tensor of shape `(batch, size)` for each layer, taken as
-                constant.
-
-        Returns:
-            float32 tensor of the inputs' shape.
-
-        Raises:
-            ValueError: if no layer's features depend on the inputs differentiably.
-        """
-        cotangent = ops.concatenate([*cotangents, ops.zeros_like(self.logits)], axis=-1)
-        return self._pass.input_gradient(cotangent)
-
-    def features_at(self, inputs: Any) -> list[Any]:
-        """The features of other inputs, by another forward pass."""
-        return self._split(self._pass.logits_at(inputs))[:-1]
-
-    def _split(self, values: Any) -> list[Any]:
-        parts, start = [], 0
-        for size in self._sizes:
-            parts.append(values[:, start : start + size])
-            start += size
-        return [*parts, values[:, start:]]
 
 
 def _pooled(features: Any) -> Any:
@@ -240,7 +194,7 @@ def _places_by_name(model: keras.Model, calls: tuple[Any, ...] = ()) -> dict[str
 
 def _is_enterable(operation: Any) -> bool:
     """Whether an operation is a model with a known graph, from one tensor to one tensor."""
-    return is_functional(operation) and len(operation.inputs) == 1 and len(operation.outputs) == 1
+    return runs_its_graph(operation) and len(operation.inputs) == 1 and len(operation.outputs) == 1
 
 
 def _values_function(model: keras.Model, places: Sequence[_Place]) -> Callable[[Any], list[Any]]:

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import keras
 from keras import ops
 
+from keras_lodin.models.classifier_head import ClassifierHead
+from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.deployed_classifier import deployed_classifier
 from keras_lodin.models.differentiability import integer_inputs
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
+from keras_lodin.models.one_tensor import (
+    in_its_structure,
+    input_dtype,
+    input_shape,
+    stated_input_shape,
+    taking_a_tensor,
+)
 from keras_lodin.models.output_kind import (
     LOGITS,
     PROBABILITIES,
@@ -40,37 +49,9 @@ LINEAR = (
 )
 
 
-@dataclass(frozen=True)
-class ClassifierHead:
-    """A classifier, split into a function to its logits and one from logits to its output.
-
-    Attributes:
-        classifier: the model that is split. Not always the one that was given: see
-            `deployed_classifier`.
-        logits: `(inputs, training=None) -> (batch, classes)`; shares the classifier's weights.
-            For a classifier with several exits, a list of such tensors, the first exit first.
-        output: maps logits to what the classifier itself returns (identity or softmax).
-        from_logits: True when the classifier itself returns logits.
-        num_classes: the number of classes.
-        input_shape: the input's shape with the batch first, `(None, ...)`.
-        exits: how many exits the classifier has; 0 for one that has one output, no list.
-        input_dtype: what `logits` takes: "float32", also of a classifier of integers that are
-            quantities, such as pixels; the type of its input where they are names, such as tokens.
-    """
-
-    classifier: keras.Model
-    logits: Callable[..., Any]
-    output: Callable[[Any], Any]
-    from_logits: bool
-    num_classes: int
-    input_shape: tuple[int | None, ...]
-    exits: int = 0
-    input_dtype: str = "float32"
-
-
 def has_exits(classifier: keras.Model) -> bool:
     """Whether a model has several outputs, as networks with early exits do."""
-    if not is_functional(classifier) or has_own_way_to_call(classifier):
+    if not runs_its_graph(classifier) or has_own_way_to_call(classifier):
         return False
     return len(classifier.outputs) > 1
 
@@ -99,7 +80,7 @@ def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
             "the logits of each, such as `keras_lodin.models.MSDNet()`. "
             f"Received: classifier={classifier!r}"
         )
-    input_shape = _input_shape(classifier)
+    shape = _checked_input_shape(classifier)
     shapes = [tuple(output.shape) for output in classifier.outputs]
     sizes = {shape[-1] for shape in shapes}
     if any(len(shape) != 2 for shape in shapes) or len(sizes) > 1 or min(sizes) < 2:
@@ -108,7 +89,7 @@ def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
             f"all of the same classes. Received: output shapes {shapes}"
         )
     ends = [keras.Model(classifier.inputs[0], output) for output in classifier.outputs]
-    kinds = {_kind(end, input_shape, shapes[0][1])[0] for end in ends}
+    kinds = {_kind(end, shape, shapes[0][1])[0] for end in ends}
     if from_logits is False or kinds != {LOGITS}:
         raise ValueError(
             "The exits must return logits: take the softmax or sigmoid from their ends, and leave "
@@ -118,11 +99,11 @@ def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
         )
     head = ClassifierHead(
         classifier,
-        _taking_a_tensor(classifier),
+        taking_a_tensor(classifier),
         lambda logits: logits,
         True,
         shapes[0][1],
-        input_shape,
+        shape,
         exits=len(shapes),
     )
     return _taking_floats(head)
@@ -160,15 +141,13 @@ def find_head_or_exits(classifier: keras.Model, from_logits: bool | None = None)
 
 
 def _deployed(classifier: Any) -> Any:
-    # Detectors are made of what is found here.
-    from keras_lodin.detectors.detector import Detector
-
-    if isinstance(classifier, Detector):
+    model = deployed_classifier(classifier)
+    if isinstance(model, ClassifierWrapper):
         raise ValueError(
             "Expected a classifier, not a detector, which holds one: pass `detector.classifier`. "
             f"Received: classifier={classifier!r}"
         )
-    return deployed_classifier(classifier)
+    return model
 
 
 def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
@@ -177,9 +156,9 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
             "`from_logits` must be True, False, or None to find out. "
             f"Received: from_logits={from_logits!r}"
         )
-    input_shape = _input_shape(classifier)
-    num_classes = _num_classes(classifier, input_shape)
-    kind, end = _kind(classifier, input_shape, num_classes)
+    shape = _checked_input_shape(classifier)
+    num_classes = _num_classes(classifier, shape)
+    kind, end = _kind(classifier, shape, num_classes)
     received = f"Received: classifier={classifier!r}, from_logits={from_logits}"
     if kind == SCORES:
         raise ValueError(
@@ -196,11 +175,9 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
                 "`from_logits=False` says: its outputs are not between 0 and 1 with a sum of 1. "
                 f"They are taken for logits if `from_logits` is left out. {received}"
             )
-        logits = _taking_a_tensor(classifier)
+        logits = taking_a_tensor(classifier)
         return _taking_floats(
-            ClassifierHead(
-                classifier, logits, lambda logits: logits, True, num_classes, input_shape
-            )
+            ClassifierHead(classifier, logits, lambda logits: logits, True, num_classes, shape)
         )
     if end is None:
         raise ValueError(
@@ -221,7 +198,7 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
         )
     return _taking_floats(
         ClassifierHead(
-            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, input_shape
+            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, shape
         )
     )
 
@@ -232,19 +209,19 @@ def _taking_floats(head: ClassifierHead) -> ClassifierHead:
     if casting:
         return replace(head, logits=taking_floats(head.logits, casting))
     if integer_inputs(head.classifier):
-        return replace(head, input_dtype=keras.backend.standardize_dtype(_dtype(head.classifier)))
+        return replace(head, input_dtype=input_dtype(head.classifier))
     return head
 
 
 def _kind(
-    classifier: keras.Model, input_shape: tuple[int | None, ...], num_classes: int
+    classifier: keras.Model, shape: tuple[int | None, ...], num_classes: int
 ) -> tuple[str, SoftmaxEnd | None]:
     """What a classifier returns, and the softmax that it ends in, where that is found."""
     if _ends_in_linear_layer(classifier):
         return LOGITS, None
     end = find_softmax_end(classifier, num_classes)
-    call = _taking_a_tensor(classifier)
-    dtype = _dtype(classifier)
+    call = taking_a_tensor(classifier)
+    dtype = input_dtype(classifier)
 
     def run(inputs: Any) -> Any:
         return call(inputs, training=False)
@@ -253,11 +230,11 @@ def _kind(
         models = (classifier, *(call_of(tensor).operation for tensor in end.calls))
         if not any(map(has_own_way_to_call, models)):
             return PROBABILITIES, end
-        inputs = made_inputs(input_shape, dtype)
+        inputs = made_inputs(shape, dtype)
         logits = _up_to_logits(classifier, end)(inputs, training=False)
         if end.is_softmax_of(logits, run(inputs)):
             return PROBABILITIES, end
-    return kind_of_output(run, made_inputs(input_shape, dtype)), None
+    return kind_of_output(run, made_inputs(shape, dtype)), None
 
 
 def _last_name(classifier: keras.Model) -> str:
@@ -270,34 +247,21 @@ def _last_name(classifier: keras.Model) -> str:
     return str(classifier.name)
 
 
-def _dtype(classifier: keras.Model) -> str:
-    inputs = getattr(classifier, "inputs", None)
-    dtype = inputs[0].dtype if inputs else classifier.input_dtype
-    return str(keras.backend.standardize_dtype(dtype))
-
-
-def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
+def _checked_input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
     if not classifier.built:
         raise ValueError(
             "The classifier has no weights yet. Expected a built model: start it with "
             "`keras.Input(shape)`, call `classifier.build((None, ...))`, or run it on one batch. "
             f"Received: classifier={classifier!r}"
         )
-    shape: Any
-    inputs = getattr(classifier, "inputs", None)
-    if inputs:
-        shape = inputs[0].shape if len(inputs) == 1 else [tuple(x.shape) for x in inputs]
-    else:
-        shape = (classifier.get_build_config() or {}).get("input_shape")
-    if not isinstance(shape, (tuple, list)) or not all(
-        size is None or isinstance(size, int) for size in shape
-    ):
+    shape = input_shape(classifier)
+    if shape is None:
         raise ValueError(
             f"The classifier {classifier.name!r} must take one tensor: make one `keras.Input` of "
             "several, and split it inside. "
-            f"Received: inputs of shape {shape}"
+            f"Received: inputs of shape {stated_input_shape(classifier)}"
         )
-    if keras.backend.standardize_dtype(_dtype(classifier)) == "string":
+    if input_dtype(classifier) == "string":
         raise ValueError(
             f"The classifier {classifier.name!r} must take numbers. Wrap the part behind what "
             "reads the texts, a model of its own, `keras.Model(tokens, logits)` with "
@@ -305,19 +269,19 @@ def _input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
             "it. Received: an input of dtype string"
         )
     _check_free_batch(classifier)
-    return (None, *shape[1:])
+    return shape
 
 
 def _check_free_batch(classifier: keras.Model) -> None:
     """Raises ValueError for a functional model that takes batches of one size alone."""
-    shape = classifier.inputs[0].shape if is_functional(classifier) else (None,)
+    shape = classifier.inputs[0].shape if runs_its_graph(classifier) else (None,)
     if shape[0] is None:
         return
     # It may hold a size of batches and use it nowhere.
     sizes = (shape[0] + 1, *(32 if size is None else size for size in shape[1:]))
     inputs = ops.zeros(sizes, dtype=classifier.inputs[0].dtype)
     try:
-        run_eagerly(lambda: _taking_a_tensor(classifier)(inputs, training=False))
+        run_eagerly(lambda: taking_a_tensor(classifier)(inputs, training=False))
     except Exception as error:  # whatever its layers raise
         raise ValueError(
             f"The classifier {classifier.name!r} must take batches of any size. Build it with "
@@ -327,34 +291,15 @@ def _check_free_batch(classifier: keras.Model) -> None:
         ) from error
 
 
-def _taking_a_tensor(model: keras.Model) -> Callable[..., Any]:
-    """The model as a function of its one input tensor, however it wants that to be wrapped.
-
-    A model built as `keras.Model(other.inputs, ...)` takes a list of one tensor, and Keras warns
-    when it gets the tensor itself. One output may come in a list or by a name; of several, the
-    function returns a list.
-    """
-    structure = getattr(model, "input", None)
-
-    def call(inputs: Any, training: bool | None = None) -> Any:
-        if isinstance(structure, (list, tuple, dict)):
-            inputs = keras.tree.map_structure(lambda _: inputs, structure)
-        outputs = keras.tree.flatten(model(inputs, training=training))
-        return outputs[0] if len(outputs) == 1 else outputs
-
-    return call
-
-
-def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -> int:
+def _num_classes(classifier: keras.Model, shape: tuple[int | None, ...]) -> int:
     if runs_its_graph(classifier):
         outputs = classifier.outputs
     else:
-        symbolic = keras.KerasTensor(input_shape, dtype=_dtype(classifier))
-        structure = getattr(classifier, "input", None)
-        if isinstance(structure, (list, tuple, dict)):
-            symbolic = keras.tree.map_structure(lambda _: symbolic, structure)
+        symbolic = keras.KerasTensor(shape, dtype=input_dtype(classifier))
         # Of what `call` returns: a functional model that has one of its own knows its graph's.
-        outputs = keras.tree.flatten(keras.Operation.compute_output_spec(classifier, symbolic))
+        outputs = keras.tree.flatten(
+            keras.Operation.compute_output_spec(classifier, in_its_structure(classifier, symbolic))
+        )
     shapes = [tuple(output.shape) for output in outputs]
     if len(shapes) != 1:
         raise ValueError(
@@ -374,17 +319,9 @@ def _num_classes(classifier: keras.Model, input_shape: tuple[int | None, ...]) -
     return shapes[0][1]
 
 
-def is_functional(model: Any) -> bool:
-    """Whether a model is what its graph of layers says: functional and built sequential ones.
-
-    Not a subclass of one that has a `call` of its own.
-    """
-    return runs_its_graph(model)
-
-
 def _ends_in_linear_layer(model: keras.Model) -> bool:
     """Whether a classifier's last layer is one of Keras's own without an activation."""
-    while is_functional(model) and not has_own_way_to_call(model):
+    while runs_its_graph(model) and not has_own_way_to_call(model):
         operation, source = producer(model.outputs[0])
         while looks_through(operation):
             operation, source = producer(source)

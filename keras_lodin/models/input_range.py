@@ -17,9 +17,8 @@ from keras_lodin.data.value_range import (
     InputRange,
     checked_input_range,
 )
-from keras_lodin.models.head import is_functional
 from keras_lodin.models.layer_graph import sources
-from keras_lodin.utils.keras_internals import call_of, run_for_inference
+from keras_lodin.utils.keras_internals import call_of, run_for_inference, runs_its_graph
 
 # A free size of the input, while the first layers are tried.
 _FREE_SIZE = 32
@@ -70,7 +69,7 @@ def judge_input_range(classifier: keras.Model) -> InputRange:
     judge_input_range(keras.Model(inputs, keras.layers.Dense(2)(x))).bounds    # (0.0, 255.0)
     ```
     """
-    if not is_functional(classifier):
+    if not runs_its_graph(classifier):
         return _by_layers(classifier)
     if str(classifier.inputs[0].dtype) == "uint8":
         return InputRange(0.0, 255.0, CLASSIFIER)
@@ -82,14 +81,15 @@ def judge_input_range(classifier: keras.Model) -> InputRange:
 
 
 def resolve_input_range(
-    given: Any, classifier: keras.Model, shape: Sequence[int | None]
+    given: Any, classifier: keras.Model | None, shape: Sequence[int | None] | None
 ) -> InputRange:
     """The range that a user or a file gave, checked; or else what the classifier shows.
 
     Args:
         given: `(lo, hi)`, of numbers or arrays; an `InputRange`, as a file holds it; or None.
-        classifier: a Keras model.
-        shape: shape of one of its inputs.
+        classifier: a Keras model; None for one that will be made for the range, by default for
+            that from 0 to 1.
+        shape: shape of one of its inputs; None where it is not known.
 
     Raises:
         ValueError: for a range that is none, and for one range for all features of a table whose
@@ -97,11 +97,13 @@ def resolve_input_range(
             would be nothing in the one and beyond everything in the other.
     """
     if given is None:
-        return judge_input_range(classifier)
+        made = InputRange(0.0, 1.0, ASSUMED)
+        return made if classifier is None else judge_input_range(classifier)
     if isinstance(given, InputRange):
         return InputRange(*checked_input_range(given.bounds, shape), given.origin)
     low, high = checked_input_range(given, shape)
-    if len(shape) == 1 and not isinstance(low, np.ndarray) and is_functional(classifier):
+    one_for_all = not isinstance(low, np.ndarray)
+    if shape is not None and len(shape) == 1 and one_for_all and runs_its_graph(classifier):
         _check_units(low, high, classifier)
     return InputRange(low, high, GIVEN)
 
@@ -142,7 +144,7 @@ def _width(values: np.ndarray) -> float:
 
 def _stages(model: Any) -> Iterator[Any]:
     """Functions from input values to what enters the first layer with weights, of nested models."""
-    while is_functional(model) and len(model.inputs) == 1:
+    while runs_its_graph(model) and len(model.inputs) == 1:
         before, following = _preprocessing(model)
         if before:
             function = keras.Function(model.inputs, before)
@@ -177,7 +179,7 @@ def _is_preprocessing(operation: Any) -> bool:
     """Whether an operation has nothing in it that was learnt."""
     if not getattr(operation, "weights", None) or isinstance(operation, keras.layers.Normalization):
         return True
-    if is_functional(operation):
+    if runs_its_graph(operation):
         return all(map(_is_preprocessing, operation.layers))
     # A standardisation of a user's own; one of Keras's layers with such weights is frozen, or not.
     foreign = not type(operation).__module__.startswith("keras.")
@@ -279,7 +281,7 @@ def _is_image(shape: Sequence[int | None]) -> bool:
 def _by_layers(classifier: Any) -> InputRange:
     """What a subclassed model shows, whose layers are in the order of its attributes."""
     for layer in getattr(classifier, "layers", []):
-        if is_functional(layer):
+        if runs_its_graph(layer):
             return judge_input_range(layer)
         if isinstance(layer, keras.layers.Rescaling) and np.ndim(layer.scale) == 0:
             known = _scaled_from(float(layer.scale), float(np.mean(layer.offset)))

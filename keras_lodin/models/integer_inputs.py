@@ -10,6 +10,7 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.models.differentiability import gradient_stops, integer_inputs
+from keras_lodin.models.one_tensor import taking_a_tensor
 from keras_lodin.utils.keras_internals import float_inputs
 from keras_lodin.utils.weight_values import run_eagerly
 
@@ -70,8 +71,5 @@ def _whole_numbers(tensor: Any) -> Any:
 
 
 def _outputs(classifier: Any, inputs: Any) -> list[np.ndarray]:
-    structure = getattr(classifier, "input", None)
-    if isinstance(structure, (list, tuple, dict)):
-        inputs = keras.tree.map_structure(lambda _: inputs, structure)
-    outputs = keras.tree.flatten(classifier(inputs, training=False))
+    outputs = keras.tree.flatten(taking_a_tensor(classifier)(inputs, training=False))
     return [ops.convert_to_numpy(ops.cast(output, "float32")) for output in outputs]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -20,6 +21,11 @@ def eager_value(variable: Any) -> np.ndarray:
     """
     with tf.init_scope():
         return variable.value.numpy()
+
+
+def shortest_float(variable: Any) -> float:
+    """A float32 weight as the Python float that a person would have typed."""
+    return float(str(np.float32(keras.ops.convert_to_numpy(variable))))
 
 
 def run_eagerly(function: Callable[[], Any]) -> Any:

@@ -9,32 +9,35 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from typing_extensions import Unpack
 
 from keras_lodin import models
 from keras_lodin.data.batches import check_labels
 from keras_lodin.data.source import Source
 from keras_lodin.detectors import Detector
 from keras_lodin.evaluation.gradient_comparison import GradientComparison
-from keras_lodin.models.head import ClassifierHead, find_head, has_exits
+from keras_lodin.models.classifier_head import ClassifierHead
+from keras_lodin.models.head import find_head, has_exits
 from keras_lodin.models.input_range import resolve_input_range
-from keras_lodin.quotient.distributions import GradientDistributions, gradient_distributions
-from keras_lodin.quotient.settings import QuotientSettings, check_count
-from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.quotient.distributions import (
+    GradientDistributions,
+    gradient_distributions,
+    norm_settings,
+)
+from keras_lodin.quotient.settings import QuotientOptions, check_count, with_options_shown
+from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import InputFormat, check_each_once, model_labels, run_facts
 from keras_lodin.workflows.option_checks import check_data_dir, check_ood
 from keras_lodin.workflows.run_folder import results_folder
 
 
+@with_options_shown
 def gradients(
     paths: Sequence[str | os.PathLike[str]],
     id: str,
     ood: Sequence[str],
     output: str | os.PathLike[str] | None = None,
     *,
-    form: str = "softmax",
-    estimator: str = "exact",
-    samples: int = 1,
-    norm: str | None = None,
     seed: int = 0,
     limit: int | None = None,
     input_range: tuple[float, float] | None = None,
@@ -42,6 +45,7 @@ def gradients(
     batch_size: int = 32,
     command: str | None = None,
     verbose: int | str = "auto",
+    **options: Unpack[QuotientOptions],
 ) -> GradientComparison:
     """Compares the gradient norms of models on in-distribution and out-of-distribution data.
 
@@ -55,10 +59,6 @@ def gradients(
         id: specification of the in-distribution data.
         ood: specifications of the out-of-distribution data.
         output: the folder for `gradients.json`, `gradients.csv` and `gradients.png`, or None.
-        form: "softmax" or "logits".
-        estimator: "exact"; "sampled" or "projected" for many classes.
-        samples: how many classes "sampled" draws, or directions "projected".
-        norm: "l1" or "l2"; None for "l1", and "l2" for "projected".
         seed: of what is drawn, estimators and `limit`.
         limit: at most so many samples of each data set, drawn from all of it; None for all.
         input_range: range of the classifiers' inputs; None for a detector's own, or judged by the
@@ -67,6 +67,7 @@ def gradients(
         batch_size: samples per batch.
         command: the command line to record in the results.
         verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+        **options: of the norms, see `keras_lodin.gradient_distributions`.
 
     Returns:
         a `GradientComparison`.
@@ -81,14 +82,9 @@ def gradients(
     check_data_dir(data_dir, id, *ood)
     if limit is not None:
         check_count("limit", limit)
-    settings = {
-        "form": form,
-        "estimator": estimator,
-        "samples": samples,
-        "norm": QuotientSettings(form, estimator, samples, norm).norm_used,
-        "seed": seed,
-        "limit": limit,
-    }
+    quotient = norm_settings(**options)
+    settings = {**quotient.to_dict(), "norm": quotient.norm_used, "seed": seed, "limit": limit}
+    del settings["every"], settings["temperature"]  # nothing that could be chosen
     with results_folder(output, id, *ood):
         comparison = _compared(
             paths, id, ood, settings, input_range, data_dir, batch_size, command, verbose

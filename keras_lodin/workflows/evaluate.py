@@ -6,10 +6,9 @@ import os
 from collections.abc import Sequence
 
 from keras_lodin.data.specification import has_parts
-from keras_lodin.detectors import MOODDetector
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
-from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import (
     adapted,
     check_each_once,
@@ -101,10 +100,10 @@ def evaluate_models(
                 inputs.load(id, "test", data_dir),
                 {name: inputs.load(name, "test", data_dir) for name in ood},
                 batch_size=batch_size,
-                # MOOD's images leave at exits of their own: another accuracy than the last exit's.
+                # Images that leave at exits of their own: another accuracy than the last exit's.
                 model={
                     name: f"{label} (early exits)"
-                    if isinstance(detector, MOODDetector) and len(wrapped) > 1
+                    if detector.takes_exits and len(wrapped) > 1
                     else label
                     for name, detector in wrapped.items()
                 },

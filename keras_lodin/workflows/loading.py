@@ -17,8 +17,7 @@ from keras_lodin import data, models
 from keras_lodin.data.observed_range import settle
 from keras_lodin.data.specification import has_parts
 from keras_lodin.data.value_range import ASSUMED, GIVEN, UNKNOWN, InputRange, checked_input_range
-from keras_lodin.detectors import Detector, MOODDetector, by_name
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+from keras_lodin.detectors import DETECTORS, Detector, by_name
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
 
@@ -117,7 +116,7 @@ def load_detector(
         ValueError: for an unknown name, or a classifier that it cannot wrap.
         FileNotFoundError: if there is no such file.
     """
-    by_name.check(name)
+    DETECTORS.find(name)
     wrapped, inputs = _wrapped(path, models.load(path), [name], input_range)
     (detector,) = wrapped.values()
     return detector, inputs
@@ -177,12 +176,20 @@ def run_facts(
         return None, None
     if not isinstance(run, dict):
         return None, None
-    names, bounds = run.get("class_names"), run.get("resolved_input_range")
+    names, found = run.get("class_names"), recorded_range(run)
     return (
         tuple(map(str, names)) if isinstance(names, list) and names else None,
         # It was trained with it, however it was chosen.
-        None if bounds is None else InputRange(*checked_input_range(bounds), GIVEN),
+        None if found is None else replace(found, origin=GIVEN),
     )
+
+
+def recorded_range(run: dict[str, Any]) -> InputRange | None:
+    """The range of a network's inputs as its run file has it; None where there is no word of it."""
+    if run.get("resolved_input_range") is None:
+        return None
+    bounds = checked_input_range(run["resolved_input_range"])
+    return InputRange(*bounds, run.get("input_range_origin", GIVEN))
 
 
 def settled(
@@ -247,7 +254,7 @@ def settle_detectors(
         data_dir: folder of the TensorFlow datasets.
         batch_size: samples per batch.
     """
-    one_exit = [one for one in detectors.values() if not isinstance(one, MOODDetector)]
+    one_exit = [one for one in detectors.values() if not one.takes_exits]
     logits_of = one_exit[0].logits_function if one_exit else None
     found = settled(inputs, logits_of, specification, part, data_dir, batch_size)
     if found.input_range is not inputs.input_range:
@@ -288,11 +295,7 @@ def adapted(
         ValueError: if a detector that was named has no data: of a folder or a named split, the
             "train" part is the test data itself.
     """
-    waiting = {
-        name: detector
-        for name, detector in detectors.items()
-        if isinstance(detector, AdaptiveDetector) and not detector.adapted
-    }
+    waiting = {name: detector for name, detector in detectors.items() if not detector.adapted}
     if not waiting:
         return detectors
     if statistics is None and not has_parts(id):

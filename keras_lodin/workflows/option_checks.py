@@ -7,9 +7,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from keras_lodin.data.source import Source
-from keras_lodin.data.specification import has_parts, overlap
+from keras_lodin.data.specification import has_parts, overlap, parse
 from keras_lodin.detectors import Detector, by_name
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 
 _SHOWN = 3
 
@@ -60,7 +59,7 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
         ValueError: if none of the detectors has statistics, or all have theirs already.
     """
     detectors = list(detectors)
-    waiting = any(isinstance(one, AdaptiveDetector) and not one.adapted for one in detectors)
+    waiting = not all(one.adapted for one in detectors)
     if statistics is not None and not waiting:
         raise ValueError(
             "`statistics` (--statistics) names the training data that mahalanobis and mood take "
@@ -73,7 +72,7 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
 def check_data_dir(data_dir: str | os.PathLike[str] | None, *specifications: str | None) -> None:
     """Warns of a folder of TensorFlow datasets where none of the data is one."""
     names = [name for name in specifications if name is not None]
-    if data_dir is not None and not any(name.startswith("tfds:") for name in names):
+    if data_dir is not None and not any(parse(name).source.reads_data_dir for name in names):
         warnings.warn(
             "`data_dir` (--data-dir) has no effect: it is the folder of TensorFlow datasets, and "
             f"none is named. Received: data_dir={str(data_dir)!r}, the data {', '.join(names)}",

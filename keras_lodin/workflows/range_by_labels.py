@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from keras import ops
 
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.source import Source
 from keras_lodin.data.value_range import DATA, InputRange
@@ -60,7 +61,7 @@ def warn_where_labels_are_chance(detector: Detector, source: Source) -> None:
         ValueError: for labels or names of classes that the classifier does not have.
     """
     predict = BatchFunction(lambda inputs: ops.argmax(detector(inputs)["logits"], axis=-1))
-    accuracy = Accuracy(detector.num_classes, detector.class_names, source)
+    accuracy = Accuracy(LabelPlaces(detector.num_classes, detector.class_names, source))
     for inputs, labels in source.training_batches(_BATCH_SIZE, 0, 0, 1).take(_BATCHES):
         accuracy.update(predict(inputs), labels.numpy())
     accuracy.warn_of_chance(detector.judged_input_range)

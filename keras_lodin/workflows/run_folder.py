@@ -33,8 +33,8 @@ def results_folder(
     if output is None:
         yield
         return
-    named = [parse(text) for text in specifications if text is not None]
-    check_no_input(output, [one.options["path"] for one in named if one.kind == "dir"])
+    folders = [parse(text).source.folder for text in specifications if text is not None]
+    check_no_input(output, [folder for folder in folders if folder is not None])
     with claimed(output):
         yield
 
@@ -94,18 +94,19 @@ def check_same_settings(
 
     Args:
         before: the settings that were recorded.
-        now: those given; only these are compared.
+        now: those given.
         job: what messages call the job.
         output: its folder.
 
     Raises:
         ValueError: with every setting that differs, and how.
     """
+    # As they would be read back: JSON has no tuples.
+    now = json.loads(json.dumps(now))
     different = [
-        f"{name} was {before.get(name)!r} and is {value!r}"
-        # As they would be read back: JSON has no tuples.
-        for name, value in json.loads(json.dumps(now)).items()
-        if before.get(name) != value
+        f"{name} was {before.get(name)!r} and is {now.get(name)!r}"
+        for name in {**now, **before}
+        if before.get(name) != now.get(name)
     ]
     if different:
         raise ValueError(

@@ -12,11 +12,10 @@ from pathlib import Path
 import keras
 
 from keras_lodin import data
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.files import atomic_write
-from keras_lodin.utils.number_checks import check_seed
+from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import load_detectors
 from keras_lodin.workflows.run_folder import results_folder
 from keras_lodin.workflows.train_network import train
@@ -68,7 +67,7 @@ def _quickstart(output: Path, seed: int, report: Callable[[str], None]) -> Evalu
         detectors, inputs = load_detectors(run, None, None)
         shape = inputs.shape
         for detector in detectors.values():
-            if isinstance(detector, AdaptiveDetector):
+            if not detector.adapted:
                 detector.adapt(data.load(ID, part="train", image_shape=shape), verbose=0)
         report(f"Evaluating {', '.join(detectors)} on {', '.join(OOD)}")
         evaluations.append(

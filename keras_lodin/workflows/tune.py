@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_lodin.detectors import Detector, ODINDetector, by_name
+from keras_lodin.detectors import Detector, by_name
 from keras_lodin.detectors.odin_tuning import Tuning
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
@@ -87,7 +87,7 @@ def tune_model(
             "(--detector), or give the file of the classifier. "
             f"Received: path={str(path)!r}, which holds {kind!r}, detector={detector!r}"
         )
-    if ood is not None and not isinstance(tuned, ODINDetector):
+    if ood is not None and not tuned.tunable:
         raise ValueError(
             "Only ODIN has settings to choose with out-of-distribution data. Leave out `ood` "
             f"(--ood). Received: ood={ood!r}, detector={kind!r}"
@@ -113,7 +113,7 @@ def tune_model(
     if source.labelled:
         warn_where_labels_are_chance(tuned, source)
     tuning = None
-    if isinstance(tuned, ODINDetector):
+    if tuned.tunable:
         contrast = None if ood is None else inputs.load(ood, "calibration", data_dir)
         tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
         if contrast is not None:
@@ -129,8 +129,6 @@ def _with_class_names(detector: Detector, class_names: tuple[str, ...]) -> Detec
     """The detector with names for its classes, where there is one for each."""
     if len(class_names) != detector.num_classes:
         return detector
-    config = {**detector.get_config(), "class_names": class_names}
-    config["classifier"] = detector.classifier
-    named = type(detector)(**config)
+    named = detector.with_settings(class_names=class_names)
     named.set_weights(detector.get_weights())
     return named

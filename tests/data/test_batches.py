@@ -9,6 +9,7 @@ from PIL import Image
 
 from keras_lodin import data
 from keras_lodin.data.batches import (
+    batch_count,
     check_images,
     check_labels,
     iterate_batches,
@@ -56,6 +57,7 @@ def test_all_kinds_of_data_give_the_same_batches(make, labelled):
     batches = list(iterate_batches(make(), batch_size=4))
 
     assert [len(x) for x, _ in batches] == [4, 4, 2]
+    assert batch_count(make(), 4) == 3
     np.testing.assert_array_equal(np.concatenate([x for x, _ in batches]), X)
     if labelled:
         assert all(y.dtype == np.int64 for _, y in batches)

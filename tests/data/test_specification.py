@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from keras_lodin import data
 from keras_lodin.data.sources.slices import select
 from keras_lodin.data.specification import SOURCES, parse
 
@@ -33,7 +34,7 @@ def test_specification_is_taken_apart(text, kind, options):
     specification = parse(text)
 
     assert (specification.text, specification.kind) == (text, kind)
-    assert specification.options == options
+    assert vars(specification.source) == options
 
 
 @pytest.mark.parametrize(
@@ -42,7 +43,7 @@ def test_specification_is_taken_apart(text, kind, options):
         ("digit:0-6", "Did you mean 'digits'"),
         ("Noise:uniform", "Did you mean 'noise'"),
         ("tfsd:cifar10", "Did you mean 'tfds'"),
-        ("", "A data specification begins with one of digits, photos"),
+        ("", "The kind of data source must be one of digits, photos, tfds, dir, npz, noise, as in"),
         ("digits:0-12", "'0-12' is not a digit"),
         ("digits:6-0", "runs backwards"),
         ("digits:a", "'a' is not a digit"),
@@ -57,7 +58,7 @@ def test_specification_is_taken_apart(text, kind, options):
     ],
 )
 def test_mistake_is_explained_with_the_way_to_write_it(text, message):
-    with pytest.raises(ValueError, match=r"written as|begins with") as error:
+    with pytest.raises(ValueError, match=r"written as|must be one of") as error:
         parse(text)
 
     assert message in str(error.value)
@@ -65,7 +66,7 @@ def test_mistake_is_explained_with_the_way_to_write_it(text, message):
 
 
 def test_unknown_kind_lists_all_kinds():
-    with pytest.raises(ValueError, match="begins with one of") as error:
+    with pytest.raises(ValueError, match="must be one of") as error:
         parse("./images")
 
     assert all(kind in str(error.value) for kind in SOURCES)
@@ -102,3 +103,34 @@ def test_slice_is_a_cut_of_one_fixed_random_order():
 def test_empty_slice_is_refused():
     with pytest.raises(ValueError, match=r"slice \[10:\] of 10 examples is empty"):
         select("npz:x", 10, "[10:]")
+
+
+@pytest.mark.parametrize("specification", ["digits:0-6", "photos:10", "noise:uniform"])
+def test_what_is_made_on_the_spot_is_never_missing(specification):
+    assert data.missing(specification) is None
+
+
+def test_folders_and_archives_are_looked_for(tmp_path):
+    assert data.missing(f"dir:{tmp_path}") is None
+    assert data.missing(f"dir:{tmp_path}/no") == f"there is nothing at {tmp_path}/no"
+    np.savez(tmp_path / "some.npz", x=np.zeros((2, 4)))
+    assert data.missing(f"npz:{tmp_path}/some.npz[:50%]") is None
+
+
+def test_a_data_set_that_will_be_downloaded_is_not_missing(tmp_path):
+    assert data.missing("tfds:cifar10:test", tmp_path) is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_data_set_that_nobody_can_download_says_what_to_do(tmp_path):
+    message = data.missing("tfds:imagenet2012:train", tmp_path)
+    assert "cannot download 'imagenet2012' by itself" in message
+
+
+def test_an_unknown_data_set_is_missing_with_the_nearest_name(tmp_path):
+    assert "cifar10" in data.missing("tfds:cifar1", tmp_path)
+
+
+def test_a_specification_in_no_language_is_refused():
+    with pytest.raises(ValueError, match="Did you mean 'digits'"):
+        data.missing("digit:0-6")

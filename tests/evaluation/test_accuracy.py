@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
+from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.value_range import InputRange
 from keras_lodin.evaluation.accuracy import Accuracy, is_chance
 
@@ -44,7 +45,7 @@ def test_what_cannot_be_told_from_guesses_is_chance(correct, count, classes, exp
     ],
 )
 def test_the_warning_has_the_likeliest_reason(input_range, reason):
-    accuracy = Accuracy(3, None, np.zeros(30))
+    accuracy = Accuracy(LabelPlaces(3, None, np.zeros(30)))
     for _ in range(3):
         accuracy.update(np.arange(10) % 3, np.zeros(10, int))
     assert accuracy.value == pytest.approx(12 / 30)
@@ -54,7 +55,7 @@ def test_the_warning_has_the_likeliest_reason(input_range, reason):
 
 
 def test_without_labels_there_is_no_accuracy():
-    accuracy = Accuracy(3, None, np.zeros(30))
+    accuracy = Accuracy(LabelPlaces(3, None, np.zeros(30)))
     accuracy.update(np.arange(10) % 3, None)
     assert accuracy.value is None
     accuracy.warn_of_chance(InputRange(0.0, 1.0, "assumed"))

@@ -9,7 +9,8 @@ import pytest
 
 from keras_lodin.evaluation.page import evaluation_page
 from keras_lodin.evaluation.plots import draw_plots
-from keras_lodin.evaluation.results import FIGURES, Evaluation
+from keras_lodin.evaluation.results import Evaluation
+from keras_lodin.metrics import FIGURES
 from tests.evaluation.conftest import make_evaluation
 
 

@@ -1,9 +1,12 @@
+import json
+
 import keras
 import numpy as np
 import pytest
 
-from keras_lodin.detectors import MSPDetector
+from keras_lodin.detectors import Detector, MahalanobisDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
+from keras_lodin.export.metadata import artifact_metadata
 from tests.export.networks import small_classifier
 
 
@@ -50,6 +53,51 @@ def test_artifact_without_threshold_calls_nothing_out_of_distribution(images, tm
     assert artifact.input_range == (0.0, 1.0)  # judged by the classifier
     assert artifact.class_names is None
     assert not artifact.score(images)["is_ood"].any()
+
+
+class RankDetector(Detector):
+    """With settings that JSON has no words for."""
+
+    rank = np.int64(2)
+
+    def score(self, forward_pass):
+        return forward_pass.logits[:, self.rank]
+
+    def get_config(self):
+        own = {"rank": self.rank, "shifts": np.array([0.5, np.inf]), "rule": self.dtype_policy}
+        return {**super().get_config(), **own}
+
+
+class Unserializable(keras.Model):
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, inputs):
+        return self.layer(keras.ops.reshape(inputs, (-1, 192)))
+
+
+def test_metadata_hold_the_whole_configuration(images):
+    classifier = small_classifier()
+    odin = artifact_metadata(ODINDetector(classifier, channel_std=[0.5, 1.0, 2.0]))
+    assert odin["configuration"]["channel_std"] == odin["channel_std"] == [0.5, 1.0, 2.0]
+    layer = classifier.layers[-2].name
+    found = artifact_metadata(MahalanobisDetector(classifier, layers=[layer], shrinkage=0.1))
+    assert found["configuration_version"] == 1
+    assert found["configuration"]["layers"] == [layer]
+    assert found["configuration"]["shrinkage"] == 0.1
+    assert "classifier" not in found["configuration"]
+
+
+def test_configuration_of_any_detector_is_json(images):
+    # Keras makes no configuration of this classifier, and none is needed.
+    classifier = Unserializable(keras.layers.Dense(4))
+    classifier(images)
+    found = artifact_metadata(RankDetector(classifier))["configuration"]
+    assert found["rank"] == 2
+    assert found["shifts"] == [0.5, None]
+    assert found["rule"]["config"] == {"name": "float32"}
+    json.dumps(found, allow_nan=False)
 
 
 def test_integer_pixels_are_taken(detector, images, tmp_path):

@@ -146,6 +146,8 @@ WRONG = {
     "detector": [None, 5, "", "[/x]"],
     "num_classes": [None, 1, -4, "4", 4.5, True, 10**30],
     "class_names": [["a"], [1, 2, 3, 4], "abcd", [], {"a": 1}, ["a", "b", "c", None]],
+    "configuration_version": [None, 0, "1", True],
+    "configuration": [None, [], "rank=2"],
     "temperature": [0, -1.0, float("nan"), float("inf"), "1000", [1], 10**400],
     "epsilon": [-0.1, float("nan"), "0", {}],
     "input_range": [
@@ -186,7 +188,8 @@ def test_field_that_cannot_be_as_it_is_is_named(field, metadata):
 
 
 def test_field_that_is_missing_is_named(metadata):
-    for field in set(metadata) - {"metadata_version", "data_format", "opset", "sha256"}:
+    in_some = {"metadata_version", "data_format", "opset", "sha256"}
+    for field in set(metadata) - in_some - {"configuration_version", "configuration"}:
         text = json.dumps({key: value for key, value in metadata.items() if key != field})
         with pytest.raises(ValueError, match=rf"field `{field}`.*Received: no {field}, path=file"):
             parsed_metadata(text, "file.onnx")
@@ -211,6 +214,7 @@ def test_metadata_that_are_no_fields_are_refused(text):
         {"channel_std": [0.2, 0.3, 0.1]},
         {"input_shape": [None, None, None, 3]},
         {"something": "of a later version"},
+        {"configuration_version": 99, "configuration": {"something": "of a later version"}},
     ],
 )
 def test_fields_that_can_be_are_taken(change, metadata):

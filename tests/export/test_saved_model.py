@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from keras_lodin.detectors import MSPDetector, ODINDetector
-from keras_lodin.export import export_detector
+from keras_lodin.export.formats import export_detector
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS, small_classifier
 

@@ -6,7 +6,8 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
-from keras_lodin.models.features import FeatureLayers, FeaturePass
+from keras_lodin.detectors.feature_pass import FeaturePass
+from keras_lodin.models.features import FeatureLayers
 from keras_lodin.models.head import find_head
 from keras_lodin.utils.keras_internals import layers_of
 from tests import heads, networks

@@ -2,7 +2,7 @@
 
 import pytest
 
-from keras_lodin.models.networks import by_name
+from keras_lodin.models.networks import NETWORKS
 from keras_lodin.workflows import train, tune_model
 from tests import networks
 
@@ -10,9 +10,9 @@ from tests import networks
 @pytest.fixture(scope="package", autouse=True)
 def perceptron():
     """A network for what is about the training, not about what is trained."""
-    by_name._BUILDERS["perceptron"] = networks.perceptron
+    NETWORKS["perceptron"] = networks.perceptron
     yield
-    del by_name._BUILDERS["perceptron"]
+    del NETWORKS["perceptron"]
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 
+from keras_lodin.data.named_source import SOURCES, NamedSource
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.arrays import array_source
@@ -14,42 +19,70 @@ _LARGEST_VALUE = 16.0
 _SPLIT_SEED = 0
 
 
-def load_digits(
-    name: str,
-    classes: tuple[int, ...],
-    *,
-    part: str,
-    image_shape: tuple[int | None, ...] | None,
-    input_range: tuple[float, float],
-) -> Source:
-    """Loads some of the ten digits: 1,797 grey images of 8x8 pixels, values 0..16.
+@SOURCES.register(
+    "digits",
+    description="digits[:CLASSES]: scikit-learn's handwritten digits; digits:0-6, digits:1,3,5",
+    position=1,
+)
+@dataclass(frozen=True)
+class Digits(NamedSource):
+    """Some of the ten digits: 1,797 grey images of 8x8 pixels, values 0..16.
+
+    The part "train" has 60 % of every class, "calibration" and "test" 20 % each. Without an
+    `image_shape` examples are of shape (8, 8, 1).
 
     Args:
-        name: The specification.
         classes: The digits wanted, ascending. Their labels are 0 .. len(classes) - 1.
-        part: `"train"` (60 % of every class), `"calibration"` (20 %), `"test"` (20 %) or `"all"`.
-        image_shape: Shape of one example, or `None` for (8, 8, 1).
-        input_range: Where the values 0 and 16 go.
-
-    Returns:
-        A labelled `Source`.
     """
-    # scikit-learn is imported where it is needed, so that importing the package stays fast.
-    from sklearn.datasets import load_digits as load_all
 
-    images, digits = load_all(return_X_y=True)
-    chosen = _part_indices(digits, part)
-    chosen = chosen[np.isin(digits[chosen], classes)]
-    shapes = resolve_shapes(name, _NATURAL_SHAPE, image_shape)
-    return array_source(
-        name,
-        images[chosen].reshape(-1, *_NATURAL_SHAPE).astype("float32"),
-        np.searchsorted(classes, digits[chosen]),
-        pixel_transform(shapes, input_range, _LARGEST_VALUE),
-        shape=shapes[1],
-        input_range=input_range,
-        class_names=tuple(map(str, classes)),
-    )
+    classes: tuple[int, ...]
+
+    @classmethod
+    def parse(cls, argument: str) -> Digits:
+        """Digits and ranges of them."""
+        classes: set[int] = set()
+        for item in argument.split(",") if argument else ["0-9"]:
+            match = re.fullmatch(r"([0-9])(?:-([0-9]))?", item.strip())
+            if not match:
+                raise ValueError(
+                    f"{item!r} is not a digit 0 to 9 nor a range of digits such as 0-6."
+                )
+            first, last = int(match[1]), int(match[2] or match[1])
+            if first > last:
+                raise ValueError(f"The range {item!r} runs backwards.")
+            classes.update(range(first, last + 1))
+        return cls(tuple(sorted(classes)))
+
+    def overlaps(self, other: Digits, whole: bool) -> bool:
+        """Whether the classes are the same; or, unless all is asked for, one of them is."""
+        return self == other if whole else not set(self.classes).isdisjoint(other.classes)
+
+    def load(
+        self,
+        name: str,
+        *,
+        part: str,
+        image_shape: tuple[int | None, ...] | None,
+        input_range: tuple[float, float],
+        **others: Any,
+    ) -> Source:
+        """A labelled `Source`."""
+        # scikit-learn is imported where it is needed, so that importing the package stays fast.
+        from sklearn.datasets import load_digits as load_all
+
+        images, digits = load_all(return_X_y=True)
+        chosen = _part_indices(digits, part)
+        chosen = chosen[np.isin(digits[chosen], self.classes)]
+        shapes = resolve_shapes(name, _NATURAL_SHAPE, image_shape)
+        return array_source(
+            name,
+            images[chosen].reshape(-1, *_NATURAL_SHAPE).astype("float32"),
+            np.searchsorted(self.classes, digits[chosen]),
+            pixel_transform(shapes, input_range, _LARGEST_VALUE),
+            shape=shapes[1],
+            input_range=input_range,
+            class_names=tuple(map(str, self.classes)),
+        )
 
 
 def _part_indices(digits: np.ndarray, part: str) -> np.ndarray:

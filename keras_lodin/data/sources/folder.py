@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.data.image_size import too_large
+from keras_lodin.data.named_source import SOURCES
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes, to_channels
 from keras_lodin.data.source import Source
-from keras_lodin.data.sources.slices import select
+from keras_lodin.data.sources.slices import SlicedPath, select
 
 # Files with these endings are meant as images: those that cannot be read are reported.
 _SUFFIXES = {
@@ -25,15 +28,13 @@ _SYSTEM_NAMES = {"__MACOSX", "Thumbs.db", "desktop.ini", "@eaDir"}
 _MAGIC = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"BM", b"GIF8")
 
 
-def load_folder(
-    name: str,
-    path: str,
-    slice_text: str | None,
-    *,
-    image_shape: tuple[int | None, ...] | None,
-    input_range: tuple[float, float],
-) -> Source:
-    """Loads the images of a folder, in the order of their paths.
+@SOURCES.register(
+    "dir",
+    description="dir:PATH[SLICE]: a folder of images, or of one folder per class; dir:images[:80%]",
+    position=4,
+)
+class Folder(SlicedPath):
+    """The images of a folder, in the order of their paths.
 
     PNG, JPEG, BMP and GIF (its first frame) are told by content, not by name.
     A file counts as an image if its name ends like one or its first bytes say so; other files and
@@ -41,40 +42,57 @@ def load_folder(
     order, at any depth below it. An image that cannot be read is skipped and remembered in
     `source.skipped`. Orientation tags are ignored, as TensorFlow ignores them.
 
-    Args:
-        name: The specification.
-        path: Path of the folder.
-        slice_text: Which images: see `keras_lodin.data.slices.select`. Without a slice every part
-            is the whole folder.
-        image_shape: Shape of one example, or `None` for that of the first readable image, which
-            the others are brought to.
-        input_range: Where the values 0 and 255 go.
-
-    Returns:
-        A `Source`, labelled if the images are in sub-folders. Its `count` is `None`: only reading
-        tells which images are readable.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If it holds no images, none that can be read, or images both in sub-folders
-            and beside them.
+    Without an `image_shape` images are brought to that of the first readable one.
     """
-    folder = Path(path)
-    if not folder.is_dir():
-        what = "is a file, not a folder" if folder.exists() else "does not exist"
-        raise FileNotFoundError(f"{path} {what}. Expected a folder of images. Received: {name!r}")
-    paths, labels, class_names = _list_images(folder)
-    chosen = select(name, len(paths), slice_text)
-    # The first of the whole folder: all its slices have the same natural shape.
-    natural = _first_shape(name, paths)
-    return _images(
-        name,
-        [paths[index] for index in chosen],
-        None if class_names is None else [labels[index] for index in chosen],
-        class_names,
-        resolve_shapes(name, natural, image_shape),
-        input_range,
-    )
+
+    @property
+    def folder(self) -> str:
+        """The folder: plots in it would become images of it."""
+        return self.path
+
+    def digest(self) -> str:
+        """Of the images' names and sizes, because reading them all takes long."""
+        digest = hashlib.sha256()
+        for path in list_images(self.path):
+            name = os.fsencode(os.path.relpath(path, self.path))
+            digest.update(b"%s\0%d\0" % (name, os.path.getsize(path)))
+        return digest.hexdigest()
+
+    def load(
+        self,
+        name: str,
+        *,
+        image_shape: tuple[int | None, ...] | None,
+        input_range: tuple[float, float],
+        **others: Any,
+    ) -> Source:
+        """A `Source`, labelled if the images are in sub-folders.
+
+        Its `count` is `None`: only reading tells which images are readable.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+            ValueError: If it holds no images, none that can be read, or images both in sub-folders
+                and beside them.
+        """
+        folder = Path(self.path)
+        if not folder.is_dir():
+            what = "is a file, not a folder" if folder.exists() else "does not exist"
+            raise FileNotFoundError(
+                f"{self.path} {what}. Expected a folder of images. Received: {name!r}"
+            )
+        paths, labels, class_names = _list_images(folder)
+        chosen = select(name, len(paths), self.slice_text)
+        # The first of the whole folder: all its slices have the same natural shape.
+        natural = _first_shape(name, paths)
+        return _images(
+            name,
+            [paths[index] for index in chosen],
+            None if class_names is None else [labels[index] for index in chosen],
+            class_names,
+            resolve_shapes(name, natural, image_shape),
+            input_range,
+        )
 
 
 def load_images(
@@ -83,7 +101,7 @@ def load_images(
     image_shape: tuple[int | None, ...] | None,
     input_range: tuple[float, float],
 ) -> Source:
-    """Loads image files, in the order given; reads them as `load_folder` does.
+    """Loads image files, in the order given; reads them as `Folder` does.
 
     Args:
         paths: Paths of the files.

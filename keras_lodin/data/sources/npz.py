@@ -6,87 +6,92 @@ import os
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.data.batches import check_finite, check_images, integer_labels
+from keras_lodin.data.named_source import SOURCES
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.arrays import array_source
-from keras_lodin.data.sources.slices import select
+from keras_lodin.data.sources.slices import SlicedPath, select
+from keras_lodin.utils.digests import file_digest
 
 # How a file of one array begins, which numpy's `load` reads as well.
 _SINGLE_ARRAY = b"\x93NUMPY"
 
 
-def load_npz(
-    name: str,
-    path: str,
-    slice_text: str | None,
-    *,
-    image_shape: tuple[int | None, ...] | None,
-    input_range: tuple[float, float],
-) -> Source:
-    """Loads the arrays `x` (or `images`) and, if there, `y` (or `labels`) of an .npz file.
+@SOURCES.register(
+    "npz",
+    description="npz:PATH[SLICE]: arrays x (or images) and y (or labels); npz:data.npz[80%:]",
+    position=5,
+)
+class NPZFile(SlicedPath):
+    """The arrays `x` (or `images`) and, if there, `y` (or `labels`) of an .npz file.
 
     Arrays of uint8 are images with values 0..255, of shape (count, height, width), (count, height,
     width, 1) or (count, height, width, 3): they are resized, turned to the classifier's channels
     and scaled as those of every other source. All other arrays, of any rank, are used exactly as
-    they are, as float32.
-
-    Args:
-        name: The specification.
-        path: Path of the file.
-        slice_text: Which examples: see `keras_lodin.data.slices.select`. Without a slice every
-            part is the whole file.
-        image_shape: Shape of one example, or `None` for that of the array.
-        input_range: Where the values 0 and 255 of images go. Of arrays used as they are, the
-            source's `input_range` is the smallest and the largest value found.
-
-    Returns:
-        A `Source`, labelled if the file has labels.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no .npz file, or its arrays are not as said above.
+    they are, as float32: the source's `input_range` is then the smallest and the largest value.
     """
-    arrays = _read_arrays(Path(path))
-    x, y = arrays["x"], arrays.get("y")
-    if x.ndim == 0 or x.size == 0:
-        raise ValueError(
-            f"There is no example in {path}, or no value in its examples. "
-            f"Received: x of shape {x.shape}"
-        )
-    if x.dtype == np.bool_ or not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
-        raise ValueError(f"{path} must hold real numbers. Received: x of type {x.dtype}")
-    check_finite(x, path)
-    if y is not None:
-        y = integer_labels(y, len(x), path)
 
-    chosen = select(name, len(x), slice_text)
-    if slice_text is not None:
-        x, y = x[chosen], None if y is None else y[chosen]
-    if x.dtype == np.uint8:
-        x = _with_channels(x, path)
-        shapes = resolve_shapes(name, x.shape[1:], image_shape)
-        transform, shape = pixel_transform(shapes, input_range), shapes[1]
-    else:
-        with np.errstate(over="ignore"):
-            x = x.astype("float32", copy=False)
-        check_finite(x, f"{path} in float32")
-        shape = x.shape[1:]
-        check_images(x, shape if image_shape is None else image_shape)
-        transform, input_range = tf.identity, (float(x.min()), float(x.max()))
-    return array_source(
-        name,
-        x,
-        y,
-        transform,
-        shape=shape,
-        input_range=input_range,
-        scaled=transform is not tf.identity,
-    )
+    def digest(self) -> str:
+        """Of the file's content."""
+        return file_digest(self.path)
+
+    def load(
+        self,
+        name: str,
+        *,
+        image_shape: tuple[int | None, ...] | None,
+        input_range: tuple[float, float],
+        **others: Any,
+    ) -> Source:
+        """A `Source`, labelled if the file has labels.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no .npz file, or its arrays are not as said above.
+        """
+        path = self.path
+        arrays = _read_arrays(Path(path))
+        x, y = arrays["x"], arrays.get("y")
+        if x.ndim == 0 or x.size == 0:
+            raise ValueError(
+                f"There is no example in {path}, or no value in its examples. "
+                f"Received: x of shape {x.shape}"
+            )
+        if x.dtype == np.bool_ or not np.issubdtype(x.dtype, np.number) or np.iscomplexobj(x):
+            raise ValueError(f"{path} must hold real numbers. Received: x of type {x.dtype}")
+        check_finite(x, path)
+        if y is not None:
+            y = integer_labels(y, len(x), path)
+
+        chosen = select(name, len(x), self.slice_text)
+        if self.slice_text is not None:
+            x, y = x[chosen], None if y is None else y[chosen]
+        if x.dtype == np.uint8:
+            x = _with_channels(x, path)
+            shapes = resolve_shapes(name, x.shape[1:], image_shape)
+            transform, shape = pixel_transform(shapes, input_range), shapes[1]
+        else:
+            with np.errstate(over="ignore"):
+                x = x.astype("float32", copy=False)
+            check_finite(x, f"{path} in float32")
+            shape = x.shape[1:]
+            check_images(x, shape if image_shape is None else image_shape)
+            transform, input_range = tf.identity, (float(x.min()), float(x.max()))
+        return array_source(
+            name,
+            x,
+            y,
+            transform,
+            shape=shape,
+            input_range=input_range,
+            scaled=transform is not tf.identity,
+        )
 
 
 def _read_arrays(path: Path) -> dict[str, np.ndarray]:

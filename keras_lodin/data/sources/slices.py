@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import re
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
 import numpy as np
+
+from keras_lodin.data.named_source import NamedSource
+
+_SLICE = re.compile(r"(?P<path>.+?)(?P<slice>\[(?:-?\d+%?)?:(?:-?\d+%?)?\])?")
+Sliced = TypeVar("Sliced", bound="SlicedPath")
 
 # One order for every slice of every run, so that [:80%] and [80%:] never share an example.
 _SHUFFLE_SEED = 0
@@ -44,3 +54,36 @@ def _boundary(text: str, count: int) -> int:
     # Counted from the end here, not by numpy: a small negative percentage rounds to -0, and numpy
     # takes that for the beginning.
     return max(0, count + place) if text.startswith("-") else place
+
+
+@dataclass(frozen=True)
+class SlicedPath(NamedSource):
+    """Files at a path, or a slice of them. Every part is the whole of that.
+
+    Args:
+        path: Where they are.
+        slice_text: Which examples: see `select`.
+    """
+
+    path: str
+    slice_text: str | None
+
+    has_parts = False
+
+    @classmethod
+    def parse(cls: type[Sliced], argument: str) -> Sliced:
+        """The path, and a slice in brackets behind it."""
+        match = _SLICE.fullmatch(argument)
+        if not match:
+            raise ValueError("The path is missing.")
+        # A shell leaves the `~` of `dir:~/images` as it is.
+        return cls(os.path.expanduser(match["path"]), match["slice"])
+
+    def overlaps(self, other: Any, whole: bool) -> bool:
+        """Whether place and slice are the same, however the place is written."""
+        places = (os.path.realpath(self.path), os.path.realpath(other.path))
+        return places[0] == places[1] and self.slice_text == other.slice_text
+
+    def missing(self, data_dir: str | os.PathLike[str] | None) -> str | None:
+        """Whether there is anything at the path."""
+        return None if os.path.exists(self.path) else f"there is nothing at {self.path}"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import tensorflow as tf
 
+from keras_lodin.data.named_source import SOURCES, NamedSource
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.utils.registry import did_you_mean
-
-if TYPE_CHECKING:
-    import tensorflow_datasets as tfds
 
 # Where no split is named, the first of these that the data set has.
 _SPLITS_OF_PARTS = {
@@ -26,93 +25,127 @@ _SPLITS_OF_PARTS = {
 _WINDOW_BYTES = 512 * 1024**2
 
 
-def load_tensorflow_dataset(
-    name: str,
-    dataset: str,
-    split: str | None,
-    *,
-    part: str,
-    image_shape: tuple[int | None, ...] | None,
-    input_range: tuple[float, float],
-    data_dir: str | os.PathLike[str] | None,
-) -> Source:
-    """Loads images of a TensorFlow dataset, in the order in which they are stored.
+@SOURCES.register(
+    "tfds",
+    description="tfds:NAME[:SPLIT]: TensorFlow Datasets; tfds:cifar10, tfds:cifar10:test[:50%]",
+    position=3,
+)
+@dataclass(frozen=True)
+class TensorFlowDataset(NamedSource):
+    """Images of a TensorFlow dataset, in the order in which they are stored.
 
     A data set that is not in `data_dir` is downloaded to there, with the progress bars of
-    TensorFlow Datasets.
+    TensorFlow Datasets. Without an `image_shape` images are brought to that of the data set, of its
+    first image if they differ.
 
     Args:
-        name: The specification.
         dataset: Name of the data set.
         split: A split in the language of TensorFlow Datasets, slices included. `None` is
             `train[:90%]` for part `"train"`, `train[90%:]` for `"calibration"`, and `test`, or
             else `validation`, for `"test"` and `"all"`.
-        part: Which part of the data set, where `split` is `None`.
-        image_shape: Shape of one example, or `None` for that of the images (of the first image,
-            if they differ).
-        input_range: Where the values 0 and 255 go.
-        data_dir: Folder of the data sets; `None` for that of TensorFlow Datasets.
-
-    Returns:
-        A `Source`, labelled if the data set has class labels.
-
-    Raises:
-        FileNotFoundError: If there is no folder `data_dir`.
-        OSError: If the data set has to be downloaded and cannot be.
-        ValueError: If data set or split are unknown, or hold no 8-bit images.
     """
-    # Imported where it is needed, so that importing the package stays fast.
-    import tensorflow_datasets as tfds
 
-    builder = find_builder(name, dataset, data_dir)
-    if not builder.info.splits:
+    dataset: str
+    split: str | None
+
+    reads_data_dir = True
+
+    @classmethod
+    def parse(cls, argument: str) -> TensorFlowDataset:
+        """The name of the data set, and a split."""
+        # Only the first colon separates: a split may hold others, as in test[:50%].
+        dataset, _, split = argument.partition(":")
+        if not dataset:
+            raise ValueError("The name of a TensorFlow dataset is missing.")
+        return cls(dataset, split or None)
+
+    @property
+    def has_parts(self) -> bool:
+        """A named split is taken whole."""
+        return self.split is None
+
+    def missing(self, data_dir: str | os.PathLike[str] | None) -> str | None:
+        """Whether the data set is unknown, or not to be downloaded by itself."""
         try:
-            builder.download_and_prepare()
-        # Data sets fail in many ways: no network, a changed page, a manual download, a package.
-        except Exception as error:
-            raise OSError(
-                f"The data set {dataset!r} is not in {builder.data_path} and could not be "
-                f"downloaded. Received: {error}"
-            ) from error
-    info = builder.info
-    split = _find_split(name, info, split, part)
-    image_key, label_key = _find_features(name, info)
-    stored = builder.as_dataset(
-        split=split,
-        decoders={image_key: tfds.decode.SkipDecoding()},
-        # One file after the other, and no copy of the data set in memory.
-        read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-    )
-    records = stored.map(
-        lambda row: (row[image_key],) if label_key is None else (row[image_key], row[label_key])
-    )
+            name = ":".join(filter(None, ("tfds", self.dataset, self.split)))
+            builder = _find_builder(name, self.dataset, data_dir)
+        except (ValueError, OSError) as error:
+            return str(error)
+        instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
+        if not builder.info.splits and instructions:
+            return (
+                f"TensorFlow Datasets cannot download {self.dataset!r} by itself: "
+                f"{' '.join(instructions.split())}"
+            )
+        return None
 
-    decode_pixels = info.features[image_key].decode_example
-    natural = info.features[image_key].shape
-    if None in natural:
-        natural = tuple(decode_pixels(next(iter(records))[0]).shape)
-    shapes = resolve_shapes(name, natural, image_shape)
-    transform = pixel_transform(shapes, input_range)
-    bytes_per_example = info.dataset_size / max(info.splits.total_num_examples, 1)
-    return Source(
-        name,
-        records,
-        lambda rows: rows.map(
-            lambda encoded, *label: (transform(decode_pixels(encoded)), *label),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        ),
-        shape=shapes[1],
-        input_range=input_range,
-        count=info.splits[split].num_examples,
-        labelled=label_key is not None,
-        class_names=None if label_key is None else tuple(info.features[label_key].names),
-        window=max(1, int(_WINDOW_BYTES / max(bytes_per_example, 1))),
-    )
+    def load(
+        self,
+        name: str,
+        *,
+        part: str,
+        image_shape: tuple[int | None, ...] | None,
+        input_range: tuple[float, float],
+        data_dir: str | os.PathLike[str] | None,
+        **others: Any,
+    ) -> Source:
+        """A `Source`, labelled if the data set has class labels.
+
+        Raises:
+            FileNotFoundError: If there is no folder `data_dir`.
+            OSError: If the data set has to be downloaded and cannot be.
+            ValueError: If data set or split are unknown, or hold no 8-bit images.
+        """
+        # Imported where it is needed, so that importing the package stays fast.
+        import tensorflow_datasets as tfds
+
+        builder = _find_builder(name, self.dataset, data_dir)
+        if not builder.info.splits:
+            try:
+                builder.download_and_prepare()
+            # Data sets fail in many ways: no network, a changed page, a manual download, a package.
+            except Exception as error:
+                raise OSError(
+                    f"The data set {self.dataset!r} is not in {builder.data_path} and could not be "
+                    f"downloaded. Received: {error}"
+                ) from error
+        info = builder.info
+        split = _find_split(name, info, self.split, part)
+        image_key, label_key = _find_features(name, info)
+        stored = builder.as_dataset(
+            split=split,
+            decoders={image_key: tfds.decode.SkipDecoding()},
+            # One file after the other, and no copy of the data set in memory.
+            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+        )
+        records = stored.map(
+            lambda row: (row[image_key],) if label_key is None else (row[image_key], row[label_key])
+        )
+
+        decode_pixels = info.features[image_key].decode_example
+        natural = info.features[image_key].shape
+        if None in natural:
+            natural = tuple(decode_pixels(next(iter(records))[0]).shape)
+        shapes = resolve_shapes(name, natural, image_shape)
+        transform = pixel_transform(shapes, input_range)
+        bytes_per_example = info.dataset_size / max(info.splits.total_num_examples, 1)
+        return Source(
+            name,
+            records,
+            lambda rows: rows.map(
+                lambda encoded, *label: (transform(decode_pixels(encoded)), *label),
+                num_parallel_calls=tf.data.AUTOTUNE,
+            ),
+            shape=shapes[1],
+            input_range=input_range,
+            count=info.splits[split].num_examples,
+            labelled=label_key is not None,
+            class_names=None if label_key is None else tuple(info.features[label_key].names),
+            window=max(1, int(_WINDOW_BYTES / max(bytes_per_example, 1))),
+        )
 
 
-def find_builder(
-    name: str, dataset: str, data_dir: str | os.PathLike[str] | None
-) -> tfds.core.DatasetBuilder:
+def _find_builder(name: str, dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
     """The builder of a data set by name; nothing is downloaded.
 
     Args:
@@ -150,7 +183,7 @@ def _prepared_in(data_dir: Path) -> list[str]:
     return sorted({path.relative_to(data_dir).parts[0] for path in found})
 
 
-def _find_split(name: str, info: tfds.core.DatasetInfo, split: str | None, part: str) -> str:
+def _find_split(name: str, info: Any, split: str | None, part: str) -> str:
     candidates = _SPLITS_OF_PARTS[part] if split is None else (split,)
     for candidate in candidates:
         try:
@@ -174,7 +207,7 @@ def _find_split(name: str, info: tfds.core.DatasetInfo, split: str | None, part:
     )
 
 
-def _find_features(name: str, info: tfds.core.DatasetInfo) -> tuple[str, str | None]:
+def _find_features(name: str, info: Any) -> tuple[str, str | None]:
     """Finds the image and the class label: the supervised pair if it is one, else by type."""
     import tensorflow_datasets as tfds
 

@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.litert.rules import RULES
-from keras_lodin.export.litert.unwritable_error import UnwritableError
-from keras_lodin.export.weightless_graph import traced
+from keras_lodin.export.tracing import traced
+from keras_lodin.export.unwritable_error import UnwritableError
 
 
 def rewritten(function: Any) -> Any:

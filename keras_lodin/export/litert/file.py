@@ -11,29 +11,35 @@ import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
-from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
+from keras_lodin.export.artifact import Artifact
+from keras_lodin.export.digest import DIGEST_FIELD, check_digest, metadata_digest
 from keras_lodin.export.format_limit_error import FormatLimitError
+from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.litert.conversion import convert, rewritten
-from keras_lodin.export.metadata import METADATA_FILE, METADATA_VERSION, artifact_metadata
+from keras_lodin.export.metadata import (
+    METADATA_FILE,
+    METADATA_VERSION,
+    artifact_metadata,
+    no_metadata,
+    parsed_metadata,
+)
 from keras_lodin.export.own_artifacts import check_file_is_own
 from keras_lodin.export.reference import Reference
+from keras_lodin.export.runtime import artifact_in, refusals_of_runtime
+from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.serving_function import input_name, serving_function
+from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
 
-if TYPE_CHECKING:
-    from keras_lodin.detectors.detector import Detector
 
-
-def export_litert(
-    detector: Detector, path: str | os.PathLike[str], *, verbose: bool = True
-) -> None:
+def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bool = True) -> None:
     """Writes a `.tflite` file of LiteRT's own operations, for phones and small devices.
 
     It has the signatures of the SavedModel, `serving_default` (the batch) and `with_threshold`
@@ -78,7 +84,7 @@ def export_litert(
             f"A LiteRT artifact is a file, and a folder has that name. Received: path={path}"
         )
     check_file_is_own(path)
-    batches = parity.random_batches(detector)
+    batches = random_batches(detector)
     metadata = artifact_metadata(detector)
     # The gradient is there to be looked at: a score hides much. The file goes without it.
     looked_at = rewritten(serving_function(detector, with_gradient=True))
@@ -92,14 +98,14 @@ def export_litert(
 
     content = convert({"serving_default": serving_default, "with_threshold": serve})
     with atomic_write(path) as file:
-        file.write_bytes(with_metadata(content, metadata))
+        file.write_bytes(_with_metadata(content, metadata))
         _verify(detector, file.read_bytes(), batches, with_gradient=False)
     if verbose:
         size = f"  {path.stat().st_size / 2**20:.1f} MB, LiteRT's own operations"
         announce(metadata, "LiteRT file", path, [size])
 
 
-def with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
+def _with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
     """A `.tflite` file's bytes: the model, and behind it its metadata with the digest of both.
 
     Args:
@@ -115,7 +121,7 @@ def with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def packed_metadata(content: bytes) -> tuple[bytes, int] | None:
+def _packed_metadata(content: bytes) -> tuple[bytes, int] | None:
     """What a file that `export_litert` wrote says about itself.
 
     Args:
@@ -194,7 +200,7 @@ def _interpreter(content: bytes) -> Any:
 
 
 def _verify(
-    detector: Detector, content: bytes, batches: list[np.ndarray], with_gradient: bool
+    detector: Scorer, content: bytes, batches: list[np.ndarray], with_gradient: bool
 ) -> None:
     reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
     name, threshold = input_name(detector), np.float32(detector.threshold)
@@ -217,3 +223,47 @@ def _verify(
                 "The LiteRT file's `threshold` must move `is_ood`; nothing was written. "
                 f"Received: is_ood={is_ood} at threshold={other}"
             )
+
+
+def _load(path: Path) -> Artifact:
+    content = path.read_bytes()
+    packed = _packed_metadata(content)
+    if packed is None:
+        raise ValueError(
+            "The .tflite file is damaged, or was not written by keras-lodin: it holds no score. "
+            "Wrap the classifier in a detector, and export that; or copy the file again. "
+            f"Received: path={path}"
+        )
+    text, model_size = packed
+    metadata = parsed_metadata(text, path)
+    check_digest(metadata, [content[:model_size]], path)
+    with refusals_of_runtime("LiteRT", path):
+        score = Signature(content, "serving_default")
+
+    def run(given: dict[str, np.ndarray]) -> dict[str, Any]:
+        return score(**given)
+
+    return artifact_in("LiteRT", metadata, score.inputs, score.outputs, run, path)
+
+
+def _seal(path: Path) -> None:
+    content = path.read_bytes()
+    packed = _packed_metadata(content)
+    if packed is None:
+        raise no_metadata(path)
+    text, model_size = packed
+    metadata = parsed_metadata(text, path)
+    with zipfile.ZipFile(path) as archive:
+        others = {
+            item: archive.read(item)
+            for item in archive.infolist()
+            if item.filename != METADATA_FILE.name
+        }
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(_with_metadata(content[:model_size], metadata))
+        with zipfile.ZipFile(temporary, "a") as archive:
+            for item, packed_file in others.items():
+                archive.writestr(item, packed_file)
+
+
+FORMATS.register("litert", position=3)(Format(".tflite", export_litert, _load, _seal))

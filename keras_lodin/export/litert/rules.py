@@ -13,7 +13,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.known_values import known_shape, known_value
-from keras_lodin.export.litert.unwritable_error import UnwritableError
 from keras_lodin.export.litert.windows import (
     gather_windows,
     placed,
@@ -22,9 +21,12 @@ from keras_lodin.export.litert.windows import (
     window,
 )
 from keras_lodin.export.resizing_matrices import resized, resizing_matrix
+from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.gradients.graph_walk import attributes
+from keras_lodin.utils.registry import Registry
 
-RULES: dict[str, Callable[..., Any]] = {
+RULES: Registry[Callable[..., Any]] = Registry("TensorFlow operation with a rule for LiteRT")
+_ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "ReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, 0.0),
     "Relu6Grad": lambda op, dy, x: tf.where((x > 0.0) & (x < 6.0), dy, 0.0),
     "LeakyReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, dy * op.get_attr("alpha")),
@@ -46,17 +48,10 @@ RULES: dict[str, Callable[..., Any]] = {
     "ShapeN": lambda op, *tensors: [tf.shape(tensor) for tensor in tensors],
 }
 
-Rule = Callable[..., Any]
+for _operation, _function in _ELEMENTWISE.items():
+    RULES.register(_operation)(_function)
 
 _SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
-
-
-def _rule(name: str) -> Callable[[Rule], Rule]:
-    def register(rule: Rule) -> Rule:
-        RULES[name] = rule
-        return rule
-
-    return register
 
 
 def _expm1(x: Any) -> Any:
@@ -96,22 +91,22 @@ def _erfc(x: Any) -> Any:
     return tf.where(x < 0.0, 2.0 - upper, upper)
 
 
-@_rule("Selu")
+@RULES.register("Selu")
 def _selu(op: Any, x: Any) -> Any:
     return _SELU_SCALE * tf.where(x > 0.0, x, _SELU_ALPHA * _expm1(tf.minimum(x, 0.0)))
 
 
-@_rule("SeluGrad")
+@RULES.register("SeluGrad")
 def _selu_grad(op: Any, dy: Any, y: Any) -> Any:
     return dy * tf.where(y < 0.0, y + _SELU_SCALE * _SELU_ALPHA, _SELU_SCALE)
 
 
-@_rule("IsNan")
+@RULES.register("IsNan")
 def _is_nan(op: Any, x: Any) -> Any:
     return tf.not_equal(x, x)
 
 
-@_rule("BitwiseAnd")
+@RULES.register("BitwiseAnd")
 def _bitwise_and(op: Any, x: Any, mask: Any) -> Any:
     """Keras's argmax looks at the sign bit of -0.0, and at no other."""
     sign_bit = np.iinfo("int32").min
@@ -120,7 +115,7 @@ def _bitwise_and(op: Any, x: Any, mask: Any) -> Any:
     return tf.where(x < 0, sign_bit, 0)
 
 
-@_rule("BroadcastGradientArgs")
+@RULES.register("BroadcastGradientArgs")
 def _broadcast_gradient_args(op: Any, *shapes: Any) -> Any:
     a, b = (known_shape(tensor) for tensor in op.inputs)
     rank = max(len(a), len(b))
@@ -132,7 +127,7 @@ def _broadcast_gradient_args(op: Any, *shapes: Any) -> Any:
     ]
 
 
-@_rule("DynamicStitch")
+@RULES.register("DynamicStitch")
 def _dynamic_stitch(op: Any, *inputs: Any) -> Any:
     """The shape of a reduced tensor: numbers at places that are known."""
     count = len(inputs) // 2
@@ -144,7 +139,7 @@ def _dynamic_stitch(op: Any, *inputs: Any) -> Any:
     return tf.stack([found[n] for n in range(len(found))])
 
 
-@_rule("ConcatOffset")
+@RULES.register("ConcatOffset")
 def _concat_offset(op: Any, axis: Any, *shapes: Any) -> Any:
     axis = int(known_value(op.inputs[0]))
     offsets, at = [], 0
@@ -159,19 +154,16 @@ def _concat_offset(op: Any, axis: Any, *shapes: Any) -> Any:
     return offsets
 
 
-@_rule("ResizeBilinearGrad")
-@_rule("ResizeBicubicGrad")
-@_rule("ResizeNearestNeighborGrad")
-@_rule("ScaleAndTranslateGrad")
+@RULES.register(
+    "ResizeBilinearGrad", "ResizeBicubicGrad", "ResizeNearestNeighborGrad", "ScaleAndTranslateGrad"
+)
 def _resizing_gradient(op: Any, dy: Any, *others: Any) -> Any:
     forward = op.type.removesuffix("Grad")
     sizes = zip(op.outputs[0].shape[1:3], dy.shape[1:3], strict=True)
     return resized(dy, [matrix.T for matrix in _resizing_matrices(op, forward, sizes)])
 
 
-@_rule("ResizeBicubic")
-@_rule("ResizeArea")
-@_rule("ScaleAndTranslate")
+@RULES.register("ResizeBicubic", "ResizeArea", "ScaleAndTranslate")
 def _resizing(op: Any, x: Any, *others: Any) -> Any:
     sizes = zip(x.shape[1:3], op.outputs[0].shape[1:3], strict=True)
     return resized(tf.cast(x, tf.float32), _resizing_matrices(op, op.type, sizes))
@@ -194,7 +186,7 @@ def _resizing_matrices(op: Any, forward: str, sizes: Any) -> list[np.ndarray]:
     ]
 
 
-@_rule("StridedSliceGrad")
+@RULES.register("StridedSliceGrad")
 def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy: Any) -> Any:
     """Zeros around the gradient, and between its values where the slice skipped some."""
     masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "shrink_axis")}
@@ -220,7 +212,7 @@ def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy
     return placed(dy, axes, 0.0)
 
 
-@_rule("MaxPoolGrad")
+@RULES.register("MaxPoolGrad")
 def _max_pool_grad(op: Any, x: Any, y: Any, dy: Any) -> Any:
     """The gradient goes to the first largest value of each window, as in TensorFlow."""
     frame = window(op, x.shape, y.shape)
@@ -233,14 +225,14 @@ def _max_pool_grad(op: Any, x: Any, y: Any, dy: Any) -> Any:
     return scatter_windows(pieces, frame)
 
 
-@_rule("AvgPoolGrad")
+@RULES.register("AvgPoolGrad")
 def _avg_pool_grad(op: Any, shape: Any, dy: Any) -> Any:
     frame = window(op, op.outputs[0].shape, dy.shape)
     share = dy / tf.constant(frame.counts())
     return scatter_windows([share] * (frame.size[0] * frame.size[1]), frame)
 
 
-@_rule("DepthwiseConv2dNativeBackpropInput")
+@RULES.register("DepthwiseConv2dNativeBackpropInput")
 def _depthwise_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
     """A depthwise convolution of the gradient, zeros between its values, with the kernel turned."""
     if max(op.get_attr("dilations")) > 1:
@@ -259,7 +251,7 @@ def _depthwise_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
     return tf.reduce_sum(split, axis=-1)
 
 
-@_rule("Conv2DBackpropInput")
+@RULES.register("Conv2DBackpropInput")
 def _convolution_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
     """LiteRT has a transposed convolution, of one group."""
     if max(op.get_attr("dilations")) > 1:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.export.litert.unwritable_error import UnwritableError
+from keras_lodin.export.unwritable_error import UnwritableError
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from tf2onnx import handler
 
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.onnx import rules
+from keras_lodin.export.onnx.weightless_graph import weightless_graph
 from keras_lodin.export.onnx.weights import attach_weights
-from keras_lodin.export.weightless_graph import traced, weightless_graph
+from keras_lodin.export.tracing import traced
 from keras_lodin.utils.keras_internals import patch_tf2onnx
 
 # The highest that tf2onnx writes. Below 16 onnxruntime ignores the reduction of ScatterElements

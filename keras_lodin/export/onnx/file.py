@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,18 +18,31 @@ from onnx import numpy_helper
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
-from keras_lodin.export.digest import sealed_onnx
+from keras_lodin.export.artifact import Artifact
+from keras_lodin.export.digest import (
+    DIGEST_PROPERTY,
+    not_as_exported,
+    onnx_digest_holds,
+    sealed_onnx,
+)
 from keras_lodin.export.format_limit_error import FormatLimitError
-from keras_lodin.export.metadata import METADATA_KEY, artifact_metadata
+from keras_lodin.export.formats import FORMATS, Format
+from keras_lodin.export.metadata import (
+    METADATA_KEY,
+    METADATA_VERSION,
+    artifact_metadata,
+    no_metadata,
+    parsed_metadata,
+)
 from keras_lodin.export.onnx.conversion import OPSET, convert
 from keras_lodin.export.own_artifacts import check_file_is_own, check_report_is_own
 from keras_lodin.export.reference import Reference
-from keras_lodin.export.serving_function import serving_function
-from keras_lodin.utils.files import write_together
+from keras_lodin.export.runtime import artifact_in, refusals_of_runtime
+from keras_lodin.export.scorer import Scorer
+from keras_lodin.export.serving_function import OUTPUT_NAMES, serving_function
+from keras_lodin.export.trial_inputs import constant_batch, random_batches
+from keras_lodin.utils.files import atomic_write, write_together
 from keras_lodin.utils.keras_internals import compute_dtypes, layer_names
-
-if TYPE_CHECKING:
-    from keras_lodin.detectors.detector import Detector
 
 # Protocol buffers, and so ONNX files without a second file for the weights, end here.
 _LARGEST_FILE = 2**31 - 1
@@ -40,7 +53,7 @@ _DATA_FORMATS = ("channels_last", "channels_first")
 
 
 def export_onnx(
-    detector: Detector,
+    detector: Scorer,
     path: str | os.PathLike[str],
     *,
     verbose: bool = True,
@@ -92,7 +105,7 @@ def export_onnx(
     check_file_is_own(path)
     check_report_is_own(report_path)
     _refuse_other_precisions(detector)
-    batches = parity.random_batches(detector)
+    batches = random_batches(detector)
     if sample_inputs is not None:
         batches.append(_checked_samples(detector, sample_inputs))
     channels_first = data_format == "channels_first"
@@ -128,16 +141,7 @@ def export_onnx(
         announce(metadata, "ONNX file", path, _report_lines(report))
 
 
-def onnx_metadata(path: str | os.PathLike[str]) -> str | None:
-    """The JSON text that an ONNX file says about itself, read without running it; None without."""
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except Exception:  # protobuf's own classes of errors are not public
-        return None
-    return next((item.value for item in model.metadata_props if item.key == METADATA_KEY), None)
-
-
-def _check_arguments(detector: Detector, path: Path, data_format: str) -> None:
+def _check_arguments(detector: Scorer, path: Path, data_format: str) -> None:
     if path.suffix != ".onnx":
         raise ValueError(f"An ONNX file's name must end in .onnx. Received: path={path}")
     if path.is_dir():
@@ -156,7 +160,7 @@ def _check_arguments(detector: Detector, path: Path, data_format: str) -> None:
         )
 
 
-def _refuse_other_precisions(detector: Detector) -> None:
+def _refuse_other_precisions(detector: Scorer) -> None:
     reduced = sorted(
         f"{name} ({dtype})"
         for name, dtype in compute_dtypes(detector.classifier).items()
@@ -171,7 +175,7 @@ def _refuse_other_precisions(detector: Detector) -> None:
         )
 
 
-def _checked_samples(detector: Detector, sample_inputs: Any) -> np.ndarray:
+def _checked_samples(detector: Scorer, sample_inputs: Any) -> np.ndarray:
     samples = np.asarray(sample_inputs, "float32")
     if not len(samples):
         raise ValueError("`sample_inputs` must not be empty. Received: an array of no samples")
@@ -258,7 +262,7 @@ def _session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def _verify(
-    detector: Detector,
+    detector: Scorer,
     path: Path,
     metadata: dict[str, Any],
     batches: list[np.ndarray],
@@ -282,8 +286,8 @@ def _verify(
         found = parity.check(reference, run, batch, threshold)
         figures.append({"batch": list(batch.shape), **found})
     if with_gradient:
-        parity.check_outside(detector, reference, run, batches[1])
-        parity.check_finite(reference, run, parity.constant_batch(detector))
+        parity.check_outside(reference, run, batches[1], detector.judged_input_range)
+        parity.check_finite(reference, run, constant_batch(detector))
     for moved, verdict in ((-np.inf, False), (np.inf, True)):
         is_ood = run(batches[0], threshold=np.array(moved, "float32"))["is_ood"]
         if (is_ood != verdict).any():
@@ -305,3 +309,61 @@ def _report_lines(report: dict[str, Any]) -> list[str]:
         values = ", ".join(f"{key} {value:.1e}" for key, value in figures.items() if key != "batch")
         lines.append(f"    batch {shape}: {values}")
     return lines
+
+
+def _load(path: Path) -> Artifact:
+    digest = onnx_digest_holds(path)
+    if digest is False:
+        # Whoever edited the metadata is told which field is wrong, where one is.
+        text = _metadata(path)
+        if text is not None:
+            parsed_metadata(text, path)
+        raise not_as_exported(path)
+    with refusals_of_runtime("onnxruntime", path):
+        session = _session(path)
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise ValueError(
+            "The ONNX file was not written by keras-lodin: it holds no score. Wrap the "
+            f"classifier in a detector, and export that. Received: path={path}"
+        )
+    metadata = parsed_metadata(text, path)
+    if digest is None and "metadata_version" in metadata:
+        raise not_as_exported(path)
+    inputs = {value.name: value.shape for value in session.get_inputs()}
+    outputs = {value.name: value.shape for value in session.get_outputs()}
+
+    def run(given: dict[str, np.ndarray]) -> dict[str, Any]:
+        return dict(zip(OUTPUT_NAMES, session.run(OUTPUT_NAMES, given), strict=True))
+
+    return artifact_in("onnxruntime", metadata, inputs, outputs, run, path)
+
+
+def _metadata(path: str | os.PathLike[str]) -> str | None:
+    """The JSON text that an ONNX file says about itself, read without running it; None without."""
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # protobuf's own classes of errors are not public
+        return None
+    return next((item.value for item in model.metadata_props if item.key == METADATA_KEY), None)
+
+
+def _seal(path: Path) -> None:
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception as error:  # protobuf's own classes of errors are not public
+        raise ValueError(
+            f"The file is damaged, or no ONNX file. Received: path={path}, {error}"
+        ) from error
+    properties = {item.key: item.value for item in model.metadata_props}
+    properties.pop(DIGEST_PROPERTY, None)
+    if METADATA_KEY not in properties:
+        raise no_metadata(path)
+    metadata = parsed_metadata(properties[METADATA_KEY], path)
+    properties[METADATA_KEY] = json.dumps(metadata | {"metadata_version": METADATA_VERSION})
+    onnx.helper.set_model_props(model, properties)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(sealed_onnx(model.SerializeToString()))
+
+
+FORMATS.register("onnx", position=2)(Format(".onnx", export_onnx, _load, _seal))

@@ -9,6 +9,8 @@ from typing import Any
 import keras
 from keras import layers
 
+from keras_lodin.models.networks.registry import NETWORKS
+
 # One entry per scale, from full resolution to a quarter of it. They multiply the channels of a
 # layer, and say how much wider than its output the bottleneck before a convolution may be.
 _FACTORS = (1, 2, 4)
@@ -16,6 +18,7 @@ _LAYERS_PER_EXIT = 4
 _EXIT_CHANNELS = 128
 
 
+@NETWORKS.register("msdnet")
 def MSDNet(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
@@ -33,7 +36,7 @@ def MSDNet(  # noqa: N802
 
     2,822,082 trainable parameters with 10 classes, 2,880,132 with 100. The exits need 24.3, 41.3,
     58.8, 74.3 and 86.9 million multiply-adds, each computed alone; the published figures, 26.6,
-    51.6, 68.9, 88.4 and 105.1 million, count more (`keras_lodin.models.multiply_adds` says what).
+    51.6, 68.9, 88.4 and 105.1 million, count more (biases and activations, and whole blocks).
 
     Args:
         num_classes: number of classes.

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 from keras import layers, ops
 
+from keras_lodin.models.networks.registry import NETWORKS
+
 # The initialisation of the paper (and of the published Learning ODIN code).
 _INITIALIZER = "he_normal"
 
 
+@NETWORKS.register("resnet18")
 def ResNet18(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
@@ -43,6 +47,7 @@ def ResNet18(  # noqa: N802
     return _wide_stem_resnet((2, 2, 2, 2), width, num_classes, input_shape, name)
 
 
+@NETWORKS.register("resnet34")
 def ResNet34(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
@@ -74,6 +79,7 @@ def ResNet34(  # noqa: N802
     return _wide_stem_resnet((3, 4, 6, 3), width, num_classes, input_shape, name)
 
 
+@NETWORKS.register("resnet20")
 def ResNet20(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (32, 32, 3),
@@ -107,6 +113,10 @@ def ResNet20(  # noqa: N802
                 x, filters, strides, f"stage{stage + 1}_block{block + 1}", _pad_shortcut
             )
     return _classify(inputs, x, num_classes, name)
+
+
+NETWORKS.register("resnet18_width16")(partial(ResNet18, width=16, name="resnet18_width16"))
+NETWORKS.register("resnet34_width16")(partial(ResNet34, width=16, name="resnet34_width16"))
 
 
 def _wide_stem_resnet(

@@ -7,7 +7,10 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
+from keras_lodin.models.networks.registry import NETWORKS
 
+
+@NETWORKS.register("small_convnet")
 def SmallConvNet(  # noqa: N802
     num_classes: int = 10,
     input_shape: Sequence[int] = (8, 8, 1),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import keras
 from keras import layers
+
+from keras_lodin.models.networks.registry import NETWORKS
 
 
 def WideResNet(  # noqa: N802
@@ -60,6 +63,12 @@ def WideResNet(  # noqa: N802
     # Statistics and scores are float32 whatever the precision of the convolutions.
     logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
     return keras.Model(inputs, logits, name=name or f"wide_resnet_{depth}_{width}")
+
+
+NETWORKS.register("wide_resnet_34_1")(partial(WideResNet, 34, 1))
+NETWORKS.register("wide_resnet_34_10")(partial(WideResNet, 34, 10))
+NETWORKS.register("wide_resnet_40_1")(partial(WideResNet, 40, 1))
+NETWORKS.register("wide_resnet_40_4")(partial(WideResNet, 40, 4))
 
 
 def _block(x: Any, filters: int, strides: int, name: str) -> Any:

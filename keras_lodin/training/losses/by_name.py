@@ -4,18 +4,12 @@ from __future__ import annotations
 
 import keras
 
-from keras_lodin.training.losses.label_smoothing import LabelSmoothing
-from keras_lodin.training.losses.logit_norm import LogitNorm
-from keras_lodin.utils.registry import did_you_mean
-
-_CROSS_ENTROPY = "cross_entropy"
-# What the value is when none is given.
-_WITH_VALUE = {"logit_norm": 0.04, "label_smoothing": 0.1}
+from keras_lodin.training.losses.registry import LOSSES
 
 
 def names() -> list[str]:
     """The names, in the order of the documentation."""
-    return [_CROSS_ENTROPY, *_WITH_VALUE]
+    return list(LOSSES)
 
 
 def build(specification: str, from_logits: bool) -> keras.losses.Loss:
@@ -38,28 +32,12 @@ def build(specification: str, from_logits: bool) -> keras.losses.Loss:
     ```
     """
     name, colon, text = str(specification).partition(":")
-    if name not in names():
-        raise ValueError(
-            f"The loss must be one of {', '.join(names())}.{did_you_mean(name, names())} "
-            f"Received: loss={specification!r}"
-        )
-    if name == _CROSS_ENTROPY:
-        if colon:
-            raise ValueError(f"cross_entropy takes no value. Received: loss={specification!r}")
-        return keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
+    make = LOSSES.find(name, "loss", specification)
     try:
-        value = float(text) if colon else _WITH_VALUE[name]
+        value = float(text) if colon else None
     except ValueError:
         raise ValueError(
-            f"After the colon of a loss comes a number, as in '{name}:{_WITH_VALUE[name]:g}'. "
+            f"After the colon of a loss comes a number, as in '{name}:0.1'. "
             f"Received: loss={specification!r}"
         ) from None
-    if name == "label_smoothing":
-        return LabelSmoothing(value, from_logits=from_logits)
-    if not from_logits:
-        raise ValueError(
-            "logit_norm needs a classifier that returns logits: of probabilities the length of the "
-            f"logits is no longer known. Received: loss={specification!r}, a classifier that ends "
-            "in a softmax"
-        )
-    return LogitNorm(value)
+    return make(value, from_logits)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from keras_lodin.training.losses.label_distributions import label_distributions
+from keras_lodin.training.losses.registry import LOSSES
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -71,3 +72,10 @@ class LabelSmoothing(keras.losses.Loss):
             "smoothing": self.smoothing,
             "from_logits": self.from_logits,
         }
+
+
+@LOSSES.register("label_smoothing", description="label_smoothing[:SMOOTHING]", position=3)
+def _label_smoothing(value: float | None, from_logits: bool) -> LabelSmoothing:
+    if value is None:
+        return LabelSmoothing(from_logits=from_logits)
+    return LabelSmoothing(value, from_logits)

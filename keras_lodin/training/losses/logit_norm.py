@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from keras_lodin.training.losses.label_distributions import label_distributions
+from keras_lodin.training.losses.registry import LOSSES
 
 # Added to the squared length, so that logits of length 0 have a gradient.
 _TINY = 1e-14
@@ -71,3 +72,14 @@ class LogitNorm(keras.losses.Loss):
     def get_config(self) -> dict[str, Any]:
         """What makes this loss again."""
         return {**super().get_config(), "temperature": self.temperature}
+
+
+@LOSSES.register("logit_norm", description="logit_norm[:TEMPERATURE]", position=2)
+def _logit_norm(value: float | None, from_logits: bool) -> LogitNorm:
+    if not from_logits:
+        raise ValueError(
+            "logit_norm needs a classifier that returns logits: of probabilities the length of the "
+            "logits is no longer known. Received: loss='logit_norm', a classifier that ends in a "
+            "softmax"
+        )
+    return LogitNorm() if value is None else LogitNorm(value)

@@ -13,17 +13,16 @@ from typing import Any
 
 from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
-from keras_lodin.data.value_range import InputRange, checked_input_range
-from keras_lodin.detectors import by_name
+from keras_lodin.detectors import DETECTORS
 from keras_lodin.models.head import find_head
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.settings import check_count
 from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, file_digests, write_together
 from keras_lodin.utils.foreign_text import csv_cell, encodable
-from keras_lodin.utils.number_checks import check_whole, checked_number
+from keras_lodin.utils.numbers import check_whole, checked_number
 from keras_lodin.utils.versions import package_versions
-from keras_lodin.workflows.loading import adapted, load_detectors
+from keras_lodin.workflows.loading import adapted, load_detectors, recorded_range
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_ood,
@@ -190,7 +189,7 @@ def sweep(
     keras_lodin.workflows.train("tfds:cifar10", "resnet20", "run", **found.choice.settings)
     ```
     """
-    by_name.check(detector)
+    DETECTORS.find(detector)
     if validation is None and not has_parts(id):
         raise ValueError(
             f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
@@ -312,12 +311,7 @@ class _Runner:
             head = find_head(models.build(model, count_classes(source), source.shape), None)
         for candidate in candidates:
             if candidate.gq_weight:
-                QuotientSettings(
-                    candidate.form,
-                    candidate.estimator,
-                    candidate.samples,
-                    temperature=candidate.temperature,
-                ).check_classifier(head)
+                candidate.check_classifier(head)
         return head.num_classes
 
     def check_same_sweep(self) -> None:
@@ -335,11 +329,11 @@ class _Runner:
             check_begins(self._folder, "sweep")
             write_state(path, {**settings, "data": files})
             return
-        check_same_settings(before, settings, "sweep", self._folder)
         known, now = (
             {name: {"files": digest} for name, digest in digests.items()}
-            for digests in (before.get("data", {}), files)
+            for digests in (before.pop("data", {}), files)
         )
+        check_same_settings(before, settings, "sweep", self._folder)
         check_same_data(known, now, "sweep", self._folder)
 
     def rung(
@@ -400,10 +394,9 @@ class _Runner:
     def _say_assumption(self, run: Path) -> None:
         """Says once what the trainings assume of their inputs' range."""
         facts = json.loads((run / "run.json").read_text(encoding="utf-8"))
-        bounds = checked_input_range(facts["resolved_input_range"])
-        assumption = InputRange(*bounds, facts["input_range_origin"]).assumption
-        if assumption and not self._said_assumption:
-            self._report(assumption)
+        found = recorded_range(facts)
+        if found and found.assumption and not self._said_assumption:
+            self._report(found.assumption)
         self._said_assumption = True
 
     def _measured(self, run: Path) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.data.batches import iterate_batches
+from keras_lodin.data.scrambled import scrambled
 from keras_lodin.detectors import Detector
-from keras_lodin.detectors.odin_tuning import scrambled
 from keras_lodin.evaluation.one_pass import evaluate
 
 SCRAMBLED = "scrambled"
@@ -28,7 +28,7 @@ def validation_specifications(shape: Sequence[int | None], count: int) -> list[s
 
 
 def with_scrambled(id_data: Any, batch_size: int = 128) -> tuple[tuple[Any, Any], np.ndarray]:
-    """Labelled data in memory, and its scrambled copies; see `calibration.scrambled`.
+    """Labelled data in memory, and its scrambled copies; see `data.scrambled`.
 
     Args:
         id_data: labelled data in any form that `keras_lodin.evaluate` takes.

@@ -129,4 +129,4 @@ def test_arguments_out_of_range_are_refused(argument, message):
 
 def test_names_are_the_known_kinds():
     assert data.names() == ("digits", "photos", "tfds", "dir", "npz", "noise")
-    assert all(usage.startswith(kind) for kind, usage in data.SOURCES.items())
+    assert all(data.SOURCES.description(kind).startswith(kind) for kind in data.SOURCES)

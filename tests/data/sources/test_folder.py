@@ -242,7 +242,7 @@ def test_what_systems_leave_behind_is_no_class_and_no_image(class_folder, colour
     source = load(class_folder)
     assert source.class_names == ("apple", "bean", "corn")
     np.testing.assert_array_equal(read(source)[0], colours)
-    assert data.folder.list_images(str(class_folder / "apple")) == [
+    assert data.sources.folder.list_images(str(class_folder / "apple")) == [
         str(class_folder / "apple" / f"0{number}.png") for number in range(4)
     ]
 

@@ -102,13 +102,6 @@ def test_operations_are_the_published_ones():
     assert millions.round(1).tolist() == [26.6, 51.6, 68.9, 88.4, 105.1]
 
 
-def test_multiply_adds_of_the_exits_alone_and_with_the_earlier_ones(published):
-    alone = [24_303_872, 41_306_368, 58_754_304, 74_282_240, 86_865_152]
-    assert models.multiply_adds(published) == alone
-    in_order = [24_303_872, 46_026_240, 67_014_400, 87_852_032, 104_491_264]
-    assert models.multiply_adds(published, with_earlier_outputs=True) == in_order
-
-
 @pytest.mark.parametrize(("classes", "count"), [(10, 2_822_082), (100, 2_880_132)])
 def test_trainable_parameters(classes, count):
     assert trainable(models.MSDNet(num_classes=classes)) == count

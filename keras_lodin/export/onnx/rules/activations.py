@@ -6,7 +6,7 @@ TensorFlow hands most of these operations the activation's OUTPUT y and writes f
 from __future__ import annotations
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 # Klambauer et al. 2017: the fixed point with mean 0 and variance 1.
 _SELU_ALPHA = 1.6732632423543772
@@ -18,14 +18,14 @@ def _gate(builder: Builder, condition: str, tensor: str) -> str:
     return builder.op("Mul", tensor, builder.op("Cast", condition, to=builder.dtype(tensor)))
 
 
-@rule("ReluGrad")
+@RULES.register("ReluGrad")
 def relu_gradient(builder: Builder) -> str:
     """With y = max(x, 0): dx = dy where y > 0, else 0."""
     upstream, outputs = builder.inputs
     return _gate(builder, builder.op("Greater", outputs, 0.0), upstream)
 
 
-@rule("Relu6Grad")
+@RULES.register("Relu6Grad")
 def relu6_gradient(builder: Builder) -> str:
     """With y = min(max(x, 0), 6): dx = dy where 0 < y < 6, else 0."""
     upstream, outputs = builder.inputs
@@ -35,7 +35,7 @@ def relu6_gradient(builder: Builder) -> str:
     return _gate(builder, inside, upstream)
 
 
-@rule("LeakyReluGrad")
+@RULES.register("LeakyReluGrad")
 def leaky_relu_gradient(builder: Builder) -> str:
     """With y = x where x > 0, else alpha x: dx = dy or alpha dy. The second input is x."""
     upstream, inputs = builder.inputs
@@ -43,7 +43,7 @@ def leaky_relu_gradient(builder: Builder) -> str:
     return builder.op("Where", builder.op("Greater", inputs, 0.0), upstream, below)
 
 
-@rule("EluGrad")
+@RULES.register("EluGrad")
 def elu_gradient(builder: Builder) -> str:
     """With y = x where x >= 0, else exp(x) - 1: dx = dy (1 + min(y, 0))."""
     upstream, outputs = builder.inputs
@@ -51,7 +51,7 @@ def elu_gradient(builder: Builder) -> str:
     return builder.op("Mul", upstream, slope)
 
 
-@rule("SeluGrad")
+@RULES.register("SeluGrad")
 def selu_gradient(builder: Builder) -> str:
     """With y = s x where x >= 0, else s a (exp(x) - 1): dx = s dy, or (y + s a) dy."""
     upstream, outputs = builder.inputs
@@ -61,7 +61,7 @@ def selu_gradient(builder: Builder) -> str:
     return builder.op("Where", builder.op("Less", outputs, 0.0), below, above)
 
 
-@rule("SigmoidGrad")
+@RULES.register("SigmoidGrad")
 def sigmoid_gradient(builder: Builder) -> str:
     """With y = 1 / (1 + exp(-x)): dx = dy y (1 - y)."""
     outputs, upstream = builder.inputs
@@ -69,7 +69,7 @@ def sigmoid_gradient(builder: Builder) -> str:
     return builder.op("Mul", upstream, slope)
 
 
-@rule("TanhGrad")
+@RULES.register("TanhGrad")
 def tanh_gradient(builder: Builder) -> str:
     """With y = tanh(x): dx = dy (1 - y^2)."""
     outputs, upstream = builder.inputs
@@ -77,14 +77,14 @@ def tanh_gradient(builder: Builder) -> str:
     return builder.op("Mul", upstream, builder.op("Sub", builder.like(outputs, 1.0), square))
 
 
-@rule("SoftplusGrad")
+@RULES.register("SoftplusGrad")
 def softplus_gradient(builder: Builder) -> str:
     """With y = log(1 + exp(x)): dx = dy sigmoid(x). The second input is x."""
     upstream, inputs = builder.inputs
     return builder.op("Mul", upstream, builder.op("Sigmoid", inputs))
 
 
-@rule("SoftsignGrad")
+@RULES.register("SoftsignGrad")
 def softsign_gradient(builder: Builder) -> str:
     """With y = x / (1 + |x|): dx = dy / (1 + |x|)^2. The second input is x."""
     upstream, inputs = builder.inputs

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 
-@rule("Expm1")
+@RULES.register("Expm1")
 def expm1(builder: Builder) -> str:
     """exp(u) - 1 = 2 sinh(u / 2) exp(u / 2): exact, and keeps the digits of a small u.
 
@@ -20,7 +20,7 @@ def expm1(builder: Builder) -> str:
     return builder.op("Mul", product, 2.0)
 
 
-@rule("Log1p")
+@RULES.register("Log1p")
 def log1p(builder: Builder) -> str:
     """log(1 + v) = 2 atanh(v / (2 + v)): exact, and keeps the digits of a small v.
 
@@ -35,7 +35,7 @@ def log1p(builder: Builder) -> str:
     return builder.op("Where", far, large, small)
 
 
-@rule("Erfc")
+@RULES.register("Erfc")
 def complementary_error_function(builder: Builder) -> str:
     """erfc(x) = 1 - erf(x), to an absolute error of 1e-7 (all that a GELU needs)."""
     (inputs,) = builder.inputs
@@ -50,7 +50,7 @@ def _unless_none_arrives(builder: Builder, upstream: str, gradient: str) -> str:
     return builder.op("Where", builder.op("Equal", upstream, 0.0), upstream, gradient)
 
 
-@rule("RsqrtGrad")
+@RULES.register("RsqrtGrad")
 def reciprocal_square_root_gradient(builder: Builder) -> str:
     """With y = x^(-1/2): dx = -1/2 y^3 dy, and 0 where dy is 0."""
     outputs, upstream = builder.inputs
@@ -59,7 +59,7 @@ def reciprocal_square_root_gradient(builder: Builder) -> str:
     return _unless_none_arrives(builder, upstream, gradient)
 
 
-@rule("SqrtGrad")
+@RULES.register("SqrtGrad")
 def square_root_gradient(builder: Builder) -> str:
     """With y = x^(1/2): dx = dy / (2 y), and 0 where dy is 0."""
     outputs, upstream = builder.inputs
@@ -67,7 +67,7 @@ def square_root_gradient(builder: Builder) -> str:
     return _unless_none_arrives(builder, upstream, gradient)
 
 
-@rule("ReciprocalGrad", "InvGrad")
+@RULES.register("ReciprocalGrad", "InvGrad")
 def reciprocal_gradient(builder: Builder) -> str:
     """With y = 1 / x: dx = -y^2 dy, and 0 where dy is 0."""
     outputs, upstream = builder.inputs
@@ -76,7 +76,7 @@ def reciprocal_gradient(builder: Builder) -> str:
     return _unless_none_arrives(builder, upstream, gradient)
 
 
-@rule("Xlogy")
+@RULES.register("Xlogy")
 def x_log_y(builder: Builder) -> str:
     """Gives x log(y), and 0 where x is 0 whatever y is."""
     x, y = builder.inputs
@@ -84,21 +84,21 @@ def x_log_y(builder: Builder) -> str:
     return builder.op("Where", builder.op("Equal", x, 0.0), x, product)
 
 
-@rule("MulNoNan")
+@RULES.register("MulNoNan")
 def multiply_no_nan(builder: Builder) -> str:
     """Gives x y, and 0 where y is 0 whatever x is."""
     x, y = builder.inputs
     return builder.op("Where", builder.op("Equal", y, 0.0), y, builder.op("Mul", x, y))
 
 
-@rule("Xdivy")
+@RULES.register("Xdivy")
 def x_divided_by_y(builder: Builder) -> str:
     """Gives x / y, and 0 where x is 0 whatever y is."""
     x, y = builder.inputs
     return builder.op("Where", builder.op("Equal", x, 0.0), x, builder.op("Div", x, y))
 
 
-@rule("Bitcast")
+@RULES.register("Bitcast")
 def sign_bit(builder: Builder) -> str:
     """The bits of a float32, of which the reader looks at the sign alone.
 

@@ -7,10 +7,10 @@ tensors of other shapes than it was built for. These rules keep TensorFlow's own
 from __future__ import annotations
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 
-@rule("SpaceToBatchND")
+@RULES.register("SpaceToBatchND")
 def space_to_batch(builder: Builder) -> str:
     """x[n, s j + i] to y[i N + n, j]: the pixels i, i + s, i + 2 s, ... become images."""
     images, blocks, paddings = builder.inputs
@@ -36,7 +36,7 @@ def space_to_batch(builder: Builder) -> str:
     return builder.op("Reshape", moved, shape)
 
 
-@rule("BatchToSpaceND")
+@RULES.register("BatchToSpaceND")
 def batch_to_space(builder: Builder) -> str:
     """The inverse of `space_to_batch`, its padding cut off: y[n, s j + i] = x[i N + n, j]."""
     images, blocks, crops = builder.inputs

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from keras_lodin.export.onnx.rules.builder import Builder
 from keras_lodin.export.onnx.rules.geometry import Window, sliced_to_size, window_of
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 
-@rule("Conv3D")
+@RULES.register("Conv3D")
 def convolution_3d(builder: Builder) -> str:
     """The forward pass in three dimensions: tf2onnx writes it too, but forgets the groups."""
     inputs, kernel = builder.inputs
@@ -43,7 +43,7 @@ def convolution_3d(builder: Builder) -> str:
     return builder.channels_last(convolved, 5)
 
 
-@rule("Conv2DBackpropInput", "Conv3DBackpropInputV2", "Conv3DBackpropInput")
+@RULES.register("Conv2DBackpropInput", "Conv3DBackpropInputV2", "Conv3DBackpropInput")
 def convolution_gradient(builder: Builder) -> str:
     """The adjoint of a convolution; also the forward pass of a transposed one.
 
@@ -72,7 +72,7 @@ def convolution_gradient(builder: Builder) -> str:
     return builder.op("Add", gradient, bias[0]) if bias else gradient
 
 
-@rule("DepthwiseConv2dNativeBackpropInput")
+@RULES.register("DepthwiseConv2dNativeBackpropInput")
 def depthwise_convolution_gradient(builder: Builder) -> str:
     """The adjoint of a depthwise convolution, a convolution with one group per input channel.
 

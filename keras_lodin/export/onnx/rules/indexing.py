@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 
-@rule("StridedSliceGrad")
+@RULES.register("StridedSliceGrad")
 def strided_slice_gradient(builder: Builder) -> str:
     """With y = x[begin:end:stride]: dx is zero except dx[begin + stride m] = dy[m].
 
@@ -147,7 +147,7 @@ def _from_the_front(builder: Builder, first: int | str, total: str) -> str:
     return builder.op("Add", total, first) if first < 0 else builder.constant([first])
 
 
-@rule("MirrorPadGrad")
+@RULES.register("MirrorPadGrad")
 def mirror_padding_gradient(builder: Builder) -> str:
     """With y = x with its border reflected outside: dx adds each reflected pixel to its original.
 

@@ -13,10 +13,10 @@ import numpy as np
 from keras_lodin.export.onnx.rules.builder import Builder
 from keras_lodin.export.onnx.rules.convolution import convolution_adjoint
 from keras_lodin.export.onnx.rules.geometry import Window, window_of
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 
-@rule("MaxPool", "MaxPool3D")
+@RULES.register("MaxPool", "MaxPool3D")
 def max_pooling(builder: Builder) -> str:
     """With y[m] = max of x over window m; the padding is never the largest."""
     (inputs,) = builder.inputs
@@ -26,7 +26,7 @@ def max_pooling(builder: Builder) -> str:
     return builder.channels_last(pooled, len(builder.known_shape(inputs)))
 
 
-@rule("AvgPool", "AvgPool3D")
+@RULES.register("AvgPool", "AvgPool3D")
 def average_pooling(builder: Builder) -> str:
     """With c[m] the pixels of window m in the image: y[m] = sum of x over window m / c[m]."""
     (inputs,) = builder.inputs
@@ -43,7 +43,7 @@ def average_pooling(builder: Builder) -> str:
     return builder.channels_last(pooled, len(builder.known_shape(inputs)))
 
 
-@rule("MaxPoolGrad", "MaxPool3DGrad")
+@RULES.register("MaxPoolGrad", "MaxPool3DGrad")
 def max_pooling_gradient(builder: Builder) -> str:
     """With y[m] = x[n(m)], n(m) the largest pixel of window m: dx[n] = sum of dy[m] with n(m) = n.
 
@@ -70,7 +70,7 @@ def max_pooling_gradient(builder: Builder) -> str:
     return builder.channels_last(gradient, len(builder.known_shape(inputs)))
 
 
-@rule("AvgPoolGrad", "AvgPool3DGrad")
+@RULES.register("AvgPoolGrad", "AvgPool3DGrad")
 def average_pooling_gradient(builder: Builder) -> str:
     """With y[m] = mean of window m, c[m] pixels: dx[n] = sum of dy[m] / c[m] over m that see n.
 

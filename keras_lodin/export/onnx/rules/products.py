@@ -7,10 +7,10 @@ import string
 import numpy as np
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 
-@rule("Einsum")
+@RULES.register("Einsum")
 def einstein_sum(builder: Builder) -> str:
     """With y[out] = sum over the other axes of the product of all x_k[term_k].
 

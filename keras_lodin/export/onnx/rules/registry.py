@@ -6,21 +6,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from keras_lodin.export.onnx.rules.builder import Builder
+from keras_lodin.utils.registry import Registry
 
 Rule = Callable[[Builder], str | Sequence[str]]
 
-RULES: dict[str, Rule] = {}
-
-
-def rule(*operations: str) -> Callable[[Rule], Rule]:
-    """Enters a function into the table, under the TensorFlow operations that it writes."""
-
-    def enter(function: Rule) -> Rule:
-        for operation in operations:
-            RULES[operation] = function
-        return function
-
-    return enter
+RULES: Registry[Rule] = Registry("TensorFlow operation with a rule for ONNX")
 
 
 def handlers() -> dict[str, tuple[Callable[..., None], list[Any]]]:

@@ -13,7 +13,7 @@ import numpy as np
 from onnx import TensorProto
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 # What gives the matrix of one axis, from the sizes of x and y along it.
 Matrix = Callable[[Builder, int, str, str], str]
@@ -21,7 +21,7 @@ Matrix = Callable[[Builder, int, str, str], str]
 Kernel = Callable[[Builder, str], str]
 
 
-@rule("ResizeBilinearGrad")
+@RULES.register("ResizeBilinearGrad")
 def bilinear_resizing_gradient(builder: Builder) -> str:
     """R[o, i] = max(0, 1 - |s(o) - i|), s(o) the place of output pixel o in the input.
 
@@ -31,7 +31,7 @@ def bilinear_resizing_gradient(builder: Builder) -> str:
     return _resizing_adjoint(builder, upstream, builder.sizes_of(original, 1, 3), True)
 
 
-@rule("ResizeNearestNeighbor")
+@RULES.register("ResizeNearestNeighbor")
 def nearest_resizing(builder: Builder) -> str:
     """Output pixel o copies input pixel s(o). ONNX's Resize deprecates TensorFlow's rounding."""
     images, sizes = builder.inputs
@@ -43,14 +43,14 @@ def nearest_resizing(builder: Builder) -> str:
     return images
 
 
-@rule("ResizeNearestNeighborGrad")
+@RULES.register("ResizeNearestNeighborGrad")
 def nearest_resizing_gradient(builder: Builder) -> str:
     """R[o, i] = 1 where pixel i is the one that output pixel o copies, else 0."""
     upstream, sizes = builder.inputs
     return _resizing_adjoint(builder, upstream, builder.cast_to_int64(sizes), False)
 
 
-@rule("ResizeBicubic")
+@RULES.register("ResizeBicubic")
 def bicubic_resizing(builder: Builder) -> str:
     """R[o, i] = k(|s(o) - i|), k the cubic kernel, each row divided by its sum.
 
@@ -62,7 +62,7 @@ def bicubic_resizing(builder: Builder) -> str:
     return _resized(builder, images, _both(builder, images, sizes, _cubic_matrix))
 
 
-@rule("ResizeArea")
+@RULES.register("ResizeArea")
 def area_resizing(builder: Builder) -> str:
     """R[o, i] the part of output pixel o that pixel i covers, of sizes that are not free.
 
@@ -84,7 +84,7 @@ def _area_matrix(before: int, after: int) -> np.ndarray:
     return (np.maximum(covered, 0.0) / width).astype("float32")
 
 
-@rule("ResizeBicubicGrad")
+@RULES.register("ResizeBicubicGrad")
 def bicubic_resizing_gradient(builder: Builder) -> str:
     """The adjoint of `bicubic_resizing`: R_h^T dy R_w."""
     upstream, original = builder.inputs
@@ -92,7 +92,7 @@ def bicubic_resizing_gradient(builder: Builder) -> str:
     return _adjoint(builder, upstream, _both(builder, original, sizes, _cubic_matrix))
 
 
-@rule("ScaleAndTranslate")
+@RULES.register("ScaleAndTranslate")
 def antialiased_resizing(builder: Builder) -> str:
     """R[o, i] = k(|i + 1/2 - s(o)| / a), k the method's kernel, each row divided by its sum.
 
@@ -105,7 +105,7 @@ def antialiased_resizing(builder: Builder) -> str:
     return _resized(builder, images, _both(builder, images, sizes, _kernel_matrix))
 
 
-@rule("ScaleAndTranslateGrad")
+@RULES.register("ScaleAndTranslateGrad")
 def antialiased_resizing_gradient(builder: Builder) -> str:
     """The adjoint of `antialiased_resizing`: R_h^T dy R_w."""
     upstream, original, *_ = builder.inputs

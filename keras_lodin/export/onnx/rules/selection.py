@@ -5,14 +5,14 @@ from __future__ import annotations
 from onnx import TensorProto
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 # What onnxruntime chooses between. Others are chosen in a wider type, truth values as int32.
 _CHOSEN = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.INT32, TensorProto.INT64}
 _HALVES = {TensorProto.FLOAT16, TensorProto.BFLOAT16}
 
 
-@rule("Select", "SelectV2")
+@RULES.register("Select", "SelectV2")
 def choice(builder: Builder) -> str:
     """Gives x where a condition holds, else y.
 
@@ -27,7 +27,7 @@ def choice(builder: Builder) -> str:
     return _where(builder, condition, x, y)
 
 
-@rule("OneHot")
+@RULES.register("OneHot")
 def one_hot(builder: Builder) -> str:
     """With y[..., j] = on where j is the index, else off: also for an index outside of 0 .. depth.
 
@@ -45,7 +45,7 @@ def one_hot(builder: Builder) -> str:
     return _where(builder, hit, on, off)
 
 
-@rule("Bucketize")
+@RULES.register("Bucketize")
 def bucketize(builder: Builder) -> str:
     """The number of boundaries that are not above x."""
     (inputs,) = builder.inputs
@@ -55,7 +55,7 @@ def bucketize(builder: Builder) -> str:
     return builder.op("ReduceSum", above, [-1], keepdims=0)
 
 
-@rule("TopKV2")
+@RULES.register("TopKV2")
 def largest(builder: Builder) -> list[str]:
     """The k largest numbers of the last axis and their places, the largest first."""
     inputs, count = builder.inputs
@@ -66,7 +66,7 @@ def largest(builder: Builder) -> list[str]:
     return [values, builder.cast(places, builder.attribute("index_type", TensorProto.INT32))]
 
 
-@rule("MatrixDiagPartV3")
+@RULES.register("MatrixDiagPartV3")
 def diagonal(builder: Builder) -> str:
     """With y[i] = x[i, i], of the last two axes."""
     inputs, offset, _ = builder.inputs
@@ -82,7 +82,7 @@ def diagonal(builder: Builder) -> str:
     return builder.op("Gather", flat, places, axis=rank - 2)
 
 
-@rule("MatrixDiagV3")
+@RULES.register("MatrixDiagV3")
 def diagonal_matrix(builder: Builder) -> str:
     """With y[i, i] = x[i], and a padding elsewhere: also the adjoint of `diagonal`."""
     inputs, offset, rows, columns, padding = builder.inputs
@@ -94,7 +94,7 @@ def diagonal_matrix(builder: Builder) -> str:
     return _where(builder, _diagonal_mask(builder, down, right), row, padding)
 
 
-@rule("MatrixSetDiagV3")
+@RULES.register("MatrixSetDiagV3")
 def replaced_diagonal(builder: Builder) -> str:
     """With y[i, i] = z[i], and x elsewhere."""
     inputs, values, offset = builder.inputs

@@ -6,17 +6,17 @@ import numpy as np
 from onnx import TensorProto
 
 from keras_lodin.export.onnx.rules.builder import Builder
-from keras_lodin.export.onnx.rules.registry import rule
+from keras_lodin.export.onnx.rules.registry import RULES
 
 
-@rule("ShapeN")
+@RULES.register("ShapeN")
 def shapes(builder: Builder) -> list[str]:
     """The shapes of several tensors."""
     kind = builder.attribute("out_type", TensorProto.INT32)
     return [builder.cast(builder.shape_of(tensor), kind) for tensor in builder.inputs]
 
 
-@rule("BroadcastGradientArgs")
+@RULES.register("BroadcastGradientArgs")
 def broadcast_axes(builder: Builder) -> list[str]:
     """The axes over which two broadcast operands' gradients are summed.
 
@@ -36,7 +36,7 @@ def broadcast_axes(builder: Builder) -> list[str]:
     return axes
 
 
-@rule("ConcatOffset")
+@RULES.register("ConcatOffset")
 def concatenation_offsets(builder: Builder) -> list[str]:
     """Where each part of a concatenation begins: zeros, and the sizes before it on the axis."""
     axis, *shapes = builder.inputs
@@ -53,7 +53,7 @@ def concatenation_offsets(builder: Builder) -> list[str]:
     return offsets
 
 
-@rule("DynamicStitch", "ParallelDynamicStitch")
+@RULES.register("DynamicStitch", "ParallelDynamicStitch")
 def stitched_shape(builder: Builder) -> str:
     """z[index_k[i]] = data_k[i]; where indices repeat, the later data win.
 

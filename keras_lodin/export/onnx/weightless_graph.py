@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.export.known_values import known_value
-from keras_lodin.export.litert.unwritable_error import UnwritableError
-from keras_lodin.gradients.tensorflow_internals import without_calls
+from keras_lodin.export.tracing import Trace
 
 # Below this, a tensor becomes a constant of the graph, which TensorFlow may then fold. Biases and
 # statistics do; kernels stay outside.
@@ -38,120 +35,6 @@ class WeightlessGraph:
     inputs: tuple[str, ...]
     outputs: dict[str, str]
     weights: dict[str, np.ndarray]
-
-
-@contextlib.contextmanager
-def _inlined_functions() -> Iterator[None]:
-    """Makes a trace write out the functions that it calls: Keras calls one for grouped kernels."""
-    before = tf.config.functions_run_eagerly()
-    tf.config.run_functions_eagerly(True)
-    try:
-        yield
-    finally:
-        tf.config.run_functions_eagerly(before)
-
-
-@contextlib.contextmanager
-def refused_if_untraceable() -> Iterator[None]:
-    """Turns what the classifier, or TensorFlow's gradients, raise in a trace into ValueError."""
-    try:
-        yield
-    except Exception as error:
-        raise ValueError(
-            "TensorFlow cannot trace the detector; nothing was written. Expected a classifier "
-            "whose layers all have a gradient and take a free batch size, and free sizes wherever "
-            "its input has them. "
-            f"Received: {type(error).__name__}: {error}"
-        ) from error
-
-
-@dataclass(frozen=True)
-class Trace:
-    """A traced function, as far as its graph is copied or converted.
-
-    Attributes:
-        graph: the graph.
-        inputs: its placeholders: the function's own, then one for each captured tensor.
-        captured_inputs: the tensors outside of the graph that it reads.
-        variables: the variables among them.
-        structured_outputs: its outputs by name.
-    """
-
-    graph: Any
-    inputs: Sequence[Any]
-    captured_inputs: Sequence[Any]
-    variables: Sequence[Any]
-    structured_outputs: dict[str, Any]
-
-
-def traced(function: Any) -> Trace:
-    """A trace of a `tf.function` by its input signature, with no calls of functions in it.
-
-    Raises:
-        ValueError: if TensorFlow cannot trace it.
-    """
-    # A function of its own: the caller's may hold a trace with calls in it.
-    fresh = tf.function(
-        function.python_function, input_signature=function.input_signature, autograph=False
-    )
-    with refused_if_untraceable(), _inlined_functions():
-        concrete = fresh.get_concrete_function()
-    trace = Trace(
-        concrete.graph,
-        concrete.inputs,
-        concrete.captured_inputs,
-        concrete.variables,
-        concrete.structured_outputs,
-    )
-    for _ in range(_DEEPEST):
-        branches = _taken_branches(trace.graph)
-        kinds = {operation.type for operation in trace.graph.get_operations()}
-        if not branches and not kinds & _CALLS:
-            break
-        trace = _written_out(trace, branches)
-    return trace
-
-
-# Branches within branches.
-_DEEPEST = 8
-
-
-# What a function that was traced elsewhere is called by: that of a SavedModel, in a `TFSMLayer`.
-_CALLS = {"PartitionedCall", "StatefulPartitionedCall"}
-_BRANCHES = {"If", "StatelessIf"}
-
-
-def _taken_branches(graph: Any) -> dict[str, str]:
-    """The branch that is taken, by the name of the operation, where sizes alone decide."""
-    taken = {}
-    for operation in graph.get_operations():
-        if operation.type in _BRANCHES:
-            with contextlib.suppress(UnwritableError):
-                condition = bool(known_value(operation.inputs[0]))
-                taken[operation.name] = "then_branch" if condition else "else_branch"
-    return taken
-
-
-def _written_out(trace: Trace, branches: dict[str, str]) -> Trace:
-    """The trace without calls of functions, and of branches the one that is taken."""
-    outputs = trace.structured_outputs
-    needed = [tensor.name for tensor in (*trace.inputs, *outputs.values())]
-    graph_def = trace.graph.as_graph_def()
-    for node in graph_def.node:
-        if node.name in branches:
-            node.op = "StatefulPartitionedCall" if node.op == "If" else "PartitionedCall"
-            node.attr["f"].CopyFrom(node.attr[branches[node.name]])
-            del node.input[0]
-            for name in ("then_branch", "else_branch", "Tcond", "output_shapes"):
-                node.attr.pop(name, None)
-    graph_def = without_calls(graph_def, needed)
-    with tf.Graph().as_default() as graph:
-        tf.import_graph_def(graph_def, name="")
-    inputs = [graph.get_tensor_by_name(tensor.name) for tensor in trace.inputs]
-    for own, tensor in zip(trace.inputs, inputs, strict=True):
-        tensor.set_shape(own.shape)
-    written = {name: graph.get_tensor_by_name(tensor.name) for name, tensor in outputs.items()}
-    return replace(trace, graph=graph, inputs=inputs, structured_outputs=written)
 
 
 def weightless_graph(concrete: Trace) -> WeightlessGraph:

@@ -59,8 +59,7 @@ def multiply_adds(model: keras.Model, with_earlier_outputs: bool = False) -> lis
 
     Example:
     ```python
-    network = keras_lodin.models.MSDNet(num_classes=10)
-    keras_lodin.models.multiply_adds(network)       # [24303872, ..., 86865152]
+    multiply_adds(keras_lodin.models.MSDNet(num_classes=10))    # [24303872, ..., 86865152]
     ```
     """
     _check_graph(model)

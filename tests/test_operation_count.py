@@ -1,4 +1,7 @@
-"""Multiply-adds of the outputs of a model."""
+"""Multiply-adds of the outputs of a model, which `benchmarks/mood_cost.py` counts."""
+
+import sys
+from pathlib import Path
 
 import keras
 import pytest
@@ -7,6 +10,10 @@ from keras import layers, ops
 import keras_lodin
 from keras_lodin import models
 from tests import networks
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+from operation_count import multiply_adds
 
 
 def single(layer, shape):
@@ -35,19 +42,19 @@ def single(layer, shape):
     ],
 )
 def test_a_layer_counts_its_products(layer, shape, expected):
-    assert models.multiply_adds(single(layer, shape)) == [expected]
+    assert multiply_adds(single(layer, shape)) == [expected]
 
 
 def test_channels_first_positions_are_the_last_axes():
     layer = layers.Conv2D(5, 1, data_format="channels_first")
-    assert models.multiply_adds(single(layer, (2, 8, 6))) == [48 * 2 * 5]
+    assert multiply_adds(single(layer, (2, 8, 6))) == [48 * 2 * 5]
 
 
 def test_resnet_counts_are_those_of_the_literature():
     """0.56 and 1.16 billion for the wide stem at 32 pixels, 41 million for ResNet-20."""
-    assert models.multiply_adds(models.ResNet18()) == [555_422_720]
-    assert models.multiply_adds(models.ResNet34()) == [1_159_402_496]
-    assert models.multiply_adds(models.ResNet20()) == [40_551_040]
+    assert multiply_adds(models.ResNet18()) == [555_422_720]
+    assert multiply_adds(models.ResNet34()) == [1_159_402_496]
+    assert multiply_adds(models.ResNet20()) == [40_551_040]
 
 
 def test_an_output_counts_only_what_it_depends_on():
@@ -55,8 +62,8 @@ def test_an_output_counts_only_what_it_depends_on():
     trunk = layers.Dense(10)(inputs)
     early, late = layers.Dense(3)(trunk), layers.Dense(5)(layers.Dense(20)(trunk))
     model = keras.Model(inputs, [early, late])
-    assert models.multiply_adds(model) == [40 + 30, 40 + 200 + 100]
-    in_order = models.multiply_adds(model, with_earlier_outputs=True)
+    assert multiply_adds(model) == [40 + 30, 40 + 200 + 100]
+    in_order = multiply_adds(model, with_earlier_outputs=True)
     assert in_order == [40 + 30, 40 + 30 + 200 + 100]
 
 
@@ -64,20 +71,20 @@ def test_a_shared_layer_counts_each_time_it_is_called():
     shared = layers.Dense(4)
     inputs = keras.Input((4,))
     model = keras.Model(inputs, shared(shared(inputs)))
-    assert models.multiply_adds(model) == [2 * 16]
+    assert multiply_adds(model) == [2 * 16]
 
 
 def test_a_tensor_that_is_read_twice_is_made_once():
     inputs = keras.Input((4,))
     x = layers.Dense(6)(inputs)
     model = keras.Model(inputs, layers.Add()([x, ops.tanh(x)]))
-    assert models.multiply_adds(model) == [24]
+    assert multiply_adds(model) == [24]
 
 
 def test_models_inside_are_counted_with_what_is_inside():
     inner = networks.convolutional()
     outer = keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(1, 1), inner])
-    assert models.multiply_adds(outer)[0] == 64 + models.multiply_adds(inner)[0]
+    assert multiply_adds(outer)[0] == 64 + multiply_adds(inner)[0]
 
 
 def test_of_a_model_inside_only_the_outputs_and_inputs_that_are_read_count():
@@ -86,20 +93,20 @@ def test_of_a_model_inside_only_the_outputs_and_inputs_that_are_read_count():
     first, second = keras.Input((6,)), keras.Input((7,))
     one, two = inner([layers.Dense(4)(first), layers.Dense(5)(second)])
     model = keras.Model([first, second], [one, two, layers.Concatenate()([one, two])])
-    assert models.multiply_adds(model) == [24 + 12, 35 + 10, 24 + 12 + 35 + 10]
+    assert multiply_adds(model) == [24 + 12, 35 + 10, 24 + 12 + 35 + 10]
 
 
 def test_a_model_that_is_called_twice_counts_twice():
     inner = keras.Sequential([keras.Input((4,)), layers.Dense(4)])
     inputs = keras.Input((4,))
-    assert models.multiply_adds(keras.Model(inputs, inner(inner(inputs)))) == [2 * 16]
+    assert multiply_adds(keras.Model(inputs, inner(inner(inputs)))) == [2 * 16]
 
 
 def test_a_model_cut_from_another_counts_from_its_own_inputs():
     inputs = keras.Input((4,))
     x = layers.Dense(6)(inputs)
     y = layers.Dense(3)(x)
-    assert models.multiply_adds(keras.Model(x, y)) == [18]
+    assert multiply_adds(keras.Model(x, y)) == [18]
 
 
 @pytest.mark.parametrize(
@@ -114,14 +121,14 @@ def test_a_model_cut_from_another_counts_from_its_own_inputs():
 )
 def test_a_model_without_a_graph_is_refused(make):
     with pytest.raises(ValueError, match=r"Which layers an output depends on.*Received: model="):
-        models.multiply_adds(make())
+        multiply_adds(make())
 
 
 def test_inputs_of_free_size_are_refused():
     model = single(layers.Conv2D(5, 3, name="first"), (None, None, 3))
     message = r"'first' has an output of free size.*Received: output shape \(None, None, None, 5\)"
     with pytest.raises(ValueError, match=message):
-        models.multiply_adds(model)
+        multiply_adds(model)
 
 
 @pytest.mark.parametrize(
@@ -135,4 +142,12 @@ def test_inputs_of_free_size_are_refused():
 def test_a_layer_whose_products_are_not_known_is_refused(layer, shape):
     message = r"'unknown' of type \w+ are not known.*Received: weights of shapes"
     with pytest.raises(ValueError, match=message):
-        models.multiply_adds(single(layer, shape))
+        multiply_adds(single(layer, shape))
+
+
+def test_multiply_adds_of_the_exits_alone_and_with_the_earlier_ones():
+    published = models.MSDNet()
+    alone = [24_303_872, 41_306_368, 58_754_304, 74_282_240, 86_865_152]
+    assert multiply_adds(published) == alone
+    in_order = [24_303_872, 46_026_240, 67_014_400, 87_852_032, 104_491_264]
+    assert multiply_adds(published, with_earlier_outputs=True) == in_order

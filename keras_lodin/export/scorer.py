@@ -1,0 +1,65 @@
+"""What an export reads of a detector."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import keras
+import numpy as np
+
+from keras_lodin.data.value_range import InputRange
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """A classifier with a score, a threshold and a promise: what `keras_lodin.Detector` is.
+
+    See there for each of them. An export knows no class of detectors, so that a detector can
+    export itself.
+    """
+
+    classifier: keras.Model
+    logits_function: Callable[[Any], Any]
+    num_classes: int
+    class_names: tuple[str, ...] | None
+    input_shape_with_batch: tuple[int | None, ...]
+    side_inputs: tuple[str, ...]
+
+    @property
+    def threshold(self) -> float:
+        """Scores at or below this are out-of-distribution."""
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether there is a threshold."""
+
+    @property
+    def tpr(self) -> float | None:
+        """What the threshold promises."""
+
+    @property
+    def calibration_count(self) -> int | None:
+        """How many samples the promise was made from."""
+
+    @property
+    def judged_input_range(self) -> InputRange:
+        """The range of the inputs, and how it is known."""
+
+    def config_without_classifier(self) -> dict[str, Any]:
+        """Its configuration without the classifier."""
+
+    def forward_pass(self, inputs: Any, **side_values: Any) -> Any:
+        """One pass of the classifier over a batch."""
+
+    def score(self, forward_pass: Any) -> Any:
+        """The score of each sample of the batch."""
+
+    def example_side_values(self, count: int) -> dict[str, np.ndarray]:
+        """Values of `side_inputs` to try."""
+
+    def check_inputs(self, inputs: Any) -> None:
+        """Raises ValueError for a batch that cannot be scored truthfully."""
+
+    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+        """Logits, score and verdict of a batch."""

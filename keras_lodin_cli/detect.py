@@ -1,0 +1,229 @@
+"""Commands about trained networks: `tune`, `evaluate`, `gradients`, `export`, `score`."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.table import Table
+from rich.text import Text
+
+from keras_lodin_cli.group import main
+from keras_lodin_cli.options import (
+    FILE,
+    FOLDER,
+    NameOption,
+    batch_size_option,
+    data_dir_option,
+    id_option,
+    input_range_option,
+    json_option,
+    options,
+    statistics_option,
+)
+from keras_lodin_cli.printing import say, show
+from keras_lodin_cli.quotient_options import quotient_options
+
+
+@main.command(
+    epilog="""{sources}
+
+Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.keras"""
+)
+@click.argument("model")
+@options(id_option, data_dir_option, input_range_option, batch_size_option)
+@click.option(
+    "--output", type=FILE, required=True, metavar="FILE.keras", help="The detector to write."
+)
+@click.option(
+    "--detector",
+    cls=NameOption,
+    kind="detectors",
+    help="What to wrap a classifier in, odin by default.",
+)
+@click.option(
+    "--ood", metavar="SPEC", default=None, help="For odin: validation OOD data, if you have any."
+)
+@statistics_option
+@click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
+def tune(model: str, id: str, output: str, **settings: Any) -> None:
+    """Choose T, epsilon and the threshold from in-distribution data, and save the detector."""
+    from keras_lodin import workflows
+
+    detector, tuning = workflows.tune_model(model, id, output, **settings)
+    if tuning is not None:
+        click.echo(tuning.summary())
+    click.echo(detector.promise())
+    say(f"The detector is in {output}")
+
+
+@main.command(
+    epilog="""{sources}
+
+{figures}
+
+\b
+Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_cropped \\
+             --ood noise:uniform --output results"""
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@options(id_option, data_dir_option, input_range_option, batch_size_option)
+@click.option("--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat.")
+@click.option(
+    "--detector",
+    "detectors",
+    cls=NameOption,
+    kind="detectors",
+    multiple=True,
+    metavar="NAME",
+    help="Repeat. All that apply by default.",
+)
+@statistics_option
+@click.option(
+    "--output", type=FOLDER, metavar="DIR", default=None, help="Folder for tables and plots."
+)
+@click.option("--resamples", type=int, default=1000, show_default=True, help="Of the bootstrap.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the bootstrap.")
+@json_option
+def evaluate(
+    models: tuple[str, ...],
+    id: str,
+    ood: tuple[str, ...],
+    output: str | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Measure how well models tell in-distribution from out-of-distribution data."""
+    from keras_lodin import workflows
+
+    command = shlex.join(["keras-lodin", *sys.argv[1:]])
+    with workflows.results_folder(output, id, *ood, settings["statistics"]):
+        evaluation = workflows.evaluate_models(models, id, ood, command=command, **settings)
+        # Before they are saved: figures that are on the screen are not lost to a full disk.
+        show(evaluation.table(), evaluation.to_dict(), as_json)
+        if output is not None:
+            evaluation.save(output)
+    if output is not None:
+        say(
+            f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/",
+            err=as_json,
+        )
+
+
+@main.command(
+    epilog="""{sources}
+
+\b
+Example: keras-lodin gradients cross-entropy gq --id digits:0-6 --ood digits:7-9 \\
+             --ood noise:uniform --output gradients"""
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@options(id_option, data_dir_option, input_range_option)
+@click.option("--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat.")
+@click.option(
+    "--output",
+    type=FOLDER,
+    required=True,
+    metavar="DIR",
+    help="Folder for the figure and numbers.",
+)
+@quotient_options("form", "estimator", "samples", "norm")
+@click.option("--limit", type=int, default=None, metavar="N", help="At most N samples of a set.")
+@click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")
+@json_option
+def gradients(
+    models: tuple[str, ...],
+    id: str,
+    ood: tuple[str, ...],
+    output: str,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Draw the distributions of gradient norms and of their quotient, ID against OOD."""
+    from keras_lodin import workflows
+
+    command = shlex.join(["keras-lodin", *sys.argv[1:]])
+    comparison = workflows.gradients(models, id, ood, output, command=command, **settings)
+    show(comparison.table(), comparison.to_dict(), as_json)
+    say(f"Results are in {output}: gradients.png, gradients.json, gradients.csv", err=as_json)
+
+
+@main.command(
+    epilog="Example: keras-lodin export detector.keras --format onnx --output detector.onnx"
+)
+@click.argument("model", metavar="MODEL_OR_DETECTOR")
+@click.option("--format", default="tf_saved_model", show_default=True, help="Or onnx, litert.")
+@click.option("--output", required=True, metavar="PATH", help="Folder or file to write.")
+@click.option(
+    "--data-format",
+    default=None,
+    metavar="channels_first",
+    help="ONNX only: an input of (batch, channels, height, width).",
+)
+@click.option(
+    "--input-range",
+    nargs=2,
+    type=float,
+    metavar="LO HI",
+    default=None,
+    help="Range of a classifier's inputs, as of `tune`. A detector has its own.",
+)
+def export(model: str, output: str, data_format: str | None, **settings: Any) -> None:
+    """Write one artifact that holds classifier, perturbation, score and threshold."""
+    from keras_lodin import workflows
+
+    if data_format is not None:
+        settings["data_format"] = data_format
+    workflows.export_model(model, output, **settings)
+    say(f"The artifact is in {output}")
+
+
+@main.command(epilog="Example: keras-lodin score artifact photo.png folder --output scores.csv")
+@click.argument("artifact")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
+@click.option("--output", type=FILE, metavar="FILE.csv", default=None, help="CSV file to write.")
+@options(input_range_option, batch_size_option, json_option)
+def score(
+    artifact: str, images: tuple[str, ...], output: str | None, as_json: bool, **settings: Any
+) -> None:
+    """Score images with an exported artifact or a .keras detector.
+
+    A SavedModel is a program, which runs as you do. One that reads or writes files, opens
+    connections or runs Python is refused; still, score only what comes from people whom you trust.
+    Every artifact is compared with the digest that its export wrote into it, so damaged and edited
+    files are refused. That is no signature.
+
+    Images that cannot be read are named and skipped. The exit code is 1 if one of them, or a folder
+    without images, was named itself, else 0.
+    """
+    from keras_lodin import workflows
+    from keras_lodin.utils.foreign_text import shown
+
+    rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
+    table = Table("image", "class", "score", "verdict", box=None)
+    for column in table.columns:
+        column.overflow = "fold"
+    for row in rows:
+        verdict = "out-of-distribution" if row["is_ood"] else "in-distribution"
+        names = (shown(row["path"]), shown(row["class_name"] or str(row["class"])))
+        table.add_row(*map(Text, names), f"{row['score']:.6g}", verdict)
+    document = {
+        "images": rows,
+        "skipped": [{"path": path, "reason": reason} for path, reason in unreadable],
+    }
+    show(table, document, as_json)
+    for path, reason in unreadable:
+        say(f"Skipped {path}: {reason}", err=True)
+    flagged = sum(row["is_ood"] for row in rows)
+    say(
+        f"{len(rows)} images scored, {flagged} out-of-distribution, {len(unreadable)} skipped."
+        + (f" The scores are in {output}" if output else ""),
+        err=as_json,
+    )
+    named = {str(Path(image)) for image in images}
+    if any(path in named for path, _ in unreadable):
+        click.get_current_context().exit(1)

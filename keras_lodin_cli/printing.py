@@ -1,0 +1,39 @@
+"""What commands found, for a person or for a machine."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+from rich.console import Console
+
+# Paths are long, and are there to be copied.
+_NO_LIMIT = 100_000
+
+
+def show(table: Any, document: Any, as_json: bool) -> None:
+    """Prints what a command found, for a person or for a machine."""
+    if as_json:
+        from keras_lodin.utils.foreign_text import encodable, json_value
+
+        text = json.dumps(
+            encodable(json_value(document)), indent=2, ensure_ascii=False, allow_nan=False
+        )
+        click.echo(text)
+    else:
+        print_tables(table)
+
+
+def print_tables(*parts: Any) -> None:
+    """Prints tables: to the width of a terminal, and without any limit into a pipe or a file."""
+    console = Console() if sys.stdout.isatty() else Console(width=_NO_LIMIT)
+    console.print(*parts)
+
+
+def say(text: str, err: bool = False) -> None:
+    """Prints a line in which names stay names."""
+    from keras_lodin.utils.foreign_text import shown
+
+    click.echo(shown(text), err=err)
