@@ -18,7 +18,8 @@ def test_a_state_is_read_as_it_was_written(tmp_path):
     state = earlier_state(path, "run", settings=dict, complete=bool)
     assert state == {"settings": {"name": "gemälde", "weights": [1.0]}, "complete": False}
     # A setting that is a tuple is the list that was read.
-    check_same_settings(state["settings"], {"weights": (1.0,)}, "run", tmp_path)
+    now = {"weights": (1.0,), "name": "gemälde"}
+    check_same_settings(state["settings"], now, "run", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -42,14 +43,14 @@ def test_a_job_begins_in_a_new_or_empty_folder_only(tmp_path):
 
 
 def test_every_setting_that_differs_is_named_and_no_other(tmp_path):
-    before = {"epochs": 3, "seed": 0, "of another version": 1}
-    check_same_settings(before, {"epochs": 3}, "sweep", tmp_path)
+    before = {"epochs": 3, "seed": 0, "norm": "l2", "unset": None}
     now = {"epochs": 4, "seed": 0, "loss": "x"}
     with pytest.raises(ValueError, match="a sweep with other settings") as caught:
         check_same_settings(before, now, "sweep", tmp_path)
     told = str(caught.value)
-    assert "epochs was 3 and is 4; loss was None and is 'x'. Received: output=" in told
+    assert "epochs was 3 and is 4; loss was None and is 'x'; norm was 'l2' and is None. " in told
     assert "seed" not in told
+    assert "unset" not in told
 
 
 def test_data_that_were_recorded_must_be_the_same(tmp_path):
