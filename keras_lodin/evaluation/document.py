@@ -11,8 +11,10 @@ import numpy as np
 Row: TypeAlias = dict[str, Any]
 # Detector -> data set -> one score per sample.
 Scores: TypeAlias = Mapping[str, Mapping[str, np.ndarray]]
-# Detector -> data set -> score, number in the data set, and uint8 pixels.
-Extremes: TypeAlias = Mapping[str, Mapping[str, list[tuple[float, int, np.ndarray]]]]
+# Score, number in the data set, and uint8 pixels.
+Example: TypeAlias = tuple[float, int, np.ndarray]
+# Detector -> data set -> its most surprising examples.
+Extremes: TypeAlias = dict[str, dict[str, list[Example]]]
 
 
 class IDData(TypedDict):

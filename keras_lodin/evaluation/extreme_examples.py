@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_lodin.evaluation.document import Example
+
 COUNT = 8
 
 
@@ -16,7 +18,7 @@ class ExtremeExamples:
 
     def __init__(self, lowest: bool) -> None:
         self._sign = 1.0 if lowest else -1.0
-        self._kept: list[tuple[float, int, np.ndarray]] = []
+        self._kept: list[Example] = []
         self._seen = 0
 
     def update(self, scores: np.ndarray, inputs: np.ndarray) -> None:
@@ -39,7 +41,7 @@ class ExtremeExamples:
         self._seen += len(scores)
 
     @property
-    def examples(self) -> list[tuple[float, int, np.ndarray]]:
+    def examples(self) -> list[Example]:
         """Score, number in the data set, and uint8 pixels; the most surprising first."""
         return list(self._kept)
 

@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.evaluation.document import Row, Scores
-from keras_lodin.metrics.registry import figures_in
 from keras_lodin.utils.files import file_digest, write_file
 from keras_lodin.utils.foreign_text import csv_cell, encodable
 
@@ -54,10 +53,13 @@ def write_csv(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    text, rows = io.StringIO(), list(rows)
-    writer = csv.DictWriter(text, _columns(rows), lineterminator="\n", extrasaction="ignore")
+    flat = [{key: csv_cell(value) for key, value in _flat(row).items()} for row in rows]
+    # Rows of several evaluations may have been written where other figures were known.
+    columns = [key for key in flat[0] if all(key in row for row in flat)]
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
     writer.writeheader()
-    writer.writerows({key: csv_cell(value) for key, value in _flat(row).items()} for row in rows)
+    writer.writerows(flat)
     write_file(path, text.getvalue().encode())
 
 
@@ -89,23 +91,12 @@ def _quoted(detector: str) -> str:
     return detector.replace("%", "%25").replace("/", "%2F")
 
 
-def _columns(rows: list[Row]) -> list[str]:
-    """Names and count, every figure followed by the ends of its interval, and the accuracy."""
-    columns = ["model", "detector", "ood", "count"]
-    for figure in figures_in(rows):
-        interval = all(f"{figure.name}_interval" in row for row in rows)
-        ends = ("", "_low", "_high") if interval else ("",)
-        columns += [figure.name + end for end in ends]
-    return [*columns, "id_accuracy"]
-
-
 def _flat(row: Row) -> Row:
-    """A row with each interval as two columns."""
+    """A row with each interval as two columns after its figure."""
     flat = {}
     for key, value in row.items():
-        if key.endswith("_interval"):
-            figure = key.removesuffix("_interval")
-            flat[f"{figure}_low"], flat[f"{figure}_high"] = value
-        else:
+        if not key.endswith("_interval"):
             flat[key] = value
+            if f"{key}_interval" in row:
+                flat[f"{key}_low"], flat[f"{key}_high"] = row[f"{key}_interval"]
     return flat

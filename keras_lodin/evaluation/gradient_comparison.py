@@ -113,17 +113,14 @@ class GradientComparison:
             OSError: if a file cannot be written. What was there before is then still there.
         """
         # matplotlib costs half a second of import, which only plots should pay.
-        from keras_lodin.evaluation.gradient_plots import write_gradient_figure
+        from keras_lodin.evaluation.gradient_plots import gradient_figure
+        from keras_lodin.report.plot_style import as_png
 
         with write_together(folder, "gradients.json") as written:
             write_file(written / "gradients.csv", self._samples_as_csv().encode())
-            write_gradient_figure(
-                self.distributions,
-                self.id,
-                written / "gradients.png",
-                self.settings["form"],
-                self.settings["norm"],
-            )
+            form, norm = self.settings["form"], self.settings["norm"]
+            figure = gradient_figure(self.distributions, self.id, form, norm)
+            write_file(written / "gradients.png", as_png(figure))
             document = {**self.to_dict(), "files": file_digests(written)}
             write_json(document, written / "gradients.json")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 
 import numpy as np
@@ -13,38 +12,14 @@ from keras_lodin.quotient.distributions import QUANTITIES, GradientDistributions
 from keras_lodin.report.plot_style import (
     COLOURS,
     LINES,
-    as_png,
     bin_edges,
     bins_between,
     draw_shares,
     plain,
 )
-from keras_lodin.utils.files import write_file
 
 # What an exact quotient of 1 may come to in float32.
 _ONE = 1.001
-
-
-def write_gradient_figure(
-    models: Mapping[str, Mapping[str, GradientDistributions]],
-    id_name: str,
-    path: str | os.PathLike[str],
-    form: str = "softmax",
-    norm: str = "l1",
-) -> None:
-    """Draws `gradient_figure` into a PNG file.
-
-    Args:
-        models: as of `gradient_figure`.
-        id_name: as of `gradient_figure`.
-        path: the file to write or replace.
-        form: as of `gradient_figure`.
-        norm: as of `gradient_figure`.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
-    write_file(path, as_png(gradient_figure(models, id_name, form, norm)))
 
 
 def gradient_figure(

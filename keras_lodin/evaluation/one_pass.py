@@ -15,6 +15,7 @@ from keras_lodin.data.passes import Batch, BatchFunction, joined, naming
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.evaluation.accuracy import Accuracy
+from keras_lodin.evaluation.document import Extremes
 from keras_lodin.evaluation.extreme_examples import ExtremeExamples
 from keras_lodin.evaluation.results import Evaluation, id_data_facts
 from keras_lodin.metrics.figures import bootstrap_intervals
@@ -97,7 +98,7 @@ def evaluate(
     by_model = {models[name]: detectors[name] for name in by_knowledge}
     panel = BatchFunction(lambda inputs: _score_batch(detectors, models, inputs))
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
-    extremes: dict[str, dict[str, Any]] = {name: {} for name in detectors}
+    extremes: Extremes = {name: {} for name in detectors}
     skipped: dict[str, list[tuple[str, str]]] = {}
     counts: dict[str, Accuracy] = {}
     observed = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,7 +15,6 @@ from keras_lodin.evaluation.document import Results, Row, Scores
 from keras_lodin.metrics.figures import auroc, fpr_at_tpr, lowest_kept, threshold_at_tpr
 from keras_lodin.report.plot_style import COLOURS, LINES, as_png, bin_edges, draw_shares, plain
 from keras_lodin.report.tables import percent
-from keras_lodin.utils.files import write_file
 
 
 def draw_plots(results: Results, scores: Scores) -> dict[str, dict[str, bytes]]:
@@ -38,28 +36,13 @@ def draw_plots(results: Results, scores: Scores) -> dict[str, dict[str, bytes]]:
     }
 
 
-def write_plots(plots: Mapping[str, Mapping[str, bytes]], folder: str | os.PathLike[str]) -> None:
-    """Writes `NAME_scores.png` and `NAME_roc.png` for each OOD set.
-
-    Args:
-        plots: of `draw_plots`.
-        folder: where to put them; made if missing.
-
-    Raises:
-        OSError: if a file cannot be written.
-    """
-    pngs = [png for kinds in plots.values() for png in kinds.values()]
-    for name, png in zip(plot_names(plots), pngs, strict=True):
-        write_file(Path(folder) / name, png)
-
-
-def plot_names(plots: Mapping[str, Mapping[str, bytes]]) -> list[str]:
-    """The names of the files that `write_plots` writes, in order."""
-    return [
-        f"{stem}_{kind}.png"
+def plot_files(plots: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
+    """The plots of `draw_plots` by the names of their files: `NAME_scores.png`, `NAME_roc.png`."""
+    return {
+        f"{stem}_{kind}.png": png
         for stem, kinds in zip(_file_stems(plots), plots.values(), strict=True)
-        for kind in kinds
-    ]
+        for kind, png in kinds.items()
+    }
 
 
 def histogram_figure(id_name: str, ood: str, scores: Scores) -> Figure:

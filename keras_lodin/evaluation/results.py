@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from keras_lodin.evaluation.document import IDData, Results, Row, Threshold
+from keras_lodin.evaluation.document import Extremes, IDData, Results, Row, Threshold
 from keras_lodin.evaluation.files import outdated_plots, write_csv, write_scores
 from keras_lodin.evaluation.table import ResultsTable
 from keras_lodin.metrics.registry import figures_in
@@ -55,9 +56,7 @@ class Evaluation:
     seed: int
     command: str | None = None
     thresholds: dict[str, Threshold] = field(default_factory=dict)
-    extremes: dict[str, dict[str, list[tuple[float, int, np.ndarray]]]] = field(
-        default_factory=dict, repr=False
-    )
+    extremes: Extremes = field(default_factory=dict, repr=False)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
@@ -154,9 +153,10 @@ class Evaluation:
             OSError: if a file cannot be written. Nothing half-written stays.
         """
         # matplotlib costs half a second of import, which only plots should pay.
-        from keras_lodin.evaluation.plots import draw_plots, write_plots
+        from keras_lodin.evaluation.plots import draw_plots, plot_files
 
-        write_plots(draw_plots(self.to_dict(), self.scores), folder)
+        for name, png in plot_files(draw_plots(self.to_dict(), self.scores)).items():
+            write_file(Path(folder) / name, png)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
         """Writes everything as one page, to be read with nothing but a browser.
@@ -192,17 +192,18 @@ class Evaluation:
             OSError: if a file cannot be written. What was there before is then still there.
         """
         from keras_lodin.evaluation.page import evaluation_page
-        from keras_lodin.evaluation.plots import draw_plots, plot_names, write_plots
+        from keras_lodin.evaluation.plots import draw_plots, plot_files
 
         results = self.to_dict()
         plots = draw_plots(results, self.scores)
-        outdated = outdated_plots(folder, [f"plots/{name}" for name in plot_names(plots)])
+        drawn = {f"plots/{name}": png for name, png in plot_files(plots).items()}
+        outdated = outdated_plots(folder, drawn)
         with write_together(folder, "results.json", outdated) as written:
             self.to_csv(written / "results.csv")
             write_scores(self.scores, written / "scores.npz")
-            write_plots(plots, written / "plots")
             html = evaluation_page(results, self.scores, plots, self.extremes)
-            write_file(written / "report.html", html.encode())
+            for name, content in {**drawn, "report.html": html.encode()}.items():
+                write_file(written / name, content)
             write_json({**results, "files": file_digests(written)}, written / "results.json")
 
     @staticmethod
@@ -242,7 +243,7 @@ class Evaluation:
         accuracies: dict[str, float | None] = {}
         scores: dict[str, dict[str, np.ndarray]] = {}
         thresholds: dict[str, Threshold] = {}
-        extremes: dict[str, dict[str, list[tuple[float, int, np.ndarray]]]] = {}
+        extremes: Extremes = {}
         for evaluation in evaluations:
             accuracies |= evaluation.id["accuracy_by_model"]
             # Rows and scores hold their detectors in the same order.

@@ -22,6 +22,7 @@ def percent(
     *,
     digits: int = 1,
     between: str = " to ",
+    sign: str = "",
 ) -> str:
     """A fraction in per cent, its interval in brackets.
 
@@ -30,8 +31,9 @@ def percent(
         interval: its bounds `(low, high)`, fractions too; None for none.
         digits: after the point.
         between: what stands between the bounds.
+        sign: "+" for a difference, whose sign is always shown.
     """
-    numbers = [f"{100 * value:.{digits}f}" for value in (fraction, *(interval or ()))]
+    numbers = [f"{100 * value:{sign}.{digits}f}" for value in (fraction, *(interval or ()))]
     return numbers[0] if interval is None else f"{numbers[0]} ({between.join(numbers[1:])})"
 
 
@@ -41,10 +43,10 @@ def plus_minus(mean: float, half_width: float | None, sign: str = "") -> str:
     Args:
         mean: a fraction.
         half_width: a fraction too; None for none.
-        sign: "+" for a difference, whose sign is always shown.
+        sign: as of `percent`.
     """
-    half = "" if half_width is None else f" ± {100 * half_width:.2f}"
-    return f"{100 * mean:{sign}.2f}{half}"
+    half = "" if half_width is None else f" ± {percent(half_width, digits=2)}"
+    return percent(mean, digits=2, sign=sign) + half
 
 
 def accuracy_text(accuracy: float | None) -> str:

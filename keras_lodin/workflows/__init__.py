@@ -5,7 +5,7 @@ from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
 from keras_lodin.workflows.export import export_model as export_model
 from keras_lodin.workflows.recipes.run import compare_recipes as compare_recipes
 from keras_lodin.workflows.recipes.run import run_recipe as run_recipe
-from keras_lodin.workflows.results_folder import results_folder as results_folder
+from keras_lodin.workflows.run_folder import results_folder as results_folder
 from keras_lodin.workflows.run_quickstart import quickstart as quickstart
 from keras_lodin.workflows.score import score_images as score_images
 from keras_lodin.workflows.sweeps.run import sweep as sweep

@@ -28,7 +28,7 @@ from keras_lodin.quotient.settings import QuotientOptions, check_count, with_opt
 from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import InputFormat, check_each_once, model_labels, run_facts
 from keras_lodin.workflows.option_checks import check_data_dir, check_ood
-from keras_lodin.workflows.results_folder import results_folder
+from keras_lodin.workflows.run_folder import results_folder
 
 
 @with_options_shown

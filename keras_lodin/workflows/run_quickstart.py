@@ -17,7 +17,7 @@ from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.files import atomic_write
 from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import load_detectors
-from keras_lodin.workflows.results_folder import results_folder
+from keras_lodin.workflows.run_folder import results_folder
 from keras_lodin.workflows.train_network import train
 from keras_lodin.workflows.tune import tune_model
 

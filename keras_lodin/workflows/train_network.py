@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import platform
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,16 +35,24 @@ from keras_lodin.training.gq_model import GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.files import atomic_write, file_digest, holds_others
+from keras_lodin.utils.files import atomic_write, file_digest
 from keras_lodin.utils.keras_internals import layers_of
 from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
+from keras_lodin.utils.versions import version_of
 from keras_lodin.workflows.loading import InputFormat, recorded_range, run_facts, settled
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_validation,
     warn_of_unreadable,
 )
-from keras_lodin.workflows.results_folder import results_folder
+from keras_lodin.workflows.run_folder import (
+    check_begins,
+    check_same_data,
+    check_same_settings,
+    earlier_state,
+    results_folder,
+    write_state,
+)
 
 _MOMENTUM = 0.9
 
@@ -198,7 +204,7 @@ def _train(
         identities["validation"] = data.identity(watched)
     if start is not None:
         identities["model"] = {"files": file_digest(model)}
-    _check_same_data(run.setdefault("data", identities), identities, output)
+    check_same_data(run.setdefault("data", identities), identities, "run", output)
 
     if checkpoint.exists():
         trained = read(checkpoint)
@@ -240,7 +246,7 @@ def _train(
             layer.trainable = True
     with atomic_write(output / "model.keras") as temporary:
         trained.classifier.save(temporary)
-    _write_run(output, {**run, "complete": True})
+    write_state(output / "run.json", {**run, "complete": True})
     checkpoint.unlink(missing_ok=True)
     return output
 
@@ -299,7 +305,7 @@ class _Checkpoint(keras.callbacks.Callback):
         # JSON has no NaN, which `gq` is where no step of the epoch computed it.
         known = {name: value if math.isfinite(value) else None for name, value in logs.items()}
         self._run["history"].append({"epoch": epoch + 1, **known})
-        _write_run(self._output, self._run)
+        write_state(self._output / "run.json", self._run)
         with atomic_write(self._output / "checkpoint.keras") as temporary:
             self.model.save(temporary)
 
@@ -438,69 +444,25 @@ _NUMBERS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The state of the run in a folder, or of a new one."""
-    path = output / "run.json"
-    if not path.exists():
-        if output.exists() and (not output.is_dir() or holds_others(output)):
-            raise ValueError(
-                "The output must be a new or empty folder, or one that holds the same run. "
-                f"Received: output={str(output)!r}"
-            )
+    run = earlier_state(output / "run.json", "run", settings=dict, history=list, complete=bool)
+    if run is None:
+        check_begins(output, "run")
+        packages = ("keras-lodin", "keras", "tensorflow", "numpy")
+        versions = {package: version_of(package) for package in packages}
         return {
             "settings": settings,
-            "versions": {
-                name: version(name) for name in ("keras-lodin", "keras", "tensorflow", "numpy")
-            }
-            | {"python": platform.python_version()},
+            "versions": {**versions, "python": platform.python_version()},
             "complete": False,
             "history": [],
         }
-    try:
-        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        is_whole = isinstance(run["settings"], dict) and isinstance(run["history"], list)
-        is_whole = is_whole and isinstance(run["complete"], bool)
-    except (ValueError, KeyError, TypeError):
-        is_whole = False
-    if not is_whole:
-        raise ValueError(
-            "The file run.json of the run is damaged. Restore it, or choose another folder. "
-            f"Received: output={str(output)!r}"
-        )
-    before = run["settings"]
-    different = [
-        f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
-        for name in settings | before
-        # Without the quotient its settings are nobody's, whatever an older run was given.
-        if before.get(name) != settings.get(name) and (settings["gq_weight"] or name not in OPTIONS)
-    ]
-    if different:
-        raise ValueError(
-            "The output folder holds a run with other settings. Choose another folder, or the "
-            f"same settings to go on with it: {'; '.join(different)}. "
-            f"Received: output={str(output)!r}"
-        )
+    # Without the quotient its settings are nobody's, whatever an older run was given.
+    unused = () if settings["gq_weight"] else OPTIONS
+    before, now = (
+        {name: value for name, value in found.items() if name not in unused}
+        for found in (run["settings"], settings)
+    )
+    check_same_settings(before, now, "run", output)
     return run
-
-
-def _write_run(output: Path, run: dict[str, Any]) -> None:
-    with atomic_write(output / "run.json") as temporary:
-        temporary.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-
-
-def _check_same_data(
-    before: dict[str, dict[str, Any]], now: dict[str, dict[str, Any]], output: Path
-) -> None:
-    """Refuses to go on with other data than the run was begun on: its epochs would be others."""
-    different = {
-        part: difference
-        for part, identity in now.items()
-        if part in before and (difference := data.difference(before[part], identity))
-    }
-    if different:
-        told = "; ".join(f"{part}: {difference}" for part, difference in different.items())
-        raise ValueError(
-            "The output folder holds a run that was begun on other data. Choose another folder, or "
-            f"give it the same data to go on with: {told}. Received: output={str(output)!r}"
-        )
 
 
 def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
@@ -510,7 +472,9 @@ def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         now = data.files_identity(id)
         if before is not None and now != before:
-            _check_same_data({"training": {"files": before}}, {"training": {"files": now}}, output)
+            check_same_data(
+                {"training": {"files": before}}, {"training": {"files": now}}, "run", output
+            )
 
 
 def _inputs(

@@ -1,13 +1,15 @@
 """The figure of gradient norms: a panel per quantity and model, comparable, and never a crash."""
 
+import io
 import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_lodin.evaluation.gradient_plots import gradient_figure, write_gradient_figure
+from keras_lodin.evaluation.gradient_plots import gradient_figure
 from keras_lodin.quotient.distributions import GradientDistributions
+from keras_lodin.report.plot_style import as_png
 
 
 def rows(figure, columns):
@@ -59,15 +61,15 @@ def test_zero_gradients_are_counted_in_the_panel(models):
 
 
 @pytest.mark.parametrize("value", [-np.inf, 0.0, -4000.0])
-def test_tied_norms_can_be_drawn(value, tmp_path):
+def test_tied_norms_can_be_drawn(value):
     tied = GradientDistributions(
         log10_label_norm=np.full(9, value),
         log10_other_norm=np.full(9, value),
         quotient=np.full(9, 0.0 if value == -np.inf else 1.0, "float32"),
         predicted=np.zeros(9, "int32"),
     )
-    write_gradient_figure({"m$1$": {"a$b$": tied, "c": tied}}, "c", tmp_path / "figure.png")
-    with Image.open(tmp_path / "figure.png") as image:
+    png = as_png(gradient_figure({"m$1$": {"a$b$": tied, "c": tied}}, "c"))
+    with Image.open(io.BytesIO(png)) as image:
         assert image.format == "PNG"
         assert min(image.size) > 400
 
@@ -80,7 +82,7 @@ def test_quotients_above_one_widen_the_axis_of_the_logits(models):
     assert 3.0 < high <= 4.0
 
 
-def test_drawing_leaves_the_state_of_pyplot_alone(models, tmp_path):
+def test_drawing_leaves_the_state_of_pyplot_alone(models):
     before = sys.modules.get("matplotlib.pyplot")
-    write_gradient_figure(models, "digits", tmp_path / "figure.png")
+    as_png(gradient_figure(models, "digits"))
     assert sys.modules.get("matplotlib.pyplot") is before

@@ -8,6 +8,7 @@ from typing import Any
 from keras_lodin.metrics.over_seeds import FIGURES
 from keras_lodin.report import page
 from keras_lodin.report.page import Block, Section
+from keras_lodin.report.tables import percent
 
 _NAMES = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "ID accuracy"}
 
@@ -22,11 +23,9 @@ def recipe_page(summary: Mapping[str, Any]) -> str:
         self-contained HTML.
     """
     settings = summary["settings"]
-    versions = ", ".join(f"{name} {version}" for name, version in summary["versions"].items())
+    versions = page.versions_text(summary["versions"])
     seconds = sum(summary["seconds"].values())
-    made = [page.text(f"Versions: {versions}. {seconds:,.0f} seconds in all.")]
-    if summary["command"] is not None:
-        made.append(page.code(summary["command"]))
+    made = page.made_with(f"{versions} {seconds:,.0f} seconds in all.", summary["command"])
     return page.page(
         f"{summary['recipe']}: {settings['detector']}, scale {settings['scale']}",
         " ".join(text for text in (summary["scale"], summary["note"]) if text),
@@ -45,7 +44,7 @@ def _figures(summary: Mapping[str, Any]) -> Block:
         (
             f"{detector} (the row's own)" if detector == settings["detector"] else detector,
             *(_mean(figures[figure]) for figure in FIGURES),
-            ", ".join(f"{100 * value:.2f}" for value in figures["auroc"]["values"].values()),
+            ", ".join(percent(v, digits=2) for v in figures["auroc"]["values"].values()),
         )
         for detector, figures in summary["figures"].items()
     ]
@@ -73,7 +72,4 @@ def _sets(summary: Mapping[str, Any]) -> Block:
 
 
 def _mean(values: Mapping[str, Any]) -> str:
-    if values["interval"] is None:
-        return f"{100 * values['mean']:.2f}"
-    low, high = (100 * bound for bound in values["interval"])
-    return f"{100 * values['mean']:.2f} ({low:.2f} to {high:.2f})"
+    return percent(values["mean"], values["interval"], digits=2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 import keras
 
 from keras_lodin import data
-from keras_lodin.evaluation.results import Evaluation
+from keras_lodin.evaluation.document import Results, Row
 from keras_lodin.metrics.over_seeds import FIGURES, Spread, over_ood_sets, paired_difference, spread
 from keras_lodin.utils.files import atomic_write, check_fillable, write_together
 from keras_lodin.utils.folder_claim import claimed
@@ -24,6 +24,7 @@ from keras_lodin.workflows.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.workflows.recipes.page import recipe_page
 from keras_lodin.workflows.recipes.recipe import PRETRAINED, Training
 from keras_lodin.workflows.recipes.scales import Data, OODSet, Scale
+from keras_lodin.workflows.run_folder import check_same_settings, earlier_state
 from keras_lodin.workflows.train_network import train
 
 # Beside a row's own detector: what the poster's "ODIN" was in print, and what it was in code.
@@ -51,10 +52,10 @@ def run_recipe(
     detector that can wrap it.
 
     Args:
-        name: of the recipe, a key of `keras_lodin.recipes.RECIPES`.
+        name: of the recipe, a key of `keras_lodin.workflows.recipes.RECIPES`.
         output: folder of all recipes. `NAME.json` in it is the row's summary, `NAME.html` the same
             as a page.
-        scale: a key of `keras_lodin.recipes.SCALES`.
+        scale: a key of `keras_lodin.workflows.recipes.SCALES`.
         seeds: number of seeds: 0, 1, ...
         data_dir: folder of the TensorFlow datasets, and of the folders of images that TensorFlow
             Datasets does not have.
@@ -78,9 +79,11 @@ def run_recipe(
     task = _checked(task, recipe, data_dir, pretrained, skip_missing)
     settings = _settings(recipe, chosen, task, pretrained, resamples)
     summary_path = Path(output) / f"{name}.json"
-    _check_same(summary_path, settings)
+    before = earlier_state(summary_path, "run of this recipe", settings=dict)
+    if before is not None:
+        check_same_settings(before["settings"], settings, "run of this recipe", output)
     check_fillable(output)
-    rows: dict[int, list[dict[str, Any]]] = {}
+    rows: dict[int, list[Row]] = {}
     seconds: dict[int, float] = {}
     for seed in range(seeds):
         folder = Path(output) / "runs" / _run_name(recipe, chosen, pretrained) / f"seed{seed}"
@@ -261,7 +264,7 @@ def _settings(
     resamples: int,
 ) -> dict[str, Any]:
     training = _training(recipe, scale)
-    settings = {
+    return {
         "scale": scale.name,
         "network": scale.networks.get(recipe.network, recipe.network),
         "detector": recipe.detector,
@@ -272,23 +275,6 @@ def _settings(
         "ood": [ood.specification for ood in task.ood],
         "resamples": resamples,
     }
-    # As it will be read back.
-    plain: dict[str, Any] = json.loads(json.dumps(settings))
-    return plain
-
-
-def _check_same(path: Path, settings: dict[str, Any]) -> None:
-    if not path.exists():
-        return
-    before = json.loads(path.read_text(encoding="utf-8"))["settings"]
-    different = [key for key in settings if settings[key] != before.get(key)]
-    if different:
-        raise ValueError(
-            "The output folder holds this recipe with other settings. Choose another folder "
-            "(--output). "
-            + "; ".join(f"{key} was {before.get(key)!r}" for key in different)
-            + f". Received: output={str(path.parent)!r}"
-        )
 
 
 def _run_name(recipe: Recipe, scale: Scale, pretrained: str | os.PathLike[str] | None) -> str:
@@ -345,12 +331,12 @@ def _evaluated(
     command: str | None,
     report: Callable[[str], None],
     verbose: int | str,
-) -> dict[str, Any]:
+) -> Results:
     """What `evaluation/results.json` holds, after measuring it if it is not there."""
     oods = [ood.specification for ood in task.ood]
     finished = folder / "evaluation" / "results.json"
     if finished.exists():
-        results: dict[str, Any] = json.loads(finished.read_text(encoding="utf-8"))
+        results: Results = json.loads(finished.read_text(encoding="utf-8"))
         measured = list(dict.fromkeys(row["ood"] for row in results["results"]))
         same_data = measured == oods and results["id"]["name"] == task.test
         same_intervals = f" {resamples} resamples " in results["definitions"]["intervals"]
@@ -362,7 +348,7 @@ def _evaluated(
     keras.backend.clear_session()
     # It is the folder that missing sets were looked for in as well.
     is_read = any(name.startswith("tfds:") for name in (task.test, task.train, *oods))
-    evaluation: Evaluation = evaluate_models(
+    evaluation = evaluate_models(
         [model],
         task.test,
         oods,
@@ -387,45 +373,41 @@ def _add_seconds(folder: Path, part: str, seconds: float) -> None:
         temporary.write_text(json.dumps(known) + "\n", encoding="utf-8")
 
 
-def _figures(rows: dict[int, list[dict[str, Any]]], own: str) -> dict[str, Any]:
+def _figures(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[str, Any]]]:
     """Means over the OOD sets, by detector and figure, over the seeds."""
-    figures: dict[str, Any] = {}
-    for detector in dict.fromkeys((own, *BESIDE)):
-        by_seed = {seed: over_ood_sets(results, detector) for seed, results in rows.items()}
-        figures[detector] = {
-            figure: _plain(spread({seed: values[figure] for seed, values in by_seed.items()}))
-            for figure in FIGURES
-        }
-    return figures
-
-
-def _by_ood_set(rows: dict[int, list[dict[str, Any]]], own: str) -> dict[str, Any]:
-    """The row's own detector on each OOD set, over the seeds."""
-    sets = dict.fromkeys(row["ood"] for results in rows.values() for row in results)
     return {
-        ood: {
-            figure: _plain(
-                spread(
-                    {
-                        seed: row[figure]
-                        for seed, results in rows.items()
-                        for row in results
-                        if row["detector"] == own and row["ood"] == ood
-                    }
-                )
-            )
-            for figure in ("auroc", "fpr95")
-        }
-        for ood in sets
+        detector: _over_seeds(
+            {seed: over_ood_sets(results, detector) for seed, results in rows.items()}, FIGURES
+        )
+        for detector in dict.fromkeys((own, *BESIDE))
     }
 
 
-def _plain(values: Spread) -> dict[str, Any]:
-    interval = values.interval
+def _by_ood_set(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[str, Any]]]:
+    """The row's own detector on each OOD set, over the seeds."""
+    found: dict[str, dict[int, Row]] = {}
+    for seed, results in rows.items():
+        for row in results:
+            if row["detector"] == own:
+                found.setdefault(row["ood"], {})[seed] = row
+    return {ood: _over_seeds(by_seed, ("auroc", "fpr95")) for ood, by_seed in found.items()}
+
+
+def _over_seeds(
+    by_seed: Mapping[int, Mapping[str, float]], figures: Sequence[str]
+) -> dict[str, dict[str, Any]]:
+    """Mean, interval and values of each figure, as JSON has it."""
+    found = {
+        figure: spread({seed: values[figure] for seed, values in by_seed.items()})
+        for figure in figures
+    }
     return {
-        "mean": values.mean,
-        "interval": None if interval is None else list(interval),
-        "values": values.values,
+        figure: {
+            "mean": one.mean,
+            "interval": None if one.interval is None else list(one.interval),
+            "values": one.values,
+        }
+        for figure, one in found.items()
     }
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from keras_lodin.metrics.over_seeds import FIGURES, Spread
-from keras_lodin.report.tables import terminal_table
+from keras_lodin.report.tables import percent, plus_minus, terminal_table
 from keras_lodin.workflows.recipes import RECIPES, SCALES
 
 _HEADINGS = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "Accuracy"}
@@ -22,10 +23,9 @@ def recipes_tables() -> list[Table]:
         recipes = [recipe for recipe in RECIPES.values() if recipe.id == task]
         has_figures = any(recipe.published for recipe in recipes)
         figures = ["AUROC/FPR95/acc."] if has_figures else []
-        table = _table("Recipe", "Network", "Detector", "GQ", *figures)
         scales = ", ".join(scale.name for scale in SCALES.values() if task in scale.data)
-        table.title = Text(f"{task}, at scale {scales}", style="bold")
-        table.title_justify = "left"
+        title = f"{task}, at scale {scales}"
+        table = _table(title, "Recipe", "Network", "Detector", "GQ", *figures)
         for recipe in recipes:
             weight = 0.0 if recipe.training is None else recipe.training.gq_weight
             cells = [recipe.name, recipe.network, recipe.detector, f"{weight:g}" if weight else "-"]
@@ -53,20 +53,18 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
         summary: what `run_recipe` returned.
     """
     settings, seeds = summary["settings"], summary["seeds"]
-    table = _table("Detector", *_HEADINGS.values(), "Every seed: AUROC")
-    table.title = Text(
+    table = _table(
         f"{summary['recipe']}, scale {settings['scale']}, {len(seeds)} seed(s): mean of "
         f"{len(settings['ood'])} OOD sets, per cent, 95 % interval over seeds",
-        style="bold",
+        *("Detector", *_HEADINGS.values(), "Every seed: AUROC"),
     )
-    table.title_justify = "left"
     for detector, figures in summary["figures"].items():
         own = " (the row's)" if detector == settings["detector"] else ""
         values = figures["auroc"]["values"].values()
         table.add_row(
             f"{detector}{own}",
             *(_mean(figures[figure]) for figure in FIGURES),
-            ", ".join(f"{100 * value:.2f}" for value in values),
+            ", ".join(percent(value, digits=2) for value in values),
         )
     published = summary["published"]
     if published is not None:
@@ -83,12 +81,12 @@ def differences_table(first: str, second: str, differences: Mapping[str, Spread]
         second: name of the other.
         differences: what `compare_recipes` returned.
     """
-    table = _table("Figure", "Difference", "95 % interval", "Every seed", "")
     seeds = len(next(iter(differences.values())).values)
-    table.title = Text(
-        f"{first} - {second}, paired over {seeds} seed(s), percentage points", style="bold"
+    table = _table(
+        f"{first} - {second}, paired over {seeds} seed(s), percentage points",
+        *("Figure", "Difference", "95 % interval", "Every seed", ""),
     )
-    table.title_justify = "left"
+    points = partial(percent, digits=2, sign="+")
     for figure, difference in differences.items():
         interval = difference.interval
         verdict = "inconclusive" if difference.inconclusive else ""
@@ -96,23 +94,22 @@ def differences_table(first: str, second: str, differences: Mapping[str, Spread]
             verdict += " (one seed)"
         table.add_row(
             _HEADINGS[figure],
-            f"{100 * difference.mean:+.2f}",
-            "-" if interval is None else f"{100 * interval[0]:+.2f} to {100 * interval[1]:+.2f}",
-            ", ".join(f"{100 * value:+.2f}" for value in difference.values.values()),
+            points(difference.mean),
+            "-" if interval is None else " to ".join(map(points, interval)),
+            ", ".join(map(points, difference.values.values())),
             verdict,
         )
     return table
 
 
 def _mean(figure: Mapping[str, Any]) -> str:
-    text = f"{100 * figure['mean']:.2f}"
-    if figure["interval"] is not None:
-        text += f" \u00b1 {100 * (figure['interval'][1] - figure['mean']):.2f}"
-    return text
+    interval, mean = figure["interval"], figure["mean"]
+    return plus_minus(mean, None if interval is None else interval[1] - mean)
 
 
-def _table(*headings: str) -> Table:
+def _table(title: str, *headings: str) -> Table:
     table = terminal_table()
+    table.title, table.title_justify = Text(title, style="bold"), "left"
     for number, heading in enumerate(headings):
         # Names are there to be copied.
         table.add_column(heading, overflow="fold", no_wrap=number == 0)

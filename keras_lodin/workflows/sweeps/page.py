@@ -4,44 +4,42 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypedDict
 
 from keras_lodin.metrics.over_seeds import Spread, spread
 from keras_lodin.report import page
 from keras_lodin.report.page import Block, Section
+from keras_lodin.report.tables import percent, plus_minus
 from keras_lodin.workflows.sweeps import Candidate, Recommendation
 from keras_lodin.workflows.sweeps.halving import Plan
 
-
-def sweep_heading(
-    settings: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
-) -> tuple[str, str]:
-    """Title and summary of the page.
-
-    Args:
-        settings: of the sweep and its trainings.
-        rows: one for each training; see `keras_lodin.workflows.sweep.Sweep`.
-    """
-    sets = ", ".join(next((row["auroc"] for row in rows if "auroc" in row), {}))
-    return (
-        f"How to train {settings['model']} on {settings['id']}",
-        f"Detector: {settings['detector']}. Out-of-distribution (OOD) data for the choice: {sets}. "
-        "AUROC (higher = better separated) is the mean over them; ID accuracy is that on the same "
-        "validation data. No test data was used.",
-    )
+Figure: TypeAlias = Literal["separation", "id_accuracy"]
 
 
-def sweep_sections(
+class TrainingRow(TypedDict, total=False):
+    """What one training of a sweep gave; no figures where it diverged."""
+
+    rung: int
+    epochs: int
+    candidate: str
+    seed: int
+    diverged: bool
+    id_accuracy: float
+    separation: float
+    auroc: dict[str, float]
+
+
+def sweep_report(
     settings: Mapping[str, Any],
     plan: Plan,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[TrainingRow],
     recommendation: Recommendation,
     choice: Candidate,
     left_out: Sequence[Candidate],
     versions: Mapping[str, str | None],
     command: str | None,
-) -> list[Section]:
-    """The rungs, the recommendation, and how it was made.
+) -> tuple[str, str, list[Section]]:
+    """Title, summary and sections: the rungs, the recommendation, and how it was made.
 
     Args:
         settings: of the sweep and its trainings.
@@ -72,19 +70,23 @@ def sweep_sections(
         )
     )
     sections.append(Section("Recommendation", _advice(settings, recommendation, choice)))
-    used = ", ".join(f"{name} {version}" for name, version in versions.items())
-    made = [
-        page.text(
-            f"At most {plan.cost:.1f} plain trainings of {settings['epochs']} epochs, of a budget "
-            f"of {settings['budget']:g}. Versions: {used}."
-        )
-    ]
-    if command is not None:
-        made.append(page.code(command))
-    return [*sections, Section("How this was made", made)]
+    made = page.made_with(
+        f"At most {plan.cost:.1f} plain trainings of {settings['epochs']} epochs, of a budget "
+        f"of {settings['budget']:g}. {page.versions_text(versions)}",
+        command,
+    )
+    sections.append(Section("How this was made", made))
+    sets = ", ".join(next((row["auroc"] for row in rows if "auroc" in row), {}))
+    title = f"How to train {settings['model']} on {settings['id']}"
+    summary = (
+        f"Detector: {settings['detector']}. Out-of-distribution (OOD) data for the choice: {sets}. "
+        "AUROC (higher = better separated) is the mean over them; ID accuracy is that on the same "
+        "validation data. No test data was used."
+    )
+    return title, summary, sections
 
 
-def _decisive(final: Sequence[Mapping[str, Any]], recommendation: Recommendation) -> Block:
+def _decisive(final: Sequence[TrainingRow], recommendation: Recommendation) -> Block:
     return page.table(
         "Differences are paired by seed with plain training (off); ± is the half-width of "
         "Student's 95 % interval over seeds. Per cent.",
@@ -92,7 +94,8 @@ def _decisive(final: Sequence[Mapping[str, Any]], recommendation: Recommendation
         [
             (
                 name,
-                *(_mean(final, name, figure) for figure in ("separation", "id_accuracy")),
+                _mean(final, name, "separation"),
+                _mean(final, name, "id_accuracy"),
                 _text(recommendation.separation.get(name), "+"),
                 _text(recommendation.accuracy.get(name), "+"),
             )
@@ -101,7 +104,7 @@ def _decisive(final: Sequence[Mapping[str, Any]], recommendation: Recommendation
     )
 
 
-def _missing(rows: Sequence[Mapping[str, Any]], left_out: Sequence[Candidate]) -> list[Block]:
+def _missing(rows: Sequence[TrainingRow], left_out: Sequence[Candidate]) -> list[Block]:
     blocks = []
     diverged = sorted({row["candidate"] for row in rows if row["diverged"]})
     if diverged:
@@ -147,17 +150,13 @@ def _train_command(settings: Mapping[str, Any], choice: Candidate) -> str:
     return shlex.join([*words, "--output", "run"])
 
 
-def _screened(row: Mapping[str, Any]) -> tuple[str, str, str]:
+def _screened(row: TrainingRow) -> tuple[str, str, str]:
     if row["diverged"]:
         return row["candidate"], "diverged", ""
-    return (
-        row["candidate"],
-        f"{100 * row['separation']:.2f}",
-        f"{100 * row['id_accuracy']:.1f}",
-    )
+    return row["candidate"], percent(row["separation"], digits=2), percent(row["id_accuracy"])
 
 
-def _mean(rows: Sequence[Mapping[str, Any]], candidate: str, figure: str) -> str:
+def _mean(rows: Sequence[TrainingRow], candidate: str, figure: Figure) -> str:
     own = [row for row in rows if row["candidate"] == candidate]
     if any(row["diverged"] for row in own):
         return "diverged"
@@ -165,7 +164,4 @@ def _mean(rows: Sequence[Mapping[str, Any]], candidate: str, figure: str) -> str
 
 
 def _text(values: Spread | None, sign: str = "") -> str:
-    if values is None:
-        return ""
-    half = "" if values.half_width is None else f" ± {100 * values.half_width:.2f}"
-    return f"{100 * values.mean:{sign}.2f}{half}"
+    return "" if values is None else plus_minus(values.mean, values.half_width, sign)

@@ -18,7 +18,7 @@ from keras_lodin.models.head import find_head
 from keras_lodin.quotient.settings import check_count
 from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.files import atomic_write, file_digests, holds_others, write_together
+from keras_lodin.utils.files import atomic_write, file_digests, write_together
 from keras_lodin.utils.foreign_text import csv_cell, encodable
 from keras_lodin.utils.numbers import check_whole, checked_number
 from keras_lodin.utils.versions import package_versions
@@ -29,10 +29,17 @@ from keras_lodin.workflows.option_checks import (
     check_validation,
     warn_of_unreadable,
 )
-from keras_lodin.workflows.results_folder import results_folder
+from keras_lodin.workflows.run_folder import (
+    check_begins,
+    check_same_data,
+    check_same_settings,
+    earlier_state,
+    results_folder,
+    write_state,
+)
 from keras_lodin.workflows.sweeps import Candidate, Recommendation, recommend
 from keras_lodin.workflows.sweeps.halving import Plan, Rung, plan
-from keras_lodin.workflows.sweeps.page import sweep_heading, sweep_sections
+from keras_lodin.workflows.sweeps.page import Figure, TrainingRow, sweep_report
 from keras_lodin.workflows.sweeps.recommendation import SCREENING_ALLOWANCE
 from keras_lodin.workflows.sweeps.separation import (
     SCRAMBLED,
@@ -100,7 +107,7 @@ class Sweep:
     recommendation: Recommendation
     choice: Candidate
     plan: Plan
-    rows: list[dict[str, Any]] = field(repr=False)
+    rows: list[TrainingRow] = field(repr=False)
     report: str = field(repr=False)
     summary: dict[str, Any] = field(repr=False)
 
@@ -135,7 +142,7 @@ def sweep(
     ID validation data from made-up data: noise, patches of photographs, and copies of the
     validation data whose blocks changed places. Many candidates are trained briefly, the best of
     them longer, the last two at full length with every seed, beside plain training with the same
-    seeds; then `keras_lodin.selection.recommend` speaks. Test data is not touched.
+    seeds; then `recommend` speaks. Test data is not touched.
 
     It can be killed at any moment and goes on when it is started again. The folder holds
     `report.html`, `sweep.json`, `sweep.csv` and every trained network in `runs`.
@@ -259,8 +266,7 @@ def _sweep(
     recommendation = _recommendation(last, seeds)
     choice = {c.name: c for c in (OFF, *chosen)}[recommendation.choice]
     versions = package_versions()
-    heading = sweep_heading(settings | training, rows)
-    sections = sweep_sections(
+    written = sweep_report(
         settings | training,
         *(made, rows, recommendation, choice, chosen[made.candidates :], versions, command),
     )
@@ -273,30 +279,22 @@ def _sweep(
         "versions": versions,
         "command": command,
     }
-    _write(folder, summary, rows, page.page(*heading, sections))
-    return Sweep(recommendation, choice, made, rows, page.markdown(*heading, sections), summary)
+    _write(folder, summary, rows, page.page(*written))
+    return Sweep(recommendation, choice, made, rows, page.markdown(*written), summary)
 
 
+@dataclass
 class _Runner:
     """Trains and measures in a folder; what is there already is not repeated."""
 
-    def __init__(
-        self,
-        folder: Path,
-        settings: dict[str, Any],
-        training: dict[str, Any],
-        data_dir: str | os.PathLike[str] | None,
-        report: Callable[[str], None],
-        verbose: int | str,
-    ) -> None:
-        self._folder = folder
-        self._settings = settings
-        self._training = training
-        self._data_dir = data_dir
-        self._report = report
-        self._verbose = verbose
-        self._validation_data: tuple[Any, dict[str, Any]] | None = None
-        self._said_assumption = False
+    _folder: Path
+    _settings: dict[str, Any]
+    _training: dict[str, Any]
+    _data_dir: str | os.PathLike[str] | None
+    _report: Callable[[str], None]
+    _verbose: int | str
+    _validation_data: tuple[Any, dict[str, Any]] | None = None
+    _said_assumption: bool = False
 
     def check_and_count_classes(self, candidates: list[Candidate]) -> int:
         """Builds the classifier once: what is wrong with it is said before anything is trained."""
@@ -318,37 +316,29 @@ class _Runner:
 
     def check_same_sweep(self) -> None:
         """Records what this sweep is; raises ValueError if the folder holds another."""
-        path = self._folder / "settings.json"
-        settings = json.loads(json.dumps(self._settings | self._training))
-        named = [self._settings["id"], self._settings["validation"], *self._settings["ood"]]
+        settings, path = self._settings | self._training, self._folder / "settings.json"
+        named = [settings["id"], settings["validation"], *settings["ood"]]
         # Figures that were found on other data must not stand beside new ones.
-        settings["data"] = {
-            name: files
+        files = {
+            name: digest
             for name in named
-            if name is not None and (files := data.files_identity(name)) is not None
+            if name is not None and (digest := data.files_identity(name)) is not None
         }
-        if path.exists():
-            before = json.loads(path.read_text(encoding="utf-8"))
-            before.setdefault("data", settings["data"])
-            different = [name for name in settings if before.get(name) != settings[name]]
-            if different:
-                raise ValueError(
-                    "The output folder holds a sweep with other settings "
-                    f"({', '.join(different)}). Choose another folder, or the same settings to go "
-                    f"on with it. Received: output={str(self._folder)!r}"
-                )
+        before = earlier_state(path, "sweep")
+        if before is None:
+            check_begins(self._folder, "sweep")
+            write_state(path, {**settings, "data": files})
             return
-        if holds_others(self._folder):
-            raise ValueError(
-                "The output must be a new or empty folder, or one that holds the same sweep. "
-                f"Received: output={str(self._folder)!r}"
-            )
-        with atomic_write(path) as temporary:
-            temporary.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+        known, now = (
+            {name: {"files": digest} for name, digest in digests.items()}
+            for digests in (before.pop("data", {}), files)
+        )
+        check_same_settings(before, settings, "sweep", self._folder)
+        check_same_data(known, now, "sweep", self._folder)
 
     def rung(
         self, number: int, rungs: int, rung: Rung, candidates: list[Candidate]
-    ) -> list[dict[str, Any]]:
+    ) -> list[TrainingRow]:
         """Every training of one rung, seed by seed."""
         jobs = [(candidate, seed) for seed in range(rung.seeds) for candidate in candidates]
         rows = []
@@ -358,7 +348,7 @@ class _Runner:
                 f"{rung.epochs} epochs, seed {seed}"
             )
             figures = self._figures(candidate, seed, rung.epochs)
-            row: dict[str, Any] = {
+            row: TrainingRow = {
                 "rung": number,
                 "epochs": rung.epochs,
                 "candidate": candidate.name,
@@ -451,7 +441,7 @@ def _check_candidates(candidates: list[Candidate]) -> None:
         )
 
 
-def _best(rows: list[dict[str, Any]], candidates: list[Candidate]) -> list[Candidate]:
+def _best(rows: list[TrainingRow], candidates: list[Candidate]) -> list[Candidate]:
     """Those of a screening rung that did not diverge: the accurate first, by separation."""
     found = {row["candidate"]: row for row in rows if not row["diverged"]}
     if OFF.name not in found:
@@ -469,8 +459,8 @@ def _best(rows: list[dict[str, Any]], candidates: list[Candidate]) -> list[Candi
     return sorted((c for c in candidates if c.name in found), key=rank, reverse=True)
 
 
-def _recommendation(rows: list[dict[str, Any]], seeds: int) -> Recommendation:
-    by_candidate: dict[str, list[dict[str, Any]]] = {}
+def _recommendation(rows: list[TrainingRow], seeds: int) -> Recommendation:
+    by_candidate: dict[str, list[TrainingRow]] = {}
     for row in rows:
         by_candidate.setdefault(row["candidate"], []).append(row)
     # One that diverges with some seeds is not to be recommended for the others.
@@ -478,7 +468,7 @@ def _recommendation(rows: list[dict[str, Any]], seeds: int) -> Recommendation:
     if OFF.name not in whole:
         raise _nothing_to_compare_with()
 
-    def by_seed(figure: str) -> dict[str, dict[int, float]]:
+    def by_seed(figure: Figure) -> dict[str, dict[int, float]]:
         return {name: {row["seed"]: row[figure] for row in found} for name, found in whole.items()}
 
     return recommend(by_seed("separation"), by_seed("id_accuracy"))
@@ -504,7 +494,7 @@ def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
     )
 
 
-def _write(folder: Path, summary: dict[str, Any], rows: list[dict[str, Any]], html: str) -> None:
+def _write(folder: Path, summary: dict[str, Any], rows: list[TrainingRow], html: str) -> None:
     sets = list(dict.fromkeys(name for row in rows for name in row.get("auroc", ())))
     names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation"]
     with write_together(folder, "sweep.json") as written:
