@@ -29,6 +29,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients.norms import norms
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.training.step_seeds import StepSeeds
@@ -61,7 +62,7 @@ def plainly_sampled_norms(
     draws = tf.transpose(keras.random.categorical(candidates, samples, seed=seed))
     classes = tf.concat([predicted[None], labels[None], tf.cast(draws, tf.int32)], 0)
     gradients = forward_pass.input_gradients(forms.softmax_cotangents(logits, classes))
-    found = forms.norms(gradients, "l1") * forms.softmax_weights(logits, classes)
+    found = norms(gradients, "l1") * forms.softmax_weights(logits, classes)
     log_probability = tf.stop_gradient(tf.nn.log_softmax(candidates))
     drawn = tf.transpose(tf.gather(log_probability, tf.transpose(classes[2:]), batch_dims=1))
     others = tf.reduce_mean(found[2:] * tf.exp(-drawn), 0)

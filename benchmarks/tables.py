@@ -1,4 +1,4 @@
-"""Writes the tables of README and docs from the committed results.
+"""Writes the tables of README and docs from the committed results and from what is registered.
 
     python benchmarks/tables.py
 
@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = (
     "README.md",
     "docs/performance.md",
+    "docs/reference.md",
     "docs/exported_files.md",
     "docs/gradients.md",
     "docs/recipes.md",
@@ -372,7 +373,59 @@ def full_scale_differences(path: Path) -> str:
     return _markdown(list(shown.values()), [[row[name] for name in shown] for row in _rows(path)])
 
 
+def sources(path: Path) -> str:
+    from keras_lodin.data import SOURCES
+
+    rows = [SOURCES.description(name).partition(": ") for name in SOURCES]
+    return _markdown(
+        ["written", "what it is"],
+        [[f"`{written}`".replace(" or ", "` or `"), what] for written, _, what in rows],
+    )
+
+
+def detectors(path: Path) -> str:
+    from keras_lodin.detectors import DETECTORS
+
+    return _markdown(
+        ["name", "class", "what its score is"],
+        [
+            [f"`{name}`", f"`{detector.__name__}`", DETECTORS.description(name)]
+            for name, detector in DETECTORS.items()
+        ],
+    )
+
+
+def figures(path: Path) -> str:
+    from keras_lodin.metrics import FIGURES
+
+    return _markdown(
+        ["name", "figure", "what it is", "best"],
+        [
+            [f"`{name}`", one.title, one.definition, "high" if one.higher_is_better else "low"]
+            for name, one in FIGURES.items()
+        ],
+    )
+
+
+def conversions(path: Path) -> str:
+    from keras_lodin.export.litert.rules import RULES as LITERT_RULES
+    from keras_lodin.export.onnx.rules import RULES as ONNX_RULES
+
+    return _markdown(
+        ["TensorFlow operation", "ONNX", "LiteRT"],
+        [
+            [f"`{name}`", *("yes" if name in rules else "" for rules in (ONNX_RULES, LITERT_RULES))]
+            for name in sorted({*ONNX_RULES, *LITERT_RULES})
+        ],
+    )
+
+
+# Of the files that hold registries the tables show what is registered.
 TABLES: dict[str, Callable[[Path], str]] = {
+    "keras_lodin/data/named_source.py": sources,
+    "keras_lodin/detectors/registry.py": detectors,
+    "keras_lodin/metrics/registry.py": figures,
+    "keras_lodin/export/*/rules": conversions,
     "docs/results/gq_cost/table.csv": cost,
     "docs/results/gq_cost/*": cost_in_brief,
     "docs/results/gq_cost/exponents.csv": growth,

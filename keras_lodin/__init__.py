@@ -21,7 +21,11 @@ from keras_lodin.quotient.per_sample import gradient_quotient as gradient_quotie
 from keras_lodin.training import losses as losses
 from keras_lodin.training.gq_model import GQModel as GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel as GradientPenaltyModel
+from keras_lodin.utils.plugins import import_plugins as _import_plugins
 from keras_lodin.workflows.sweeps import Candidate as Candidate
 from keras_lodin.workflows.sweeps.run import sweep as sweep
 
 __version__ = _version("keras-lodin")
+
+# Last, because they import this package.
+_import_plugins()

@@ -25,6 +25,7 @@ from keras_lodin_cli.options import (
     statistics_option,
 )
 from keras_lodin_cli.printing import say, show
+from keras_lodin_cli.quotient_options import quotient_options
 
 
 @main.command(
@@ -129,12 +130,7 @@ Example: keras-lodin gradients cross-entropy gq --id digits:0-6 --ood digits:7-9
     metavar="DIR",
     help="Folder for the figure and numbers.",
 )
-@click.option("--form", default="softmax", show_default=True, help="softmax or logits.")
-@click.option(
-    "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
-)
-@click.option("--samples", type=int, default=1, show_default=True, help="Draws of an estimator.")
-@click.option("--norm", default=None, metavar="l1|l2", help="By default l1; l2 for projected.")
+@quotient_options("form", "estimator", "samples", "norm")
 @click.option("--limit", type=int, default=None, metavar="N", help="At most N samples of a set.")
 @click.option("--batch-size", type=click.IntRange(1), default=32, show_default=True)
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all that is drawn.")

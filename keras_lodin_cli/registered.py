@@ -53,13 +53,8 @@ def with_listings(text: str) -> str:
 
 def _written(package: str, decorator: str) -> dict[str, str]:
     """What the modules of a package register, as their code says."""
-    top, *rest = package.split(".")
-    spec = find_spec(top)  # of a package within it, this would import it
-    assert spec is not None
-    assert spec.submodule_search_locations is not None
-    folder = Path(spec.submodule_search_locations[0], *rest)
     found = []
-    for path in folder.glob("*.py"):
+    for path in place_of(package).glob("*.py"):
         code = path.read_text(encoding="utf-8")
         if f"{decorator}(" not in code:
             continue
@@ -71,3 +66,12 @@ def _written(package: str, decorator: str) -> dict[str, str]:
                 description = facts.get("description", ast.Constant(""))
                 found.append((position, name, ast.literal_eval(description)))
     return {name: description for _, name, description in sorted(found)}
+
+
+def place_of(module: str) -> Path:
+    """Where the code of a package is, or of a module in it without its `.py`."""
+    top, *rest = module.split(".")
+    spec = find_spec(top)  # of a package within it, this would import it
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    return Path(spec.submodule_search_locations[0], *rest)

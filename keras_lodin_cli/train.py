@@ -21,6 +21,7 @@ from keras_lodin_cli.options import (
     options,
 )
 from keras_lodin_cli.printing import print_tables, say, show
+from keras_lodin_cli.quotient_options import quotient_options
 
 
 @main.command(epilog="Example: keras-lodin quickstart --output quickstart")
@@ -61,21 +62,7 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
     metavar="W",
     help="Weight of the Gradient Quotient; none or 0 is plain cross-entropy. Repeat for more runs.",
 )
-@click.option(
-    "--form", default="softmax", show_default=True, help="softmax, logits, share or pooled."
-)
-@click.option(
-    "--estimator", default="exact", show_default=True, help="exact, sampled or projected."
-)
-@click.option(
-    "--samples", type=int, default=1, show_default=True, help="Draws of sampled or projected."
-)
-@click.option(
-    "--every", type=int, default=1, show_default=True, help="Compute GQ on every k-th step."
-)
-@click.option(
-    "--temperature", type=float, default=1.0, show_default=True, help="Of the softmax form."
-)
+@quotient_options()
 @click.option(
     "--loss",
     cls=NameOption,

@@ -8,6 +8,7 @@ from typing import Any
 from keras_lodin.data.identity import difference as difference
 from keras_lodin.data.identity import files_identity as files_identity
 from keras_lodin.data.identity import identity as identity
+from keras_lodin.data.named_source import NamedSource as NamedSource
 from keras_lodin.data.source import Source as Source
 from keras_lodin.data.sources import SOURCES as SOURCES
 from keras_lodin.data.specification import missing as missing

@@ -67,7 +67,7 @@ def batch_count(data: Any, batch_size: int) -> int | None:
         count = data.count
     else:
         x = data[0] if isinstance(data, tuple) and data else data
-        shape = getattr(_only_entry(x), "shape", ())
+        shape: Any = getattr(_only_entry(x), "shape", ())
         count = shape[0] if len(shape) else None
     if count is None:
         return None

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import tensorflow as tf
 
+from keras_lodin.gradients.by_gradient_function import once_beside_loops
 from keras_lodin.gradients.graph_walk import LOOPS, operations_between, with_called
 from keras_lodin.gradients.jvp import directional_derivative
-from keras_lodin.gradients.vjp import once_beside_loops, vectorized_gradient
+from keras_lodin.gradients.vjp import vectorized_gradient
+from keras_lodin.utils.tensor import Tensor
 
 
 class ForwardPass:
@@ -39,13 +40,13 @@ class ForwardPass:
         logits: float32 tensor of shape `(batch, classes)`.
     """
 
-    def __init__(self, logits_function: Callable[[Any], Any], inputs: Any) -> None:
+    def __init__(self, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
         self._record(inputs, lambda x: [logits_function(x)])
         self._keep(0)
 
     @classmethod
     def of_exits(
-        cls, exits_function: Callable[[Any], Sequence[Any]], inputs: Any
+        cls, exits_function: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor
     ) -> list[ForwardPass]:
         """One pass of a classifier with several exits, as a `ForwardPass` for each exit.
 
@@ -60,7 +61,7 @@ class ForwardPass:
             forward_pass._keep(number)
         return passes
 
-    def _record(self, inputs: Any, function: Callable[[Any], Sequence[Any]]) -> None:
+    def _record(self, inputs: Tensor, function: Callable[[Tensor], Sequence[Tensor]]) -> None:
         inputs = tf.convert_to_tensor(inputs)
         if not inputs.dtype.is_floating:
             inputs = tf.cast(inputs, tf.float32)
@@ -74,7 +75,7 @@ class ForwardPass:
         self._tape = tape
 
     @classmethod
-    def of_names(cls, logits_function: Callable[[Any], Any], inputs: Any) -> ForwardPass:
+    def of_names(cls, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> ForwardPass:
         """One pass over inputs that are names, tokens for example, which have no gradient.
 
         Args:
@@ -102,11 +103,11 @@ class ForwardPass:
             else:
                 self._operations = operations
 
-    def logits_at(self, inputs: Any) -> Any:
+    def logits_at(self, inputs: Tensor) -> Tensor:
         """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
         return tf.cast(self._function(inputs)[self._number], tf.float32)
 
-    def input_gradient(self, cotangent: Any) -> Any:
+    def input_gradient(self, cotangent: Tensor) -> Tensor:
         """The vector-Jacobian product `sum_j cotangent[b, j] * d logits[b, j] / d inputs[b]`.
 
         Args:
@@ -123,7 +124,7 @@ class ForwardPass:
         gradient = self._tape.gradient(self.logits, self.inputs, output_gradients=cotangent)
         return self._checked(gradient)
 
-    def _checked(self, derivative: Any) -> Any:
+    def _checked(self, derivative: Tensor) -> Tensor:
         if derivative is None:
             raise ValueError(
                 "The classifier's logits have no gradient with respect to its inputs: somewhere "
@@ -134,7 +135,7 @@ class ForwardPass:
             )
         return tf.cast(derivative, tf.float32)
 
-    def input_gradients(self, cotangents: Any) -> Any:
+    def input_gradients(self, cotangents: Tensor) -> Tensor:
         """Several vector-Jacobian products at once: one traced backward pass, run vectorised.
 
         Tracing time does not grow with their number, and the backward convolutions of all
@@ -152,7 +153,7 @@ class ForwardPass:
         gradients = vectorized_gradient(self._operations, self.inputs, self.logits, cotangents)
         return self._checked(gradients)
 
-    def read_by_gradients(self, shape: Any) -> list[Any]:
+    def read_by_gradients(self, shape: Sequence[int | None]) -> list[Tensor]:
         """The floating-point tensors of this pass that `input_gradients` reads.
 
         Args:
@@ -162,7 +163,7 @@ class ForwardPass:
         trace = tf.function(self.input_gradients).get_concrete_function(specification)
         return [tensor for tensor in trace.captured_inputs if tensor.dtype.is_floating]
 
-    def directional_derivative(self, direction: Any) -> Any:
+    def directional_derivative(self, direction: Tensor) -> Tensor:
         """The Jacobian-vector product `sum_i d logits[b, j] / d inputs[b, i] * direction[b, i]`.
 
         One pass in forward mode serves all classes. The forward pass is not run again: dropout
@@ -187,7 +188,7 @@ class ForwardPass:
             directional_derivative(self._operations, self.inputs, self.logits, direction)
         )
 
-    def _transposed_twice(self, direction: Any) -> Any:
+    def _transposed_twice(self, direction: Tensor) -> Tensor:
         """The directional derivative as the transpose of the input gradient: slower, always right.
 
         The input gradient g is linear in its cotangent u; d <g(u), v> / du is the product J v.

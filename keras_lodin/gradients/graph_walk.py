@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.gradients.tensorflow_internals import called_graphs, gradient_function
+from keras_lodin.utils.tensor import Tensor
 
 # Operations that hold another graph which a walk cannot go around: a loop keeps what its gradient
 # needs in lists that are no tensors. A function that is called once is one more operation.
@@ -18,7 +19,7 @@ LOOPS = frozenset(
 )
 
 
-def operations_between(inputs: Any, outputs: Any) -> list[Any]:
+def operations_between(inputs: Tensor, outputs: Tensor) -> list[tf.Operation]:
     """The operations of a graph through which `outputs` depends on `inputs`, in order.
 
     Args:
@@ -44,7 +45,7 @@ def operations_between(inputs: Any, outputs: Any) -> list[Any]:
     return found
 
 
-def attributes(operation: Any) -> dict[str, Any]:
+def attributes(operation: tf.Operation) -> dict[str, Any]:
     """The attributes that `tf.raw_ops` takes for an operation: those that no input implies."""
     implied = {
         name
@@ -66,7 +67,7 @@ def attributes(operation: Any) -> dict[str, Any]:
 _KEEPING = frozenset({"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient"})
 
 
-def maker(tensor: Any) -> Any:
+def maker(tensor: Tensor) -> tf.Operation:
     """The operation of a graph that made a tensor's values; those that keep values are not it."""
     operation = tensor.op
     while operation.type in _KEEPING:
@@ -74,7 +75,7 @@ def maker(tensor: Any) -> Any:
     return operation
 
 
-def last_operation(function: Any, inputs: Any) -> Any:
+def last_operation(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tf.Operation:
     """The operation that makes the values of a function of one tensor.
 
     Args:
@@ -84,7 +85,7 @@ def last_operation(function: Any, inputs: Any) -> Any:
     return maker(tf.function(function).get_concrete_function(inputs).outputs[0])
 
 
-def run_by_itself(operation: Any, inputs: Sequence[Any]) -> list[Any]:
+def run_by_itself(operation: tf.Operation, inputs: Sequence[Tensor]) -> list[Tensor]:
     """The outputs of an operation of a graph on other inputs, in the graph or eagerly as one calls.
 
     Args:
@@ -111,7 +112,7 @@ def run_by_itself(operation: Any, inputs: Sequence[Any]) -> list[Any]:
 without_autograph = tf.autograph.experimental.do_not_convert
 
 
-def mean_of_moments(operation: Any) -> Any | None:
+def mean_of_moments(operation: tf.Operation) -> Tensor | None:
     """The mean inside of a variance from which `tf.nn.moments` keeps the gradient away.
 
     It computes `mean((x - stop_gradient(m))^2)` with m the mean of x. By the mean, the derivative
@@ -138,16 +139,22 @@ def mean_of_moments(operation: Any) -> Any | None:
     return mean if mean.op.inputs[0] is x and same_axes else None
 
 
-def _reduced(operation: Any) -> Any:
+def _reduced(operation: tf.Operation) -> Any:
     """The axes of a Mean: their numbers, or the tensor that will hold them."""
+    axes = reduced_axes(operation)
+    return operation.inputs[1].ref() if axes is None else axes
+
+
+def reduced_axes(operation: tf.Operation) -> list[int] | None:
+    """The axes of a Mean or Sum in ascending order; None where only the running graph knows."""
     axes = tf.get_static_value(operation.inputs[1])
     if axes is None:
-        return operation.inputs[1].ref()
+        return None
     rank = operation.inputs[0].shape.rank
-    return sorted(int(axis) % rank if rank else int(axis) for axis in np.ravel(axes))
+    return sorted({int(axis) % rank if rank else int(axis) for axis in np.ravel(axes)})
 
 
-def with_called(operations: Iterable[Any]) -> Iterator[Any]:
+def with_called(operations: Iterable[tf.Operation]) -> Iterator[tf.Operation]:
     """Operations, and those of the functions and loops that they call, whatever the depth."""
     for operation in operations:
         yield operation
@@ -161,7 +168,7 @@ _CONSTANT = frozenset(
 )
 
 
-def differentiates_to_nothing(operation: Any) -> bool:
+def differentiates_to_nothing(operation: tf.Operation) -> bool:
     """Whether TensorFlow takes for constant what an operation makes of floating-point numbers."""
     floating = [
         any(tensor.dtype.is_floating for tensor in tensors)
@@ -172,7 +179,7 @@ def differentiates_to_nothing(operation: Any) -> bool:
     )
 
 
-def second_derivative_is_wrong(operation: Any) -> bool:
+def second_derivative_is_wrong(operation: tf.Operation) -> bool:
     """Whether TensorFlow's own second derivative of an operation is missing or wrong.
 
     The walks have rules of their own for each of these.
@@ -191,7 +198,7 @@ def second_derivative_is_wrong(operation: Any) -> bool:
     )
 
 
-def padded_pooling(operation: Any) -> tuple[Any, list[list[int]]] | None:
+def padded_pooling(operation: tf.Operation) -> tuple[tf.Operation, list[list[int]]] | None:
     """A max pooling that keeps the size, as one without padding of an input that was padded.
 
     TensorFlow's second derivative of the former is wrong in a graph: its kernel writes the result

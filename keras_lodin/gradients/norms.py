@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
+from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.quotient import forms
+from keras_lodin.utils.tensor import Tensor
+
+
+def norms(gradients: Tensor, norm: str) -> Tensor:
+    """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`.
+
+    Args:
+        gradients: float32 tensor.
+        norm: "l1" or "l2".
+    """
+    axes = tuple(range(2, len(gradients.shape)))
+    if norm == "l1":
+        return ops.sum(ops.abs(gradients), axis=axes)
+    # Scaled, so that no square leaves float32; and without the infinite slope of a root at zero.
+    largest = ops.stop_gradient(ops.max(ops.abs(gradients), axis=axes, keepdims=True))
+    scale = ops.where(largest > 0.0, largest, 1.0)
+    squares = ops.sum(ops.square(gradients / scale), axis=axes)
+    some = squares > 0.0
+    root = ops.where(some, ops.sqrt(ops.where(some, squares, 1.0)), 0.0)
+    return root * ops.reshape(scale, ops.shape(squares))
 
 
 def gradient_norms(
     forward_pass: ForwardPass,
-    cotangents: Any,
+    cotangents: Tensor,
     norm: str,
-    weights: Any = None,
+    weights: Tensor = None,
     chunk_size: int | None = None,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """The norms of input gradients, and the norm of their weighted sum.
 
     All at once, a training step keeps what the backward passes of all classes leave behind, which
@@ -38,15 +56,15 @@ def gradient_norms(
     if chunk_size is not None and chunk_size < cotangents.shape[0]:
         return _in_chunks(forward_pass, cotangents, norm, weights, chunk_size)
     gradients = forward_pass.input_gradients(cotangents)
-    found = forms.norms(gradients, norm)
+    found = norms(gradients, norm)
     if weights is None:
         return found, None
-    return found, forms.norms(_weighted_sum(weights, gradients)[None], norm)[0]
+    return found, norms(_weighted_sum(weights, gradients)[None], norm)[0]
 
 
 def _in_chunks(
-    forward_pass: ForwardPass, cotangents: Any, norm: str, weights: Any, chunk_size: int
-) -> tuple[Any, Any]:
+    forward_pass: ForwardPass, cotangents: Tensor, norm: str, weights: Tensor, chunk_size: int
+) -> tuple[Tensor, Tensor]:
     count = cotangents.shape[0]
     chunks = -(-count // chunk_size)
     # Cotangents of zeros fill the last chunk; their norms are cut off again.
@@ -59,7 +77,7 @@ def _in_chunks(
     # What the backward pass reads of the forward pass: activations and kernels.
     read = forward_pass.read_by_gradients((chunk_size, *cotangents.shape[1:]))
 
-    def chunk_of(tensor: Any, index: Any) -> Any:
+    def chunk_of(tensor: Tensor, index: Tensor) -> Tensor:
         # Not `tensor[start:end]`, whose size XLA cannot tell.
         sizes = tf.concat([[chunk_size], tf.shape(tensor)[1:]], 0)
         start = tf.concat([[index * chunk_size], tf.zeros_like(sizes[1:])], 0)
@@ -67,11 +85,11 @@ def _in_chunks(
         return tf.ensure_shape(part, (chunk_size, *tensor.shape[1:]))
 
     @tf.custom_gradient
-    def norms_of(cotangents: Any, weights: Any, *read: Any) -> Any:
-        def forward(index: Any, total: Any, found: Any) -> Any:
+    def norms_of(cotangents: Tensor, weights: Tensor, *read: Tensor) -> Tensor:
+        def forward(index: Tensor, total: Tensor, found: Tensor) -> Tensor:
             gradients = forward_pass.input_gradients(chunk_of(cotangents, index))
             total += _weighted_sum(chunk_of(weights, index), gradients)
-            return index + 1, total, found.write(index, forms.norms(gradients, norm))
+            return index + 1, total, found.write(index, norms(gradients, norm))
 
         zeros = tf.zeros_like(forward_pass.inputs, tf.float32)
         norms_by_chunk = tf.TensorArray(tf.float32, chunks)
@@ -83,20 +101,20 @@ def _in_chunks(
         )
         found = norms_by_chunk.concat()
         found = tf.ensure_shape(found, (chunks * chunk_size, *cotangents.shape[1:2]))
-        total_norm = forms.norms(total[None], norm)[0]
+        total_norm = norms(total[None], norm)[0]
 
-        def backward(found_upstream: Any, total_upstream: Any) -> Any:
+        def backward(found_upstream: Tensor, total_upstream: Tensor) -> Tensor:
             with tf.GradientTape() as tape:
                 tape.watch(total)
-                total_norm = forms.norms(total[None], norm)[0]
+                total_norm = norms(total[None], norm)[0]
             direction = tape.gradient(total_norm, total, output_gradients=total_upstream)
 
-            def step(index: Any, by_chunk: Any, sums: Any) -> Any:
+            def step(index: Tensor, by_chunk: Tensor, sums: Tensor) -> Tensor:
                 with tf.GradientTape() as tape:
                     parts = [chunk_of(cotangents, index), chunk_of(weights, index)]
                     tape.watch([*parts, *read])
                     gradients = forward_pass.input_gradients(parts[0])
-                    found = forms.norms(gradients, norm)
+                    found = norms(gradients, norm)
                     partial = _weighted_sum(parts[1], gradients)
                 own, *shared = tape.gradient(
                     [found, partial],
@@ -127,7 +145,7 @@ def _in_chunks(
     return found[:count], total_norm if has_weights else None
 
 
-def _weighted_sum(weights: Any, gradients: Any) -> Any:
+def _weighted_sum(weights: Tensor, gradients: Tensor) -> Tensor:
     """Sum over the first axis: `(count, batch)` and `(count, batch, ...)` to `(batch, ...)`."""
     rank = len(gradients.shape)
     weights = tf.reshape(weights, (*tf.unstack(tf.shape(weights)), *[1] * (rank - 2)))

@@ -15,7 +15,7 @@ from tensorflow.python.framework import ops
 from tensorflow.python.grappler import tf_optimizer
 
 
-def gradient_function(operation: Any) -> Callable[..., Any] | None:
+def gradient_function(operation: tf.Operation) -> Callable[..., Any] | None:
     """The function that TensorFlow differentiates an operation of a graph with.
 
     Args:
@@ -102,7 +102,7 @@ def _same_tensors(graph_def: Any) -> dict[str, str]:
     return same
 
 
-def called_graphs(operation: Any) -> list[Any]:
+def called_graphs(operation: tf.Operation) -> list[tf.Graph]:
     """The graphs of the functions that an operation calls: of a call, or a loop's body.
 
     Args:

@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from typing_extensions import Unpack
 
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.passes import BatchFunction, joined
@@ -25,7 +26,8 @@ from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms
-from keras_lodin.quotient.settings import QuotientSettings
+from keras_lodin.quotient.settings import QuotientOptions, QuotientSettings, with_options_shown
+from keras_lodin.utils.tensor import Tensor
 
 # What there is of every sample: attributes of `GradientDistributions`.
 QUANTITIES = ("log10_label_norm", "log10_other_norm", "quotient")
@@ -56,17 +58,16 @@ class GradientDistributions:
         return len(self.predicted)
 
 
+@with_options_shown
 def gradient_distributions(
     classifier: keras.Model,
     x: Any,
-    form: str = "softmax",
-    estimator: str = "exact",
-    samples: int = 1,
-    norm: str | None = None,
+    *,
     seed: int | None = None,
     from_logits: bool | None = None,
     batch_size: int = 32,
     verbose: int | str = "auto",
+    **options: Unpack[QuotientOptions],
 ) -> GradientDistributions:
     """The two norms of the Gradient Quotient, and the quotient, for the predicted class.
 
@@ -77,15 +78,13 @@ def gradient_distributions(
             `(batch, classes)`.
         x: inputs: an array, a tuple `(x, y)`, a batched `tf.data.Dataset`, a
             `keras.utils.PyDataset` or a `keras_lodin.data.Source`.
-        form: "softmax" for the gradients of the softmax, "logits" for those of the logits.
-        estimator: "exact"; "sampled" or "projected" for many classes.
-        samples: how many classes "sampled" draws, or directions "projected".
-        norm: "l1" or "l2"; None for "l1", and "l2" for "projected".
         seed: of what is drawn. None for another draw at every call.
         from_logits: as in `keras_lodin.Detector`.
         batch_size: samples per batch, for data that is not batched already. It changes memory and
             speed, not values.
         verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
+        **options: `form`, "softmax" or "logits", and `estimator`, `samples`, `norm` and
+            `chunk_size`, see `keras_lodin.GQModel`.
 
     Returns:
         `GradientDistributions`.
@@ -102,24 +101,18 @@ def gradient_distributions(
     np.median(inside.log10_label_norm) - np.median(outside.log10_label_norm)
     ```
     """
-    settings = QuotientSettings(form, estimator, samples, norm)
-    if form not in ("softmax", "logits"):
-        raise ValueError(
-            "form='pooled' takes the norms of a whole batch, which are no sample's own, and "
-            "form='share' has the norms of form='logits'. Use form='softmax' or form='logits'. "
-            f"Received: form={form!r}"
-        )
+    settings = norm_settings(**options)
     head = find_head(classifier, from_logits)
     settings.check_classifier(head)
     check_differentiable(head, "gradient_distributions")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
-    def norms(inputs: Any) -> dict[str, Any]:
+    def norms(inputs: Tensor) -> dict[str, Tensor]:
         forward_pass = ForwardPass(lambda x: head.logits(x, training=False), inputs)
         predicted = forms.predicted_class(forward_pass.logits)
         label_norm, other_norm = settings.norms(forward_pass, predicted, generator)
         outputs = {"predicted": predicted, "label": label_norm, "other": other_norm}
-        if form == "softmax":
+        if settings.form == "softmax":
             outputs["log_rest"] = log_rest(forward_pass.logits)
         return outputs
 
@@ -153,7 +146,28 @@ def gradient_distributions(
     )
 
 
-def log_rest(logits: Any) -> Any:
+def norm_settings(**options: Unpack[QuotientOptions]) -> QuotientSettings:
+    """The settings of norms that are a sample's own.
+
+    Args:
+        **options: as of `gradient_distributions`.
+
+    Raises:
+        ValueError: for settings that are not known or do not go together, or forms without such
+            norms.
+    """
+    settings = QuotientSettings(**options)
+    settings.refuse("every", "temperature")
+    if settings.form not in ("softmax", "logits"):
+        raise ValueError(
+            "form='pooled' takes the norms of a whole batch, which are no sample's own, and "
+            "form='share' has the norms of form='logits'. Use form='softmax' or form='logits'. "
+            f"Received: form={settings.form!r}"
+        )
+    return settings
+
+
+def log_rest(logits: Tensor) -> Tensor:
     """The natural logarithm of `1 - S_m`, what the predicted class m leaves to the others.
 
     Args:

@@ -24,8 +24,9 @@ import keras
 from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.gradients.norms import gradient_norms
+from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
+from keras_lodin.utils.tensor import Tensor
 
 FORMS = ("softmax", "logits", "pooled")
 ESTIMATORS = ("exact", "sampled", "projected")
@@ -37,12 +38,12 @@ _TINY = 1e-30
 
 def exact_norms(
     forward_pass: ForwardPass,
-    labels: Any,
+    labels: Tensor,
     form: str,
     norm: str = "l1",
     chunk_size: int | None = None,
     temperature: float = 1.0,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """Every class's norm.
 
     The softmax form needs no pass for the predicted class: its gradient is minus the sum of the
@@ -80,13 +81,13 @@ def exact_norms(
 
 def sampled_norms(
     forward_pass: ForwardPass,
-    labels: Any,
+    labels: Tensor,
     form: str,
     samples: int,
     norm: str,
     seed: Any,
     temperature: float = 1.0,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """The label's norm exactly, and the others' from a few of them.
 
     In the softmax form the predicted class m, which weighs most, is never left to chance. The
@@ -132,11 +133,11 @@ def sampled_norms(
     classes = ops.concatenate([predicted[None], second[None], draws[1:]])
     gradients = forward_pass.input_gradients(forms.softmax_cotangents(logits, classes))
     weights = forms.softmax_weights(logits, classes)
-    found = forms.norms(gradients, norm)
+    found = norms(gradients, norm)
     label_weight = ops.where(is_right, 0.0, weights[1])
     remaining = _per_sample(weights[0], gradients) * gradients[0]
     remaining = remaining - _per_sample(label_weight, gradients) * gradients[1]
-    remaining_norm = forms.norms(remaining[None], norm)[0]
+    remaining_norm = norms(remaining[None], norm)[0]
     direction = ops.stop_gradient(
         ops.sign(remaining)
         if norm == "l1"
@@ -158,22 +159,22 @@ def sampled_norms(
     )
     shares = weights * (found - along) * ops.exp(-ops.where(is_draw, drawn, 0.0)) / counts
     disagreement = ops.sum(ops.where(is_draw, shares, 0.0), axis=0)
-    norms = weights * found
+    weighted = weights * found
     return (
-        ops.where(is_right, norms[0], norms[1]),
-        ops.where(is_right, 0.0, norms[0]) + remaining_norm + disagreement,
+        ops.where(is_right, weighted[0], weighted[1]),
+        ops.where(is_right, 0.0, weighted[0]) + remaining_norm + disagreement,
     )
 
 
 def projected_norms(
     forward_pass: ForwardPass,
-    labels: Any,
+    labels: Tensor,
     form: str,
     samples: int,
     norm: str,
     seed: Any,
     temperature: float = 1.0,
-) -> tuple[Any, Any]:
+) -> tuple[Tensor, Tensor]:
     """All norms from directional derivatives along a few random directions v.
 
     With v of standard normal numbers, `d S_j . v` is normal with the standard deviation
@@ -218,7 +219,7 @@ def projected_norms(
     return forms.split_by_label(found, _every_class(logits), labels)
 
 
-def _softmax_derivative(logits: Any, derivative: Any, labels: Any, form: str) -> Any:
+def _softmax_derivative(logits: Tensor, derivative: Tensor, labels: Tensor, form: str) -> Tensor:
     """What `form` takes norms of, from a directional derivative of the logits.
 
     Returns:
@@ -241,16 +242,16 @@ def _softmax_derivative(logits: Any, derivative: Any, labels: Any, form: str) ->
     )
 
 
-def _per_sample(values: Any, gradients: Any) -> Any:
+def _per_sample(values: Tensor, gradients: Tensor) -> Tensor:
     """Numbers of shape `(batch,)` in a shape that multiplies `(batch, ...)` of some gradients."""
     return ops.reshape(values, (-1, *[1] * (len(gradients.shape) - 2)))
 
 
-def _every_class(logits: Any) -> Any:
+def _every_class(logits: Tensor) -> Tensor:
     """All classes for every sample: int32, `(classes, batch)`."""
     classes = ops.arange(logits.shape[-1], dtype="int32")
     return classes[:, None] + ops.zeros_like(forms.predicted_class(logits))[None]
 
 
-def _is_label(logits: Any, labels: Any) -> Any:
+def _is_label(logits: Tensor, labels: Tensor) -> Tensor:
     return ops.equal(ops.arange(logits.shape[-1], dtype="int32")[None], labels[:, None])

@@ -17,12 +17,12 @@ say where to pull back from; `estimators.py` does it, and `quotient` divides.
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
+from keras_lodin.utils.tensor import Tensor
 
-def other_classes(logits: Any) -> Any:
+
+def other_classes(logits: Tensor) -> Tensor:
     """The classes other than the predicted one, in ascending order.
 
     Args:
@@ -36,12 +36,12 @@ def other_classes(logits: Any) -> Any:
     return slots + ops.cast(slots[None, :] >= predicted[:, None], "int32")
 
 
-def predicted_class(logits: Any) -> Any:
+def predicted_class(logits: Tensor) -> Tensor:
     """The class of the largest logit: int32, `(batch,)`."""
     return ops.cast(ops.argmax(logits, axis=-1), "int32")
 
 
-def confidence_and_rest(logits: Any) -> tuple[Any, Any, Any]:
+def confidence_and_rest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """The predicted class's probability, what it leaves, and how the others share that.
 
     Args:
@@ -66,7 +66,7 @@ def confidence_and_rest(logits: Any) -> tuple[Any, Any, Any]:
 _FAR_BELOW = -1e30
 
 
-def softmax_cotangents(logits: Any, classes: Any) -> Any:
+def softmax_cotangents(logits: Tensor, classes: Tensor) -> Tensor:
     """Cotangents of `d S_j / ((1 - S_m) r_j)`, or for j = m of `-d S_m / ((1 - S_m) S_m)`.
 
     Args:
@@ -85,7 +85,7 @@ def softmax_cotangents(logits: Any, classes: Any) -> Any:
     return ops.where(ops.equal(classes, predicted)[..., None], towards_others, other)
 
 
-def softmax_weights(logits: Any, classes: Any) -> Any:
+def softmax_weights(logits: Tensor, classes: Tensor) -> Tensor:
     """What the norms at `softmax_cotangents` are multiplied by: r_j, or S_m for j = m.
 
     Args:
@@ -102,7 +102,7 @@ def softmax_weights(logits: Any, classes: Any) -> Any:
     return ops.where(is_predicted, confidence, share)
 
 
-def class_cotangents(logits: Any, classes: Any) -> Any:
+def class_cotangents(logits: Tensor, classes: Tensor) -> Tensor:
     """Cotangents whose vector-Jacobian products are the logits' own gradients.
 
     Args:
@@ -115,7 +115,7 @@ def class_cotangents(logits: Any, classes: Any) -> Any:
     return ops.one_hot(classes, logits.shape[-1], dtype="float32")
 
 
-def pooled_cotangents(logits: Any, labels: Any) -> Any:
+def pooled_cotangents(logits: Tensor, labels: Tensor) -> Tensor:
     """Cotangents of `o_y` and of `sum_{j != y} o_j`: the other classes' LOGITS pooled.
 
     The published code takes the norms of these two, and divides their sums over the batch.
@@ -131,26 +131,7 @@ def pooled_cotangents(logits: Any, labels: Any) -> Any:
     return ops.stack([label, 1.0 - label])
 
 
-def norms(gradients: Any, norm: str) -> Any:
-    """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`.
-
-    Args:
-        gradients: float32 tensor.
-        norm: "l1" or "l2".
-    """
-    axes = tuple(range(2, len(gradients.shape)))
-    if norm == "l1":
-        return ops.sum(ops.abs(gradients), axis=axes)
-    # Scaled, so that no square leaves float32; and without the infinite slope of a root at zero.
-    largest = ops.stop_gradient(ops.max(ops.abs(gradients), axis=axes, keepdims=True))
-    scale = ops.where(largest > 0.0, largest, 1.0)
-    squares = ops.sum(ops.square(gradients / scale), axis=axes)
-    some = squares > 0.0
-    root = ops.where(some, ops.sqrt(ops.where(some, squares, 1.0)), 0.0)
-    return root * ops.reshape(scale, ops.shape(squares))
-
-
-def split_by_label(class_norms: Any, classes: Any, labels: Any) -> tuple[Any, Any]:
+def split_by_label(class_norms: Tensor, classes: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """The label's norm and the sum of the others'.
 
     Args:
@@ -168,7 +149,7 @@ def split_by_label(class_norms: Any, classes: Any, labels: Any) -> tuple[Any, An
     )
 
 
-def quotient(label_norm: Any, other_norm: Any) -> Any:
+def quotient(label_norm: Tensor, other_norm: Tensor) -> Tensor:
     """The label's norm over that of the others; 0, with a zero gradient, where both are zero.
 
     Both are first divided by their sum, taken as constant. That changes neither the quotient nor
@@ -189,6 +170,6 @@ def quotient(label_norm: Any, other_norm: Any) -> Any:
     return ops.where(defined, label / ops.where(defined, others, 1.0), 0.0)
 
 
-def _is_class(logits: Any, classes: Any) -> Any:
+def _is_class(logits: Tensor, classes: Tensor) -> Tensor:
     """Where a class's own column is: bool, `(batch, classes)`."""
     return ops.equal(ops.arange(logits.shape[-1], dtype="int32")[None], classes[:, None])

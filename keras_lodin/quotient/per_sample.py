@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+from typing_extensions import Unpack
 
 from keras_lodin.data.batches import check_images, check_labels
 from keras_lodin.data.passes import BatchFunction, joined
@@ -14,22 +15,21 @@ from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms
-from keras_lodin.quotient.settings import QuotientSettings
+from keras_lodin.quotient.settings import QuotientOptions, QuotientSettings, with_options_shown
+from keras_lodin.utils.tensor import Tensor
 
 
+@with_options_shown
 def gradient_quotient(
     classifier: keras.Model,
     x: Any,
     y: Any = None,
-    form: str = "softmax",
-    estimator: str = "exact",
-    samples: int = 1,
-    norm: str | None = None,
-    temperature: float = 1.0,
+    *,
     seed: int | None = None,
     from_logits: bool | None = None,
     batch_size: int = 32,
     verbose: int | str = "auto",
+    **options: Unpack[QuotientOptions],
 ) -> np.ndarray:
     """The Gradient Quotient of every sample, in inference mode.
 
@@ -43,17 +43,14 @@ def gradient_quotient(
             `keras.utils.PyDataset` or a `keras_lodin.data.Source`.
         y: labels, integers of shape `(samples,)` or one-hot of shape `(samples, classes)`, when
             `x` is an array.
-        form: "softmax", "logits", "share" or "pooled". "pooled" has one value for all the
-            samples given, which every sample gets.
-        estimator: "exact", "sampled" or "projected".
-        samples: how many classes "sampled" draws, or directions "projected".
-        norm: "l1" or "l2"; None for "l1", and "l2" for "projected".
-        temperature: T of the softmax, for the softmax form; see `keras_lodin.GQModel`.
         seed: of what is drawn. None for another draw at every call.
         from_logits: as in `keras_lodin.Detector`.
         batch_size: samples per batch, for data that is not batched already. It changes memory and
             speed, not values.
         verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
+        **options: `form`, `estimator`, `samples`, `norm`, `chunk_size` and `temperature`, see
+            `keras_lodin.GQModel`. `form="pooled"` has one value for all the samples given, which
+            every sample gets.
 
     Returns:
         float32 array of shape `(samples,)`. 0 where every gradient is zero.
@@ -69,12 +66,13 @@ def gradient_quotient(
     ```
     """
     head = find_head(classifier, from_logits)
-    settings = QuotientSettings(form, estimator, samples, norm, temperature=temperature)
+    settings = QuotientSettings(**options)
+    settings.refuse("every")
     settings.check_classifier(head)
     check_differentiable(head, "gradient_quotient")
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
-    def norms(inputs: Any, labels: Any) -> dict[str, Any]:
+    def norms(inputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         forward_pass = ForwardPass(lambda x: head.logits(x, training=False), inputs)
         label_norm, other_norm = settings.norms(forward_pass, labels, generator)
         return {"label": label_norm, "other": other_norm}
@@ -97,7 +95,7 @@ def gradient_quotient(
     )
     found = joined(batch.outputs for batch in batches)
     label_norm, other_norm = found["label"], found["other"]
-    if form == "pooled":
+    if settings.form == "pooled":
         label_norm = np.full_like(label_norm, label_norm.sum(dtype="float64"))
         other_norm = np.full_like(other_norm, other_norm.sum(dtype="float64"))
     return ops.convert_to_numpy(forms.quotient(label_norm, other_norm))

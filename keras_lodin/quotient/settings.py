@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, replace
+from types import NoneType
+from typing import Any, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.classifier_head import ClassifierHead
@@ -16,21 +19,39 @@ from keras_lodin.quotient.estimators import (
     sampled_norms,
 )
 from keras_lodin.utils.numbers import check_whole, checked_number
+from keras_lodin.utils.tensor import Tensor
 
 _SHARE = "share"
+
+
+class QuotientOptions(TypedDict, total=False):
+    """`QuotientSettings` as the keyword arguments of a function that makes one of them at once."""
+
+    form: str
+    estimator: str
+    samples: int
+    every: int
+    norm: str | None
+    chunk_size: int | None
+    temperature: float
 
 
 @dataclass(frozen=True)
 class QuotientSettings:
     """The settings of a Gradient Quotient; `keras_lodin.GQModel` explains each.
 
+    Whoever takes some of them from a user makes one of these at once, and whoever needs some of
+    them holds or passes one: their names, defaults and checks stand here, and what the command line
+    says of them.
+
     Args:
-        form: one of `FORMS`, or "share".
-        estimator: one of `ESTIMATORS`.
-        samples: how many classes "sampled" draws, or directions "projected".
-        norm: one of `NORMS`, or None for the one that the estimator estimates best.
-        chunk_size: None, or how many classes "exact" holds in memory at a time.
-        temperature: T of the softmax, for the softmax form.
+        form: "softmax", "logits", "share" or "pooled".
+        estimator: "exact", "sampled" or "projected".
+        samples: classes that "sampled" draws, or directions "projected".
+        every: in training, the quotient is computed on every k-th step.
+        norm: "l1" or "l2"; by default "l1", and "l2" for "projected".
+        chunk_size: classes that "exact" holds in memory at a time; by default all.
+        temperature: T of the softmax form.
 
     Raises:
         ValueError: for a value that does not exist, or values that do not go together.
@@ -39,6 +60,7 @@ class QuotientSettings:
     form: str = "softmax"
     estimator: str = "exact"
     samples: int = 1
+    every: int = 1
     norm: str | None = None
     chunk_size: int | None = None
     temperature: float = 1.0
@@ -51,6 +73,7 @@ class QuotientSettings:
                 listed = ", ".join(map(repr, known))
                 raise ValueError(f"`{name}` must be one of {listed}. Received: {name}={value!r}")
         check_count("samples", self.samples)
+        check_count("every", self.every)
         if self.chunk_size is not None:
             check_count("chunk_size", self.chunk_size)
             if self.estimator != "exact":
@@ -59,9 +82,10 @@ class QuotientSettings:
                     "passes for any number of classes. Received: "
                     f"chunk_size={self.chunk_size}, estimator={self.estimator!r}"
                 )
-        checked_number(
+        temperature = checked_number(
             "temperature", self.temperature, lambda value: value > 0.0, "finite and positive"
         )
+        object.__setattr__(self, "temperature", temperature)  # a float, whatever was given
         if self.form != "softmax" and self.temperature != 1.0:
             raise ValueError(
                 "`temperature` divides the logits before the softmax, so it is for form='softmax'. "
@@ -76,6 +100,35 @@ class QuotientSettings:
             raise ValueError(
                 "form='pooled' takes two passes for any number of classes, so there is nothing to "
                 "draw: use estimator='exact'. Received: form='pooled', estimator='sampled'"
+            )
+
+    @staticmethod
+    def of(options: Mapping[str, Any]) -> QuotientSettings:
+        """Those among other options, by their names; the rest of them at their defaults."""
+        return QuotientSettings(**{name: options[name] for name in OPTIONS if name in options})
+
+    @property
+    def changed(self) -> QuotientOptions:
+        """Those that differ from the defaults."""
+        usual = {field.name: field.default for field in fields(QuotientSettings)}
+        found = {name: getattr(self, name) for name in usual}
+        return cast(
+            QuotientOptions, {name: found[name] for name in usual if found[name] != usual[name]}
+        )
+
+    def to_dict(self) -> QuotientOptions:
+        """As `run.json` holds them; a norm and a chunk size where there is one."""
+        found = {name: getattr(self, name) for name in OPTIONS}
+        return cast(QuotientOptions, {name: v for name, v in found.items() if v is not None})
+
+    def refuse(self, *names: str) -> None:
+        """Raises ValueError if one of these was chosen, where there is no choice."""
+        chosen = {name: value for name, value in self.changed.items() if name in names}
+        if chosen:
+            raise ValueError(
+                f"{' and '.join(f'`{name}`' for name in chosen)} cannot be chosen here, where "
+                "nothing is trained and the softmax is that of the classifier: leave it out. "
+                "Received: " + ", ".join(f"{name}={value!r}" for name, value in chosen.items())
             )
 
     @property
@@ -105,7 +158,9 @@ class QuotientSettings:
                 "that ends in a softmax"
             )
 
-    def norms(self, forward_pass: ForwardPass, labels: Any, seed: Any = None) -> tuple[Any, Any]:
+    def norms(
+        self, forward_pass: ForwardPass, labels: Tensor, seed: Any = None
+    ) -> tuple[Tensor, Tensor]:
         """What the quotient divides: float32, `(batch,)` each.
 
         The label's norm and the sum of the others'; of the form "share" that of all, its own
@@ -126,6 +181,32 @@ class QuotientSettings:
             )
         estimate = sampled_norms if self.estimator == "sampled" else projected_norms
         return estimate(forward_pass, labels, self.form, self.samples, norm, seed, self.temperature)
+
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+def with_options_shown(function: _Function) -> _Function:
+    """Shows `**options: Unpack[QuotientOptions]` one by one in a function's signature.
+
+    It is what `help`, notebooks and editors show of a function.
+    """
+    signature = inspect.signature(function)
+    *own, options = signature.parameters.values()
+    assert options.kind is inspect.Parameter.VAR_KEYWORD
+    shown = [
+        parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+        for parameter in inspect.signature(QuotientSettings).parameters.values()
+    ]
+    function.__signature__ = signature.replace(parameters=[*own, *shown])  # type: ignore[attr-defined]
+    return function
+
+
+# Their names, and the type of each, None aside.
+OPTIONS: dict[str, type] = {
+    name: next(kind for kind in (*get_args(hint), hint) if kind is not NoneType)
+    for name, hint in get_type_hints(QuotientSettings).items()
+}
 
 
 def check_count(name: str, value: Any) -> None:

@@ -11,11 +11,12 @@ from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.quotient.forms import quotient
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.training.step_seeds import StepSeeds
 from keras_lodin.utils import keras_internals
 from keras_lodin.utils.numbers import checked_number
+from keras_lodin.utils.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -105,20 +106,19 @@ class GQModel(InputGradientModel):
         self,
         classifier: keras.Model,
         gq_weight: float = 0.1,
-        form: str = "softmax",
-        estimator: str = "exact",
-        samples: int = 1,
-        every: int = 1,
-        norm: str | None = None,
-        chunk_size: int | None = None,
-        temperature: float = 1.0,
+        form: str = QuotientSettings.form,
+        estimator: str = QuotientSettings.estimator,
+        samples: int = QuotientSettings.samples,
+        every: int = QuotientSettings.every,
+        norm: str | None = QuotientSettings.norm,
+        chunk_size: int | None = QuotientSettings.chunk_size,
+        temperature: float = QuotientSettings.temperature,
         seed: int | None = None,
         from_logits: bool | None = None,
         name: str | None = None,
         **kwargs: Any,
     ) -> None:
-        settings = QuotientSettings(form, estimator, samples, norm, chunk_size, temperature)
-        check_count("every", every)
+        settings = QuotientSettings(form, estimator, samples, every, norm, chunk_size, temperature)
         gq_weight = checked_number("gq_weight", gq_weight, lambda value: True, "a finite number")
         if seed is not None and not isinstance(seed, int):
             raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
@@ -129,7 +129,9 @@ class GQModel(InputGradientModel):
         self.seed = random.randrange(2**31) if seed is None else seed
         self.quotient_settings = settings
 
-    def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
+    def penalty(
+        self, forward_pass: ForwardPass, labels: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
         """The batch's mean quotient, weighted as Keras weights the loss."""
         label_norm, other_norm = self.quotient_settings.norms(
             forward_pass, labels, StepSeeds(self.seed, keras_internals.steps_taken(self.optimizer))
@@ -148,6 +150,5 @@ class GQModel(InputGradientModel):
             **super().get_config(),
             "gq_weight": self.gq_weight,
             **dataclasses.asdict(self.quotient_settings),
-            "every": self.every,
             "seed": self.seed,
         }

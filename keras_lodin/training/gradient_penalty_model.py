@@ -13,6 +13,7 @@ from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.input_range import judge_input_range
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.utils.numbers import checked_number
+from keras_lodin.utils.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -75,7 +76,9 @@ class GradientPenaltyModel(InputGradientModel):
             else checked_input_range(input_range, self._head.input_shape[1:])
         )
 
-    def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
+    def penalty(
+        self, forward_pass: ForwardPass, labels: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
         """The batch's mean squared length of the gradient, weighted as Keras weights the loss."""
         logits = forward_pass.logits
         label = ops.one_hot(labels, logits.shape[-1], dtype="float32")

@@ -14,6 +14,10 @@ from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head_or_exits
 from keras_lodin.utils import keras_internals
+from keras_lodin.utils.tensor import Tensor
+
+# Of the trainable weights; the predictions, the loss and the mean penalty.
+_Gradients = tuple[list[Tensor], Any, Tensor, Tensor]
 
 
 class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
@@ -68,7 +72,9 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
             self._penalty_tracker = _MeanOrNan(name=log_name)
         self.build(head.input_shape)
 
-    def penalty(self, forward_pass: ForwardPass, labels: Any, sample_weight: Any) -> Any:
+    def penalty(
+        self, forward_pass: ForwardPass, labels: Tensor, sample_weight: Tensor | None
+    ) -> Tensor:
         """The batch's mean penalty: a float32 scalar.
 
         Args:
@@ -99,7 +105,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         # Second derivatives are right in a graph alone, so that `run_eagerly` makes one for them.
         gradients_in_a_graph = self._traced if tf.executing_eagerly() else self._gradients
 
-        def gradients_of(weight: float) -> tuple[list[Any], Any, Any, Any]:
+        def gradients_of(weight: float) -> _Gradients:
             return gradients_in_a_graph(x, y, labels, sample_weight, weight)
 
         if self.every == 1:
@@ -125,8 +131,8 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         return cast(dict[str, Any], self.compute_metrics(x, y, y_pred, sample_weight))
 
     def _gradients(
-        self, x: Any, y: Any, labels: Any, sample_weight: Any, weight: float
-    ) -> tuple[list[Any], Any, Any, Any]:
+        self, x: Tensor, y: Any, labels: Tensor, sample_weight: Any, weight: float
+    ) -> _Gradients:
         """Gradients of the trainable weights, predictions, loss and mean penalty of a batch."""
         with tf.GradientTape() as tape:
             passes, y_pred = self._training_pass(x)
@@ -150,10 +156,10 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
             scaled_loss = self.optimizer.scale_loss(loss)
         return tape.gradient(scaled_loss, self.trainable_weights), y_pred, loss, penalty
 
-    def _training_pass(self, x: Any) -> tuple[list[ForwardPass], Any]:
+    def _training_pass(self, x: Tensor) -> tuple[list[ForwardPass], Tensor]:
         """One forward pass, as one `ForwardPass` for each exit, and the predictions."""
 
-        def logits(inputs: Any) -> Any:
+        def logits(inputs: Tensor) -> Tensor:
             return self._head.logits(inputs, training=True)
 
         inputs = _never_empty(x)
@@ -172,7 +178,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
             y = [y] * self._head.exits
         return x, list(y), sample_weight
 
-    def _dense(self, results: tuple[list[Any], Any, Any, Any]) -> tuple[list[Any], Any, Any, Any]:
+    def _dense(self, results: _Gradients) -> _Gradients:
         """What `_gradients` gave, in the form that both branches of a condition can have."""
         gradients, y_pred, loss, penalty = results
         dense = [
@@ -205,7 +211,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
     def _without_penalty(self, logs: dict[str, Any]) -> dict[str, Any]:
         return {name: value for name, value in logs.items() if name != self._log_name}
 
-    def _checked_inputs(self, x: Any) -> Any:
+    def _checked_inputs(self, x: Any) -> Tensor:
         if isinstance(x, (dict, list, tuple)):
             raise ValueError(
                 f"{type(self).__name__} trains on one input tensor. "
@@ -228,7 +234,7 @@ _NOTHING_TO_TRAIN = (
 )
 
 
-def _may_be_empty(batch: Any) -> bool:
+def _may_be_empty(batch: Tensor) -> bool:
     """Whether a batch may turn out to have no samples, as it may on a replica of a strategy.
 
     That is what the last replicas get of a batch with fewer samples than there are replicas.
@@ -237,7 +243,7 @@ def _may_be_empty(batch: Any) -> bool:
     return replicas > 1 and tf.is_tensor(batch) and not batch.shape[0]
 
 
-def _never_empty(batch: Any) -> Any:
+def _never_empty(batch: Tensor) -> Tensor:
     """A batch, with one sample of zeros if it has none.
 
     Means over no samples are no numbers, the statistics of a BatchNormalization among them, and
@@ -250,7 +256,7 @@ def _never_empty(batch: Any) -> Any:
     return tf.ensure_shape(tf.pad(batch, amounts), (None, *batch.shape[1:]))
 
 
-def _as_many(outputs: Any, batch: Any) -> Any:
+def _as_many(outputs: Tensor, batch: Tensor) -> Tensor:
     """Outputs for as many samples as a batch has, of those for `_never_empty(batch)`."""
     return outputs[: tf.shape(batch)[0]] if _may_be_empty(batch) else outputs
 
@@ -258,11 +264,11 @@ def _as_many(outputs: Any, batch: Any) -> Any:
 class _MeanOrNan(keras.metrics.Mean):
     """A mean that is not a number before the first value, where Keras's own is 0."""
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         return ops.where(self.count > 0.0, super().result(), float("nan"))
 
 
-def sparse_labels(y: Any) -> Any:
+def sparse_labels(y: Any) -> Tensor:
     """Class numbers, int32 of shape `(batch,)`, from class numbers or one-hot rows.
 
     Args:

@@ -16,6 +16,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from typing_extensions import Unpack
 
 from keras_lodin import data, models
 from keras_lodin.data.augmentation import AUGMENTATIONS
@@ -25,7 +26,12 @@ from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
 from keras_lodin.models.head import find_head_or_exits, has_exits
 from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.models.loading import read
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.settings import (
+    OPTIONS,
+    QuotientOptions,
+    QuotientSettings,
+    with_options_shown,
+)
 from keras_lodin.training import losses
 from keras_lodin.training.gq_model import GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel
@@ -44,27 +50,15 @@ from keras_lodin.workflows.option_checks import (
 from keras_lodin.workflows.results_folder import results_folder
 
 _MOMENTUM = 0.9
-# Settings of the Gradient Quotient, and what they are where nothing is said.
-QUOTIENT_SETTINGS: dict[str, Any] = {
-    "form": "softmax",
-    "estimator": "exact",
-    "samples": 1,
-    "every": 1,
-    "temperature": 1.0,
-}
 
 
+@with_options_shown
 def train(
     id: str,
     model: str,
     output: str | os.PathLike[str],
     *,
     gq_weight: float | None = None,
-    form: str = "softmax",
-    estimator: str = "exact",
-    samples: int = 1,
-    every: int = 1,
-    temperature: float = 1.0,
     loss: str = "cross_entropy",
     gradient_penalty: float = 0.0,
     epochs: int = 20,
@@ -79,6 +73,7 @@ def train(
     input_range: tuple[float, float] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     verbose: int | str = "auto",
+    **options: Unpack[QuotientOptions],
 ) -> Path:
     """Trains a classifier, with or without GQ, or goes on where an earlier call was stopped.
 
@@ -96,11 +91,6 @@ def train(
         output: folder of the run.
         gq_weight: weight of the Gradient Quotient; None for plain cross-entropy. 0 is the same, as
             the control of runs with other weights: the quotient's settings may stand beside it.
-        form: form of the quotient, see `keras_lodin.GQModel`; so for the next three.
-        estimator: "exact", "sampled" or "projected".
-        samples: how many classes or directions an estimator draws.
-        every: GQ is computed on every k-th step.
-        temperature: T of the softmax in the softmax form.
         loss: "cross_entropy", "logit_norm[:TEMPERATURE]" or "label_smoothing[:SMOOTHING]", see
             `keras_lodin.losses`.
         gradient_penalty: weight of `keras_lodin.GradientPenaltyModel`'s penalty, instead of GQ.
@@ -123,6 +113,8 @@ def train(
         data_dir: folder of the TensorFlow datasets.
         verbose: 0 for silence, 1 for a progress bar, "auto" for a bar on a terminal and a line
             per epoch elsewhere.
+        **options: of the quotient, `form`, `estimator`, `samples`, `every`, `norm`, `chunk_size`
+            and `temperature`, see `keras_lodin.GQModel`.
 
     Returns:
         the folder.
@@ -143,11 +135,7 @@ def train(
         "id": id,
         "model": str(checked_path("model", model)),
         "gq_weight": gq_weight,
-        "form": form,
-        "estimator": estimator,
-        "samples": samples,
-        "every": every,
-        "temperature": temperature,
+        **QuotientSettings(**options).to_dict(),
         "loss": loss,
         "gradient_penalty": gradient_penalty,
         "epochs": epochs,
@@ -327,8 +315,8 @@ def _compiled(
     if settings["gradient_penalty"]:
         model = GradientPenaltyModel(classifier, settings["gradient_penalty"], input_range)
     else:
-        names = ("gq_weight", "form", "estimator", "samples", "every", "temperature", "seed")
-        model = GQModel(classifier, **{name: settings[name] for name in names})
+        quotient = QuotientSettings.of(settings).changed
+        model = GQModel(classifier, settings["gq_weight"], seed=settings["seed"], **quotient)
     schedule = keras.optimizers.schedules.CosineDecay(
         settings["learning_rate"], steps * settings["epochs"]
     )
@@ -384,7 +372,8 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
         ValueError: for a value that cannot be, that has no effect beside the others, or two that
             exclude each other.
     """
-    checked = dict(settings)
+    quotient = QuotientSettings.of(settings)
+    checked = settings | quotient.to_dict()
     for name, holds, expected in _NUMBERS:
         if name != "gq_weight" or settings[name] is not None:
             checked[name] = checked_number(name, settings[name], holds, expected)
@@ -414,29 +403,28 @@ def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
         )
     losses.build(settings["loss"], from_logits=True)
     check_validation(settings["id"], settings["validation"])
-    _check_quotient(checked)
+    _check_quotient(checked, quotient)
     if not checked["gq_weight"]:
         # A plain training is the same whatever the quotient of its companions is.
-        checked.update(gq_weight=0.0, **QUOTIENT_SETTINGS)
-    return checked
+        checked["gq_weight"], quotient = 0.0, QuotientSettings()
+    others = {name: value for name, value in checked.items() if name not in OPTIONS}
+    return others | quotient.to_dict()
 
 
-def _check_quotient(settings: dict[str, Any]) -> None:
+def _check_quotient(settings: dict[str, Any], quotient: QuotientSettings) -> None:
     if settings["gq_weight"] and settings["gradient_penalty"]:
         raise ValueError(
             "A training has the Gradient Quotient or the gradient penalty, not both. "
             f"Received: gq_weight={settings['gq_weight']}, "
             f"gradient_penalty={settings['gradient_penalty']}"
         )
-    check_count("every", settings["every"])
-    names = ("form", "estimator", "samples", "temperature")
-    QuotientSettings(**{name: settings[name] for name in names})
-    unused = [name for name, value in QUOTIENT_SETTINGS.items() if settings[name] != value]
+    unused = quotient.changed
     if unused and settings["gq_weight"] is None:
         raise ValueError(
             f"{', '.join(f'`{name}`' for name in unused)} of the Gradient Quotient has no effect "
             "without it: give it a weight with `gq_weight` (--gq-weight), or leave these out. "
-            "Received: no gq_weight, " + ", ".join(f"{name}={settings[name]!r}" for name in unused)
+            "Received: no gq_weight, "
+            + ", ".join(f"{name}={value!r}" for name, value in unused.items())
         )
 
 
@@ -444,7 +432,6 @@ def _check_quotient(settings: dict[str, Any]) -> None:
 _NUMBERS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
     ("gq_weight", lambda value: True, "a finite number"),
     ("gradient_penalty", lambda value: value >= 0.0, "a finite number, 0 or more"),
-    ("temperature", lambda value: value > 0.0, "finite and positive"),
     ("learning_rate", lambda value: value > 0.0, "positive"),
     ("weight_decay", lambda value: value >= 0.0, "0 or more"),
 )
@@ -479,12 +466,12 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
             "The file run.json of the run is damaged. Restore it, or choose another folder. "
             f"Received: output={str(output)!r}"
         )
+    before = run["settings"]
     different = [
-        f"{name} was {run['settings'].get(name)!r} and is {value!r}"
-        for name, value in settings.items()
+        f"{name} was {before.get(name)!r} and is {settings.get(name)!r}"
+        for name in settings | before
         # Without the quotient its settings are nobody's, whatever an older run was given.
-        if run["settings"].get(name) != value
-        and (settings["gq_weight"] or name not in QUOTIENT_SETTINGS)
+        if before.get(name) != settings.get(name) and (settings["gq_weight"] or name not in OPTIONS)
     ]
     if different:
         raise ValueError(

@@ -1,10 +1,11 @@
-"""Evaluations to report on, made without any classifier."""
+"""Evaluations and gradient norms to report on, made without any classifier."""
 
 import numpy as np
 import pytest
 
 from keras_lodin import metrics
 from keras_lodin.evaluation.results import Evaluation
+from keras_lodin.quotient.distributions import GradientDistributions
 
 
 def make_evaluation(models=("net",), detectors=("msp", "odin"), oods=("svhn", "dtd"), accuracy=0.8):
@@ -54,3 +55,28 @@ def make_evaluation(models=("net",), detectors=("msp", "odin"), oods=("svhn", "d
 @pytest.fixture
 def evaluation():
     return make_evaluation()
+
+
+def distributions(label, seed=0, count=50):
+    random = np.random.default_rng(seed)
+    label = label + random.normal(size=count)
+    quotient = random.uniform(0.5, 1.0, size=count)
+    return GradientDistributions(
+        log10_label_norm=label,
+        log10_other_norm=label - np.log10(quotient),
+        quotient=quotient.astype("float32"),
+        predicted=np.zeros(count, "int32"),
+    )
+
+
+@pytest.fixture
+def models():
+    """Gradient norms of two models on three data sets."""
+    return {
+        name: {
+            "noise": distributions(0.0 + shift, 1),
+            "digits": distributions(-3.0 + shift, 2),
+            "photos": distributions(0.5 + shift, 3),
+        }
+        for name, shift in (("ce", 0.0), ("gq", 40.0))
+    }

@@ -10,30 +10,6 @@ from keras_lodin.evaluation.gradient_plots import gradient_figure, write_gradien
 from keras_lodin.quotient.distributions import GradientDistributions
 
 
-def distributions(label, seed=0, count=50):
-    random = np.random.default_rng(seed)
-    label = label + random.normal(size=count)
-    quotient = random.uniform(0.5, 1.0, size=count)
-    return GradientDistributions(
-        log10_label_norm=label,
-        log10_other_norm=label - np.log10(quotient),
-        quotient=quotient.astype("float32"),
-        predicted=np.zeros(count, "int32"),
-    )
-
-
-@pytest.fixture
-def models():
-    return {
-        name: {
-            "noise": distributions(0.0 + shift, 1),
-            "digits": distributions(-3.0 + shift, 2),
-            "photos": distributions(0.5 + shift, 3),
-        }
-        for name, shift in (("ce", 0.0), ("gq", 40.0))
-    }
-
-
 def rows(figure, columns):
     return np.array(figure.axes).reshape(3, columns)
 

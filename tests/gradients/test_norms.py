@@ -3,18 +3,53 @@
 import re
 import sys
 
+import hypothesis.extra.numpy as npst
 import numpy as np
 import pytest
 import tensorflow as tf
+from hypothesis import given
+from hypothesis import strategies as st
+from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.gradients.norms import gradient_norms
+from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
 from tests import networks
 from tests.gradients.graph_networks import assert_close, moving_moments, trainable
+from tests.gradients.linear_pass import size
 from tests.processes import run_python
 
 BATCH = 3
+# Gradients of some classes, samples and pixels. TensorFlow takes what is below 1e-38 for zero.
+jacobians = npst.arrays(
+    "float32",
+    st.tuples(st.integers(3, 6), st.integers(1, 4), st.integers(1, 5)),
+    elements=st.floats(-8, 8, width=32, allow_subnormal=False),
+)
+
+
+@given(jacobians, st.sampled_from([1e-30, 1.0, 1e30]), st.sampled_from(["l1", "l2"]))
+def test_norms_are_those_of_float64_at_any_scale(jacobian, scale, norm):
+    gradients = jacobian.astype("float32") * np.float32(scale)
+    folded = gradients.reshape(*gradients.shape[:2], 1, -1)  # over every axis after the second
+    found = ops.convert_to_numpy(norms(tf.constant(folded), norm))
+    expected = size(gradients.astype("float64"), norm)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-36)
+
+
+@given(jacobians)
+def test_the_derivative_of_l2_is_the_unit_vector(jacobian):
+    # Half of the smallest float32 is 0 to a processor that flushes what is below it.
+    jacobian = np.where(np.abs(jacobian) < 1e-30, np.float32(0), jacobian)
+    gradients = tf.constant(jacobian)
+    with tf.GradientTape() as tape:
+        tape.watch(gradients)
+        total = tf.reduce_sum(norms(gradients, "l2"))
+    exact = jacobian.astype("float64")
+    length = size(exact, "l2")[..., None]
+    np.testing.assert_allclose(
+        tape.gradient(total, gradients), exact / np.where(length > 0.0, length, 1.0), atol=1e-5
+    )
 
 
 def norms_and_derivatives(model, chunk_size, norm="l1", weighted=True, training=True):

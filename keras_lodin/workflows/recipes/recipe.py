@@ -2,26 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from keras_lodin.quotient.settings import OPTIONS, QuotientSettings
 
 
-@dataclass(frozen=True)
-class Training:
+@dataclass(frozen=True, kw_only=True)
+class Training(QuotientSettings):
     """How a network is trained; see `keras_lodin.workflows.train` for each setting.
 
     The defaults are the published recipe of the poster's networks, without GQ.
     """
 
+    form: str = "pooled"
     epochs: int = 200
     batch_size: int = 64
     learning_rate: float = 0.1
     weight_decay: float = 5e-4
     augment: str | None = "crop-flip"
     gq_weight: float = 0.0
-    form: str = "pooled"
-    estimator: str = "exact"
     loss_weights: tuple[float, ...] = (1.0,)
     freeze_batch_norm: bool = False
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Keyword arguments of `keras_lodin.workflows.train`, as a summary holds them.
+
+        Of the quotient its form and estimator, and what else differs from the usual.
+        """
+        kept = {"form", "estimator", *self.changed}
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name in kept or name not in OPTIONS
+        }
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from keras_lodin.workflows.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.workflows.recipes.page import recipe_page
 from keras_lodin.workflows.recipes.recipe import PRETRAINED, Training
 from keras_lodin.workflows.recipes.scales import Data, OODSet, Scale
-from keras_lodin.workflows.train_network import QUOTIENT_SETTINGS, train
+from keras_lodin.workflows.train_network import train
 
 # Beside a row's own detector: what the poster's "ODIN" was in print, and what it was in code.
 BESIDE = ("odin", "max_logit")
@@ -266,7 +266,7 @@ def _settings(
         "network": scale.networks.get(recipe.network, recipe.network),
         "detector": recipe.detector,
         "pretrained": None if recipe.network != PRETRAINED else str(pretrained),
-        "training": None if training is None else asdict(training),
+        "training": None if training is None else training.settings,
         "train": task.train,
         "test": task.test,
         "ood": [ood.specification for ood in task.ood],
@@ -319,9 +319,6 @@ def _trained(
     if training is None:
         assert pretrained is not None  # `_checked` has seen to it
         return Path(pretrained)
-    settings = asdict(training)
-    if not training.gq_weight:
-        settings = {key: settings[key] for key in settings if key not in QUOTIENT_SETTINGS}
     network = scale.networks.get(recipe.network, recipe.network)
     report(f"{recipe.name}, seed {seed}: training {network} on {task.train}")
     start = time.perf_counter()
@@ -329,7 +326,7 @@ def _trained(
         task.train,
         str(pretrained) if network == PRETRAINED else network,
         folder / "training",
-        **settings,
+        **training.settings,
         seed=seed,
         validation=task.validation,
         data_dir=data_dir,

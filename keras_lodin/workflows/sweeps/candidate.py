@@ -6,24 +6,20 @@ import re
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.settings import OPTIONS, QuotientSettings
 from keras_lodin.training import losses
 from keras_lodin.utils.numbers import checked_number
 
 
-@dataclass(frozen=True)
-class Candidate:
+@dataclass(frozen=True, kw_only=True)
+class Candidate(QuotientSettings):
     """Settings of `keras_lodin.workflows.train` that differ between ways to train.
 
-    The defaults are plain cross-entropy, "GQ off".
+    Those of the quotient, see `keras_lodin.GQModel`, and what stands beside it. The defaults are
+    plain cross-entropy, "GQ off".
 
     Args:
-        gq_weight: see `keras_lodin.GQModel`; so for the next five.
-        form: "softmax", "logits", "share" or "pooled".
-        estimator: "exact", "sampled" or "projected".
-        samples: how many classes or directions the estimator draws.
-        every: GQ is computed on every k-th step.
-        temperature: T of the softmax form.
+        gq_weight: weight of the quotient.
         loss: see `keras_lodin.losses`.
         gradient_penalty: weight of `keras_lodin.GradientPenaltyModel`'s penalty.
 
@@ -36,21 +32,15 @@ class Candidate:
     """
 
     gq_weight: float = 0.0
-    form: str = "softmax"
-    estimator: str = "exact"
-    samples: int = 1
-    every: int = 1
-    temperature: float = 1.0
     loss: str = "cross_entropy"
     gradient_penalty: float = 0.0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         checked_number("gq_weight", self.gq_weight, lambda value: True, "a finite number")
         checked_number(
             "gradient_penalty", self.gradient_penalty, lambda value: value >= 0.0, "0 or more"
         )
-        check_count("every", self.every)
-        QuotientSettings(self.form, self.estimator, self.samples, temperature=self.temperature)
 
     @property
     def name(self) -> str:
@@ -61,8 +51,8 @@ class Candidate:
         if self.gq_weight:
             form = self.form if self.temperature == 1.0 else f"{self.form}(T={self.temperature:g})"
             draws = f"{self.estimator}:{self.samples}" if self.samples > 1 else self.estimator
-            rhythm = f" every {self.every}" if self.every > 1 else ""
-            parts.append(f"gq {form} {draws} {self.gq_weight:g}{rhythm}")
+            others = [f" {name} {v}" for name, v in self.changed.items() if name in _AT_THE_END]
+            parts.append(f"gq {form} {draws} {self.gq_weight:g}{''.join(others)}")
         return " + ".join(parts) or "off"
 
     @classmethod
@@ -71,8 +61,9 @@ class Candidate:
 
         Args:
             text: parts joined by " + ": `gq FORM ESTIMATOR WEIGHT`, where FORM may be
-                `softmax(T=1000)`, ESTIMATOR `sampled:2`, and `every 4` may follow; or
-                `gradient_penalty WEIGHT`; and a loss such as `label_smoothing:0.1`.
+                `softmax(T=1000)`, ESTIMATOR `sampled:2`, and `every 4`, `norm l2` and
+                `chunk_size 2` may follow; or `gradient_penalty WEIGHT`; and a loss such as
+                `label_smoothing:0.1`.
 
         Raises:
             ValueError: for text that is none.
@@ -99,7 +90,7 @@ class Candidate:
     @property
     def settings(self) -> dict[str, Any]:
         """Keyword arguments of `keras_lodin.workflows.train`."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     def cost(self, num_classes: int) -> float:
         """Price of a training step in plain steps: the floor that `quotient.estimators` explains.
@@ -123,22 +114,33 @@ class Candidate:
         return 1.0 + passes / self.every
 
 
-_NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
-_GQ = re.compile(
-    rf"gq\s+(?P<form>[a-z]+)(?:\(T=(?P<temperature>{_NUMBER})\))?\s+(?P<estimator>[a-z]+)"
-    rf"(?::(?P<samples>\d+))?\s+(?P<gq_weight>{_NUMBER})(?:\s+every\s+(?P<every>\d+))?"
+# How a value of each type is written.
+_WORDS: dict[type, str] = {
+    int: r"\d+",
+    float: r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?",
+    str: r"[a-z]\w*",
+}
+_TYPES: dict[str, type] = {**OPTIONS, "gq_weight": float, "gradient_penalty": float}
+_WORD = {name: f"(?P<{name}>{_WORDS[kind]})" for name, kind in _TYPES.items()}
+# The settings of the quotient that have no place of their own before the weight.
+_AT_THE_END = [n for n in OPTIONS if n not in ("form", "temperature", "estimator", "samples")]
+_PARTS = (
+    re.compile(
+        rf"gq\s+{_WORD['form']}(?:\(T={_WORD['temperature']}\))?"
+        rf"\s+{_WORD['estimator']}(?::{_WORD['samples']})?\s+{_WORD['gq_weight']}"
+        + "".join(rf"(?:\s+{name}\s+{_WORD[name]})?" for name in _AT_THE_END)
+    ),
+    re.compile(rf"gradient_penalty\s+{_WORD['gradient_penalty']}"),
 )
-_PENALTY = re.compile(rf"gradient_penalty\s+(?P<gradient_penalty>{_NUMBER})")
 
 
 def _part(text: str) -> dict[str, Any] | None:
     """The settings that one part of a name stands for; None if it is no part of a name."""
-    for pattern in (_GQ, _PENALTY):
+    for pattern in _PARTS:
         match = pattern.fullmatch(text)
         if match:
-            kinds: dict[str, Any] = {"samples": int, "every": int, "form": str, "estimator": str}
             given = {name: text for name, text in match.groupdict().items() if text is not None}
-            return {name: kinds.get(name, float)(text) for name, text in given.items()}
+            return {name: _TYPES[name](text) for name, text in given.items()}
     if text == "off":
         return {}
     if text.partition(":")[0] in losses.names():

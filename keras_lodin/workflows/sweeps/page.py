@@ -131,7 +131,7 @@ def _train_command(settings: Mapping[str, Any], choice: Candidate) -> str:
     options = {
         name: value
         for name, value in choice.settings.items()
-        if value != plain.settings[name] or (name in ("form", "estimator") and choice.gq_weight)
+        if value != getattr(plain, name) or (name in ("form", "estimator") and choice.gq_weight)
     }
     options |= {
         name: settings[name]

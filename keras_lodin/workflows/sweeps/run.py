@@ -15,7 +15,7 @@ from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
 from keras_lodin.detectors import DETECTORS
 from keras_lodin.models.head import find_head
-from keras_lodin.quotient.settings import QuotientSettings, check_count
+from keras_lodin.quotient.settings import check_count
 from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, file_digests, holds_others, write_together
@@ -313,12 +313,7 @@ class _Runner:
             head = find_head(models.build(model, count_classes(source), source.shape), None)
         for candidate in candidates:
             if candidate.gq_weight:
-                QuotientSettings(
-                    candidate.form,
-                    candidate.estimator,
-                    candidate.samples,
-                    temperature=candidate.temperature,
-                ).check_classifier(head)
+                candidate.check_classifier(head)
         return head.num_classes
 
     def check_same_sweep(self) -> None:

@@ -81,6 +81,8 @@ def test_names_are_what_a_reader_expects():
         gq_weight=-1.0, form="logits", estimator="projected", loss="label_smoothing:0.1"
     )
     assert smoothed.name == "label_smoothing:0.1 + gq logits projected -1"
+    long = "gq logits exact 0.5 every 2 norm l2 chunk_size 3"
+    assert Candidate.parse(long).name == long
     tempered = Candidate(gq_weight=1.0, estimator="sampled", samples=2, every=4, temperature=1000.0)
     assert tempered.name == "gq softmax(T=1000) sampled:2 1 every 4"
 
