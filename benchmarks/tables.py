@@ -410,12 +410,18 @@ def figures(path: Path) -> str:
 def conversions(path: Path) -> str:
     from keras_lodin.export.litert.rules import RULES as LITERT_RULES
     from keras_lodin.export.onnx.rules import RULES as ONNX_RULES
+    from keras_lodin.gradients.rules import operations_with_rules
 
+    facts = operations_with_rules()
     return _markdown(
-        ["TensorFlow operation", "ONNX", "LiteRT"],
+        ["TensorFlow operation", "derivative", "ONNX", "LiteRT"],
         [
-            [f"`{name}`", *("yes" if name in rules else "" for rules in (ONNX_RULES, LITERT_RULES))]
-            for name in sorted({*ONNX_RULES, *LITERT_RULES})
+            [
+                f"`{name}`",
+                " ".join(facts.get(name, "").split()).replace("|", r"\|"),
+                *("yes" if name in rules else "" for rules in (ONNX_RULES, LITERT_RULES)),
+            ]
+            for name in sorted({*facts, *ONNX_RULES, *LITERT_RULES})
         ],
     )
 

@@ -14,18 +14,25 @@ class NamedSource(ABC):
     """A data source as it was named. Each kind is a subclass, registered in `SOURCES`.
 
     Subclasses are frozen dataclasses, whose fields are what follows the kind in a specification.
-
-    Attributes:
-        has_parts: whether the parts "train", "calibration" and "test" share no example. Otherwise
-            all are the whole.
-        folder: a folder that holds the data, where results of a job must not be put; None for data
-            that lie elsewhere.
-        reads_data_dir: whether `load` looks at `data_dir`.
     """
 
-    has_parts: bool = True
-    folder: str | None = None
-    reads_data_dir: bool = False
+    @property
+    def has_parts(self) -> bool:
+        """Whether the parts "train", "calibration" and "test" share no example.
+
+        Otherwise each of them is the whole.
+        """
+        return True
+
+    @property
+    def folder(self) -> str | None:
+        """A folder of the data, which results of a job must stay out of; None for others."""
+        return None
+
+    @property
+    def reads_data_dir(self) -> bool:
+        """Whether `load` looks at `data_dir`."""
+        return False
 
     @classmethod
     @abstractmethod

@@ -40,6 +40,7 @@ from keras_lodin.gradients.graph_walk import (
     run_by_itself,
 )
 from keras_lodin.gradients.tensorflow_internals import gradient_function
+from keras_lodin.utils.registry import Registry
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -50,12 +51,14 @@ class Spread:
     cotangent: Tensor
 
 
-RULES: dict[str, Pointwise | Linear | _LargestOfWindow] = {}
+RULES: Registry[Pointwise | Linear | _LargestOfWindow] = Registry(
+    "TensorFlow operation with a rule for gradients"
+)
 
 
 def operations_with_rules() -> dict[str, str]:
     """The operations that have a rule, and the fact that it goes by, in a sentence."""
-    return {name: rule.fact for name, rule in sorted(RULES.items())}
+    return {name: rule.fact for name, rule in RULES.items()}
 
 
 def _fact(function: Callable[..., Any]) -> str:
@@ -107,7 +110,7 @@ def pointwise(*types: str) -> Callable[[_Function], _Function]:
     """Registers a function that gives the partial derivatives of an operation by its operands."""
 
     def register(partials: _Function) -> _Function:
-        RULES.update(dict.fromkeys(types, Pointwise(_fact(partials), partials)))
+        RULES.register(*types)(Pointwise(_fact(partials), partials))
         return partials
 
     return register
@@ -309,7 +312,7 @@ def linear(
     """
 
     def register(transpose: _Function) -> _Function:
-        RULES.update(dict.fromkeys(types, Linear(_fact(transpose), transpose, apply)))
+        RULES.register(*types)(Linear(_fact(transpose), transpose, apply))
         return transpose
 
     return register
@@ -467,4 +470,4 @@ class _LargestOfWindow:
         return by_gradient_function.push(other, [tf.pad(tangents[0], amounts)])
 
 
-RULES.update(dict.fromkeys(("MaxPool", "MaxPool3D"), _LargestOfWindow()))
+RULES.register("MaxPool", "MaxPool3D")(_LargestOfWindow())

@@ -76,5 +76,6 @@ class LabelSmoothing(keras.losses.Loss):
 
 @LOSSES.register("label_smoothing", description="label_smoothing[:SMOOTHING]", position=3)
 def _label_smoothing(value: float | None, from_logits: bool) -> LabelSmoothing:
-    settings = {} if value is None else {"smoothing": value}
-    return LabelSmoothing(**settings, from_logits=from_logits)
+    if value is None:
+        return LabelSmoothing(from_logits=from_logits)
+    return LabelSmoothing(value, from_logits)
