@@ -13,7 +13,7 @@ from keras import layers, ops
 
 from keras_lodin.detectors import MahalanobisDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
-from keras_lodin.export.onnx import file as onnx_module
+from keras_lodin.export.onnx import conversion
 from keras_lodin.export.onnx.rules import RULES
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS, small_classifier
@@ -469,21 +469,21 @@ def test_other_precisions_are_refused_with_what_to_do(policy, images, tmp_path):
 
 
 def test_file_that_no_runtime_loads_is_never_left_behind(detector, tmp_path, monkeypatch):
-    convert = onnx_module.convert
+    convert = conversion.convert
 
     def broken(*arguments):
         model = convert(*arguments)
         model.graph.node[0].input[0] = "nowhere"
         return model
 
-    monkeypatch.setattr(onnx_module, "convert", broken)
+    monkeypatch.setattr(conversion, "convert", broken)
     with pytest.raises(ValueError, match="not one that onnxruntime runs; nothing was written"):
         detector.export(tmp_path / "detector.onnx", format="onnx")
     assert not list(tmp_path.iterdir())
 
 
 def test_wrong_file_is_never_left_behind(detector, tmp_path, monkeypatch):
-    convert = onnx_module.convert
+    convert = conversion.convert
 
     def wrong(*arguments):
         model = convert(*arguments)
@@ -497,7 +497,7 @@ def test_wrong_file_is_never_left_behind(detector, tmp_path, monkeypatch):
 
     detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
     before = (tmp_path / "detector.onnx").read_bytes()
-    monkeypatch.setattr(onnx_module, "convert", wrong)
+    monkeypatch.setattr(conversion, "convert", wrong)
     with pytest.raises(ValueError, match="disagrees with the detector; nothing was written"):
         detector.export(tmp_path / "detector.onnx", format="onnx")
     assert (tmp_path / "detector.onnx").read_bytes() == before

@@ -34,7 +34,6 @@ from keras_lodin.export.metadata import (
     no_metadata,
     parsed_metadata,
 )
-from keras_lodin.export.onnx.conversion import OPSET, convert
 from keras_lodin.export.own_artifacts import check_file_is_own, check_report_is_own
 from keras_lodin.export.reference import Reference
 from keras_lodin.export.runtime import artifact_in, refusals_of_runtime
@@ -99,6 +98,9 @@ def export_onnx(
     logits, score, is_ood = session.run(["logits", "score", "is_ood"], {"images": images})
     ```
     """
+    # tf2onnx takes a tenth of a second to import, which only this should pay.
+    from keras_lodin.export.onnx.conversion import OPSET, convert
+
     path = Path(path)
     _check_arguments(detector, path, data_format)
     report_path = path.with_name(f"{path.stem}.report.json")
