@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def test_the_extras_that_the_docs_name_exist():
-    assert {"dev", "docs", "onnx"} <= set(metadata("keras-lodin").get_all("Provides-Extra"))
+    assert {"dev", "docs"} <= set(metadata("keras-lodin").get_all("Provides-Extra"))
 
 
 @pytest.fixture(scope="module")

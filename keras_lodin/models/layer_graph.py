@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from keras_lodin.utils.keras_internals import call_of, run_for_inference
+from keras_lodin.utils.keras_internals import call_of, run_call
 
 
 def sources(tensors: Sequence[Any], known: Sequence[Any] = ()) -> list[Any]:
@@ -50,12 +50,22 @@ class GraphPart(keras.layers.Layer):
     def __init__(self, known: Sequence[Any], wanted: Sequence[Any]) -> None:
         # What is between layers keeps its own precision.
         super().__init__(autocast=False, name="part")
-        needed = {id(tensor) for tensor in sources(wanted, known)}
+        needed = {id(tensor): tensor for tensor in sources(wanted, known)}
         self.inputs_read = tuple(tensor for tensor in known if id(tensor) in needed)
         self.wanted = tuple(wanted)
-        self._function = keras.Function(list(self.inputs_read), list(wanted))
+        read = {id(tensor) for tensor in self.inputs_read}
+        # Not a `keras.Function`: before Keras 3.13 none begins amid a graph.
+        self._made = tuple(tensor for key, tensor in needed.items() if key not in read)
         self.built = True
 
     def call(self, values: list[Any]) -> list[Any]:
         """The values of `wanted`, from those of `inputs_read`."""
-        return run_for_inference(self._function, list(values))
+        found = dict(zip(map(id, self.inputs_read), values, strict=True))
+        returned: dict[tuple[int, int], list[Any]] = {}
+        for tensor in self._made:
+            call = call_of(tensor)
+            key = (id(call.operation), call.number)
+            if key not in returned:
+                returned[key] = run_call(call, call.operation, found, training=False)
+            found[id(tensor)] = returned[key][call.output]
+        return [found[id(tensor)] for tensor in self.wanted]

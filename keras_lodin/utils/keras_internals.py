@@ -35,6 +35,7 @@ __all__ = [
     "patch_tf2onnx",
     "predicts_as_called",
     "producer",
+    "run_call",
     "run_for_inference",
     "run_node",
     "runs_its_graph",
@@ -96,10 +97,25 @@ def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool
     Returns:
         what the operation returns, of several outputs the one that `tensor` stands for.
     """
-    call = call_of(tensor)
+    return run_call(call_of(tensor), operation, values, training)[call_of(tensor).output]
+
+
+def run_call(
+    call: Call, operation: Any, values: dict[int, Any], training: bool | None
+) -> list[Any]:
+    """Calls an operation as in one call on symbolic tensors, on other values.
+
+    Args:
+        call: the call.
+        operation: its operation, or one to put in its place.
+        values: a value for each symbolic tensor that the call read, by the tensor's `id`.
+        training: whether in training mode, for an operation that asks.
+
+    Returns:
+        all that the operation returns, as a flat list.
+    """
     args, kwargs = call.operation._inbound_nodes[call.number].arguments.fill_in(values)
-    outputs = operation_fn(operation, training=training)(*args, **kwargs)
-    return outputs[call.output] if isinstance(outputs, (list, tuple)) else outputs
+    return list(keras.tree.flatten(operation_fn(operation, training=training)(*args, **kwargs)))
 
 
 def runs_its_graph(model: Any) -> bool:
