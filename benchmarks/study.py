@@ -300,7 +300,7 @@ def _figures(
 ) -> dict[str, Any]:
     import keras
 
-    from keras_lodin.workflows import train_network as train
+    from keras_lodin.workflows import train
     from keras_lodin.workflows.loading import load_detectors
     from keras_lodin.workflows.sweeps.separation import measure, with_scrambled
 

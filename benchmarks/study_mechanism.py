@@ -14,8 +14,7 @@ import csv
 from pathlib import Path
 
 from keras_lodin.utils.files import atomic_write
-from keras_lodin.workflows import compare_gradients as gradients
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import gradients, train
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "study"
 TRAININGS = {

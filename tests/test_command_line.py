@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import train
 from keras_lodin_cli.main import main
 
 COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]

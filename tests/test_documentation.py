@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 import keras_lodin
-from keras_lodin.workflows import train_network as train
-from keras_lodin.workflows import tune_model
+from keras_lodin.workflows import train, tune_model
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(

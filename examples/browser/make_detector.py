@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, helper
 
 import keras_lodin
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import train
 
 
 def main() -> None:

@@ -19,7 +19,7 @@ import onnxruntime
 from keras import ops
 
 import keras_lodin
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import train
 
 
 @keras.saving.register_keras_serializable(package="examples")

@@ -13,8 +13,7 @@ from __future__ import annotations
 import argparse
 
 import keras_lodin
-from keras_lodin.workflows import evaluate_models
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import evaluate_models, train
 
 
 def main(arguments: list[str] | None = None) -> keras_lodin.Evaluation:

@@ -6,10 +6,8 @@ from itertools import pairwise
 import pytest
 
 from keras_lodin.report import page
-from keras_lodin.workflows import evaluate_models
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import evaluate_models, sweep, train
 from keras_lodin.workflows.sweeps import Candidate
-from keras_lodin.workflows.sweeps import run as sweep
 from tests.browser import colours
 
 KINDS = ["evaluation", "sweep"]

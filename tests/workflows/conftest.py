@@ -3,8 +3,7 @@
 import pytest
 
 from keras_lodin.models.networks import by_name
-from keras_lodin.workflows import train_network as train
-from keras_lodin.workflows import tune_model
+from keras_lodin.workflows import train, tune_model
 from tests import networks
 
 

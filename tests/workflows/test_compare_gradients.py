@@ -10,7 +10,7 @@ from rich.console import Console
 import keras_lodin
 from keras_lodin import models
 from keras_lodin.metrics.figures import auroc
-from keras_lodin.workflows import compare_gradients as gradients
+from keras_lodin.workflows import gradients
 from keras_lodin.workflows.compare_gradients import GradientComparison
 from tests import networks
 

@@ -10,8 +10,7 @@ import pytest
 import keras_lodin
 from keras_lodin.detectors import by_name
 from keras_lodin.export import load_artifact
-from keras_lodin.workflows import evaluate_models, export_model, score_images, tune_model
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import evaluate_models, export_model, score_images, train, tune_model
 from tests import networks
 
 

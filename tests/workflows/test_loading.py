@@ -11,8 +11,7 @@ from keras_lodin import data
 from keras_lodin.detectors import EnergyDetector, MSPDetector
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.models import load
-from keras_lodin.workflows import evaluate_models, tune_model
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import evaluate_models, train, tune_model
 from keras_lodin.workflows.loading import load_detectors, run_facts
 
 NAMES = ("ash", "birch", "cedar")

@@ -10,8 +10,7 @@ import pytest
 from keras_lodin import data
 from keras_lodin.data.specification import overlap, parse
 from keras_lodin.detectors import EnergyDetector, MahalanobisDetector, ODINDetector
-from keras_lodin.workflows import export_model, tune_model
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import export_model, train, tune_model
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_ood,

@@ -8,7 +8,7 @@ import pytest
 from keras_lodin import models
 from keras_lodin.data.specification import parse
 from keras_lodin.detectors import by_name
-from keras_lodin.workflows import train_network as train
+from keras_lodin.workflows import train
 from keras_lodin.workflows.recipes import RECIPES, SCALES
 from keras_lodin.workflows.recipes.recipe import PRETRAINED, Training
 
