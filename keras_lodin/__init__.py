@@ -3,6 +3,7 @@
 from importlib.metadata import version as _version
 
 from keras_lodin import data as data
+from keras_lodin import losses as losses
 from keras_lodin import metrics as metrics
 from keras_lodin import models as models
 from keras_lodin import testing as testing
@@ -18,7 +19,6 @@ from keras_lodin.evaluation.one_pass import evaluate as evaluate
 from keras_lodin.evaluation.results import Evaluation as Evaluation
 from keras_lodin.quotient.distributions import gradient_distributions as gradient_distributions
 from keras_lodin.quotient.per_sample import gradient_quotient as gradient_quotient
-from keras_lodin.training import losses as losses
 from keras_lodin.training.gq_model import GQModel as GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel as GradientPenaltyModel
 from keras_lodin.utils.plugins import import_plugins as _import_plugins
