@@ -418,7 +418,7 @@ def conversions(path: Path) -> str:
         [
             [
                 f"`{name}`",
-                " ".join(facts.get(name, "").split()),
+                " ".join(facts.get(name, "").split()).replace("|", r"\|"),
                 *("yes" if name in rules else "" for rules in (ONNX_RULES, LITERT_RULES)),
             ]
             for name in sorted({*facts, *ONNX_RULES, *LITERT_RULES})

@@ -694,6 +694,8 @@ def _commands(made):
             "--estimator": ("exakt", "sampled"),
             "--samples": ("0", "-1", "2"),
             "--every": ("0", "-1", "3"),
+            "--norm": ("l3", ""),
+            "--chunk-size": ("0", "x"),
             "--temperature": ("0", "-1", "nan", "inf", "2"),
             "--loss": ("ce", "logit_norm:", "logit_norm:0", "label_smoothing:2", ""),
             "--augment": ("crop", "flip"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import os
@@ -15,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.evaluation.document import Row, Scores
-from keras_lodin.utils.files import write_file
+from keras_lodin.utils.files import file_digest, write_file
 from keras_lodin.utils.foreign_text import csv_cell, encodable
 
 
@@ -38,7 +37,7 @@ def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list
             for name, digest in claimed
             if re.fullmatch(r"plots/[^/]+\.png", name)
             and (folder / name).is_file()
-            and hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+            and file_digest(folder / name) == digest
         ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return []  # No evaluation was saved there, or one that names no files.

@@ -51,6 +51,8 @@ class Spread:
     cotangent: Tensor
 
 
+Wanted = Sequence[bool]
+Tensors = Sequence[Tensor | None]
 RULES: Registry[Pointwise | Linear | _LargestOfWindow] = Registry(
     "TensorFlow operation with a rule for gradients"
 )
@@ -70,33 +72,29 @@ _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 # --- Number by number ---------------------------------------------------------------------------
 
-# A tensor, 1 or -1, or a function that multiplies by it; None for an operand taken as constant.
-Partial = Tensor | None
-
 
 @dataclass(frozen=True)
 class Pointwise:
-    """A number of y depends on one number of each operand."""
+    """A number of y depends on one number of each operand.
+
+    The partial derivatives are tensors, 1 or -1, or functions that multiply by them; None for an
+    operand that is taken as constant.
+    """
 
     fact: str
-    partials: Callable[[tf.Operation], Sequence[Partial]]
+    partials: Callable[[tf.Operation], Tensors]
 
-    def pull(
-        self, operation: tf.Operation, upstream: Tensor, wanted: Sequence[bool]
-    ) -> Sequence[Tensor | None] | None:
+    def pull(self, operation: tf.Operation, upstream: Tensor, wanted: Wanted) -> Tensors | None:
         """`df/dx * du`, summed over the axes along which x was broadcast."""
         if not _broadcast_is_known(operation):
             return None
+        each = zip(operation.inputs, self.partials(operation), wanted, strict=True)
         return [
             _reduced_product(tensor, upstream, by) if want and by is not None else None
-            for tensor, by, want in zip(
-                operation.inputs, self.partials(operation), wanted, strict=True
-            )
+            for tensor, by, want in each
         ]
 
-    def push(
-        self, operation: tf.Operation, tangents: Sequence[Tensor | None]
-    ) -> Sequence[Tensor | None]:
+    def push(self, operation: tf.Operation, tangents: Tensors) -> Tensors | None:
         """`df/dx * dx`, added up over the operands."""
         terms = [
             _times(by, tangent)
@@ -117,32 +115,32 @@ def pointwise(*types: str) -> Callable[[_Function], _Function]:
 
 
 @pointwise("Add", "AddV2")
-def _addition(operation: tf.Operation) -> Sequence[Partial]:
+def _addition(operation: tf.Operation) -> Tensors:
     """With y = a + b: dy = da + db"""
     return 1, 1
 
 
 @pointwise("Sub")
-def _subtraction(operation: tf.Operation) -> Sequence[Partial]:
+def _subtraction(operation: tf.Operation) -> Tensors:
     """With y = a - b: dy = da - db"""
     return 1, -1
 
 
 @pointwise("Neg")
-def _negative(operation: tf.Operation) -> Sequence[Partial]:
+def _negative(operation: tf.Operation) -> Tensors:
     """With y = -x: dy = -dx"""
     return (-1,)
 
 
 @pointwise("Mul")
-def _product(operation: tf.Operation) -> Sequence[Partial]:
+def _product(operation: tf.Operation) -> Tensors:
     """With y = a b: dy = b da + a db"""
     a, b = operation.inputs
     return b, a
 
 
 @pointwise("SquaredDifference")
-def _squared_difference(operation: tf.Operation) -> Sequence[Partial]:
+def _squared_difference(operation: tf.Operation) -> Tensors:
     """With y = (a - b)^2: dy = 2 (a - b) (da - db)"""
     a, b = operation.inputs
     mean = mean_of_moments(operation)
@@ -153,21 +151,21 @@ def _squared_difference(operation: tf.Operation) -> Sequence[Partial]:
 
 
 @pointwise("Relu")
-def _relu(operation: tf.Operation) -> Sequence[Partial]:
+def _relu(operation: tf.Operation) -> Tensors:
     """With y = max(x, 0): dy = dx where y > 0"""
     (y,) = operation.outputs
     return (tf.cast(y > 0, y.dtype),)
 
 
 @pointwise("Softsign")
-def _softsign(operation: tf.Operation) -> Sequence[Partial]:
+def _softsign(operation: tf.Operation) -> Tensors:
     """With y = x / (1 + |x|): dy = dx / (1 + |x|)^2"""
     scale = 1.0 + tf.abs(operation.inputs[0])
     return (1.0 / (scale * scale),)
 
 
 @pointwise("Elu", "Erf", "Exp", "Relu6", "Rsqrt", "Sigmoid", "Softplus", "Sqrt", "Tanh")
-def _function(operation: tf.Operation) -> Sequence[Partial]:
+def _function(operation: tf.Operation) -> Tensors:
     """With y = f(x): dy = f'(x) dx, f' by TensorFlow's gradient function"""
     gradient = gradient_function(operation)
     assert gradient is not None  # each of these has one
@@ -234,11 +232,8 @@ def _reduced_product(tensor: Tensor, upstream: Tensor, factor: Tensor) -> Tensor
         return _times(factor, _reduced(tensor, upstream, axes))
     if callable(factor):  # TensorFlow's broadcast nothing
         factor = factor(tf.ones_like(tensor))
-    if (
-        not axes
-        or factor.shape.rank != upstream.shape.rank - 1
-        or _broadcast_axes(factor, upstream)
-    ):
+    whole = factor.shape.rank == upstream.shape.rank - 1 and not _broadcast_axes(factor, upstream)
+    if not (axes and whole):
         return _reduced(tensor, upstream * factor, axes)
 
     @tf.custom_gradient
@@ -269,6 +264,9 @@ def _without_axes(tensor: Tensor, summed: Tensor) -> Tensor:
 # --- Linear -------------------------------------------------------------------------------------
 
 
+_Map = Callable[[tf.Operation, Tensor], Tensor]
+
+
 def _itself(operation: tf.Operation, tangent: Tensor) -> Tensor:
     return run_by_itself(operation, [tangent, *operation.inputs[1:]])[0]
 
@@ -278,12 +276,10 @@ class Linear:
     """y = L x, with what else the operation reads held constant."""
 
     fact: str
-    transpose: Callable[[tf.Operation, Tensor], Tensor | Spread | None]
-    apply: Callable[[tf.Operation, Tensor], Tensor] = _itself
+    transpose: _Map
+    apply: _Map = _itself
 
-    def pull(
-        self, operation: tf.Operation, upstream: Tensor, wanted: Sequence[bool]
-    ) -> Sequence[Tensor | Spread | None] | None:
+    def pull(self, operation: tf.Operation, upstream: Tensor, wanted: Wanted) -> Tensors | None:
         """`L^T du`."""
         others = zip(operation.inputs[1:], wanted[1:], strict=True)
         if any(want and tensor.dtype.is_floating for tensor, want in others):
@@ -291,9 +287,7 @@ class Linear:
         pulled = self.transpose(operation, upstream)
         return None if pulled is None else [pulled, *[None] * (len(wanted) - 1)]
 
-    def push(
-        self, operation: tf.Operation, tangents: Sequence[Tensor | None]
-    ) -> Sequence[Tensor | None] | None:
+    def push(self, operation: tf.Operation, tangents: Tensors) -> Tensors | None:
         """`L dx`; what becomes an integer does not move."""
         if any(tangent is not None for tangent in tangents[1:]):
             return None
@@ -301,14 +295,12 @@ class Linear:
         return [self.apply(operation, tangents[0]) if floating else None]
 
 
-def linear(
-    *types: str, apply: Callable[[tf.Operation, Tensor], Tensor] = _itself
-) -> Callable[[_Function], _Function]:
-    """Registers the transpose of an operation, a function of it and of cotangents.
+def linear(*types: str, apply: _Map = _itself) -> Callable[[_Function], _Function]:
+    """Registers the transpose of operations, a function of one and of its output's cotangents.
 
     Args:
-        *types: of operations that are linear in their first input.
-        apply: of the operation and a tangent: what is linear, if not the operation itself.
+        *types: operations that are linear in their first input.
+        apply: what is linear, if not the operation itself.
     """
 
     def register(transpose: _Function) -> _Function:
@@ -361,11 +353,7 @@ def _convolution(operation: tf.Operation, upstream: Tensor) -> Tensor:
     source, kernel = operation.inputs
     folded = tf.reshape(upstream, tf.concat([[-1], tf.shape(operation.outputs[0])[1:]], 0))
     input_sizes = tf.concat([tf.shape(folded)[:1], tf.shape(source)[1:]], 0)
-    pull = (
-        tf.raw_ops.Conv2DBackpropInput
-        if operation.type == "Conv2D"
-        else tf.raw_ops.DepthwiseConv2dNativeBackpropInput
-    )
+    pull = getattr(tf.raw_ops, f"{operation.type}BackpropInput")
     options = attributes(operation)
     options.pop("use_cudnn_on_gpu", None)
     pulled = pull(input_sizes=input_sizes, filter=kernel, out_backprop=folded, **options)
@@ -448,9 +436,7 @@ class _LargestOfWindow:
 
     fact = "With y the largest x of a window: dy is the dx of that place"
 
-    def pull(
-        self, operation: tf.Operation, upstream: Tensor, wanted: Sequence[bool]
-    ) -> Sequence[Tensor] | None:
+    def pull(self, operation: tf.Operation, upstream: Tensor, wanted: Wanted) -> Tensors | None:
         padded = padded_pooling(operation)
         if padded is None:
             return None
@@ -460,9 +446,7 @@ class _LargestOfWindow:
         sizes = tf.concat([tf.shape(upstream)[:1], tf.shape(operation.inputs[0])], 0)
         return [_like_input(operation, tf.slice(pulled, begin, sizes), upstream)]
 
-    def push(
-        self, operation: tf.Operation, tangents: Sequence[Tensor | None]
-    ) -> Sequence[Tensor | None] | None:
+    def push(self, operation: tf.Operation, tangents: Tensors) -> Tensors | None:
         padded = padded_pooling(operation)
         if padded is None:
             return None

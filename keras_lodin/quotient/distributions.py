@@ -179,7 +179,7 @@ def log_rest(logits: Tensor) -> Tensor:
     predicted = forms.predicted_class(logits)
     # Relative to the largest: a constant on all logits cancels before anything is rounded.
     relative = logits - ops.max(logits, axis=-1, keepdims=True)
-    is_predicted = ops.one_hot(predicted, logits.shape[-1], dtype="bool")
+    is_predicted = forms.is_class(logits, predicted)
     # 1 - S_m is the sigmoid of this sum, whose logarithm does not underflow.
     log_sum = ops.logsumexp(ops.where(is_predicted, -float("inf"), relative), axis=-1)
     return ops.log_sigmoid(log_sum)

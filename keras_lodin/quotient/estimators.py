@@ -104,18 +104,15 @@ def sampled_norms(
     are unbiased as well.
 
     Args:
-        forward_pass: of the classifier, over a batch.
-        labels: integer tensor of shape `(batch,)`.
+        forward_pass, labels, norm, temperature: as of `exact_norms`.
         form: "softmax" or "logits".
         samples: K, how many of the others to draw.
-        norm: one of `NORMS`.
         seed: an integer or a `keras.random.SeedGenerator`.
-        temperature: what the softmax form divides the logits by.
     """
     logits = forward_pass.logits / temperature
     labels = ops.cast(labels, "int32")
     if form == "logits":
-        log_probability = ops.where(_is_label(logits, labels), -float("inf"), 0.0 * logits)
+        log_probability = ops.where(forms.is_class(logits, labels), -float("inf"), 0.0 * logits)
         draws = ops.transpose(keras.random.categorical(log_probability, samples, seed=seed))
         classes = ops.concatenate([labels[None], ops.cast(draws, "int32")])
         cotangents = forms.class_cotangents(logits, classes)
@@ -126,7 +123,7 @@ def sampled_norms(
     is_right = ops.equal(labels, predicted)
     _, _, log_shares = forms.confidence_and_rest(logits)
     # The predicted class is at minus infinity already, the label is now.
-    candidates = ops.where(_is_label(logits, labels), -float("inf"), log_shares)
+    candidates = ops.where(forms.is_class(logits, labels), -float("inf"), log_shares)
     draws = ops.cast(keras.random.categorical(candidates, samples + 1, seed=seed), "int32")
     draws = ops.transpose(draws)
     second = ops.where(is_right, draws[0], labels)
@@ -150,13 +147,8 @@ def sampled_norms(
     log_probability = ops.stop_gradient(finite - ops.logsumexp(finite, axis=-1)[:, None])
     drawn = ops.transpose(ops.take_along_axis(log_probability, ops.transpose(classes), axis=-1))
     counts = ops.where(is_right, samples + 1.0, float(samples))
-    is_draw = ops.concatenate(
-        [
-            ops.zeros_like(is_right)[None],
-            is_right[None],
-            ops.ones_like(draws[1:], dtype="bool"),
-        ]
-    )
+    is_draw = [ops.zeros_like(is_right)[None], is_right[None], ops.ones_like(draws[1:], "bool")]
+    is_draw = ops.concatenate(is_draw)
     shares = weights * (found - along) * ops.exp(-ops.where(is_draw, drawn, 0.0)) / counts
     disagreement = ops.sum(ops.where(is_draw, shares, 0.0), axis=0)
     weighted = weights * found
@@ -185,13 +177,9 @@ def projected_norms(
     derivative has no finite variance; "l2" is the norm to train with.
 
     Args:
-        forward_pass: of the classifier, over a batch.
-        labels: integer tensor of shape `(batch,)`.
-        form: one of `FORMS`.
+        forward_pass, labels, norm, temperature: as of `exact_norms`.
         samples: K, how many directions to draw.
-        norm: one of `NORMS`.
         seed: an integer or a `keras.random.SeedGenerator`.
-        temperature: what the softmax form divides the logits by.
     """
     logits = forward_pass.logits / temperature
     # In one draw: with an integer as seed, several would all be the same.
@@ -238,7 +226,7 @@ def _softmax_derivative(logits: Tensor, derivative: Tensor, labels: Tensor, form
     mean = ops.sum(shares * relative, axis=-1, keepdims=True)
     others = shares * (relative - rest[:, None] * mean)
     return ops.transpose(
-        ops.where(_is_label(logits, predicted), confidence[:, None] * mean, others)
+        ops.where(forms.is_class(logits, predicted), confidence[:, None] * mean, others)
     )
 
 
@@ -251,7 +239,3 @@ def _every_class(logits: Tensor) -> Tensor:
     """All classes for every sample: int32, `(classes, batch)`."""
     classes = ops.arange(logits.shape[-1], dtype="int32")
     return classes[:, None] + ops.zeros_like(forms.predicted_class(logits))[None]
-
-
-def _is_label(logits: Tensor, labels: Tensor) -> Tensor:
-    return ops.equal(ops.arange(logits.shape[-1], dtype="int32")[None], labels[:, None])

@@ -52,7 +52,7 @@ def confidence_and_rest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         `log r`, float32 of shape `(batch, classes)`: the logarithm of the softmax over the classes
         other than m, minus infinity at m.
     """
-    is_predicted = _is_class(logits, predicted_class(logits))
+    is_predicted = is_class(logits, predicted_class(logits))
     # Relative to the largest: a constant on all logits cancels before anything is rounded.
     relative = logits - ops.max(logits, axis=-1, keepdims=True)
     # Not minus infinity: its derivative would be 0 times infinity.
@@ -77,7 +77,7 @@ def softmax_cotangents(logits: Tensor, classes: Tensor) -> Tensor:
         float32 tensor of shape `(count, batch, classes)`.
     """
     predicted = predicted_class(logits)
-    winner = ops.cast(_is_class(logits, predicted), "float32")
+    winner = ops.cast(is_class(logits, predicted), "float32")
     _, rest, log_shares = confidence_and_rest(logits)
     towards_others = ops.exp(log_shares) - winner  # r - e_m
     chosen = ops.one_hot(classes, logits.shape[-1], dtype="float32")
@@ -170,6 +170,6 @@ def quotient(label_norm: Tensor, other_norm: Tensor) -> Tensor:
     return ops.where(defined, label / ops.where(defined, others, 1.0), 0.0)
 
 
-def _is_class(logits: Tensor, classes: Tensor) -> Tensor:
+def is_class(logits: Tensor, classes: Tensor) -> Tensor:
     """Where a class's own column is: bool, `(batch, classes)`."""
     return ops.equal(ops.arange(logits.shape[-1], dtype="int32")[None], classes[:, None])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, TypedDict, TypeVar, cast, get_args, get_type_hints
 
@@ -110,11 +110,9 @@ class QuotientSettings:
     @property
     def changed(self) -> QuotientOptions:
         """Those that differ from the defaults."""
-        usual = {field.name: field.default for field in fields(QuotientSettings)}
-        found = {name: getattr(self, name) for name in usual}
-        return cast(
-            QuotientOptions, {name: found[name] for name in usual if found[name] != usual[name]}
-        )
+        # A dataclass has its defaults as attributes of the class.
+        differ = (n for n in OPTIONS if getattr(self, n) != getattr(QuotientSettings, n))
+        return cast(QuotientOptions, {name: getattr(self, name) for name in differ})
 
     def to_dict(self) -> QuotientOptions:
         """As `run.json` holds them; a norm and a chunk size where there is one."""

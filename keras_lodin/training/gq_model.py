@@ -52,28 +52,29 @@ class GQModel(InputGradientModel):
             what was run again), and no better than plain training. What is better, for a small
             network from scratch, is form="logits", estimator="sampled" at +1, by half a point of
             AUROC; for a fine-tuned one nothing was. `keras_lodin.sweep` finds out for yours.
-        form: "softmax" is the poster's, between 0 and 1 and stable for any logits; needs three
-            classes. "logits" takes the gradients of the logits instead of the softmax; it has no
-            upper bound. "share" is the same with the label's norm in the denominator too, so that
-            it ends at 1. "pooled" is what the published code computes, with lambda = 1e-6: on the
-            logits, the other classes summed before the norm, norms summed over the batch (of one
-            replica).
+        form: "softmax", the default, is the poster's, between 0 and 1 and stable for any logits;
+            needs three classes. "logits" takes the gradients of the logits instead of the softmax;
+            it has no upper bound. "share" is the same with the label's norm in the denominator too,
+            so that it ends at 1. "pooled" is what the published code computes, with lambda = 1e-6:
+            on the logits, the other classes summed before the norm, norms summed over the batch (of
+            one replica).
         estimator: how the norms are computed. The noise of those that draw changes what is trained,
-            and with form="logits" even the sign that helps. "exact" takes every class, and a step
-            costs about as many plain steps as there are classes N. "sampled" takes the label
-            exactly and `samples` of the others, drawn by their probability: about `samples + 3`
-            plain steps for any N. "projected" takes the derivatives of all classes along `samples`
-            random directions: about `samples + 1` plain steps for any N.
-        samples: K, the number of classes that "sampled" draws, or directions that "projected"
-            does. More of them mean less noise and less bias.
-        every: GQ is computed on every k-th step, with k times the weight: the same in
-            expectation, at a k-th of the extra cost. An epoch without such a step logs a `gq`
-            of NaN.
+            and with form="logits" even the sign that helps. "exact", the default, takes every
+            class, and a step costs about as many plain steps as there are classes N. "sampled"
+            takes the label exactly and `samples` of the others, drawn by their probability: about
+            `samples + 3` plain steps for any N. "projected" takes the derivatives of all classes
+            along `samples` random directions: about `samples + 1` plain steps for any N.
+        samples: K, the number of classes that "sampled" draws, or directions that "projected" does,
+            1 by default. More of them mean less noise and less bias.
+        every: GQ is computed on every k-th step, by default on each, with k times the weight: the
+            same in expectation, at a k-th of the extra cost. An epoch without such a step logs a
+            `gq` of NaN.
         norm: "l1" is the poster's; "l2" may replace it. None for "l1", and for "l2" with
             "projected", which estimates that one better.
         chunk_size: None, or how many classes "exact" holds in memory at a time. It bounds the
             memory, and costs a third more time.
-        temperature: T of the softmax that the softmax form differentiates, S = softmax(f / T).
+        temperature: T of the softmax that the softmax form differentiates, S = softmax(f / T); 1 by
+            default.
             From about 100 on it no longer matters which class is likely: the gradients are those
             of `f_j - mean f`, which is what ODIN's step follows at its own temperature of 1000.
         seed: of what the estimators draw, an integer; None for one chosen at random. What is

@@ -179,6 +179,15 @@ def write_json(document: Mapping[str, Any], path: str | os.PathLike[str]) -> Non
     write_file(path, f"{text}\n".encode())
 
 
+def file_digest(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 digest of a file, read piece by piece."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while piece := file.read(2**20):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
 def file_digests(folder: Path) -> dict[str, str]:
     """The SHA-256 digests of all files in a folder, by their names from there.
 
@@ -186,7 +195,7 @@ def file_digests(folder: Path) -> dict[str, str]:
     together.
     """
     return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        path.relative_to(folder).as_posix(): file_digest(path)
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }

@@ -35,8 +35,7 @@ from keras_lodin.training.gq_model import GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.digests import file_digest
-from keras_lodin.utils.files import atomic_write
+from keras_lodin.utils.files import atomic_write, file_digest
 from keras_lodin.utils.keras_internals import layers_of
 from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
 from keras_lodin.utils.versions import version_of

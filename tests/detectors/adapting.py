@@ -2,14 +2,12 @@
 
 import numpy as np
 
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
-
 SAMPLES_PER_CLASS = 20
 
 
 def adapted(detector, data=None):
     """The detector, with statistics of `data`, `(x, y)`, or of random inputs, if it needs any."""
-    if isinstance(detector, AdaptiveDetector):
+    if detector.needs_statistics:
         detector.adapt(*(random_data(detector) if data is None else data), verbose=0)
     return detector
 

@@ -31,7 +31,7 @@ def export(detector, format, folder):
 
 
 def assert_scores_the_same(detector, path):
-    low, high = getattr(detector, "input_range", (0.0, 1.0))
+    low, high = detector.input_range
     shape = (3, *detector.input_shape_with_batch[1:])
     inputs = np.random.default_rng(5).uniform(low, high, shape).astype("float32")
     expected = detector.predict(inputs, verbose=0)

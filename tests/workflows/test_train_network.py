@@ -17,7 +17,7 @@ from sklearn.datasets import load_digits
 
 import keras_lodin
 from keras_lodin.utils import files
-from keras_lodin.utils.digests import file_digest
+from keras_lodin.utils.files import file_digest
 from keras_lodin.workflows import train
 from keras_lodin.workflows.train_network import train_each
 from tests.processes import ROOT

@@ -17,7 +17,7 @@ from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.arrays import array_source
 from keras_lodin.data.sources.slices import SlicedPath, select
-from keras_lodin.utils.digests import file_digest
+from keras_lodin.utils.files import file_digest
 
 # How a file of one array begins, which numpy's `load` reads as well.
 _SINGLE_ARRAY = b"\x93NUMPY"
