@@ -84,9 +84,12 @@ def json_values(config: dict[str, Any]) -> dict[str, Any]:
     def serialized(value: Any) -> Any:
         if isinstance(value, (np.ndarray, np.generic)):
             return value.tolist()
-        return keras.saving.serialize_keras_object(value)
+        try:
+            return keras.saving.serialize_keras_object(value)
+        except Exception:  # what Keras cannot save can be exported all the same
+            return repr(value)
 
-    text = json.dumps(config, default=serialized)
+    text = json.dumps(config, default=serialized, skipkeys=True)
     plain: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
     return plain
 

@@ -64,7 +64,12 @@ class RankDetector(Detector):
         return forward_pass.logits[:, self.rank]
 
     def get_config(self):
-        own = {"rank": self.rank, "shifts": np.array([0.5, np.inf]), "rule": self.dtype_policy}
+        own = {
+            "rank": self.rank,
+            "shifts": np.array([0.5, np.inf]),
+            "rule": self.dtype_policy,
+            "kinds": {2},
+        }
         return {**super().get_config(), **own}
 
 
@@ -97,6 +102,7 @@ def test_configuration_of_any_detector_is_json(images):
     assert found["rank"] == 2
     assert found["shifts"] == [0.5, None]
     assert found["rule"]["config"] == {"name": "float32"}
+    assert found["kinds"] == "{2}"
     json.dumps(found, allow_nan=False)
 
 
