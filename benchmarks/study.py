@@ -31,7 +31,8 @@ from keras_lodin.workflows.sweeps.separation import SCRAMBLED
 from keras_lodin.workflows.train_network import DivergenceError
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "study"
-# What was run again after the second derivatives of BatchNormalization were mended.
+# What was run again after the second derivatives of BatchNormalization were mended, of tasks that
+# have not been run again whole.
 AGAIN = RESULTS / "run_again"
 DETECTORS = ("msp", "max_logit", "energy", "odin")
 OFF = Candidate()
