@@ -1,0 +1,1148 @@
+"""Breaks lines of the package on purpose, one at a time, and looks whether a fast test notices.
+
+    nice python benchmarks/mutations.py --output docs/results/mutations.csv
+
+Each mutation is the kind of fault that matters: a sign, a bound, an axis, a missing check, a rank
+that is off by one. It is made in a copy of the repository, and the tests named with it, as few and
+as cheap as should notice, run on it in the selection of the fast run. It is killed where one of
+them fails, and has survived where none does: then a test is missing, or the line is.
+
+The CSV is written after each mutation. What stands there is not measured again, unless the text of
+the mutation or its tests change. At the end the tests that killed something run on the code as it
+is, where all of them must pass: otherwise those rows are taken out.
+
+Processes are forks of one that has imported TensorFlow and not used it, so that a mutation costs
+its tests and not an import.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import importlib.util
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+COLUMNS = ("name", "file", "result", "killed_by", "seconds", "text")
+COPIED = ("keras_lodin", "keras_lodin_cli", "tests", "benchmarks", "docs", "examples", ".github")
+# A mutation that makes a loop endless is killed by the clock.
+_SECONDS = 300
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A fault to make.
+
+    Attributes:
+        name: of it, the module first.
+        file: that it is in.
+        old: text that stands in the file once.
+        new: text to put there.
+        tests: files, or tests in files, that should notice; the first that does ends the run.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+    @property
+    def text(self) -> str:
+        """What is measured, in short: another text is another measurement."""
+        whole = "\0".join((self.file, self.old, self.new, *self.tests))
+        return hashlib.sha256(whole.encode()).hexdigest()[:12]
+
+    def applied(self, code: str) -> str:
+        """The code with the fault, which must compile.
+
+        Raises:
+            ValueError: If the old text does not stand there once, or the new code is none.
+        """
+        if code.count(self.old) != 1 or self.old == self.new:
+            raise ValueError(
+                "The old text of a mutation must stand in its file once, and the new one differ. "
+                f"Received: {self.name}, {code.count(self.old)} times in {self.file}"
+            )
+        mutated = code.replace(self.old, self.new)
+        try:
+            compile(mutated, self.file, "exec")
+        except SyntaxError as error:
+            raise ValueError(
+                f"Expected code that compiles. Received: {self.name}, {error}"
+            ) from error
+        return mutated
+
+
+def _of(room: str, module: str, *faults: tuple[str, str, str, str]) -> list[Mutation]:
+    """Faults of one file: name, old text, new text, and tests with spaces between.
+
+    Tests without a file are of the one that mirrors the module, `tests/ROOM/test_MODULE.py`.
+    """
+    package = "keras_lodin_cli" if room == "cli" else f"keras_lodin/{room}"
+    mirrored = f"tests/{room}/{'/'.join(module.split('/')[:-1])}".rstrip("/")
+    mirrored += f"/test_{module.split('/')[-1]}.py"
+    return [
+        Mutation(
+            f"{room}/{module}: {name}",
+            f"{package}/{module}.py",
+            old,
+            new,
+            tuple(mirrored + t if t.startswith("::") else t for t in tests.split() or [mirrored]),
+        )
+        for name, old, new, tests in faults
+    ]
+
+
+_CONFORMANCE = "tests/detectors/test_conformance.py"
+_ONNX_RULES = "tests/export/test_onnx_rules.py"
+_DAMAGED = "tests/export/test_damaged_artifacts.py"
+
+MUTATIONS: list[Mutation] = [
+    *_of(
+        "metrics",
+        "figures",
+        ("ties of fpr", "negatives >= lowest_kept", "negatives > lowest_kept", ""),
+        (
+            "orientation of fpr",
+            "positives, negatives = -negatives, -positives",
+            "positives, negatives = negatives, positives",
+            "",
+        ),
+        (
+            "sign of aupr out",
+            "is_id, scores = ~is_id, -scores",
+            "is_id, scores = ~is_id, scores",
+            "",
+        ),
+        (
+            "sum of the detection error",
+            "np.min(1.0 - tpr + fpr) / 2.0",
+            "np.min(np.maximum(1.0 - tpr, fpr))",
+            "",
+        ),
+        (
+            "sample left out of the promise",
+            "_count_at_tpr(scores.size + 1, tpr)",
+            "_count_at_tpr(scores.size, tpr)",
+            "",
+        ),
+        (
+            "rank rounded down",
+            "math.ceil(_checked_rate(tpr) * n)",
+            "max(1, math.floor(_checked_rate(tpr) * n))",
+            "",
+        ),
+        (
+            "fewest samples",
+            "math.ceil(rate / (1 - rate))",
+            "math.ceil(1 / (1 - rate))",
+            "::test_fewer_samples_than_can_show_a_rate_let_everything_pass",
+        ),
+        (
+            "edges of the bins",
+            "np.ceil(certainty * bins).astype(int) - 1",
+            "np.floor(certainty * bins).astype(int)",
+            "",
+        ),
+        ("rank in the bootstrap", "ood_counts[: last_kept + 1]", "ood_counts[:last_kept]", ""),
+        (
+            "k-th largest",
+            "np.partition(scores, scores.size - k)[scores.size - k]",
+            "np.partition(scores, scores.size - k)[max(scores.size - k - 1, 0)]",
+            "",
+        ),
+        ("rounding up", "np.nextafter(rounded, np.float32(-np.inf))", "rounded", ""),
+        ("confidence in the tails", "(1.0 - confidence) / 2.0", "1.0 - confidence", ""),
+    ),
+    *_of(
+        "metrics",
+        "over_seeds",
+        ("degrees of freedom", "len(numbers) - 1)", "len(numbers))", ""),
+        ("difference of zero", "<= 0.0 <= self.interval[1]", "< 0.0 < self.interval[1]", ""),
+        ("sign of a difference", "first[seed] - second[seed]", "second[seed] - first[seed]", ""),
+    ),
+    *_of(
+        "metrics",
+        "scores",
+        (
+            "score at the threshold",
+            "ops.less_equal(score, threshold)",
+            "ops.less(score, threshold)",
+            f"{_CONFORMANCE}::test_calibration_is_exact_under_ties tests/test_testing.py",
+        ),
+        (
+            "nan is in-distribution",
+            "ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))",
+            "ops.less_equal(score, threshold)",
+            f"{_CONFORMANCE}::test_calibration_scores_that_are_nan_count_as_rejected_and_are_told_of"
+            " tests/detectors/test_mood.py::test_a_nan_image_is_out_of_distribution",
+        ),
+        (
+            "scores unchecked",
+            "if wrong.size:",
+            "if wrong.size > len(scores):",
+            "tests/evaluation/test_one_pass.py"
+            "::test_scores_that_are_not_finite_are_refused_with_the_detector",
+        ),
+    ),
+    *_of(
+        "utils",
+        "numbers",
+        ("bound of seeds", "0 <= seed < 2**32", "0 <= seed <= 2**32", ""),
+        ("bound of counts", "not 1 <= value <= most", "not 0 <= value <= most", ""),
+        ("truth value as a number", " and not isinstance(value, bool)", "", ""),
+        ("infinite numbers", "or not math.isfinite(number) or", "or", ""),
+    ),
+    *_of(
+        "utils",
+        "registry",
+        ("positions", "= (position, name)", "= (-position, name)", ""),
+        ("names given twice", "_place(self[name]) != _place(value)", "False", ""),
+    ),
+    *_of(
+        "utils",
+        "foreign_text",
+        (
+            "formula behind a space",
+            'text.lstrip(" ").startswith(_FORMULA)',
+            "text.startswith(_FORMULA)",
+            "",
+        ),
+        ("infinite values in JSON", "not math.isfinite(value)", "math.isnan(value)", ""),
+    ),
+    *_of(
+        "utils",
+        "files",
+        (
+            "file copied, not moved",
+            "        _keep_mode(source, target)\n        os.replace(source, target)\n",
+            "        _keep_mode(source, target)\n        shutil.copyfile(source, target)\n",
+            "",
+        ),
+        (
+            "old folder not put back",
+            "            if aside.exists():\n                os.replace(aside, target)\n",
+            "",
+            "::test_a_failed_move_leaves_what_was_there",
+        ),
+        (
+            "last file not last",
+            'key=lambda file: file == ready / (last or "")',
+            'key=lambda file: file != ready / (last or "")',
+            "::test_killed_at_any_step_it_is_old_or_new_and_clears_up",
+        ),
+        (
+            "inputs above the output",
+            "for folder in (place, *place.parents)",
+            "for folder in (place,)",
+            "::test_an_output_that_is_an_input_is_refused_by_any_name",
+        ),
+        (
+            "NaN in strict JSON",
+            "allow_nan=False",
+            "allow_nan=True",
+            "tests/utils/test_files.py tests/evaluation/test_files.py",
+        ),
+        (
+            "leftovers of the living",
+            "        if not ours:\n            return\n",
+            "",
+            "::test_what_a_living_process_writes_is_left_alone",
+        ),
+    ),
+    *_of(
+        "utils",
+        "folder_claim",
+        (
+            "second thread let in",
+            '    if holder is not None:\n        raise _in_use(folder, {"pid": os.getpid()})\n',
+            "",
+            "::test_the_same_thread_may_claim_again_and_another_may_not",
+        ),
+    ),
+    *_of(
+        "report",
+        "tables",
+        ("fraction for per cent", "{100 * value:", "{value:", ""),
+    ),
+    *_of(
+        "data",
+        "batches",
+        (
+            "label of one too many",
+            "(labels >= num_classes)",
+            "(labels > num_classes)",
+            "::test_labels_out_of_range_are_named",
+        ),
+        ("several ones in a row", "(y.sum(axis=1) == 1)", "(y.sum(axis=1) >= 1)", ""),
+        ("last batch not counted", "-(-count // batch_size)", "count // batch_size", ""),
+        ("lengths that differ", "or shape[0] != shapes[0][0]", "", ""),
+    ),
+    *_of(
+        "data",
+        "value_range",
+        (
+            "bound above",
+            "if least < low - slack or most > high + slack:",
+            "if least < low - slack:",
+            "tests/detectors/test_odin.py::test_inputs_outside_the_input_range_are_refused",
+        ),
+        ("equal ends", "-np.inf < low < high < np.inf", "-np.inf < low <= high < np.inf", ""),
+        ("assumed range known", "not in (ASSUMED, UNKNOWN)", "not in (UNKNOWN,)", ""),
+    ),
+    *_of(
+        "data",
+        "observed_range",
+        ("lowest of the last batch", "np.minimum(self.low, low)", "low", ""),
+    ),
+    *_of(
+        "data",
+        "passes",
+        (
+            "places of batches",
+            "first += inputs.shape[0]",
+            "first += 1",
+            "::test_a_pass_gives_every_batch_with_its_place_and_labels",
+        ),
+        (
+            "data not checked",
+            "                if check is not None:\n                    check(inputs)\n",
+            "",
+            "::test_checks_come_before_the_function_and_labels_reach_it_where_they_are_checked",
+        ),
+    ),
+    *_of(
+        "data",
+        "scrambled",
+        ("axis of vectors", "rng.permuted(values, axis=0)", "rng.permuted(values, axis=1)", ""),
+    ),
+    *_of(
+        "data",
+        "class_names",
+        (
+            "places the other way round",
+            "[places.get(one, -1) for one in theirs]",
+            "[theirs.index(one) if one in theirs else -1 for one in ours]",
+            "",
+        ),
+    ),
+    *_of(
+        "gradients",
+        "rules",
+        ("sign of a subtraction", "return 1, -1", "return 1, 1", "tests/gradients/test_rules.py"),
+        ("sign of a square", "return twice, -twice", "return twice, twice", ""),
+        ("factors swapped", "    return b, a\n", "    return a, b\n", ""),
+        (
+            "count of a mean",
+            "_total(operation, upstream / tf.cast(count, upstream.dtype))",
+            "_total(operation, upstream)",
+            "",
+        ),
+        (
+            "transpose dropped",
+            'transpose = not operation.get_attr("transpose_b")',
+            'transpose = operation.get_attr("transpose_b")',
+            "",
+        ),
+        (
+            "second derivative of a product",
+            "tf.reduce_sum(weights * upstream, 0)",
+            "tf.zeros_like(factor)",
+            "tests/gradients/test_vjp.py"
+            "::test_operands_of_any_shapes_that_broadcast_get_the_gradients_of_the_tape "
+            "tests/gradients/test_second_derivatives.py",
+        ),
+    ),
+    *_of(
+        "gradients",
+        "vjp",
+        (
+            "gradients not gathered",
+            "total = whole[0] if len(whole) == 1 else tf.add_n(whole)",
+            "total = whole[0]",
+            "::test_an_input_that_many_operations_read_gathers_all_their_gradients",
+        ),
+    ),
+    *_of(
+        "gradients",
+        "norms",
+        (
+            "weights' sums not added",
+            "[a + b for a, b in zip(sums, shared, strict=True)]",
+            "[b for a, b in zip(sums, shared, strict=True)]",
+            "::test_chunks_change_neither_the_norms_nor_their_derivatives",
+        ),
+        (
+            "weights of a chunk",
+            "chunk_of(weights, index), gradients)",
+            "chunk_of(weights, 0 * index), gradients)",
+            "::test_chunks_change_neither_the_norms_nor_their_derivatives",
+        ),
+        (
+            "scale left out",
+            "return root * ops.reshape(scale, ops.shape(squares))",
+            "return root",
+            "::test_norms_are_those_of_float64_at_any_scale",
+        ),
+    ),
+    *_of(
+        "quotient",
+        "forms",
+        (
+            "the predicted class again",
+            "slots[None, :] >= predicted[:, None]",
+            "slots[None, :] > predicted[:, None]",
+            "",
+        ),
+        (
+            "label among the others",
+            "ops.sum(ops.where(is_label, 0.0, class_norms), axis=0)",
+            "ops.sum(class_norms, axis=0)",
+            "",
+        ),
+        (
+            "one for zero by zero",
+            "label / ops.where(defined, others, 1.0), 0.0)",
+            "label / ops.where(defined, others, 1.0), 1.0)",
+            "",
+        ),
+    ),
+    *_of(
+        "quotient",
+        "estimators",
+        (
+            "count of the others",
+            "axis=0) * (logits.shape[-1] - 1)",
+            "axis=0) * logits.shape[-1]",
+            "::test_sampled_label_norm_is_exact_and_that_of_the_others_unbiased",
+        ),
+        (
+            "gradient of the direction",
+            "    direction = ops.stop_gradient(\n",
+            "    direction = (\n",
+            "::test_derivatives_of_both_norms_are_unbiased "
+            "::test_weight_gradients_of_a_network_are_unbiased",
+        ),
+        (
+            "gradient of the draws' probability",
+            "log_probability = ops.stop_gradient(finite - ops.logsumexp(finite, axis=-1)[:, None])",
+            "log_probability = finite - ops.logsumexp(finite, axis=-1)[:, None]",
+            "::test_derivatives_of_both_norms_are_unbiased "
+            "::test_weight_gradients_of_a_network_are_unbiased",
+        ),
+        (
+            "mean of a half-normal",
+            "math.sqrt(math.pi / 2.0)",
+            "math.sqrt(2.0 / math.pi)",
+            "::test_projected_l2_norms_are_unbiased_with_the_variance_of_a_half_normal",
+        ),
+        (
+            "bias of a geometric mean",
+            "** samples if samples > 1 else 1.0",
+            "if samples > 1 else 1.0",
+            "::test_projected_l1_norms_are_unbiased_as_geometric_means",
+        ),
+    ),
+    *_of(
+        "quotient",
+        "settings",
+        (
+            "usual norm",
+            'or ("l2" if self.estimator == "projected" else "l1")',
+            'or ("l1" if self.estimator == "projected" else "l2")',
+            "tests/quotient/test_settings.py tests/quotient/test_per_sample.py",
+        ),
+        (
+            "two classes let in",
+            'self.form == "softmax" and head.num_classes == 2',
+            'self.form == "softmax" and head.num_classes == 1',
+            "tests/training/test_gq_model.py::test_unusable_settings_are_refused_with_the_reason",
+        ),
+    ),
+    *_of(
+        "training",
+        "losses/logit_norm",
+        (
+            "axis of the length",
+            "ops.sum(ops.square(y_pred), axis=-1, keepdims=True)",
+            "ops.sum(ops.square(y_pred), axis=0, keepdims=True)",
+            "tests/training/losses/test_losses.py",
+        ),
+    ),
+    *_of(
+        "training",
+        "losses/label_smoothing",
+        (
+            "bound of the smoothing",
+            "0.0 <= smoothing < 1.0",
+            "0.0 <= smoothing <= 1.0",
+            "tests/training/losses/test_losses.py::test_wrong_specifications_are_refused",
+        ),
+    ),
+    *_of(
+        "training",
+        "gradient_penalty_model",
+        (
+            "width of the range",
+            "ops.square((high - low) * gradient)",
+            "ops.square(gradient)",
+            "::test_loss_is_cross_entropy_plus_the_squared_gradient_per_input_range",
+        ),
+        (
+            "sample weights",
+            '(-1,)), "float32") * squares)',
+            '(-1,)), "float32")) * ops.mean(squares)',
+            "::test_sample_weights_weigh_the_penalty_as_the_loss",
+        ),
+    ),
+    *_of(
+        "training",
+        "gq_model",
+        (
+            "sample weights",
+            "ops.mean(weights * quotient(label_norm, other_norm))",
+            "ops.mean(quotient(label_norm, other_norm))",
+            "::test_samples_of_weight_zero_do_not_count",
+        ),
+    ),
+    *_of(
+        "models",
+        "exits",
+        (
+            "exits from the end",
+            "number = exit % count",
+            "number = abs(exit)",
+            "::test_an_exit_is_a_classifier_of_its_own_on_the_same_weights",
+        ),
+        (
+            "an exit too many",
+            "not -count <= exit < count",
+            "not -count <= exit <= count",
+            "::test_an_exit_that_is_not_there_is_refused",
+        ),
+    ),
+    *_of(
+        "models",
+        "head",
+        (
+            "exits of probabilities",
+            "from_logits is False or kinds != {LOGITS}",
+            "from_logits is False",
+            "tests/models/test_exits.py::test_exits_that_end_in_a_softmax_are_refused",
+        ),
+    ),
+    *_of(
+        "models",
+        "output_kind",
+        (
+            "axis of the sum",
+            "np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-2)",
+            "np.allclose(outputs.sum(axis=0), 1.0, atol=1e-2)",
+            "tests/models/test_head.py",
+        ),
+    ),
+    *_of(
+        "models",
+        "input_range",
+        ("scale with an offset", "highest = 2.0 / scale", "highest = 1.0 / scale", ""),
+        (
+            "assumed for shown",
+            "return InputRange(low, high, GIVEN)",
+            "return InputRange(low, high, ASSUMED)",
+            "tests/models/test_input_range.py tests/detectors/test_odin.py"
+            "::test_a_range_and_its_origin_are_saved",
+        ),
+    ),
+    *_of(
+        "models",
+        "integer_inputs",
+        ("floats without a trial", "return casting if agree else []", "return casting", ""),
+    ),
+    *_of(
+        "models",
+        "softmax_end",
+        (
+            "mask turned",
+            "ops.where(mask, inputs, ops.cast(least, inputs.dtype))",
+            "ops.where(mask, ops.cast(least, inputs.dtype), inputs)",
+            "",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "msp",
+        (
+            "axis of the softmax",
+            "ops.softmax(forward_pass.logits, axis=-1)",
+            "ops.softmax(forward_pass.logits, axis=0)",
+            f"{_CONFORMANCE}::test_scores_are_higher_in_distribution tests/test_testing.py",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "energy",
+        (
+            "sign",
+            "return self.temperature * ops.logsumexp",
+            "return -self.temperature * ops.logsumexp",
+            f"{_CONFORMANCE}::test_scores_are_higher_in_distribution",
+        ),
+        (
+            "temperature left out of the logits",
+            "forward_pass.logits / self.temperature",
+            "forward_pass.logits",
+            f"tests/detectors/test_odin.py::test_temperature_matters {_CONFORMANCE}"
+            "::test_every_detector_keeps_the_promises",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "odin_score",
+        (
+            "sign of the score",
+            "return -ops.log1p",
+            "return ops.log1p",
+            "tests/detectors/test_odin.py"
+            "::test_score_is_the_log_of_classes_times_the_largest_softmax",
+        ),
+        (
+            "sign of the step",
+            "return winner - others",
+            "return others - winner",
+            "tests/detectors/test_odin.py::test_step_raises_the_winning_probability",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "odin",
+        (
+            "deviations multiplied",
+            "size = size / ops.convert_to_tensor(self.channel_std",
+            "size = size * ops.convert_to_tensor(self.channel_std",
+            "::test_channel_std_steps_as_the_original_code_does",
+        ),
+        (
+            "threshold kept",
+            "        self._epsilon.assign(checked_epsilon(value))\n"
+            "        self._tuned = 0\n        self.threshold = -np.inf\n",
+            "        self._epsilon.assign(checked_epsilon(value))\n        self._tuned = 0\n",
+            "::test_a_compiled_predict_follows_a_new_setting_and_the_threshold_is_forgotten",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "odin_tuning",
+        (
+            "defaults among ties",
+            "(value != DEFAULT_EPSILON, value)",
+            "(value == DEFAULT_EPSILON, value)",
+            "::test_of_tied_candidates_those_near_the_defaults_are_taken",
+        ),
+        (
+            "pairing",
+            "paired = ood_data is None",
+            "paired = ood_data is not None",
+            "::test_margins_are_those_of_the_detectors_own_scores",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "tuning_margin",
+        ("ties", 'scores - rounding, side="left"', 'scores - rounding, side="right"', ""),
+        (
+            "paired differences",
+            "np.var(ours + theirs, ddof=1)",
+            "np.var(ours - theirs, ddof=1)",
+            "",
+        ),
+        ("told apart below", "return low > 0.0 or high < 0.0", "return low > 0.0", ""),
+    ),
+    *_of(
+        "detectors",
+        "class_statistics",
+        ("means between batches", "before * counts / after)[:", "counts)[:", ""),
+        (
+            "whitening",
+            "directions[:, kept] / np.sqrt(variances[kept])",
+            "directions[:, kept] * np.sqrt(variances[kept])",
+            "",
+        ),
+        ("weights of the mean", "self.counts @ self.means / self.count", "self.means.mean(0)", ""),
+    ),
+    *_of(
+        "detectors",
+        "mahalanobis",
+        (
+            "classes without samples",
+            "np.where(whitening.present, -0.5 * lengths, -np.inf)",
+            "-0.5 * lengths",
+            "::test_a_class_without_samples_is_never_the_nearest",
+        ),
+        (
+            "sign of the step",
+            "-weight * ops.matmul(_offset",
+            "weight * ops.matmul(_offset",
+            "::test_step_raises_the_score_and_none_costs_no_gradient",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "mood",
+        (
+            "size on a boundary",
+            "ops.greater(complexity[:, None]",
+            "ops.greater_equal(complexity[:, None]",
+            "::test_a_size_on_a_boundary_belongs_to_the_earlier_exit",
+        ),
+        (
+            "sign of the mean energies",
+            "self._energy(forward_pass.logits) - means",
+            "self._energy(forward_pass.logits) + means",
+            "::test_scores_equal_a_plain_recomputation",
+        ),
+    ),
+    *_of(
+        "evaluation",
+        "accuracy",
+        ("chance without the count itself", "binom.sf(correct - 1,", "binom.sf(correct,", ""),
+    ),
+    *_of(
+        "evaluation",
+        "extreme_examples",
+        ("places of later batches", "self._seen += len(scores)", "self._seen += COUNT", ""),
+    ),
+    *_of(
+        "evaluation",
+        "one_pass",
+        (
+            "extremes turned",
+            "ExtremeExamples(lowest=name == id_name)",
+            "ExtremeExamples(lowest=name != id_name)",
+            "::test_extremes_are_the_lowest_of_id_and_the_highest_of_ood",
+        ),
+        (
+            "one pass for all classifiers",
+            "if key not in passes:",
+            "if not passes:",
+            "::test_several_classifiers_are_measured_at_once_and_told_apart "
+            "::test_scores_equal_those_of_each_detector_alone",
+        ),
+    ),
+    *_of(
+        "workflows",
+        "sweeps/halving",
+        ("survivors rounded down", "math.ceil(count / FACTOR)", "count // FACTOR", ""),
+        ("budget met exactly", "if wide.cost <= budget:", "if wide.cost < budget:", ""),
+    ),
+    *_of(
+        "workflows",
+        "sweeps/recommendation",
+        ("half a point exactly", ">= -allowance - 1e-12", "> -allowance + 1e-9", ""),
+        ("gain that may be chance", "    if low > 0.0:\n", "    if high > 0.0:\n", ""),
+    ),
+    *_of(
+        "workflows",
+        "sweeps/candidate",
+        ("cost of a rare quotient", "1.0 + passes / self.every", "1.0 + passes * self.every", ""),
+    ),
+    *_of(
+        "workflows",
+        "run_folder",
+        ("foreign files let in", "or holds_others(output)", "or not holds_others(output)", ""),
+        ("settings that are gone", "for name in {**now, **before}", "for name in now", ""),
+    ),
+    *_of(
+        "workflows",
+        "option_checks",
+        (
+            "validation by parts",
+            "validation is not None and not has_parts(id) and overlap",
+            "validation is not None and overlap",
+            "::test_training_data_are_no_validation_data",
+        ),
+    ),
+    *_of(
+        "export",
+        "onnx/rules/pooling",
+        (
+            "windows that overlap",
+            'reduction="add"',
+            'reduction="none"',
+            f"{_ONNX_RULES}::test_windows_that_pick_the_same_pixel_add_up",
+        ),
+    ),
+    *_of(
+        "export",
+        "onnx/rules/products",
+        (
+            "dropped transpose",
+            "turned = terms[1][1] != out[-1]",
+            "turned = terms[1][1] == out[-1]",
+            f"{_ONNX_RULES}::test_product_gradient",
+        ),
+    ),
+    *_of(
+        "export",
+        "onnx/rules/indexing",
+        (
+            "begin of a backward slice",
+            "first = 0 if step > 0 else -1",
+            "first = 0",
+            f"{_ONNX_RULES}::test_slice_gradient",
+        ),
+    ),
+    *_of(
+        "export",
+        "onnx/weights",
+        (
+            "layout of weights",
+            'value.transpose(numbers) if kind == "Transpose" else',
+            'value.reshape(value.transpose(numbers).shape) if kind == "Transpose" else',
+            "tests/export/test_onnx.py::test_every_detector_exports",
+        ),
+    ),
+    *_of(
+        "export",
+        "metadata",
+        ("empty ranges", "_is_number(high) and low < high", "_is_number(high)", _DAMAGED),
+        (
+            "infinite threshold",
+            "threshold if math.isfinite(threshold) else None",
+            "threshold",
+            "tests/export/test_artifact.py"
+            "::test_artifact_without_threshold_calls_nothing_out_of_distribution",
+        ),
+        (
+            "later versions read",
+            "_is_count(version) and version > METADATA_VERSION",
+            "_is_count(version) and version > METADATA_VERSION + 1",
+            _DAMAGED,
+        ),
+    ),
+    *_of("export", "digest", ("damage let in", "raise not_as_exported(path)", "return", _DAMAGED)),
+    *_of(
+        "export",
+        "parity",
+        (
+            "NaN agrees",
+            "return all(value <= allowed[name] for",
+            "return not any(value > allowed[name] for",
+            "tests/export/test_saved_model.py"
+            "::test_classifier_whose_outputs_are_no_numbers_is_not_written",
+        ),
+        (
+            "verdicts not compared",
+            'if not np.array_equal(actual["is_ood"][decided], expected["is_ood"][decided]):',
+            'if actual["is_ood"].shape != expected["is_ood"].shape:',
+            "tests/export/test_onnx.py::test_wrong_file_is_never_left_behind "
+            "tests/export/test_litert.py::test_wrong_file_is_never_left_behind",
+        ),
+    ),
+    *_of(
+        "export",
+        "saved_model",
+        (
+            "not verified",
+            '_verify(Reference(detector, serve), detector, temporary, metadata["input_name"])',
+            "Reference(detector, serve)",
+            "::test_classifier_that_changes_by_itself_is_not_written",
+        ),
+        (
+            "programs let in",
+            "    if found:\n        raise ValueError(\n",
+            "    if found and not path.exists():\n        raise ValueError(\n",
+            _DAMAGED,
+        ),
+    ),
+    *_of(
+        "export",
+        "artifact",
+        (
+            "channels first",
+            "(shape[0], *shape[2:], shape[1])",
+            "tuple(shape)",
+            "tests/export/test_onnx.py::test_channels_first_on_request",
+        ),
+    ),
+    *_of(
+        "export",
+        "own_artifacts",
+        (
+            "foreign file replaced",
+            "content.find(METADATA_KEY.encode()) >= 0",
+            "content.find(METADATA_KEY.encode()) >= -1",
+            "",
+        ),
+    ),
+    *_of(
+        "export",
+        "litert/windows",
+        (
+            "cut at the front",
+            "slice(max(-at, 0), max(-at, 0) + size)",
+            "slice(0, size)",
+            "tests/export/test_litert.py::test_layers_of_many_kinds_convert",
+        ),
+    ),
+    *_of(
+        "cli",
+        "registered",
+        (
+            "order of names",
+            "for _, name, description in sorted(found)}",
+            "for _, name, description in sorted(found, reverse=True)}",
+            "tests/test_registries.py tests/test_names_on_the_command_line.py",
+        ),
+    ),
+    *_of(
+        "cli",
+        "options",
+        (
+            "batches of nothing",
+            '"--batch-size", type=click.IntRange(1)',
+            '"--batch-size", type=click.IntRange(0)',
+            "tests/test_command_line.py",
+        ),
+    ),
+    *_of(
+        "cli",
+        "printing",
+        (
+            "infinite numbers in JSON",
+            "encodable(json_value(document)), indent=2, ensure_ascii=False, allow_nan=False",
+            "encodable(document), indent=2, ensure_ascii=False, allow_nan=True",
+            "tests/test_command_line.py",
+        ),
+    ),
+]
+
+
+def check() -> None:
+    """Whether every mutation can be made and every test named is there; raises for one that is not.
+
+    Raises:
+        ValueError: If an old text is not there once, new code does not compile, a name is there
+            twice, or a test file or a test is missing.
+    """
+    names = [mutation.name for mutation in MUTATIONS]
+    if len(set(names)) < len(names):
+        twice = sorted({name for name in names if names.count(name) > 1})
+        raise ValueError(f"Each mutation needs a name of its own. Received: {twice}")
+    for mutation in MUTATIONS:
+        mutation.applied((ROOT / mutation.file).read_text(encoding="utf-8"))
+        for place in mutation.tests:
+            path, _, test = place.partition("::")
+            file = ROOT / path
+            if not file.is_file() or f"def {test}" not in file.read_text(encoding="utf-8"):
+                raise ValueError(f"There is no such test. Received: {mutation.name}, {place}")
+
+
+def copied(folder: Path) -> Path:
+    """A copy of what tests read, of the files as they stand."""
+    ignored = shutil.ignore_patterns("__pycache__", ".*_cache", "*.npz")
+    for name in COPIED:
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored)
+    for path in ROOT.iterdir():
+        if path.is_file() and path.name != ".git":
+            shutil.copy(path, folder)
+    return folder
+
+
+def run_tests(folder: Path, tests: Sequence[str]) -> tuple[int | None, str]:
+    """Runs tests on the copy in a fork.
+
+    Returns:
+        pytest's exit status, None where the time was over, and what it printed.
+    """
+    with tempfile.TemporaryFile() as output:
+        process = os.fork()
+        if process == 0:
+            status = 70
+            try:
+                os.setsid()
+                os.dup2(output.fileno(), 1)
+                os.dup2(output.fileno(), 2)
+                status = _pytest(folder, tests)
+            finally:
+                os._exit(status)
+        status = _waited(process)
+        output.seek(0)
+        return status, output.read().decode("utf-8", "replace")
+
+
+def _pytest(folder: Path, tests: Sequence[str]) -> int:
+    import pytest
+
+    os.chdir(folder)
+    os.environ["PYTHONPATH"] = str(folder)
+    sys.path[:] = [str(folder), *(p for p in sys.path if not p.startswith(str(ROOT)))]
+    found = importlib.util.find_spec("keras_lodin")
+    if found is None or not str(found.origin).startswith(str(folder)):
+        raise RuntimeError(f"Expected the package of the copy. Received: {found}")
+    options = ["-x", "-q", "-p", "no:cacheprovider", "-m", "not slow", "--tb=no", "-rfE"]
+    status = int(pytest.main([*options, *tests]))
+    sys.stdout.flush()
+    return status
+
+
+def _waited(process: int) -> int | None:
+    end = time.monotonic() + _SECONDS
+    while time.monotonic() < end:
+        done, status = os.waitpid(process, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        time.sleep(0.05)
+    os.killpg(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    return None
+
+
+def measured(folder: Path, mutation: Mutation) -> dict[str, str]:
+    """Makes the fault in the copy, runs its tests, and takes the fault out again.
+
+    Raises:
+        RuntimeError: If pytest ran no test, or could not run.
+    """
+    file = folder / mutation.file
+    code = file.read_text(encoding="utf-8")
+    # Its date is in seconds, and mutations may be as short and as quick as that.
+    compiled = Path(importlib.util.cache_from_source(str(file)))
+    start = time.monotonic()
+    try:
+        compiled.unlink(missing_ok=True)
+        file.write_text(mutation.applied(code), encoding="utf-8")
+        status, output = run_tests(folder, mutation.tests)
+    finally:
+        file.write_text(code, encoding="utf-8")
+        compiled.unlink(missing_ok=True)
+    failed = [
+        line.partition(" ")[2].partition(" - ")[0]
+        for line in output.splitlines()
+        if line.startswith(("FAILED ", "ERROR "))
+    ]
+    # 1: a test failed; 2: a file of tests could not be read; below 0: a signal.
+    if status not in (0, 1, 2, None) and status > 0:
+        raise RuntimeError(f"pytest could not run the tests of {mutation.name}:\n{output}")
+    return {
+        "name": mutation.name,
+        "file": mutation.file,
+        "result": "survived" if status == 0 else "killed",
+        "killed_by": "" if status == 0 else failed[0] if failed else f"exit status {status}",
+        "seconds": f"{time.monotonic() - start:.1f}",
+        "text": mutation.text,
+    }
+
+
+def read(path: Path) -> dict[str, dict[str, str]]:
+    """The rows that still hold, by name: those of mutations whose text is the same."""
+    texts = {mutation.name: mutation.text for mutation in MUTATIONS}
+    if not path.exists():
+        return {}
+    with path.open(encoding="utf-8", newline="") as file:
+        return {
+            row["name"]: row
+            for row in csv.DictReader(file)
+            if texts.get(row["name"]) == row["text"]
+        }
+
+
+def write(path: Path, rows: dict[str, dict[str, str]]) -> None:
+    """All mutations in their order; those without a result are open.
+
+    The package's own way to write a file is not used: it may be what is broken.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, restval="", lineterminator="\n")
+        writer.writeheader()
+        for one in MUTATIONS:
+            is_open = {"name": one.name, "file": one.file, "result": "open"}
+            writer.writerow(rows.get(one.name, is_open))
+    os.replace(temporary, path)
+
+
+def _import_slowly() -> None:
+    """What every test imports and no mutation touches, with the settings of tests/conftest.py."""
+    os.environ.update(
+        TF_CPP_MIN_LOG_LEVEL="3",
+        CUDA_VISIBLE_DEVICES="-1",
+        TF_ENABLE_ONEDNN_OPTS="1",
+        TF_NUM_INTRAOP_THREADS="1",
+        TF_NUM_INTEROP_THREADS="1",
+        OMP_NUM_THREADS="1",
+    )
+    for name in ("tensorflow", "keras", "scipy.stats", "sklearn.metrics"):
+        importlib.import_module(name)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--output", type=Path, default=ROOT / "docs/results/mutations.csv")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="names, or beginnings of them")
+    parser.add_argument("--list", action="store_true", help="name the mutations and their results")
+    parser.add_argument("--check", action="store_true", help="whether all of them can be made")
+    parser.add_argument("--minutes", type=float, default=1e9, help="begin none after so many")
+    arguments = parser.parse_args()
+    check()
+    if arguments.check:
+        print(f"{len(MUTATIONS)} mutations can be made")
+        return
+    rows = read(arguments.output)
+    chosen = [
+        one
+        for one in MUTATIONS
+        if arguments.only is None or one.name.startswith(tuple(arguments.only))
+    ]
+    if arguments.list:
+        for one in chosen:
+            print(f"{rows.get(one.name, {}).get('result', 'open'):9}{one.name}")
+        return
+    end = time.monotonic() + 60 * arguments.minutes
+    _import_slowly()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = copied(Path(temporary).resolve())
+        new = []
+        for mutation in chosen:
+            if mutation.name in rows or time.monotonic() > end:
+                continue
+            row = measured(folder, mutation)
+            rows[mutation.name] = row
+            new.append(row)
+            write(arguments.output, rows)
+            print(f"{row['seconds']:>6} s  {row['result']:9}{row['name']}  {row['killed_by']}")
+            sys.stdout.flush()
+        _take_out_what_fails_anyway(folder, rows, new)
+    write(arguments.output, rows)
+    results = [row["result"] for row in rows.values()]
+    print(
+        f"{len(MUTATIONS)} mutations: {results.count('killed')} killed, "
+        f"{results.count('survived')} survived, {len(MUTATIONS) - len(results)} open"
+    )
+
+
+def _take_out_what_fails_anyway(
+    folder: Path, rows: dict[str, dict[str, str]], new: list[dict[str, str]]
+) -> None:
+    tests = sorted({row["killed_by"] for row in new if "::" in row["killed_by"]})
+    if not tests or run_tests(folder, tests)[0] == 0:
+        return
+    for test in tests:
+        if run_tests(folder, [test])[0] != 0:
+            print(f"fails on the code as it is: {test}")
+            for name in [name for name, row in rows.items() if row["killed_by"] == test]:
+                del rows[name]
+
+
+if __name__ == "__main__":
+    main()
