@@ -119,6 +119,7 @@ def test_nan_and_infinite_values_are_counted_and_located(wrap):
         (np.where(Y, np.nan, 0), "must be whole numbers.*Received: nan"),
         (np.full((10, 3), 1 / 3), "must be one-hot"),
         (np.zeros((10, 3)), "must be one-hot"),
+        (np.ones((10, 3)), "must be one-hot"),
         (np.zeros((10, 1, 1)), "must be one per example"),
         (np.array(["a"] * 10), "must be numbers.*Received: labels of dtype <U1"),
     ],

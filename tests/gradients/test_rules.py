@@ -49,7 +49,7 @@ OPERATIONS = {
     "Softplus": tf.nn.softplus,
     "Softsign": tf.nn.softsign,
     "Sqrt": tf.sqrt,
-    "SquaredDifference": lambda x: tf.math.squared_difference(x, OTHER),
+    "SquaredDifference": lambda x: tf.math.squared_difference(x, OTHER * x),
     "StridedSlice": lambda x: x[:, ::2, 1:],
     "Sub": lambda x: OTHER - x,
     "Sum": lambda x: tf.reduce_sum(x, 2, keepdims=True),

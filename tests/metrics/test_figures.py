@@ -50,6 +50,11 @@ def test_calibration_error_is_the_weighted_gap_of_every_bin(predictions, bins):
     assert metrics.calibration_error(confidence, correct, bins) == pytest.approx(expected, abs=1e-9)
 
 
+def test_the_upper_end_of_a_bin_belongs_to_it():
+    # 0.5 and 0.75 in one bin would make up for each other.
+    assert metrics.calibration_error([0.5, 0.75], [1, 0], bins=2) == pytest.approx(0.625)
+
+
 def test_calibration_error_of_honest_confidence_is_small_and_of_boasting_large(rng):
     confidence = rng.uniform(0.5, 1.0, 20_000)
     correct = rng.uniform(size=20_000) < confidence

@@ -433,6 +433,16 @@ def set_in_files(folder):
     return {name: (folder / name).read_text() for name in SET if (folder / name).is_file()}
 
 
+def test_the_most_telling_file_of_a_set_is_moved_last(tmp_path, monkeypatch):
+    moved = []
+    replace = os.replace
+    monkeypatch.setattr(os, "replace", lambda a, b: (moved.append(Path(b).name), replace(a, b)))
+    with write_together(tmp_path, "b.json") as written:
+        for name in ("a.csv", "b.json", "c.csv"):
+            (written / name).write_text("new")
+    assert moved[-3:] == ["a.csv", "c.csv", "b.json"]
+
+
 def test_what_a_set_makes_out_of_date_goes_with_it(tmp_path):
     write_set(tmp_path, "old")
     with write_together(tmp_path, "results.json", stale=["plots/b.png"]) as written:
