@@ -166,6 +166,19 @@ def test_other_classifiers_are_run_as_they_are(make):
     assert inputs_to_take_floats(make()) == []
 
 
+class ScalesIntegers(layers.Layer):
+    """Takes integers for pixels, and floats for what is scaled already."""
+
+    def call(self, x):
+        return keras.ops.cast(x, "float32") / (255.0 if "int" in str(x.dtype) else 1.0)
+
+
+def test_a_classifier_that_tells_integers_from_floats_is_run_on_integers():
+    inputs = keras.Input((4,), dtype="uint8")
+    classifier = keras.Model(inputs, layers.Dense(3)(ScalesIntegers()(inputs)))
+    assert inputs_to_take_floats(classifier) == []
+
+
 def test_an_error_within_leaves_the_types_as_they_were():
     classifier = network("uint8")
     with pytest.raises(Exception, match=r"(?s)."):
