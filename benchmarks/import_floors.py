@@ -115,9 +115,8 @@ def main() -> None:
         print(f"  {' -> '.join(way_down(imports, highest))}")
     lines = sum(text.count("\n") for text in texts)
     words = sum(len(re.findall(r"\bAny\b", text)) for text in texts)
-    folders = sum(
-        path.is_dir() and path.name[0] != "_" for path in (root / "keras_lodin").iterdir()
-    )
+    top = root / "keras_lodin"
+    folders = len({path.relative_to(top).parts[0] for path in top.glob("*/**/*.py")})
     print(f"{folders} folders at the top, {lines:,} lines, the word `Any` {words:,} times")
 
 
