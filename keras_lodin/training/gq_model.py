@@ -58,12 +58,12 @@ class GQModel(InputGradientModel):
             so that it ends at 1. "pooled" is what the published code computes, with lambda = 1e-6:
             on the logits, the other classes summed before the norm, norms summed over the batch (of
             one replica).
-        estimator: how the norms are computed. The noise of those that draw changes what is trained,
-            and with form="logits" even the sign that helps. "exact", the default, takes every
-            class, and a step costs about as many plain steps as there are classes N. "sampled"
-            takes the label exactly and `samples` of the others, drawn by their probability: about
-            `samples + 3` plain steps for any N. "projected" takes the derivatives of all classes
-            along `samples` random directions: about `samples + 1` plain steps for any N.
+        estimator: how the norms are computed. The noise of those that draw changes what is trained.
+            "exact", the default, takes every class, and a step costs about as many plain steps as
+            there are classes N. "sampled" takes the label exactly and `samples` of the others,
+            drawn by their probability: about `samples + 3` plain steps for any N. "projected" takes
+            the derivatives of all classes along `samples` random directions: about `samples + 1`
+            plain steps for any N.
         samples: K, the number of classes that "sampled" draws, or directions that "projected" does,
             1 by default. More of them mean less noise and less bias.
         every: GQ is computed on every k-th step, by default on each, with k times the weight: the
