@@ -21,6 +21,7 @@ from keras_lodin_cli.options import (
     id_option,
     input_range_option,
     json_option,
+    ood_option,
     options,
     statistics_option,
 )
@@ -70,8 +71,7 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
              --ood noise:uniform --output results"""
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@options(id_option, data_dir_option, input_range_option, batch_size_option)
-@click.option("--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat.")
+@options(id_option, data_dir_option, input_range_option, batch_size_option, ood_option)
 @click.option(
     "--detector",
     "detectors",
@@ -121,8 +121,7 @@ Example: keras-lodin gradients cross-entropy gq --id digits:0-6 --ood digits:7-9
              --ood noise:uniform --output gradients"""
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@options(id_option, data_dir_option, input_range_option)
-@click.option("--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat.")
+@options(id_option, data_dir_option, input_range_option, ood_option)
 @click.option(
     "--output",
     type=FOLDER,

@@ -62,6 +62,17 @@ input_range_option = click.option(
     help="Range of the classifier's inputs. By default what its first layers or the data show, "
     "else 0 1, which is then said.",
 )
+model_option = click.option(
+    "--model",
+    cls=NameOption,
+    kind="networks",
+    required=True,
+    metavar="NAME|PATH",
+    help="Network by name, or .keras to fine-tune.",
+)
+ood_option = click.option(
+    "--ood", multiple=True, required=True, metavar="SPEC", help="OOD data; repeat."
+)
 json_option = click.option(
     "--json",
     "as_json",
@@ -71,8 +82,6 @@ json_option = click.option(
 batch_size_option = click.option(
     "--batch-size", type=click.IntRange(1), default=128, show_default=True
 )
-
-
 statistics_option = click.option(
     "--statistics",
     metavar="SPEC",

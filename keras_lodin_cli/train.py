@@ -17,6 +17,7 @@ from keras_lodin_cli.options import (
     data_dir_option,
     id_option,
     input_range_option,
+    model_option,
     json_option,
     options,
 )
@@ -45,15 +46,7 @@ def quickstart(output: str, seed: int) -> None:
 Example: keras-lodin train --id digits:0-6 --model small_convnet \\
              --gq-weight 0 --gq-weight 0.1 --output runs"""
 )
-@options(id_option, data_dir_option, input_range_option)
-@click.option(
-    "--model",
-    cls=NameOption,
-    kind="networks",
-    required=True,
-    metavar="NAME|PATH",
-    help="Network by name, or .keras to fine-tune.",
-)
+@options(id_option, data_dir_option, input_range_option, model_option)
 @click.option(
     "--gq-weight",
     "gq_weights",
@@ -114,15 +107,7 @@ def train(gq_weights: tuple[float, ...], output: str, **settings: Any) -> None:
 Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
              --budget 40 --output sweep"""
 )
-@options(id_option, data_dir_option, input_range_option)
-@click.option(
-    "--model",
-    cls=NameOption,
-    kind="networks",
-    required=True,
-    metavar="NAME|PATH",
-    help="Network by name, or .keras to fine-tune.",
-)
+@options(id_option, data_dir_option, input_range_option, model_option)
 @click.option(
     "--output", type=FOLDER, default="sweep", show_default=True, help="Folder of the sweep."
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import keras
@@ -58,7 +59,7 @@ def _with_its_predict(model: Any, shape: Shape) -> Any:
     if called is not None and _agrees(predicted, called):
         return model
     for whole in _with_preprocessing(model, shape):
-        found = _numpy(lambda whole=whole: whole(inputs, training=False))  # type: ignore[misc]
+        found = _numpy(partial(whole, inputs, training=False))
         if found is not None and _agrees(predicted, found):
             return whole
     raise ValueError(_difference(model, f"differs by up to {_gap(predicted, called)}"))

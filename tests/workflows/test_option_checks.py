@@ -21,7 +21,7 @@ from keras_lodin.workflows.option_checks import (
 from keras_lodin.workflows.train_network import train_each
 from tests import networks
 
-FOLDER = "dir:/tmp/../tmp/pictures"
+FOLDER = "dir:elsewhere/../pictures"
 
 
 @pytest.mark.parametrize(
@@ -34,10 +34,10 @@ FOLDER = "dir:/tmp/../tmp/pictures"
         ("photos", "photos:500", True),
         ("noise:uniform", "noise:uniform:5", True),
         ("noise:uniform", "noise:gaussian", False),
-        ("dir:/tmp/pictures", FOLDER, True),
-        ("dir:/tmp/pictures[:50%]", "dir:/tmp/pictures[:50%]", True),
-        ("dir:/tmp/pictures[:50%]", "dir:/tmp/pictures[50%:]", False),
-        ("dir:/tmp/pictures", "npz:/tmp/pictures", False),
+        ("dir:pictures", FOLDER, True),
+        ("dir:pictures[:50%]", "dir:pictures[:50%]", True),
+        ("dir:pictures[:50%]", "dir:pictures[50%:]", False),
+        ("dir:pictures", "npz:pictures", False),
         ("npz:a.npz", "npz:./a.npz", True),
         ("tfds:cifar10", "tfds:cifar10", True),
         ("tfds:cifar10:train", "tfds:cifar10:test", False),
