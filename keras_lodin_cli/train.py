@@ -17,8 +17,8 @@ from keras_lodin_cli.options import (
     data_dir_option,
     id_option,
     input_range_option,
-    model_option,
     json_option,
+    model_option,
     options,
 )
 from keras_lodin_cli.printing import print_tables, say, show
