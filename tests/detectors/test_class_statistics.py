@@ -12,7 +12,8 @@ CLASSES = 4
 
 
 def labelled_features(rng, count=60, size=5, offset=3.0):
-    labels = rng.permutation(np.arange(count) % CLASSES)
+    # The last class has twice as many as the others.
+    labels = rng.permutation(np.minimum(np.arange(count) % (CLASSES + 1), CLASSES - 1))
     mixing = rng.normal(size=(size, size))
     centres = offset * rng.normal(size=(CLASSES, size))
     return (rng.normal(size=(count, size)) @ mixing + centres[labels]), labels

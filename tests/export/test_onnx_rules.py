@@ -352,6 +352,10 @@ def test_slice_gradient(name, shape):
     assert run_both(SLICES[name], shape) < 1e-6
 
 
+def test_gradient_of_a_slice_that_is_turned_round_begins_at_the_end():
+    assert run_both(SLICES["turned round"], (7, 6, 2)) < 1e-6
+
+
 @pytest.mark.parametrize("mode", ["REFLECT", "SYMMETRIC"])
 @pytest.mark.parametrize("amounts", [(2, 1), (0, 3), (3, 0)])
 def test_mirror_padding_gradient(mode, amounts):

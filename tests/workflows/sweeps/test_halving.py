@@ -39,6 +39,7 @@ def test_plans_keep_to_the_budget_narrow_and_lengthen(costs, epochs, budget, see
 def test_no_wider_plan_would_fit(costs, epochs, seeds):
     whole = plan(costs, epochs, 1e9, seeds)
     assert whole.candidates == len(costs)
+    assert plan(costs, epochs, whole.cost, seeds) == whole
     assume(len(costs) > 1)
     try:
         made = plan(costs, epochs, whole.cost - 1e-6, seeds)
@@ -54,3 +55,7 @@ def test_impossible_plans_are_refused():
         plan([2.0], 10, 100.0, 1)
     with pytest.raises(ValueError, match="must be 15 or more"):
         plan([2.0, 2.0], 10, 14.0, 5)
+
+
+def test_the_best_third_goes_on_rounded_up_and_two_at_least():
+    assert [survivors(count) for count in (3, 6, 7, 9, 10, 30)] == [2, 2, 3, 3, 4, 10]
