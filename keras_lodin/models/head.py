@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import keras
 from keras import ops
@@ -15,6 +15,7 @@ from keras_lodin.models.deployed_classifier import deployed_classifier
 from keras_lodin.models.differentiability import integer_inputs
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
 from keras_lodin.models.one_tensor import (
+    Shape,
     in_its_structure,
     input_dtype,
     input_shape,
@@ -28,6 +29,7 @@ from keras_lodin.models.output_kind import (
     kind_of_output,
     made_inputs,
 )
+from keras_lodin.models.places import values_at
 from keras_lodin.models.softmax_end import (
     SoftmaxEnd,
     behaves_as_identity,
@@ -35,6 +37,7 @@ from keras_lodin.models.softmax_end import (
     nearest_miss,
 )
 from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, producer, runs_its_graph
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import run_eagerly
 
 # Operations that turn logits into logits, looked through in search of the head.
@@ -73,7 +76,7 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
     return _exits_of(_deployed(classifier), from_logits)
 
 
-def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
+def _exits_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
     if not has_exits(classifier):
         raise ValueError(
             "Expected a network with several exits: a functional `keras.Model` whose outputs are "
@@ -140,7 +143,7 @@ def find_head_or_exits(classifier: keras.Model, from_logits: bool | None = None)
     return (_exits_of if has_exits(classifier) else _head_of)(classifier, from_logits)
 
 
-def _deployed(classifier: Any) -> Any:
+def _deployed(classifier: keras.Model) -> keras.Model:
     model = deployed_classifier(classifier)
     if isinstance(model, ClassifierWrapper):
         raise ValueError(
@@ -213,21 +216,15 @@ def _taking_floats(head: ClassifierHead) -> ClassifierHead:
     return head
 
 
-def _kind(
-    classifier: keras.Model, shape: tuple[int | None, ...], num_classes: int
-) -> tuple[str, SoftmaxEnd | None]:
+def _kind(classifier: keras.Model, shape: Shape, num_classes: int) -> tuple[str, SoftmaxEnd | None]:
     """What a classifier returns, and the softmax that it ends in, where that is found."""
     if _ends_in_linear_layer(classifier):
         return LOGITS, None
     end = find_softmax_end(classifier, num_classes)
-    call = taking_a_tensor(classifier)
+    run = partial(taking_a_tensor(classifier), training=False)
     dtype = input_dtype(classifier)
-
-    def run(inputs: Any) -> Any:
-        return call(inputs, training=False)
-
     if end is not None:
-        models = (classifier, *(call_of(tensor).operation for tensor in end.calls))
+        models = (classifier, *(call_of(tensor).operation for tensor in end.places[0].calls))
         if not any(map(has_own_way_to_call, models)):
             return PROBABILITIES, end
         inputs = made_inputs(shape, dtype)
@@ -247,7 +244,7 @@ def _last_name(classifier: keras.Model) -> str:
     return str(classifier.name)
 
 
-def _checked_input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
+def _checked_input_shape(classifier: keras.Model) -> Shape:
     if not classifier.built:
         raise ValueError(
             "The classifier has no weights yet. Expected a built model: start it with "
@@ -291,7 +288,7 @@ def _check_free_batch(classifier: keras.Model) -> None:
         ) from error
 
 
-def _num_classes(classifier: keras.Model, shape: tuple[int | None, ...]) -> int:
+def _num_classes(classifier: keras.Model, shape: Shape) -> int:
     if runs_its_graph(classifier):
         outputs = classifier.outputs
     else:
@@ -331,35 +328,18 @@ def _ends_in_linear_layer(model: keras.Model) -> bool:
     return False
 
 
-def looks_through(operation: Any) -> bool:
+def looks_through(operation: keras.Operation) -> bool:
     """Whether a layer gives the values that it gets, in another shape perhaps."""
     if type(operation) is keras.layers.Activation:
         return behaves_as_identity(operation.activation)
     return type(operation) in PASS_THROUGH
 
 
-def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Any]:
+def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Tensor]:
     """A function from the model's inputs to the logits before the softmax that it ends in."""
-    parts = []
-    for tensor in end.calls:
-        call = call_of(tensor)
-        parts.append(_up_to(model, call.inputs))
-        model = call.operation
-    parts.append(_up_to(model, end.sources))
+    values = values_at(model, end.places)
 
-    def logits(inputs: Any, training: bool | None = None) -> Any:
-        values = [inputs]
-        for part in parts:
-            values = part(values[0], training)
-        return end.logits(values, training)
+    def logits(inputs: Tensor, training: bool | None = None) -> Tensor:
+        return end.logits(values(inputs, training), training)
 
     return logits
-
-
-def _up_to(model: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
-    """The part of a functional model up to some of its tensors; the identity at the input."""
-    if len(tensors) == 1 and any(tensors[0] is source for source in model.inputs):
-        return lambda inputs, training=None: [inputs]
-    part = keras.Model(model.inputs[0], list(tensors), name=f"{model.name}_before_softmax")
-    # Keras unpacks a list of one.
-    return lambda inputs, training=None: keras.tree.flatten(part(inputs, training=training))

@@ -36,7 +36,6 @@ __all__ = [
     "predicts_as_called",
     "producer",
     "run_call",
-    "run_for_inference",
     "run_node",
     "runs_its_graph",
     "scaled_for_distribution",
@@ -76,13 +75,6 @@ def producer(tensor: Any) -> tuple[Any, Any]:
     """The operation that made a symbolic tensor, and that operation's first input tensor."""
     call = call_of(tensor)
     return call.operation, call.inputs[0] if call.inputs else None
-
-
-def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
-    """A `keras.Function` of lists, run as a functional model runs with `training=False`."""
-    return function._run_through_graph(
-        inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
-    )
 
 
 def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool | None) -> Any:

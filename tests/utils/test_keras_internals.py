@@ -183,18 +183,6 @@ def test_tf2onnx_runs_after_its_patch():
     )
 
 
-def test_a_function_runs_for_inference_from_the_middle_of_a_graph(rng):
-    inputs = keras.Input((4,))
-    middle = layers.Dense(3)(inputs)
-    noisy = layers.Dropout(0.5)(layers.BatchNormalization()(middle), training=True)
-    model = keras.Model(inputs, noisy)
-    function = keras.Function([middle], [noisy])
-    x = rng.uniform(size=(5, 4)).astype("float32")
-    (found,) = internals().run_for_inference(function, [model.layers[1](x)])
-    np.testing.assert_array_equal(found, model(x, training=False), says("run_for_inference"))
-    assert len(model.layers[2]._inbound_nodes) == 1, "`keras.Function` adds calls to layers"
-
-
 def test_a_training_step_is_traced_once_and_no_batch_is_drawn_for_it(batch):
     x, y = batch
     starts = []

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 from keras import layers
 
+from keras_lodin.models.networks import pieces
 from keras_lodin.models.networks.registry import NETWORKS
+from keras_lodin.utils.tensor import Tensor
 
 # One entry per scale, from full resolution to a quarter of it. They multiply the channels of a
 # layer, and say how much wider than its output the bottleneck before a convolution may be.
@@ -89,7 +90,7 @@ def MSDNet(  # noqa: N802
     return keras.Model(inputs, logits, name=name)
 
 
-def _first_layer(x: Any, channels: int) -> dict[int, Any]:
+def _first_layer(x: Tensor, channels: int) -> dict[int, Tensor]:
     """Feature maps by scale, each made from the next finer one."""
     maps = {}
     for scale, factor in enumerate(_FACTORS):
@@ -99,7 +100,9 @@ def _first_layer(x: Any, channels: int) -> dict[int, Any]:
     return maps
 
 
-def _dense_layer(maps: Mapping[int, Any], finest: int, growth: int, name: str) -> dict[int, Any]:
+def _dense_layer(
+    maps: Mapping[int, Tensor], finest: int, growth: int, name: str
+) -> dict[int, Tensor]:
     """The maps of the scales from `finest` on, each with new channels appended."""
     grown = {}
     for scale in range(finest, len(_FACTORS)):
@@ -120,7 +123,7 @@ def _dense_layer(maps: Mapping[int, Any], finest: int, growth: int, name: str) -
     return grown
 
 
-def _transition(maps: Mapping[int, Any], channels: int, name: str) -> dict[int, Any]:
+def _transition(maps: Mapping[int, Tensor], channels: int, name: str) -> dict[int, Tensor]:
     return {
         scale: _convolution(
             x, channels * _FACTORS[scale], 1, 1, f"{name}_{_scale(scale)}_transition"
@@ -129,38 +132,26 @@ def _transition(maps: Mapping[int, Any], channels: int, name: str) -> dict[int, 
     }
 
 
-def _exit(x: Any, num_classes: int, name: str) -> Any:
+def _exit(x: Tensor, num_classes: int, name: str) -> Tensor:
     for index in (1, 2):
         x = _convolution(x, _EXIT_CHANNELS, 3, 2, f"{name}_{index}")
     # 2 x 2 positions are left of 32 pixels: the published average pooling by 2. Images of other
     # sizes leave more or fewer.
-    x = layers.GlobalAveragePooling2D(name=f"{name}_features")(x)
-    # Statistics and scores are float32 whatever the precision of the convolutions.
-    return layers.Dense(num_classes, dtype="float32", name=f"{name}_logits")(x)
+    return pieces.logits(x, num_classes, f"{name}_")
 
 
-def _bottleneck_convolution(x: Any, filters: int, factor: int, strides: int, name: str) -> Any:
+def _bottleneck_convolution(
+    x: Tensor, filters: int, factor: int, strides: int, name: str
+) -> Tensor:
     width = min(x.shape[-1], factor * filters)
     x = _convolution(x, width, 1, 1, f"{name}_bottleneck")
     return _convolution(x, filters, 3, strides, name)
 
 
-def _convolution(x: Any, filters: int, size: int, strides: int, name: str) -> Any:
+def _convolution(x: Tensor, filters: int, size: int, strides: int, name: str) -> Tensor:
     """Convolution, BatchNormalization and ReLU."""
-    if strides > 1:
-        # On both sides alike; Keras's "same" pads a strided convolution on one side only.
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    x = layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding="valid" if strides > 1 else "same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
+    x = pieces.convolution(x, filters, size, strides, name, "_conv")
+    return pieces.normalization_relu(x, name)
 
 
 def _scale(scale: int) -> str:
