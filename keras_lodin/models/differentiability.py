@@ -171,12 +171,10 @@ def _is_known(layer: keras.layers.Layer) -> bool:
 
 
 def _carries(tensor: keras.KerasTensor, entering: Sequence[keras.KerasTensor]) -> bool:
-    """Whether the call that made a tensor has a gradient, by a trace of that call alone."""
     call = call_of(tensor)
     inputs = list({id(source): source for source in call.inputs}.values())
-    watched = [
-        number for number, source in enumerate(inputs) if any(source is other for other in entering)
-    ]
+    carrying = set(map(id, entering))
+    watched = [number for number, source in enumerate(inputs) if id(source) in carrying]
 
     def run(*values: Tensor) -> Tensor:
         by_id = {id(source): value for source, value in zip(inputs, values, strict=True)}
@@ -192,19 +190,11 @@ def _carries(tensor: keras.KerasTensor, entering: Sequence[keras.KerasTensor]) -
 
 
 def _has_gradient(
-    function: Callable[..., Tensor],
-    tensors: Sequence[keras.KerasTensor],
-    watched: Sequence[int],
+    function: Callable[..., Tensor], tensors: Sequence[keras.KerasTensor], watched: Sequence[int]
 ) -> bool:
-    """Whether a function's value has a gradient with respect to some of its arguments.
+    """Whether a function of tensors has a gradient with respect to those `watched`, by number.
 
-    Args:
-        function: of tensors, to a tensor.
-        tensors: symbolic tensors of the arguments' shapes and types.
-        watched: the numbers of those arguments. They are given as floats.
-
-    Returns:
-        True also where the function cannot be traced: whoever runs it will say why.
+    True also where it cannot be traced: whoever runs it will say why.
     """
     specifications = [
         tf.TensorSpec(

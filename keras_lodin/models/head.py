@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 
 import keras
@@ -36,7 +35,7 @@ from keras_lodin.models.softmax_end import (
     find_softmax_end,
     nearest_miss,
 )
-from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, producer, runs_its_graph
+from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, runs_its_graph
 from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import run_eagerly
 
@@ -54,9 +53,8 @@ LINEAR = (
 
 def has_exits(classifier: keras.Model) -> bool:
     """Whether a model has several outputs, as networks with early exits do."""
-    if not runs_its_graph(classifier) or has_own_way_to_call(classifier):
-        return False
-    return len(classifier.outputs) > 1
+    functional = runs_its_graph(classifier) and not has_own_way_to_call(classifier)
+    return functional and len(classifier.outputs) > 1
 
 
 def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -100,16 +98,7 @@ def _exits_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHe
             f"Received: classifier={classifier.name!r}, from_logits={from_logits}, "
             f"exits that return {' and '.join(sorted(kinds))}"
         )
-    head = ClassifierHead(
-        classifier,
-        taking_a_tensor(classifier),
-        lambda logits: logits,
-        True,
-        shapes[0][1],
-        shape,
-        exits=len(shapes),
-    )
-    return _taking_floats(head)
+    return _head(classifier, shape, shapes[0][1], exits=len(shapes))
 
 
 def find_head(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -178,10 +167,7 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
                 "`from_logits=False` says: its outputs are not between 0 and 1 with a sum of 1. "
                 f"They are taken for logits if `from_logits` is left out. {received}"
             )
-        logits = taking_a_tensor(classifier)
-        return _taking_floats(
-            ClassifierHead(classifier, logits, lambda logits: logits, True, num_classes, shape)
-        )
+        return _head(classifier, shape, num_classes)
     if end is None:
         raise ValueError(
             f"The classifier {classifier.name!r} returns probabilities, and the logits behind them "
@@ -199,21 +185,31 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
             "a sum of 1, and no logits, which `from_logits=True` says. Leave `from_logits` out: "
             f"the logits before the softmax are then found. {received}"
         )
-    return _taking_floats(
-        ClassifierHead(
-            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, shape
-        )
+    return _head(classifier, shape, num_classes, end)
+
+
+def _head(
+    classifier: keras.Model,
+    shape: Shape,
+    num_classes: int,
+    end: SoftmaxEnd | None = None,
+    exits: int = 0,
+) -> ClassifierHead:
+    """A head to the logits before an end, as a function of floats where inputs are quantities."""
+    casting = inputs_to_take_floats(classifier)
+    are_names = not casting and bool(integer_inputs(classifier))
+    return ClassifierHead(
+        classifier,
+        logits=taking_floats(
+            taking_a_tensor(classifier) if end is None else _up_to_logits(classifier, end), casting
+        ),
+        output=keras.activations.linear if end is None else ops.softmax,
+        from_logits=end is None,
+        num_classes=num_classes,
+        input_shape=shape,
+        exits=exits,
+        input_dtype=input_dtype(classifier) if are_names else "float32",
     )
-
-
-def _taking_floats(head: ClassifierHead) -> ClassifierHead:
-    """The head of a classifier of integers as a function of floats, where they are quantities."""
-    casting = inputs_to_take_floats(head.classifier)
-    if casting:
-        return replace(head, logits=taking_floats(head.logits, casting))
-    if integer_inputs(head.classifier):
-        return replace(head, input_dtype=input_dtype(head.classifier))
-    return head
 
 
 def _kind(classifier: keras.Model, shape: Shape, num_classes: int) -> tuple[str, SoftmaxEnd | None]:
@@ -235,7 +231,6 @@ def _kind(classifier: keras.Model, shape: Shape, num_classes: int) -> tuple[str,
 
 
 def _last_name(classifier: keras.Model) -> str:
-    """The name of what makes a classifier's output, as far as that is known."""
     while runs_its_graph(classifier):
         operation = call_of(classifier.outputs[0]).operation
         if not isinstance(operation, keras.Model):
@@ -319,12 +314,12 @@ def _num_classes(classifier: keras.Model, shape: Shape) -> int:
 def _ends_in_linear_layer(model: keras.Model) -> bool:
     """Whether a classifier's last layer is one of Keras's own without an activation."""
     while runs_its_graph(model) and not has_own_way_to_call(model):
-        operation, source = producer(model.outputs[0])
-        while looks_through(operation):
-            operation, source = producer(source)
-        if not isinstance(operation, keras.Model):
-            return type(operation) in LINEAR and behaves_as_identity(operation.activation)
-        model = operation
+        call = call_of(model.outputs[0])
+        while looks_through(call.operation):
+            call = call_of(call.inputs[0])
+        model = call.operation
+        if not isinstance(model, keras.Model):
+            return type(model) in LINEAR and behaves_as_identity(model.activation)
     return False
 
 

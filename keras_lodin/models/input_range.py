@@ -112,11 +112,9 @@ def resolve_input_range(
 
 
 def _tried(classifier: keras.Model) -> tuple[np.ndarray, np.ndarray]:
-    """What the first layers make of constant inputs of 0, 1 and 255.
+    """What the first layers make of constant inputs of 0, 1 and 255, and the widest step thither.
 
-    Returns:
-        float64 array with the answer to each of the three; and such an array of the step on the
-        way at which they differ most.
+    Two float64 arrays, with an answer to each of the three.
     """
     tensor = classifier.inputs[0]
     shape = [_FREE_SIZE if size is None else size for size in tensor.shape[1:]]

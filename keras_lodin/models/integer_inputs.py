@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ParamSpec
 
 import keras
 import numpy as np
@@ -14,8 +13,6 @@ from keras_lodin.models.one_tensor import taking_a_tensor
 from keras_lodin.utils.keras_internals import float_inputs
 from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import run_eagerly
-
-P = ParamSpec("P")
 
 
 def inputs_to_take_floats(classifier: keras.Model) -> list[keras.KerasTensor]:
@@ -48,22 +45,15 @@ def inputs_to_take_floats(classifier: keras.Model) -> list[keras.KerasTensor]:
 
 
 def taking_floats(
-    function: Callable[P, Tensor], casting: Sequence[keras.KerasTensor]
-) -> Callable[P, Tensor]:
+    function: Callable[..., Tensor], casting: Sequence[keras.KerasTensor]
+) -> Callable[..., Tensor]:
     """A function of a classifier's inputs, which it reaches without being cast to integers.
 
     Args:
         function: the function.
         casting: what `inputs_to_take_floats` gave.
     """
-    if not casting:
-        return function
-
-    def call(*args: P.args, **kwargs: P.kwargs) -> Tensor:
-        with float_inputs(casting):
-            return function(*args, **kwargs)
-
-    return call
+    return float_inputs(casting)(function) if casting else function
 
 
 def _whole_numbers(tensor: keras.KerasTensor) -> Tensor:

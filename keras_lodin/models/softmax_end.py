@@ -282,12 +282,7 @@ def _numbers(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _random_values(tensor: keras.KerasTensor, positive: bool = False) -> Tensor:
-    """Values of a symbolic tensor's shape and dtype, for a few samples.
-
-    Args:
-        tensor: the symbolic tensor.
-        positive: whether numbers are positive: a layer may take their root or logarithm.
-    """
+    """Values of a symbolic tensor's shape and dtype, positive where a layer may take their root."""
     # The same batch wherever a shape does not say; any size that a layer may see will do.
     shape = (_SAMPLES, *(2 if size is None else size for size in tensor.shape[1:]))
     dtype = keras.backend.standardize_dtype(tensor.dtype)

@@ -34,7 +34,6 @@ __all__ = [
     "layers_of",
     "patch_tf2onnx",
     "predicts_as_called",
-    "producer",
     "run_call",
     "run_node",
     "runs_its_graph",
@@ -69,12 +68,6 @@ def call_of(tensor: Any) -> Call:
     """The call that made a symbolic tensor."""
     operation, number, output = tensor._keras_history
     return Call(operation, number, operation._inbound_nodes[number].input_tensors, output)
-
-
-def producer(tensor: Any) -> tuple[Any, Any]:
-    """The operation that made a symbolic tensor, and that operation's first input tensor."""
-    call = call_of(tensor)
-    return call.operation, call.inputs[0] if call.inputs else None
 
 
 def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool | None) -> Any:

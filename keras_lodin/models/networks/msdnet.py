@@ -149,7 +149,6 @@ def _bottleneck_convolution(
 
 
 def _convolution(x: Tensor, filters: int, size: int, strides: int, name: str) -> Tensor:
-    """Convolution, BatchNormalization and ReLU."""
     x = pieces.convolution(x, filters, size, strides, name, "_conv")
     return pieces.normalization_relu(x, name)
 

@@ -28,15 +28,8 @@ def convolution(
 ) -> Tensor:
     """A convolution without an offset, padded on both sides alike, as the literature pads.
 
-    Keras's "same" pads a strided convolution on one side only.
-
-    Args:
-        x: what enters it.
-        filters: the number of filters.
-        size: of a filter, in pixels.
-        strides: in pixels.
-        name: of the layers.
-        suffix: what ends the name of the convolution.
+    Keras's "same" pads a strided convolution on one side only. `suffix` ends the name of the
+    convolution, and not that of the padding.
     """
     if strides > 1 and size > 1:
         x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)

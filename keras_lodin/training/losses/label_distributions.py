@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
+from keras_lodin.utils.tensor import Tensor
 
-def label_distributions(y_true: Any, y_pred: Any) -> Any:
+
+def label_distributions(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Rows over the classes, from class numbers or from rows.
 
     Args:

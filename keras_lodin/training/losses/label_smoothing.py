@@ -8,6 +8,7 @@ import keras
 
 from keras_lodin.training.losses.label_distributions import label_distributions
 from keras_lodin.training.losses.registry import LOSSES
+from keras_lodin.utils.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
@@ -48,7 +49,7 @@ class LabelSmoothing(keras.losses.Loss):
         self.smoothing = float(smoothing)
         self.from_logits = bool(from_logits)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each sample.
 
         Args:
@@ -76,6 +77,4 @@ class LabelSmoothing(keras.losses.Loss):
 
 @LOSSES.register("label_smoothing", description="label_smoothing[:SMOOTHING]", position=3)
 def _label_smoothing(value: float | None, from_logits: bool) -> LabelSmoothing:
-    if value is None:
-        return LabelSmoothing(from_logits=from_logits)
-    return LabelSmoothing(value, from_logits)
+    return LabelSmoothing(0.1 if value is None else value, from_logits)

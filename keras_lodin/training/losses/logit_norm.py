@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lodin.training.losses.label_distributions import label_distributions
 from keras_lodin.training.losses.registry import LOSSES
+from keras_lodin.utils.tensor import Tensor
 
 # Added to the squared length, so that logits of length 0 have a gradient.
 _TINY = 1e-14
@@ -53,7 +54,7 @@ class LogitNorm(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.temperature = float(temperature)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         """The loss of each sample.
 
         Args:
