@@ -7,7 +7,7 @@ import json
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -161,7 +161,7 @@ def _some(values: np.ndarray) -> str:
 
 _Check = Callable[[_Case], None]
 # Types and shapes of arrays, by their names.
-_Kinds = dict[str, tuple[str, tuple[int, ...]]]
+_Kinds = Mapping[str, tuple[str, tuple[int, ...]]]
 _CHECKS: list[tuple[str, str, _Check]] = []
 
 

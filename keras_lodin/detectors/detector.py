@@ -128,8 +128,10 @@ class Detector(ClassifierWrapper):
         self.num_classes = head.num_classes
         self.class_names = _checked_class_names(class_names, head.num_classes)
         self._head = head
-        if input_range is not None and input_range_origin is not None:
-            input_range = InputRange(*input_range, input_range_origin)
+        stated = None if isinstance(input_range, InputRange) else input_range
+        if stated is not None and input_range_origin is not None:
+            low, high = stated
+            input_range = InputRange(low, high, input_range_origin)
         self._input_range = resolve_input_range(input_range, self.classifier, head.input_shape[1:])
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Tensor], Tensor] = lambda inputs: head.logits(
@@ -445,11 +447,19 @@ class Detector(ClassifierWrapper):
                 f"inputs, the first of which is number {np.argmax(wrong)}.",
                 stacklevel=2,
             )
+        tpr, count = float(tpr), len(scores)
         if self.calibrated:
-            self._tpr.assign(float(tpr))
-            self._calibration_count = len(scores)
+            self._tpr.assign(tpr)
+            self._calibration_count = count
         else:
-            warnings.warn(_too_few_text(self.name, len(scores), float(tpr)), stacklevel=2)
+            warnings.warn(
+                f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
+                f"{fewest_samples(tpr)} at least. The threshold of {self.name!r} is minus "
+                "infinity, and nothing is called out-of-distribution. Give more samples, or ask "
+                f"for a `tpr` of {math.floor(1000 * count / (count + 1)) / 1000:g} or less. "
+                f"Received: {count} samples, tpr={tpr:g}",
+                stacklevel=2,
+            )
         return self.threshold
 
     def _passed(
@@ -561,13 +571,3 @@ def _checked_class_names(names: Sequence[str] | None, num_classes: int) -> tuple
             f"texts. Received: class_names={names!r:.200}"
         )
     return tuple(str(name) for name in listed)
-
-
-def _too_few_text(name: str, count: int, tpr: float) -> str:
-    most = math.floor(1000 * count / (count + 1)) / 1000
-    return (
-        f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
-        f"{fewest_samples(tpr)} at least. The threshold of {name!r} is minus infinity, and nothing "
-        f"is called out-of-distribution. Give more samples, or ask for a `tpr` of {most:g} or "
-        f"less. Received: {count} samples, tpr={tpr:g}"
-    )

@@ -208,6 +208,10 @@ def tune(
     )
     over_defaults = margin_over(at_defaults)
     counts = choice.placed.id.size, choice.placed.contrast.size
+    too_few = (
+        f"Fewer than {FEWEST_SAMPLES} samples cannot tell temperatures and epsilons apart: take "
+        f"some hundreds to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
+    )
     return Tuning(
         temperature,
         epsilon,
@@ -221,7 +225,7 @@ def tune(
         over_defaults,
         others[0] if others else None,
         (
-            *_too_few(counts),
+            *([too_few] if min(counts) < FEWEST_SAMPLES else []),
             *_not_told_apart(choice, over_defaults, others),
             *_at_the_end(temperature, temperatures, [c.placed for c in by_temperature], paired),
             *_at_the_end_of_epsilons(epsilon, epsilons),
@@ -232,15 +236,6 @@ def tune(
 def _tied_for_best(candidates: list[_Candidate]) -> list[_Candidate]:
     best = max(candidate.placed.auroc for candidate in candidates)
     return [candidate for candidate in candidates if candidate.placed.auroc >= best - TIED]
-
-
-def _too_few(counts: tuple[int, int]) -> list[str]:
-    if min(counts) >= FEWEST_SAMPLES:
-        return []
-    return [
-        f"Fewer than {FEWEST_SAMPLES} samples cannot tell temperatures and epsilons apart: take "
-        f"some hundreds to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
-    ]
 
 
 def _not_told_apart(

@@ -51,9 +51,8 @@ def _with_its_predict(model: keras.Model, shape: Shape) -> keras.Model:
     try:
         predicted = model.predict(inputs, verbose=0)
     except Exception as error:
-        raise ValueError(
-            _difference(model, f"fails on such inputs: {_first_line(error)}")
-        ) from error
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(_difference(model, f"fails on such inputs: {reason}")) from error
     called = _only_tensor(_call(model, inputs))
     if _agrees(predicted, called):
         return model
@@ -150,7 +149,3 @@ def _difference(model: keras.Model, what: str) -> str:
         f"`inputs = keras.Input(shape)`. Received: classifier={model!r}, "
         f"whose `predict` {what}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -58,13 +58,9 @@ class FeatureLayers:
                 f"Received: classifier={classifier!r}"
             )
         self.names = None if names is None else tuple(names)
-        end = None
-        if not from_logits:
-            end = find_softmax_end(classifier, classifier.outputs[0].shape[-1])
-        if self.names is None:
-            places = [_head_input(classifier, end)]
-        else:
-            places = _named(classifier, self.names)
+        classes = classifier.outputs[0].shape[-1]
+        end = None if from_logits else find_softmax_end(classifier, classes)
+        places = [_head_input(classifier, end)] if names is None else _named(classifier, names)
         self.sizes = tuple(_size(place.tensor) for place in places)
         ends = [Place(classifier.outputs[0])] if end is None else end.places
         self._end = end

@@ -45,8 +45,7 @@ def guess_input_range(classifier: keras.Model) -> tuple[float, float]:
     Returns:
         the bounds of `judge_input_range`, whatever they are known from.
     """
-    low, high = judge_input_range(classifier).bounds
-    return low, high
+    return judge_input_range(classifier).bounds
 
 
 def judge_input_range(classifier: keras.Model) -> InputRange:
@@ -206,8 +205,10 @@ def _judged(values: np.ndarray, widest: np.ndarray, image: bool) -> InputRange:
     )
     if uniform:
         known = _scaled_from(float(np.median(scale)), float(np.median(offset)))
-        if known is None and _is_identity(scale, offset):
-            known = _undone(widest)
+        if known is None and np.allclose(scale, 1.0, 1e-2) and np.allclose(offset, 0.0, 0.0, 1e-2):
+            # Inputs that are brought to pixels may be brought back by what follows.
+            undone, lowest = _width(widest), float(np.abs(widest[0]).max(initial=0.0))
+            known = _scaled_from(undone, lowest) if undone > 100.0 else None
             if known is None:
                 return InputRange(0.0, 1.0, ASSUMED)
         if known is not None:
@@ -218,10 +219,6 @@ def _judged(values: np.ndarray, widest: np.ndarray, image: bool) -> InputRange:
         if known is not None:
             return InputRange(*known, CLASSIFIER)
     return InputRange(0.0, 255.0 if size < 0.1 or zero > 1.0 else 1.0, ASSUMED)
-
-
-def _is_identity(scale: np.ndarray, offset: np.ndarray) -> bool:
-    return bool(np.allclose(scale, 1.0, rtol=1e-2) and np.allclose(offset, 0.0, atol=1e-2))
 
 
 def _scaled_from(scale: float, offset: float) -> tuple[float, float] | None:
@@ -249,12 +246,6 @@ def _scaled_from(scale: float, offset: float) -> tuple[float, float] | None:
         return 0.0, 255.0
     # Without an offset it is the identity, which shows nothing.
     return (0.0, 1.0) if abs(highest - 1.0) < 1e-2 and abs(offset) >= 1e-2 else None
-
-
-def _undone(widest: np.ndarray) -> tuple[float, float] | None:
-    """The range of inputs that are first brought to pixels, and then back by what follows."""
-    scale, offset = _width(widest), float(np.abs(widest[0]).max(initial=0.0))
-    return _scaled_from(scale, offset) if scale > 100.0 else None
 
 
 def _standardised_from(size: float, zero: float) -> tuple[float, float] | None:

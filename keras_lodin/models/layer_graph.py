@@ -59,12 +59,11 @@ class GraphPart(keras.layers.Layer):
     ) -> None:
         # What is between layers keeps its own precision.
         super().__init__(autocast=False, name="part")
-        needed = {id(tensor): tensor for tensor in sources(wanted, known)}
-        self.inputs_read = tuple(tensor for tensor in known if id(tensor) in needed)
+        needed, ends = sources(wanted, known), {id(tensor) for tensor in known}
+        self.inputs_read = tuple(tensor for tensor in needed if id(tensor) in ends)
         self.wanted = tuple(wanted)
-        read = {id(tensor) for tensor in self.inputs_read}
         # Not a `keras.Function`: before Keras 3.13 none begins amid a graph.
-        self._made = tuple(tensor for key, tensor in needed.items() if key not in read)
+        self._made = tuple(tensor for tensor in needed if id(tensor) not in ends)
         self.built = True
 
     def call(self, values: Sequence[Tensor], training: bool | None = None) -> list[Tensor]:

@@ -61,11 +61,12 @@ class SoftmaxEnd:
             ValueError: if the layer has changed since the last call, by quantisation for example,
                 and what it gives without its activation are no longer its logits.
         """
-        if self.tensor is not None:
-            state = _state(self.operation)
+        layer = self.operation
+        if layer is not None:
+            state = _state(layer)
             # What is built into a graph stays there, so it is looked at once more before.
             if state != self._checked or not hasattr(values[0], "numpy"):
-                self._check_again()
+                self._check_again(layer)
                 self._checked = state
         return self._logits_of(values, training)
 
@@ -83,10 +84,9 @@ class SoftmaxEnd:
         """Whether the softmax of the logits is the output, to the rounding of its precision."""
         return self.difference() <= _tolerance(self.places[0].tensor, self.tensor)
 
-    def _check_again(self) -> None:
+    def _check_again(self, layer: keras.layers.Layer) -> None:
         found = run_eagerly(self.difference)
         if not found <= _tolerance(self.places[0].tensor, self.tensor):
-            layer = self.operation
             raise ValueError(
                 f"The classifier's last layer {layer.name!r} has changed since it was wrapped: the "
                 "softmax of what it gives without its activation is no longer what it returns. "
@@ -133,10 +133,11 @@ def find_softmax_end(classifier: keras.Model, num_classes: int) -> SoftmaxEnd | 
 def nearest_miss(classifier: keras.Model, num_classes: int) -> str:
     """Of a classifier without such an end, a sentence on the layer that looks like one, or ""."""
     for end in _candidates(classifier, num_classes):
-        if end.tensor is not None:
+        layer = end.operation
+        if layer is not None:
             with contextlib.suppress(Exception):
                 return (
-                    f"The {type(end.operation).__name__} {end.operation.name!r} has a softmax, but "
+                    f"The {type(layer).__name__} {layer.name!r} has a softmax, but "
                     "what it returns differs from the softmax of what it gives without one, by up "
                     f"to {end.difference():.2g}. "
                 )
@@ -195,9 +196,8 @@ def _ends_in_softmax(
     if _is_softmax_layer(operation):
         return True
     activation = vars(operation).get("activation")
-    if not isinstance(operation, keras.layers.Layer) or not callable(activation):
-        return False
-    if isinstance(operation, keras.Model) or getattr(activation, "weights", None):
+    is_layer = isinstance(operation, keras.layers.Layer) and not isinstance(operation, keras.Model)
+    if not is_layer or not callable(activation) or getattr(activation, "weights", None):
         return False
     with contextlib.suppress(Exception):
         values = _random_values(tensor)

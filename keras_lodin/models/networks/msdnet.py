@@ -73,7 +73,11 @@ def MSDNet(  # noqa: N802
     count = exits * _LAYERS_PER_EXIT
     third = math.ceil(count / len(_FACTORS))
     channels = initial_channels
-    maps = _first_layer(inputs, channels)
+    # Feature maps by scale, each made from the next finer one.
+    maps, x = {}, inputs
+    for scale, factor in enumerate(_FACTORS):
+        strides = 1 if scale == 0 else 2
+        x = maps[scale] = _convolution(x, channels * factor, 3, strides, f"first_{_scale(scale)}")
     logits = []
     for layer in range(count):
         prefix = f"layer{layer + 1}"
@@ -90,16 +94,6 @@ def MSDNet(  # noqa: N802
     return keras.Model(inputs, logits, name=name)
 
 
-def _first_layer(x: Tensor, channels: int) -> dict[int, Tensor]:
-    """Feature maps by scale, each made from the next finer one."""
-    maps = {}
-    for scale, factor in enumerate(_FACTORS):
-        strides = 1 if scale == 0 else 2
-        x = _convolution(x, channels * factor, 3, strides, f"first_{_scale(scale)}")
-        maps[scale] = x
-    return maps
-
-
 def _dense_layer(
     maps: Mapping[int, Tensor], finest: int, growth: int, name: str
 ) -> dict[int, Tensor]:
@@ -108,17 +102,13 @@ def _dense_layer(
     for scale in range(finest, len(_FACTORS)):
         prefix = f"{name}_{_scale(scale)}"
         filters = growth * _FACTORS[scale]
-        kept = maps[scale]
+        new = []
         if scale - 1 in maps:
-            finer = maps[scale - 1]
-            new = [
-                _bottleneck_convolution(
-                    finer, filters // 2, _FACTORS[scale - 1], 2, f"{prefix}_down"
-                ),
-                _bottleneck_convolution(kept, filters // 2, _FACTORS[scale], 1, f"{prefix}_same"),
-            ]
-        else:
-            new = [_bottleneck_convolution(kept, filters, _FACTORS[scale], 1, f"{prefix}_same")]
+            filters //= 2
+            finer, factor = maps[scale - 1], _FACTORS[scale - 1]
+            new.append(_bottleneck_convolution(finer, filters, factor, 2, f"{prefix}_down"))
+        kept, factor = maps[scale], _FACTORS[scale]
+        new.append(_bottleneck_convolution(kept, filters, factor, 1, f"{prefix}_same"))
         grown[scale] = layers.Concatenate(name=f"{prefix}_concat")([kept, *new])
     return grown
 
