@@ -26,9 +26,7 @@ class AdaptiveDetector(Detector):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the note of whether there are statistics."""
-        self._adapted = self.add_weight(
-            name="adapted", shape=(), initializer="zeros", trainable=False
-        )
+        self._adapted = self._add_state("adapted")
         super().build(input_shape)
 
     @property

@@ -186,12 +186,16 @@ class Detector(ClassifierWrapper):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the threshold; the classifier's weights exist already."""
         self.input_shape_with_batch = tuple(input_shape)
-        self._threshold = self.add_weight(
-            name="threshold", shape=(), initializer=_UNCALIBRATED, trainable=False
-        )
+        self._threshold = self._add_state("threshold", initializer=_UNCALIBRATED)
         # Not used in scoring, but saved with the threshold that it explains; 0 for none.
-        self._tpr = self.add_weight(name="tpr", shape=(), initializer="zeros", trainable=False)
+        self._tpr = self._add_state("tpr")
         self.built = True
+
+    def _add_state(
+        self, name: str, shape: tuple[int, ...] = (), initializer: object = "zeros"
+    ) -> keras.Variable:
+        """A weight that no training changes."""
+        return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=False)
 
     @abc.abstractmethod
     def score(self, forward_pass: Any) -> Tensor:

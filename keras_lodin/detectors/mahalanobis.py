@@ -117,23 +117,20 @@ class MahalanobisDetector(AdaptiveDetector):
             self._add_statistics(number, size)
             for number, size in enumerate(self._feature_layers.sizes)
         ]
-        self._shrinkage_used = self._add("shrinkage_used", (len(self._statistics),))
+        self._shrinkage_used = self._add_state("shrinkage_used", (len(self._statistics),))
         super().build(input_shape)
 
     def _add_statistics(self, number: int, size: int) -> dict[str, keras.Variable]:
         """The weights of one layer: features z become `u = (z - mean) matrix`."""
         return {
-            "mean": self._add(f"mean_{number}", (size,)),
+            "mean": self._add_state(f"mean_{number}", (size,)),
             # The precision is `matrix matrix^T`.
-            "matrix": self._add(f"matrix_{number}", (size, size)),
+            "matrix": self._add_state(f"matrix_{number}", (size, size)),
             # Class means, mapped like features.
-            "centres": self._add(f"centres_{number}", (self.num_classes, size)),
+            "centres": self._add_state(f"centres_{number}", (self.num_classes, size)),
             # `-1/2 |centre|^2`; minus infinity for a class that `adapt` saw no sample of.
-            "offsets": self._add(f"offsets_{number}", (self.num_classes,)),
+            "offsets": self._add_state(f"offsets_{number}", (self.num_classes,)),
         }
-
-    def _add(self, name: str, shape: tuple[int, ...]) -> keras.Variable:
-        return self.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
 
     @property
     def epsilon(self) -> float:
@@ -190,12 +187,10 @@ class MahalanobisDetector(AdaptiveDetector):
         statistics = [
             ClassStatistics(self.num_classes, size) for size in self._feature_layers.sizes
         ]
-
-        def features_of(inputs: Tensor) -> list[Tensor]:
-            return self._feature_layers(inputs)[:-1]
-
         task, check = "Computing class statistics", super(AdaptiveDetector, self).check_inputs
-        for batch in self._passed(features_of, data, task, batch_size, verbose, check):
+        for batch in self._passed(
+            lambda inputs: self._feature_layers(inputs)[:-1], data, task, batch_size, verbose, check
+        ):
             if batch.labels is None:
                 raise ValueError(
                     "Class means need labels: call `adapt(x, y)`, or give data that yields "

@@ -124,12 +124,8 @@ class MOODDetector(AdaptiveDetector):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates boundaries and mean energies."""
         self.num_exits = len(self.classifier.outputs)
-        self._boundaries = self.add_weight(
-            name="boundaries", shape=(self.num_exits - 1,), initializer="zeros", trainable=False
-        )
-        self._mean_energies = self.add_weight(
-            name="mean_energies", shape=(self.num_exits,), initializer="zeros", trainable=False
-        )
+        self._boundaries = self._add_state("boundaries", (self.num_exits - 1,))
+        self._mean_energies = self._add_state("mean_energies", (self.num_exits,))
         super().build(input_shape)
 
     @property
