@@ -93,7 +93,7 @@ class FeatureLayers:
 
     def __call__(self, inputs: Tensor) -> list[Tensor]:
         """The features of each layer, and the logits as the last: float32, `(batch, ...)`."""
-        values = self._values(inputs, training=False)
+        values = self._values(inputs)
         features, ends = values[: len(self.sizes)], values[len(self.sizes) :]
         logits = ends[0] if self._end is None else self._end.logits(ends, training=False)
         return [*map(_pooled, features), ops.cast(logits, "float32")]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import keras
@@ -28,7 +28,6 @@ from keras_lodin.models.output_kind import (
     kind_of_output,
     made_inputs,
 )
-from keras_lodin.models.places import values_at
 from keras_lodin.models.softmax_end import (
     SoftmaxEnd,
     behaves_as_identity,
@@ -332,9 +331,29 @@ def looks_through(operation: keras.Operation) -> bool:
 
 def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Tensor]:
     """A function from the model's inputs to the logits before the softmax that it ends in."""
-    values = values_at(model, end.places)
+    parts = []
+    for tensor in end.places[0].calls:
+        call = call_of(tensor)
+        parts.append(_up_to(model, call.inputs))
+        model = call.operation
+    parts.append(_up_to(model, [place.tensor for place in end.places]))
 
     def logits(inputs: Tensor, training: bool | None = None) -> Tensor:
-        return end.logits(values(inputs, training), training)
+        values = [inputs]
+        for part in parts:
+            values = part(values[0], training)
+        return end.logits(values, training)
 
     return logits
+
+
+def _up_to(
+    model: keras.Model, tensors: Sequence[keras.KerasTensor]
+) -> Callable[[Tensor, bool | None], list[Tensor]]:
+    """The part of a functional model up to some of its tensors; the identity at the input."""
+    if len(tensors) == 1 and any(tensors[0] is source for source in model.inputs):
+        return lambda inputs, training: [inputs]
+    # A model, which forgets before each call what its layers added to the loss in the last one.
+    part = keras.Model(model.inputs[0], list(tensors), name=f"{model.name}_before_softmax")
+    # Keras unpacks a list of one.
+    return lambda inputs, training: keras.tree.flatten(part(inputs, training=training))

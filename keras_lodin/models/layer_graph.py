@@ -40,7 +40,7 @@ def sources(
 
 
 class GraphPart(keras.layers.Layer):
-    """What lies between some tensors of a model's graph.
+    """What lies between some tensors of a model's graph, in inference mode.
 
     Not a `keras.Model`: made from tensors amid a graph, it adds calls to the layers of that graph,
     which are the user's.
@@ -66,7 +66,7 @@ class GraphPart(keras.layers.Layer):
         self._made = tuple(tensor for tensor in needed if id(tensor) not in ends)
         self.built = True
 
-    def call(self, values: Sequence[Tensor], training: bool | None = None) -> list[Tensor]:
+    def call(self, values: Sequence[Tensor]) -> list[Tensor]:
         """The values of `wanted`, from those of `inputs_read`."""
         found = dict(zip(map(id, self.inputs_read), values, strict=True))
         returned: dict[tuple[int, int], list[Tensor]] = {}
@@ -74,13 +74,10 @@ class GraphPart(keras.layers.Layer):
             call = call_of(tensor)
             key = (id(call.operation), call.number)
             if key not in returned:
-                returned[key] = run_call(call, call.operation, found, training)
+                returned[key] = run_call(call, call.operation, found, training=False)
             found[id(tensor)] = returned[key][call.output]
         return [found[id(tensor)] for tensor in self.wanted]
 
-    def compute_mask(self, inputs: Tensor, previous_mask: Tensor = None) -> None:
-        """None of its own: what it returns has the masks that the layers within gave it."""
-
-    def among(self, values: Mapping[int, Tensor], training: bool | None = False) -> list[Tensor]:
+    def among(self, values: Mapping[int, Tensor]) -> list[Tensor]:
         """The values of `wanted`, from those of all tensors there are, by the tensors' `id`."""
-        return self([values[id(tensor)] for tensor in self.inputs_read], training=training)
+        return self([values[id(tensor)] for tensor in self.inputs_read], training=False)

@@ -27,8 +27,8 @@ class Place:
     calls: tuple[keras.KerasTensor, ...] = ()
 
 
-def values_at(model: keras.Model, places: Sequence[Place]) -> Callable[..., list[Tensor]]:
-    """A function `(inputs, training=None)` to the values at several places, in one pass.
+def values_at(model: keras.Model, places: Sequence[Place]) -> Callable[[Tensor], list[Tensor]]:
+    """A function from a model's inputs to the values at several places, in inference mode.
 
     Models within the model that hold a place are run one after the other, and what lies between
     them in parts. (One function per place would run the network once per place: TensorFlow's
@@ -51,19 +51,19 @@ def values_at(model: keras.Model, places: Sequence[Place]) -> Callable[..., list
     stages = []
     for part, tensor, inside in entered:
         inner = call_of(tensor).operation
-        # The end of a model is run where something comes after it: it may add to the loss.
+        # The end of a model is run only where something comes after it.
         end = [Place(inner.outputs[0])] if id(tensor) in read else []
         stages.append((part, tensor, inside, values_at(inner, [*inside.values(), *end])))
 
-    def run(inputs: Tensor, training: bool | None = None) -> list[Tensor]:
+    def run(inputs: Tensor) -> list[Tensor]:
         values = {id(known[0]): ops.cast(inputs, model.inputs[0].dtype)}
         found: dict[int, Tensor] = {}
         for part, tensor, inside, run_inner in stages:
-            made = run_inner(part.among(values, training)[0], training)
+            made = run_inner(part.among(values)[0])
             found |= zip(inside, made, strict=False)
             values[id(tensor)] = made[-1]
         if direct:
-            found |= zip(direct, last.among(values, training), strict=True)
+            found |= zip(direct, last.among(values), strict=True)
         return [found[number] for number in range(len(places))]
 
     return run
