@@ -78,6 +78,9 @@ class GraphPart(keras.layers.Layer):
             found[id(tensor)] = returned[key][call.output]
         return [found[id(tensor)] for tensor in self.wanted]
 
+    def compute_mask(self, inputs: Tensor, previous_mask: Tensor = None) -> None:
+        """None of its own: what it returns has the masks that the layers within gave it."""
+
     def among(self, values: Mapping[int, Tensor]) -> list[Tensor]:
         """The values of `wanted`, from those of all tensors there are, by the tensors' `id`."""
         return self([values[id(tensor)] for tensor in self.inputs_read], training=False)
