@@ -22,7 +22,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from keras_lodin.utils.foreign_text import encodable
 
@@ -162,7 +162,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def write_json(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def write_json(document: Mapping[str, object], path: str | os.PathLike[str]) -> None:
     """Writes a document as strict JSON in UTF-8.
 
     Args:
@@ -393,26 +393,35 @@ def _workspace(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool | None]:
-    """Locks a folder as long as this process lives: True, False if another has it, None: unknown.
-
-    A lock of the system on the folder itself: it needs no file, and ends with the process.
-    """
-    if fcntl is None:
+    """`locked` on a folder itself, which needs no file."""
+    if not has_locks():  # nor can a folder be opened there
         yield None
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        locked: bool | None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except BlockingIOError:
-            locked = False
-        except OSError:  # A network disk without locks on folders.
-            locked = None
-        yield locked
+        yield locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+def has_locks() -> bool:
+    """Whether the system has locks on open files: all but Windows."""
+    return fcntl is not None
+
+
+def locked(descriptor: int) -> bool | None:
+    """Locks an open file or folder until it is closed, as the end of the process does too.
+
+    Returns:
+        whether it is locked now: False if another has it; None on a disk without such locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _clear_leftover(workspace: Path) -> None:
