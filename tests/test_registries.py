@@ -47,10 +47,11 @@ PLUGIN = """
         def parse(cls, argument):
             return cls(int(argument or 10))
 
-        def load(self, name, *, image_shape, input_range, **others):
-            x = np.full((self.count, *image_shape), np.mean(input_range), "float32")
+        def load(self, request):
+            shape, input_range = request.image_shape, request.input_range
+            x = np.full((self.count, *shape), np.mean(input_range), "float32")
             return array_source(
-                name, x, None, tf.identity, shape=image_shape, input_range=input_range
+                request.name, x, None, tf.identity, shape=shape, input_range=input_range
             )
 
 
