@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from keras_lodin.utils.registry import did_you_mean
 _SHOWN = 20
 
 
-def class_names_of(data: Any) -> tuple[str, ...] | None:
+def class_names_of(data: object) -> tuple[str, ...] | None:
     """The names of the classes that data carry, in the order of their labels; None without.
 
     Args:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
+
+from keras_lodin.data.value_range import Bounds
+from keras_lodin.utils.tensor import Tensor
 
 _CHANNELS = (1, 2, 3, 4)
 _SMALLEST_FILE = 9  # zlib's level: the slowest, and the one that `optimize=True` means in Pillow
 
 
-def png_sizes(images: Any, input_range: tuple[float, float]) -> Any:
+def png_sizes(images: Tensor, input_range: Bounds) -> tf.Tensor:
     """The size of each image as a PNG file, after Lin, Roy & Li (2021).
 
     Pillow's `image.save(file, "PNG", optimize=True)` writes files of these sizes, so that

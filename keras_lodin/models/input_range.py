@@ -14,6 +14,7 @@ from keras_lodin.data.value_range import (
     CLASSIFIER,
     GIVEN,
     UNKNOWN,
+    Bounds,
     InputRange,
     checked_input_range,
 )
@@ -33,7 +34,7 @@ _NARROWEST, _WIDEST = 0.5, 12.0
 _WIDTHS_IN_SPREADS, _UNEQUAL_SPREADS = 200.0, 10.0
 
 
-def guess_input_range(classifier: keras.Model) -> tuple[float, float]:
+def guess_input_range(classifier: keras.Model) -> Bounds:
     """The range of input values that a classifier was made for, as far as it shows.
 
     Args:
@@ -42,8 +43,7 @@ def guess_input_range(classifier: keras.Model) -> tuple[float, float]:
     Returns:
         the bounds of `judge_input_range`, whatever they are known from.
     """
-    low, high = judge_input_range(classifier).bounds
-    return low, high
+    return judge_input_range(classifier).bounds
 
 
 def judge_input_range(classifier: keras.Model) -> InputRange:
@@ -104,7 +104,7 @@ def resolve_input_range(
     low, high = checked_input_range(given, shape)
     one_for_all = not isinstance(low, np.ndarray)
     if shape is not None and len(shape) == 1 and one_for_all and runs_its_graph(classifier):
-        _check_units(low, high, classifier)
+        _check_units(float(low), float(high), classifier)
     return InputRange(low, high, GIVEN)
 
 

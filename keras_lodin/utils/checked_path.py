@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 
-def checked_path(name: str, value: Any) -> Path:
+def checked_path(name: str, value: object) -> Path:
     """A path that a user gave.
 
     Args:

@@ -14,6 +14,7 @@ from typing_extensions import Unpack
 from keras_lodin import models
 from keras_lodin.data.batches import check_labels
 from keras_lodin.data.source import Source
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import Detector
 from keras_lodin.evaluation.gradient_comparison import GradientComparison
 from keras_lodin.models.classifier_head import ClassifierHead
@@ -40,7 +41,7 @@ def gradients(
     *,
     seed: int = 0,
     limit: int | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
     command: str | None = None,
@@ -99,7 +100,7 @@ def _compared(
     id: str,
     ood: Sequence[str],
     settings: dict[str, Any],
-    input_range: tuple[float, float] | None,
+    input_range: Bounds | None,
     data_dir: str | os.PathLike[str] | None,
     batch_size: int,
     command: str | None,
@@ -134,7 +135,7 @@ def _compared(
 
 
 def _load(
-    path: str | os.PathLike[str], input_range: tuple[float, float] | None
+    path: str | os.PathLike[str], input_range: Bounds | None
 ) -> tuple[keras.Model, ClassifierHead, InputFormat]:
     """A classifier, where its logits are, and the format of its inputs."""
     model = models.load(path)

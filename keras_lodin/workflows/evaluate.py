@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 
 from keras_lodin.data.specification import has_parts
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.numbers import check_seed
@@ -26,7 +27,7 @@ def evaluate_models(
     *,
     detectors: Sequence[str] | None = None,
     statistics: str | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
     resamples: int = 1000,

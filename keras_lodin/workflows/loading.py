@@ -16,7 +16,14 @@ import numpy as np
 from keras_lodin import data, models
 from keras_lodin.data.observed_range import settle
 from keras_lodin.data.specification import has_parts
-from keras_lodin.data.value_range import ASSUMED, GIVEN, UNKNOWN, InputRange, checked_input_range
+from keras_lodin.data.value_range import (
+    ASSUMED,
+    GIVEN,
+    UNKNOWN,
+    Bounds,
+    InputRange,
+    checked_input_range,
+)
 from keras_lodin.detectors import DETECTORS, Detector, by_name
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
@@ -70,7 +77,7 @@ class InputFormat:
 def load_detectors(
     path: str | os.PathLike[str],
     names: list[str] | None,
-    input_range: tuple[float, float] | None,
+    input_range: Bounds | None,
 ) -> tuple[dict[str, Detector], InputFormat]:
     """The detectors to run on a model file.
 
@@ -100,7 +107,7 @@ def load_detectors(
 
 
 def load_detector(
-    path: str | os.PathLike[str], name: str, input_range: tuple[float, float] | None
+    path: str | os.PathLike[str], name: str, input_range: Bounds | None
 ) -> tuple[Detector, InputFormat]:
     """The detector in a model file, or the one to wrap its classifier in.
 
@@ -126,7 +133,7 @@ def _wrapped(
     path: str | os.PathLike[str],
     model: keras.Model,
     names: list[str] | None,
-    input_range: tuple[float, float] | None,
+    input_range: Bounds | None,
 ) -> tuple[dict[str, Detector], InputFormat]:
     if isinstance(model, Detector):
         if input_range is not None:

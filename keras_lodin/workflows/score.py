@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.data.sources.folder import list_images, load_images
-from keras_lodin.data.value_range import checked_input_range
+from keras_lodin.data.value_range import Bounds, checked_input_range
 from keras_lodin.export import load_artifact
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
@@ -27,7 +27,7 @@ def score_images(
     paths: Sequence[str | os.PathLike[str]],
     *,
     output: str | os.PathLike[str] | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:

@@ -19,7 +19,7 @@ from typing_extensions import Unpack
 from keras_lodin import data, models
 from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import has_parts
-from keras_lodin.data.value_range import GIVEN, InputRange, checked_input_range
+from keras_lodin.data.value_range import GIVEN, Bounds, InputRange, checked_input_range
 from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
 from keras_lodin.models.head import find_head_or_exits, has_exits
 from keras_lodin.models.input_range import resolve_input_range
@@ -75,7 +75,7 @@ def train(
     freeze_batch_norm: bool = False,
     seed: int = 0,
     validation: str | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     verbose: int | str = "auto",
     **options: Unpack[QuotientOptions],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import Detector, by_name
 from keras_lodin.detectors.odin_tuning import Tuning
 from keras_lodin.utils.checked_path import checked_path
@@ -28,7 +29,7 @@ def tune_model(
     ood: str | None = None,
     statistics: str | None = None,
     tpr: float = 0.95,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",

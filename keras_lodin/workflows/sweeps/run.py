@@ -13,6 +13,7 @@ from typing import Any
 
 from keras_lodin import data, models
 from keras_lodin.data.specification import has_parts
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import DETECTORS
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient.settings import check_count
@@ -130,7 +131,7 @@ def sweep(
     validation: str | None = None,
     ood: Sequence[str] = (),
     count: int = 500,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     command: str | None = None,
     report: Callable[[str], None] = print,
