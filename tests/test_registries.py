@@ -1,15 +1,21 @@
 """What another package registers is there: in help texts, in `evaluate`, in the report."""
 
 import json
+import math
 import os
 import subprocess
 import sys
 import textwrap
+import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from keras_lodin.data import SOURCES
-from keras_lodin.detectors import DETECTORS
+from keras_lodin.detectors import DETECTORS, MSPDetector
+from keras_lodin.detectors.by_name import build_all
+from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.metrics import FIGURES
 from keras_lodin.models.networks import NETWORKS
 from keras_lodin.training.losses import LOSSES
@@ -126,6 +132,45 @@ def test_one_that_cannot_be_imported_is_warned_of(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.warns(UserWarning, match="What 'broken' adds to keras-lodin is not there"):
         import_plugins()
+
+
+class Picky(MSPDetector):
+    """What refuses every classifier, and needs no statistics to do so."""
+
+    def __init__(self, *arguments, **options):
+        raise ValueError("The classifier must know birds. Received: none")
+
+
+def test_a_detector_that_refuses_the_classifier_is_left_out_with_a_sentence(monkeypatch):
+    monkeypatch.setitem(DETECTORS, "picky", Picky)
+    classifier = networks.dense(classes=3)
+    with pytest.warns(UserWarning, match=r"'picky' is left out: The classifier must know birds\."):
+        found = build_all(None, classifier, None)
+    assert {"msp", "odin"} <= found.keys()
+    assert "picky" not in found
+    with pytest.raises(ValueError, match="must know birds"):
+        build_all(["msp", "picky"], classifier, None)
+    # Where all refuse, there is nothing to evaluate.
+    for name in [name for name in DETECTORS if name != "picky"]:
+        monkeypatch.delitem(DETECTORS, name)
+    with pytest.raises(ValueError, match="must know birds"):
+        build_all(None, classifier, None)
+
+
+@pytest.mark.parametrize("value", [1 / 3, math.nan, "none", None])
+def test_a_figure_that_fails_costs_that_figure_and_not_the_evaluation(monkeypatch, value):
+    monkeypatch.setitem(
+        FIGURES, "odd", replace(FIGURES["auroc"], name="odd", function=lambda *scores: value)
+    )
+    x = np.random.default_rng(0).normal(size=(30, *networks.dense().input_shape[1:]))
+    detectors = {"msp": MSPDetector(networks.dense(), input_range=(-9, 9))}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = evaluate(detectors, x[:15], {"x": x[15:]}, resamples=2, verbose=0)
+    told = any("The figure 'odd' is left out: " in str(one.message) for one in caught)
+    assert told == (value != 1 / 3) == ("odd" not in found.rows[0])
+    assert 0 <= found.rows[0]["auroc"] <= 1
+    assert "AUROC" in str(found.table())
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
@@ -233,15 +234,19 @@ def _score_data(
 def _figures(
     id_scores: np.ndarray, ood_scores: np.ndarray, resamples: int, seed: int
 ) -> dict[str, Any]:
+    values = {}
+    for name, one in FIGURES.items():
+        try:
+            value = float(one.function(id_scores, ood_scores))
+            if not np.isfinite(value):
+                raise ValueError(f"A figure must be a finite number. Received: {value}")
+        except Exception as error:  # it may be somebody else's code, and all else is computed
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"The figure {name!r} is left out: {reason}", UserWarning, stacklevel=3)
+        else:
+            values[name] = value
     intervals = bootstrap_intervals(id_scores, ood_scores, resamples, seed)
-    values = {name: float(one.function(id_scores, ood_scores)) for name, one in FIGURES.items()}
-    for name, value in values.items():
-        if not np.isfinite(value):
-            raise ValueError(f"The figure {name!r} must be a finite number. Received: {value}")
-    return {
-        **values,
-        **{f"{name}_interval": list(bounds) for name, bounds in intervals.items()},
-    }
+    return values | {f"{name}_interval": list(bounds) for name, bounds in intervals.items()}
 
 
 def _check_arguments(
