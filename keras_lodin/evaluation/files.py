@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -15,7 +14,7 @@ import numpy as np
 
 from keras_lodin.evaluation.document import Row, Scores
 from keras_lodin.utils.files import file_digest, write_file
-from keras_lodin.utils.foreign_text import csv_cell, encodable
+from keras_lodin.utils.foreign_text import csv_cell, csv_text, encodable
 
 
 def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list[str]:
@@ -56,11 +55,8 @@ def write_csv(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
     flat = [{key: csv_cell(value) for key, value in _flat(row).items()} for row in rows]
     # Rows of several evaluations may have been written where other figures were known.
     columns = [key for key in flat[0] if all(key in row for row in flat)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(flat)
-    write_file(path, text.getvalue().encode())
+    cells = ([row[key] for key in columns] for row in flat)
+    write_file(path, csv_text(columns, cells, "\n").encode())
 
 
 def write_scores(scores: Scores, path: str | os.PathLike[str]) -> None:

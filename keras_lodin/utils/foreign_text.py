@@ -10,7 +10,7 @@ import csv
 import io
 import math
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 # What a spreadsheet takes for the beginning of a formula, with the full-width forms of it.
@@ -78,7 +78,7 @@ def csv_cell(value: object) -> object:
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
 
 
-def csv_text(columns: Sequence[str], rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:
+def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:
     """Rows of cells as CSV, the names of the columns first.
 
     Args:
