@@ -76,14 +76,12 @@ def evaluate_models(
     check_data_dir(data_dir, id, *ood, statistics)
     evaluations = []
     for path, label in zip(paths, model_labels(paths), strict=True):
-        wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range)
+        wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range, data_dir)
         if detectors or (len(paths) == 1 and len(wrapped) == 1):
             # Of all detectors that apply some may take statistics; of several files, too.
             check_statistics(statistics, wrapped.values())
         if statistics is not None or has_parts(id):
-            inputs = settle_detectors(
-                wrapped, inputs, statistics or id, "train", data_dir, batch_size
-            )
+            inputs = settle_detectors(wrapped, inputs, statistics or id, "train", batch_size)
         inputs.tell(verbose)
         wrapped = adapted(
             wrapped,
@@ -91,15 +89,14 @@ def evaluate_models(
             id,
             statistics,
             named=bool(detectors),
-            data_dir=data_dir,
             batch_size=batch_size,
             verbose=verbose,
         )
         evaluations.append(
             evaluate(
                 wrapped,
-                inputs.load(id, "test", data_dir),
-                {name: inputs.load(name, "test", data_dir) for name in ood},
+                inputs.load(id, "test"),
+                {name: inputs.load(name, "test") for name in ood},
                 batch_size=batch_size,
                 # Images that leave at exits of their own: another accuracy than the last exit's.
                 model={

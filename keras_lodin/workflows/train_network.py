@@ -39,20 +39,13 @@ from keras_lodin.utils.files import atomic_write, file_digest
 from keras_lodin.utils.keras_internals import layers_of
 from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
 from keras_lodin.utils.versions import version_of
-from keras_lodin.workflows.loading import InputFormat, recorded_range, run_facts, settled
+from keras_lodin.workflows.loading import InputFormat, recorded_range, run_facts
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_validation,
     warn_of_unreadable,
 )
-from keras_lodin.workflows.run_folder import (
-    check_begins,
-    check_same_data,
-    check_same_settings,
-    earlier_state,
-    results_folder,
-    write_state,
-)
+from keras_lodin.workflows.run_folder import JobFolder, results_folder
 
 _MOMENTUM = 0.9
 
@@ -180,21 +173,21 @@ def _train(
 
     keras.utils.set_random_seed(seed)
     start = models.load(model) if Path(model).suffix == ".keras" else None
-    inputs = _inputs(start, model, input_range, run)
+    inputs = replace(_inputs(start, model, input_range, run), data_dir=data_dir)
     if not inputs.input_range.known:
         head = None if start is None else find_head_or_exits(start)
         logits_of = None if head is None or head.exits else head.logits
-        inputs = settled(inputs, logits_of, id, "train", data_dir, batch_size)
+        inputs = inputs.settled(logits_of, id, "train", batch_size)
         if start is None and not inputs.input_range.known:
             # A network of ours takes what it is given.
             inputs = replace(inputs, input_range=replace(inputs.input_range, origin=GIVEN))
     inputs.tell(verbose)
-    source = inputs.load(id, "train", data_dir)
+    source = inputs.load(id, "train")
     if not source.labelled:
         raise ValueError(f"Training needs labelled data. Received: id={id!r}, which has no labels")
     source = _labelled_as(source, inputs.class_names)
     inputs = replace(inputs, shape=source.shape, class_names=source.class_names)
-    watched = _validation_source(id, validation, inputs, data_dir)
+    watched = _validation_source(id, validation, inputs)
     num_classes = count_classes(source)
     steps = source.steps_per_epoch(batch_size)
     warn_of_unreadable(source)
@@ -204,7 +197,7 @@ def _train(
         identities["validation"] = data.identity(watched)
     if start is not None:
         identities["model"] = {"files": file_digest(model)}
-    check_same_data(run.setdefault("data", identities), identities, "run", output)
+    JobFolder(output, "run").check_same_data(run.setdefault("data", identities), identities)
 
     if checkpoint.exists():
         trained = read(checkpoint)
@@ -246,7 +239,7 @@ def _train(
             layer.trainable = True
     with atomic_write(output / "model.keras") as temporary:
         trained.classifier.save(temporary)
-    write_state(output / "run.json", {**run, "complete": True})
+    JobFolder(output, "run").record("run.json", {**run, "complete": True})
     checkpoint.unlink(missing_ok=True)
     return output
 
@@ -305,7 +298,7 @@ class _Checkpoint(keras.callbacks.Callback):
         # JSON has no NaN, which `gq` is where no step of the epoch computed it.
         known = {name: value if math.isfinite(value) else None for name, value in logs.items()}
         self._run["history"].append({"epoch": epoch + 1, **known})
-        write_state(self._output / "run.json", self._run)
+        JobFolder(self._output, "run").record("run.json", self._run)
         with atomic_write(self._output / "checkpoint.keras") as temporary:
             self.model.save(temporary)
 
@@ -444,9 +437,10 @@ _NUMBERS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The state of the run in a folder, or of a new one."""
-    run = earlier_state(output / "run.json", "run", settings=dict, history=list, complete=bool)
+    folder = JobFolder(output, "run")
+    run = folder.earlier_state("run.json", settings=dict, history=list, complete=bool)
     if run is None:
-        check_begins(output, "run")
+        folder.check_begins()
         packages = ("keras-lodin", "keras", "tensorflow", "numpy")
         versions = {package: version_of(package) for package in packages}
         return {
@@ -461,7 +455,7 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
         {name: value for name, value in found.items() if name not in unused}
         for found in (run["settings"], settings)
     )
-    check_same_settings(before, now, "run", output)
+    folder.check_same_settings(before, now)
     return run
 
 
@@ -472,8 +466,8 @@ def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         now = data.files_identity(id)
         if before is not None and now != before:
-            check_same_data(
-                {"training": {"files": before}}, {"training": {"files": now}}, "run", output
+            JobFolder(output, "run").check_same_data(
+                {"training": {"files": before}}, {"training": {"files": now}}
             )
 
 
@@ -504,16 +498,11 @@ def _labelled_as(source: data.Source, class_names: Sequence[str] | None) -> data
     return source.with_labels_of(class_names)
 
 
-def _validation_source(
-    id: str,
-    validation: str | None,
-    inputs: InputFormat,
-    data_dir: str | os.PathLike[str] | None,
-) -> data.Source | None:
+def _validation_source(id: str, validation: str | None, inputs: InputFormat) -> data.Source | None:
     # Of a folder or a named split the "calibration" part is the training data itself.
     if validation is None and not has_parts(id):
         return None
-    source = inputs.load(validation or id, "calibration", data_dir)
+    source = inputs.load(validation or id, "calibration")
     if not source.labelled:
         raise ValueError(
             "Validation needs labelled data. "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import warnings
@@ -19,8 +18,8 @@ from keras_lodin.models.head import find_head
 from keras_lodin.quotient.settings import check_count
 from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.files import atomic_write, file_digests, write_together
-from keras_lodin.utils.foreign_text import csv_cell, encodable
+from keras_lodin.utils.files import atomic_write, file_digests, write_file, write_together
+from keras_lodin.utils.foreign_text import csv_cell, csv_text, encodable
 from keras_lodin.utils.numbers import check_whole, checked_number
 from keras_lodin.utils.versions import package_versions
 from keras_lodin.workflows.loading import adapted, load_detectors, recorded_range
@@ -30,14 +29,7 @@ from keras_lodin.workflows.option_checks import (
     check_validation,
     warn_of_unreadable,
 )
-from keras_lodin.workflows.run_folder import (
-    check_begins,
-    check_same_data,
-    check_same_settings,
-    earlier_state,
-    results_folder,
-    write_state,
-)
+from keras_lodin.workflows.run_folder import JobFolder, results_folder
 from keras_lodin.workflows.sweeps import Candidate, Recommendation, recommend
 from keras_lodin.workflows.sweeps.halving import Plan, Rung, plan
 from keras_lodin.workflows.sweeps.page import Figure, TrainingRow, sweep_report
@@ -317,7 +309,7 @@ class _Runner:
 
     def check_same_sweep(self) -> None:
         """Records what this sweep is; raises ValueError if the folder holds another."""
-        settings, path = self._settings | self._training, self._folder / "settings.json"
+        settings, job = self._settings | self._training, JobFolder(self._folder, "sweep")
         named = [settings["id"], settings["validation"], *settings["ood"]]
         # Figures that were found on other data must not stand beside new ones.
         files = {
@@ -325,17 +317,17 @@ class _Runner:
             for name in named
             if name is not None and (digest := data.files_identity(name)) is not None
         }
-        before = earlier_state(path, "sweep")
+        before = job.earlier_state("settings.json")
         if before is None:
-            check_begins(self._folder, "sweep")
-            write_state(path, {**settings, "data": files})
+            job.check_begins()
+            job.record("settings.json", {**settings, "data": files})
             return
         known, now = (
             {name: {"files": digest} for name, digest in digests.items()}
             for digests in (before.pop("data", {}), files)
         )
-        check_same_settings(before, settings, "sweep", self._folder)
-        check_same_data(known, now, "sweep", self._folder)
+        job.check_same_settings(before, settings)
+        job.check_same_data(known, now)
 
     def rung(
         self, number: int, rungs: int, rung: Rung, candidates: list[Candidate]
@@ -403,7 +395,7 @@ class _Runner:
     def _measured(self, run: Path) -> dict[str, Any]:
         self._say_assumption(run)
         wrapped, inputs = load_detectors(
-            run, [self._settings["detector"]], self._training["input_range"]
+            *(run, [self._settings["detector"]], self._training["input_range"], self._data_dir)
         )
         wrapped = adapted(
             wrapped,
@@ -411,19 +403,17 @@ class _Runner:
             self._settings["id"],
             None if has_parts(self._settings["id"]) else self._settings["id"],
             named=True,
-            data_dir=self._data_dir,
             batch_size=128,
             verbose=0,
         )
         if self._validation_data is None:
-            source = inputs.load(
-                self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
-            )
+            validation = self._settings["validation"] or self._settings["id"]
+            source = inputs.load(validation, "calibration")
             id_data, scrambled = with_scrambled(source.with_labels_of(inputs.class_names))
             warn_of_unreadable(source)
             made_up = validation_specifications(source.shape, self._settings["count"])
             others = {
-                name: inputs.load(name, "calibration", self._data_dir)
+                name: inputs.load(name, "calibration")
                 for name in (*made_up, *self._settings["ood"])
             }
             self._validation_data = id_data, {**others, SCRAMBLED: scrambled}
@@ -497,14 +487,11 @@ def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
 
 def _write(folder: Path, summary: dict[str, Any], rows: list[TrainingRow], html: str) -> None:
     sets = list(dict.fromkeys(name for row in rows for name in row.get("auroc", ())))
-    names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation"]
+    names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation", *sets]
+    flat = ({**row, **row.get("auroc", {})} for row in rows)
+    cells = ([csv_cell(row.get(name, "")) for name in names] for row in flat)
     with write_together(folder, "sweep.json") as written:
-        with open(written / "sweep.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([csv_cell(name) for name in (*names, *sets)])
-            for row in rows:
-                cells = row | row.get("auroc", {})
-                writer.writerow([csv_cell(cells.get(name, "")) for name in (*names, *sets)])
+        write_file(written / "sweep.csv", csv_text(map(csv_cell, names), cells).encode())
         (written / "report.html").write_text(html, encoding="utf-8")
         document = {**encodable(summary), "files": file_digests(written)}
         text = json.dumps(document, indent=2)
