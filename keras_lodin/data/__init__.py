@@ -68,7 +68,7 @@ def load(
         raise ValueError(
             f"`part` must be one of {', '.join(map(repr, PARTS))}. Received: part={part!r}"
         )
-    named = parse(specification)
     shape = None if image_shape is None else tuple(image_shape)
     bounds = checked_input_range((0, 1) if input_range is None else input_range)
-    return named.source.load(Request(named.text, part, shape, bounds, data_dir, seed))
+    request = Request(specification, part, shape, bounds, data_dir, seed)
+    return parse(specification).load(request)

@@ -32,7 +32,7 @@ def files_identity(specification: str) -> str | None:
     Args:
         specification: of data that is there.
     """
-    return parse(specification).source.digest()
+    return parse(specification).digest()
 
 
 def difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:

@@ -172,11 +172,9 @@ def check_in_range(inputs: Tensor, input_range: InputRange) -> None:
     least, most = float(values.min()), float(values.max())
     slack = SLACK * (high - low)
     if least < low - slack or most > high + slack:
-        how = {
-            ASSUMED: ", which was only assumed (`tune` and `calibrate` read it off their data)",
-            UNKNOWN: ", which was only assumed (`tune` and `calibrate` read it off their data)",
-            CLASSIFIER: ", which its first layers show",
-        }.get(input_range.origin, "")
+        how = ", which its first layers show" if input_range.origin == CLASSIFIER else ""
+        if not input_range.known:
+            how = ", which was only assumed (`tune` and `calibrate` read it off their data)"
         raise ValueError(
             f"Inputs must lie in the detector's input_range=({low:g}, {high:g}){how}, which its "
             "settings are measured in. Pass the range of the classifier's inputs as "

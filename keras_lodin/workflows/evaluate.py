@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from keras_lodin.data.specification import has_parts
+from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
@@ -80,7 +80,7 @@ def evaluate_models(
         if detectors or (len(paths) == 1 and len(wrapped) == 1):
             # Of all detectors that apply some may take statistics; of several files, too.
             check_statistics(statistics, wrapped.values())
-        if statistics is not None or has_parts(id):
+        if statistics is not None or parse(id).has_parts:
             inputs = settle_detectors(wrapped, inputs, statistics or id, "train", batch_size)
         inputs.tell(verbose)
         wrapped = adapted(

@@ -15,7 +15,7 @@ import numpy as np
 
 from keras_lodin import data, models
 from keras_lodin.data.observed_range import settle
-from keras_lodin.data.specification import has_parts
+from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import (
     ASSUMED,
     GIVEN,
@@ -283,7 +283,7 @@ def adapted(
     waiting = {name: detector for name, detector in detectors.items() if not detector.adapted}
     if not waiting:
         return detectors
-    if statistics is None and not has_parts(id):
+    if statistics is None and not parse(id).has_parts:
         if named or len(waiting) == len(detectors):
             raise ValueError(
                 f"{', '.join(waiting)} needs training data to take statistics of, and no part of "

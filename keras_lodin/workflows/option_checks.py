@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from keras_lodin.data.source import Source
-from keras_lodin.data.specification import has_parts, overlap, parse
+from keras_lodin.data.specification import overlap, parse
 from keras_lodin.detectors import Detector, by_name
 
 _SHOWN = 3
@@ -44,7 +44,7 @@ def check_validation(id: str, validation: str | None) -> None:
     Raises:
         ValueError: if both name the same data and these have no parts of their own.
     """
-    if validation is not None and not has_parts(id) and overlap(id, validation, whole=True):
+    if validation is not None and not parse(id).has_parts and overlap(id, validation, whole=True):
         raise ValueError(
             "The validation data are the training data, so they would tell nothing: cut both with "
             "slices such as [:80%] and [80%:], or name other data as `validation` (--validation "
@@ -72,7 +72,7 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
 def check_data_dir(data_dir: str | os.PathLike[str] | None, *specifications: str | None) -> None:
     """Warns of a folder of TensorFlow datasets where none of the data is one."""
     names = [name for name in specifications if name is not None]
-    if data_dir is not None and not any(parse(name).source.reads_data_dir for name in names):
+    if data_dir is not None and not any(parse(name).reads_data_dir for name in names):
         warnings.warn(
             "`data_dir` (--data-dir) has no effect: it is the folder of TensorFlow datasets, and "
             f"none is named. Received: data_dir={str(data_dir)!r}, the data {', '.join(names)}",

@@ -37,7 +37,7 @@ def results_folder(
     if output is None:
         yield
         return
-    folders = [parse(text).source.folder for text in specifications if text is not None]
+    folders = [parse(text).folder for text in specifications if text is not None]
     check_no_input(output, [folder for folder in folders if folder is not None])
     with claimed(output):
         yield

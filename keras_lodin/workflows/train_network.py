@@ -18,7 +18,7 @@ from typing_extensions import Unpack
 
 from keras_lodin import data, models
 from keras_lodin.data.augmentation import AUGMENTATIONS
-from keras_lodin.data.specification import has_parts
+from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import GIVEN, Bounds, InputRange, checked_input_range
 from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
 from keras_lodin.models.head import find_head_or_exits, has_exits
@@ -500,7 +500,7 @@ def _labelled_as(source: data.Source, class_names: Sequence[str] | None) -> data
 
 def _validation_source(id: str, validation: str | None, inputs: InputFormat) -> data.Source | None:
     # Of a folder or a named split the "calibration" part is the training data itself.
-    if validation is None and not has_parts(id):
+    if validation is None and not parse(id).has_parts:
         return None
     source = inputs.load(validation or id, "calibration")
     if not source.labelled:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from keras_lodin import data, models
-from keras_lodin.data.specification import has_parts
+from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import DETECTORS
 from keras_lodin.models.head import find_head
@@ -183,7 +183,7 @@ def sweep(
     ```
     """
     DETECTORS.find(detector)
-    if validation is None and not has_parts(id):
+    if validation is None and not parse(id).has_parts:
         raise ValueError(
             f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
             "of the same kind as `validation` (--validation SPEC). Received: validation=None"
@@ -224,56 +224,7 @@ def sweep(
     check_data_dir(data_dir, id, validation, *ood)
     folder = checked_path("output", output)
     with results_folder(output, id, validation, *ood):
-        return _sweep(folder, chosen, settings, training, data_dir, command, report, verbose)
-
-
-def _sweep(
-    folder: Path,
-    chosen: list[Candidate] | None,
-    settings: dict[str, Any],
-    training: dict[str, Any],
-    data_dir: str | os.PathLike[str] | None,
-    command: str | None,
-    report: Callable[[str], None],
-    verbose: int | str,
-) -> Sweep:
-    """Begins or goes on in a folder that no other run is at work in."""
-    epochs, budget, seeds = training["epochs"], settings["budget"], settings["seeds"]
-    runner = _Runner(folder, settings, training, data_dir, report, verbose)
-    classes = runner.check_and_count_classes(chosen or [])
-    if chosen is None:
-        chosen = usual_candidates(classes)
-    made = plan([candidate.cost(classes) for candidate in chosen], epochs, budget, seeds)
-    runner.check_same_sweep()
-    report(_plan_text(made, chosen))
-
-    entered, rows = chosen[: made.candidates], []
-    for number, rung in enumerate(made.rungs, start=1):
-        found = runner.rung(number, len(made.rungs), rung, [OFF, *entered])
-        rows += found
-        if number < len(made.rungs):
-            kept = _best(found, entered)[: made.rungs[number].candidates]
-            report(f"Rung {number}: {', '.join(c.name for c in kept) or 'nothing'} goes on.")
-            entered = kept
-    last = [row for row in rows if row["rung"] == len(made.rungs) and not row["diverged"]]
-    recommendation = _recommendation(last, seeds)
-    choice = {c.name: c for c in (OFF, *chosen)}[recommendation.choice]
-    versions = package_versions()
-    written = sweep_report(
-        settings | training,
-        *(made, rows, recommendation, choice, chosen[made.candidates :], versions, command),
-    )
-    summary = {
-        "recommendation": recommendation.choice,
-        "reason": recommendation.reason,
-        "settings": settings | training,
-        "cost": made.cost,
-        "rows": rows,
-        "versions": versions,
-        "command": command,
-    }
-    _write(folder, summary, rows, page.page(*written))
-    return Sweep(recommendation, choice, made, rows, page.markdown(*written), summary)
+        return _Runner(folder, settings, training, data_dir, report, verbose).sweep(chosen, command)
 
 
 @dataclass
@@ -289,7 +240,47 @@ class _Runner:
     _validation_data: tuple[Any, dict[str, Any]] | None = None
     _said_assumption: bool = False
 
-    def check_and_count_classes(self, candidates: list[Candidate]) -> int:
+    def sweep(self, chosen: list[Candidate] | None, command: str | None) -> Sweep:
+        """Begins or goes on in a folder that no other run is at work in."""
+        settings, training, seeds = self._settings, self._training, self._settings["seeds"]
+        classes = self._check_and_count_classes(chosen or [])
+        if chosen is None:
+            chosen = usual_candidates(classes)
+        costs = [candidate.cost(classes) for candidate in chosen]
+        made = plan(costs, training["epochs"], settings["budget"], seeds)
+        self._check_same_sweep()
+        self._report(_plan_text(made, chosen))
+
+        entered, rows = chosen[: made.candidates], []
+        for number, rung in enumerate(made.rungs, start=1):
+            found = self._rung(number, len(made.rungs), rung, [OFF, *entered])
+            rows += found
+            if number < len(made.rungs):
+                kept = _best(found, entered)[: made.rungs[number].candidates]
+                self._report(
+                    f"Rung {number}: {', '.join(c.name for c in kept) or 'nothing'} goes on."
+                )
+                entered = kept
+        recommendation = _recommendation(found, seeds)
+        choice = {c.name: c for c in (OFF, *chosen)}[recommendation.choice]
+        versions = package_versions()
+        written = sweep_report(
+            settings | training,
+            *(made, rows, recommendation, choice, chosen[made.candidates :], versions, command),
+        )
+        summary = {
+            "recommendation": recommendation.choice,
+            "reason": recommendation.reason,
+            "settings": settings | training,
+            "cost": made.cost,
+            "rows": rows,
+            "versions": versions,
+            "command": command,
+        }
+        _write(self._folder, summary, rows, page.page(*written))
+        return Sweep(recommendation, choice, made, rows, page.markdown(*written), summary)
+
+    def _check_and_count_classes(self, candidates: list[Candidate]) -> int:
         """Builds the classifier once: what is wrong with it is said before anything is trained."""
         model = self._settings["model"]
         if Path(model).suffix == ".keras":
@@ -307,7 +298,7 @@ class _Runner:
                 candidate.check_classifier(head)
         return head.num_classes
 
-    def check_same_sweep(self) -> None:
+    def _check_same_sweep(self) -> None:
         """Records what this sweep is; raises ValueError if the folder holds another."""
         settings, job = self._settings | self._training, JobFolder(self._folder, "sweep")
         named = [settings["id"], settings["validation"], *settings["ood"]]
@@ -329,7 +320,7 @@ class _Runner:
         job.check_same_settings(before, settings)
         job.check_same_data(known, now)
 
-    def rung(
+    def _rung(
         self, number: int, rungs: int, rung: Rung, candidates: list[Candidate]
     ) -> list[TrainingRow]:
         """Every training of one rung, seed by seed."""
@@ -401,7 +392,7 @@ class _Runner:
             wrapped,
             inputs,
             self._settings["id"],
-            None if has_parts(self._settings["id"]) else self._settings["id"],
+            None if parse(self._settings["id"]).has_parts else self._settings["id"],
             named=True,
             batch_size=128,
             verbose=0,
@@ -434,42 +425,33 @@ def _check_candidates(candidates: list[Candidate]) -> None:
 
 def _best(rows: list[TrainingRow], candidates: list[Candidate]) -> list[Candidate]:
     """Those of a screening rung that did not diverge: the accurate first, by separation."""
-    found = {row["candidate"]: row for row in rows if not row["diverged"]}
-    if OFF.name not in found:
-        raise _nothing_to_compare_with()
-    control = found[OFF.name]
-    recommendation = recommend(
-        {name: {0: row["separation"]} for name, row in found.items()},
-        {name: {0: row["id_accuracy"]} for name, row in found.items()},
-    )
+    found = _recommendation(rows, 1)
 
     def rank(candidate: Candidate) -> tuple[bool, float]:
-        admitted = recommendation.admits(candidate.name, SCREENING_ALLOWANCE)
-        return admitted, found[candidate.name]["separation"] - control["separation"]
+        admitted = found.admits(candidate.name, SCREENING_ALLOWANCE)
+        return admitted, found.separation[candidate.name].mean
 
-    return sorted((c for c in candidates if c.name in found), key=rank, reverse=True)
+    return sorted((c for c in candidates if c.name in found.separation), key=rank, reverse=True)
 
 
 def _recommendation(rows: list[TrainingRow], seeds: int) -> Recommendation:
+    """What the rule says of the rows of one rung."""
     by_candidate: dict[str, list[TrainingRow]] = {}
     for row in rows:
-        by_candidate.setdefault(row["candidate"], []).append(row)
+        if not row["diverged"]:
+            by_candidate.setdefault(row["candidate"], []).append(row)
     # One that diverges with some seeds is not to be recommended for the others.
     whole = {name: found for name, found in by_candidate.items() if len(found) == seeds}
     if OFF.name not in whole:
-        raise _nothing_to_compare_with()
+        raise ValueError(
+            "Plain training diverged, so there is nothing to compare with. Lower the learning "
+            "rate. Received: a loss of plain training that is no finite number"
+        )
 
     def by_seed(figure: Figure) -> dict[str, dict[int, float]]:
         return {name: {row["seed"]: row[figure] for row in found} for name, found in whole.items()}
 
     return recommend(by_seed("separation"), by_seed("id_accuracy"))
-
-
-def _nothing_to_compare_with() -> ValueError:
-    return ValueError(
-        "Plain training diverged, so there is nothing to compare with. Lower the learning rate. "
-        "Received: a loss of plain training that is no finite number"
-    )
 
 
 def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
