@@ -77,15 +77,12 @@ def batch_count(data: object, batch_size: int) -> int | None:
 
 
 def one_batch(inputs: object, rank: int) -> Tensor:
-    """One batch out of whatever a layer may be called on.
+    """One batch, an array or a tensor, out of whatever a layer may be called on.
 
     Args:
         inputs: A batch, alone or as the one entry of a list or dictionary; or a list of examples
             of one size.
         rank: The number of axes of a batch.
-
-    Returns:
-        An array or a tensor.
 
     Raises:
         ValueError: If examples differ in size.
@@ -281,14 +278,11 @@ def integer_labels(y: ArrayLike, count: int, name: str) -> np.ndarray:
 
 
 def check_numbers(x: Tensor, name: str) -> None:
-    """Refuses what is no real number.
+    """Raises ValueError for text, dates, objects, records and complex numbers.
 
     Args:
         x: Examples, shape (batch, ...).
         name: What they belong to, for messages.
-
-    Raises:
-        ValueError: If values are text, dates, objects, records or complex numbers.
     """
     dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
     dtype = dtype.as_numpy_dtype if isinstance(dtype, tf.DType) else dtype
@@ -310,15 +304,12 @@ def check_numbers(x: Tensor, name: str) -> None:
 
 
 def check_finite(x: Tensor, name: str, first: int = 0) -> None:
-    """Refuses NaN, infinite values, and what is no real number at all.
+    """Raises ValueError for NaN, infinite values, and what is no real number at all.
 
     Args:
         x: Examples, shape (batch, ...).
         name: What they belong to, for messages.
         first: The number of x's first example within the data.
-
-    Raises:
-        ValueError: If there are any: how many of the batch, and where the first is.
     """
     check_numbers(x, name)
     values = np.asarray(x)
@@ -336,15 +327,7 @@ def check_finite(x: Tensor, name: str, first: int = 0) -> None:
 
 
 def check_labels(labels: ArrayLike, num_classes: int) -> None:
-    """Refuses labels that a classifier has no class for.
-
-    Args:
-        labels: Whole numbers, shape (batch,).
-        num_classes: The classifier's number of classes.
-
-    Raises:
-        ValueError: If a label is outside 0 .. num_classes - 1.
-    """
+    """Raises ValueError for labels outside 0 .. num_classes - 1, for which there is no class."""
     labels = np.asarray(labels)
     outside = labels[(labels < 0) | (labels >= num_classes)]
     if outside.size:
@@ -358,16 +341,12 @@ def check_labels(labels: ArrayLike, num_classes: int) -> None:
 
 
 def check_images(x: Tensor, shape: tuple[int | None, ...]) -> None:
-    """Refuses inputs whose shape does not fit the classifier.
+    """Raises ValueError for inputs whose shape does not fit the classifier, with a hint.
 
     Args:
         x: A batch of inputs, shape (batch, ...). In a graph a size may not be known, and is then
             not checked.
         shape: The per-example shape that the classifier takes; `None` for dimensions of any size.
-
-    Raises:
-        ValueError: If rank, size or number of channels differ, with a hint where the axes look
-            transposed or one is missing.
     """
     expected = ", ".join(str(size) for size in ("batch", *shape))
     # TensorFlow makes one graph for batches that differ in rank, and knows no shape in it.

@@ -34,11 +34,7 @@ def png_sizes(images: Tensor, input_range: Bounds) -> tf.Tensor:
 
 
 def check_image_shape(shape: tuple[int | None, ...]) -> None:
-    """Raises ValueError unless inputs of a shape are images that PNG can hold.
-
-    Args:
-        shape: shape of one input, without the batch.
-    """
+    """Raises ValueError unless inputs of a shape are images that PNG can hold."""
     if len(shape) != 3 or shape[-1] not in _CHANNELS:
         raise ValueError(
             "Only images of 1 to 4 channels, (height, width, channels), have a size as a PNG file. "

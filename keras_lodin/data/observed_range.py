@@ -83,12 +83,7 @@ class ObservedRange:
 
 
 def warn_of_small_values(observed: ObservedRange, input_range: InputRange) -> None:
-    """Warns where data, over a whole pass, fill less than 1/200 of a range: their units differ.
-
-    Args:
-        observed: the data's range.
-        input_range: the range of the classifier's inputs.
-    """
+    """Warns where data, over a whole pass, fill less than 1/200 of a range: their units differ."""
     fill = observed.fill(input_range)
     if fill is None or fill >= _LEAST_FILLED:
         return

@@ -49,15 +49,13 @@ def parse(text: str) -> NamedSource:
 def overlap(first: str, second: str, *, whole: bool = False) -> bool:
     """Whether two specifications name the same data.
 
+    Different slices of a folder and different splits of a dataset are not looked into.
+
     Args:
         first: a specification.
         second: another.
         whole: whether only all of the data counts. Otherwise so do digits of which some are of the
             same class.
-
-    Returns:
-        whether they do. Different slices of a folder and different splits of a dataset are not
-        looked into.
     """
     one, other = parse(first), parse(second)
     return type(one) is type(other) and one.overlaps(other, whole)

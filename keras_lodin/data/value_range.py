@@ -159,12 +159,7 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int | None, ...]) -> bool:
 
 
 def check_in_range(inputs: Tensor, input_range: InputRange) -> None:
-    """Raises ValueError for a batch with values outside of a range that is a limit.
-
-    Args:
-        inputs: a batch of inputs, numpy array or tensor.
-        input_range: the range.
-    """
+    """Raises ValueError for a batch with values outside of a range that is a limit."""
     if not input_range.is_limit:
         return
     values = ops.convert_to_numpy(inputs)

@@ -26,9 +26,6 @@ def evaluation_page(
         scores: of an `Evaluation`, or from `scores.npz`.
         plots: of `draw_plots`.
         extremes: of an `Evaluation`; empty for a page without pictures.
-
-    Returns:
-        self-contained HTML.
     """
     return page.page(
         f"Out-of-distribution detection on {results['id']['name']}",

@@ -272,13 +272,7 @@ class Evaluation:
 
 
 def id_data_facts(name: str, count: int, accuracies: dict[str, float | None]) -> IDData:
-    """What `Evaluation.id` holds.
-
-    Args:
-        name: of the in-distribution data.
-        count: of its examples.
-        accuracies: of each model; None without labels.
-    """
+    """What `Evaluation.id` holds; accuracies are of each model, None without labels."""
     return {
         "name": name,
         "count": count,

@@ -9,12 +9,9 @@ from keras import ops
 
 
 def check_scores(name: str, scores: np.ndarray, first: int = 0) -> None:
-    """Raises ValueError unless all scores are finite.
+    """Raises ValueError unless all scores of a detector, `(batch,)`, are finite.
 
-    Args:
-        name: of the detector, for the message.
-        scores: shape `(batch,)`.
-        first: the number of their first example within the data.
+    `first` is the number of their first example within the data.
     """
     wrong = np.flatnonzero(~np.isfinite(scores))
     if wrong.size:

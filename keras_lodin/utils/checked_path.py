@@ -7,11 +7,7 @@ from pathlib import Path
 
 
 def checked_path(name: str, value: object) -> Path:
-    """A path that a user gave.
-
-    Args:
-        name: of the argument, for the message.
-        value: as given.
+    """A path that a user gave as an argument.
 
     Raises:
         TypeError: for what is no path, such as None or a list of paths.

@@ -139,11 +139,7 @@ def write_together(
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file whole or not at all.
-
-    Args:
-        path: the file to write or replace. Missing parent folders are made.
-        content: its bytes.
+    """Writes a file whole or not at all, and its missing folders.
 
     Raises:
         OSError: if it cannot be written; the message names `path`, not a temporary file.
@@ -236,10 +232,7 @@ def check_replaceable(path: str | os.PathLike[str], *, folder: bool = False) -> 
 def check_fillable(folder: str | os.PathLike[str]) -> None:
     """Finds out before the work whether files can be written into a folder after it.
 
-    Clears up after killed processes there, see `clear_leftovers`.
-
-    Args:
-        folder: the folder, which need not be there yet.
+    Clears up after killed processes there, see `clear_leftovers`. The folder need not be there yet.
 
     Raises:
         OSError: if they cannot, with `folder` in the message.
@@ -279,10 +272,7 @@ def clear_leftovers(folder: str | os.PathLike[str]) -> None:
 
     Sets of files that were complete are moved into place, folders that had stepped aside come back
     if nothing took their place, and the rest is removed. What a living process is writing is left
-    alone.
-
-    Args:
-        folder: a folder that `atomic_write` or `write_together` wrote in, or that there is not.
+    alone, and so is a folder that is not there.
     """
     folder = Path(os.path.realpath(folder))
     with contextlib.suppress(OSError):

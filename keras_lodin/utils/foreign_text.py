@@ -81,10 +81,7 @@ def csv_cell(value: object) -> object:
 def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:
     """Rows of cells as CSV, the names of the columns first.
 
-    Args:
-        columns: their names.
-        rows: cells of each row; `csv_cell` makes those fit that others chose.
-        end: of each line.
+    `csv_cell` makes those cells fit that others chose.
     """
     text = io.StringIO()
     csv.writer(text, lineterminator=end).writerows([columns, *rows])

@@ -36,14 +36,7 @@ def single_number(value: object) -> float | None:
 
 
 def several_numbers(values: object) -> tuple[float, ...] | None:
-    """A setting of several numbers, or of one, each as `single_number` has it.
-
-    Args:
-        values: numbers in a list, a tuple or an array.
-
-    Returns:
-        the numbers; None where one of them is none.
-    """
+    """A setting of one or several numbers, each as `single_number` has it; None if one is none."""
     if isinstance(values, (str, bytes)):
         return None
     numbers = []

@@ -13,14 +13,7 @@ T = TypeVar("T")
 
 
 def eager_value(variable: keras.Variable) -> np.ndarray:
-    """The present value of a Keras variable, in eager mode and while a `tf.function` is traced.
-
-    Args:
-        variable: a `keras.Variable`.
-
-    Returns:
-        a numpy array of its shape and dtype.
-    """
+    """The present value of a Keras variable, in eager mode and while a `tf.function` is traced."""
     with tf.init_scope():
         return variable.value.numpy()
 

@@ -199,10 +199,7 @@ def _check_same_range(detector: Detector, input_range: Bounds) -> None:
 def run_facts(
     path: str | os.PathLike[str],
 ) -> tuple[tuple[str, ...] | None, InputRange | None]:
-    """What a training run says of the network that it trained.
-
-    Args:
-        path: the folder of the run, or the `model.keras` in it.
+    """What a run says of the network that it trained, by its folder or the `model.keras` in it.
 
     Returns:
         the names of its classes in the order of its logits, and the range of its inputs; None
@@ -260,10 +257,10 @@ def adapted(
     batch_size: int,
     verbose: int | str,
 ) -> dict[str, Detector]:
-    """Gives detectors the statistics that they need before they score.
+    """Gives detectors the statistics that they need; those that have some keep them.
 
     Args:
-        detectors: by name. Those that have statistics keep them.
+        detectors: by name.
         inputs: the format of their inputs.
         id: specification of the in-distribution data.
         statistics: specification of the labelled data to take statistics of, the "train" part of

@@ -14,15 +14,9 @@ _SHOWN = 3
 
 
 def check_ood(id: str, ood: Sequence[str]) -> None:
-    """Refuses OOD data that are named twice, or that are in-distribution data.
+    """Raises ValueError for OOD data that are named twice, or that are in-distribution data.
 
-    Args:
-        id: specification of the in-distribution data.
-        ood: specifications of the out-of-distribution data.
-
-    Raises:
-        ValueError: for two specifications of the same data. Slices and splits of other names are
-            taken for other data.
+    Slices and splits of other names are taken for other data.
     """
     for place, name in enumerate(ood):
         if overlap(id, name):
@@ -39,11 +33,7 @@ def check_ood(id: str, ood: Sequence[str]) -> None:
 
 
 def check_validation(id: str, validation: str | None) -> None:
-    """Refuses to validate on the training data.
-
-    Raises:
-        ValueError: if both name the same data and these have no parts of their own.
-    """
+    """Raises ValueError where the validation data are the training data, without parts."""
     if validation is not None and not parse(id).has_parts and overlap(id, validation, whole=True):
         raise ValueError(
             "The validation data are the training data, so they would tell nothing: cut both with "
@@ -53,11 +43,7 @@ def check_validation(id: str, validation: str | None) -> None:
 
 
 def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> None:
-    """Refuses training data for statistics where no detector takes any.
-
-    Raises:
-        ValueError: if none of the detectors has statistics, or all have theirs already.
-    """
+    """Raises ValueError for training data where no detector waits for statistics of them."""
     detectors = list(detectors)
     waiting = not all(one.adapted for one in detectors)
     if statistics is not None and not waiting:

@@ -53,12 +53,7 @@ def settled_by_labels(
 def warn_where_labels_are_chance(detector: Detector, source: Source) -> None:
     """Warns where a classifier knows the labels of in-distribution data no better than chance.
 
-    Args:
-        detector: a detector that can score. Its range of inputs is the likeliest reason.
-        source: labelled data. A few hundred are read, from all over.
-
-    Raises:
-        ValueError: for labels or names of classes that the classifier does not have.
+    A few hundred are read, from all over. The detector's range of inputs is the likeliest reason.
     """
     predict = BatchFunction(lambda inputs: ops.argmax(detector(inputs)["logits"], axis=-1))
     accuracy = Accuracy(LabelPlaces(detector.num_classes, detector.class_names, source))

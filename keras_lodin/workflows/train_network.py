@@ -247,16 +247,10 @@ def _train(
 def train_each(
     gq_weights: Sequence[float], output: str | os.PathLike[str], **settings: Any
 ) -> list[Path]:
-    """Trains one run per GQ weight, with everything else the same.
+    """Trains one run per GQ weight, with everything else the same; without weights, one plain run.
 
-    Args:
-        gq_weights: the weights; none for one plain run. With several, run W goes to the folder
-            `gq_weight=W` in `output`.
-        output: folder of the run, or of the runs.
-        **settings: of `train`.
-
-    Returns:
-        the folders of the runs.
+    With several, run W goes to the folder `gq_weight=W` in `output`. Returns the folders of the
+    runs.
     """
     check_data_dir(settings.get("data_dir"), settings["id"], settings.get("validation"))
     if not gq_weights:
@@ -361,10 +355,7 @@ def _freeze_batch_norm(classifier: keras.Model) -> list[str]:
 
 
 def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a training, as `run.json` holds them.
-
-    Args:
-        settings: the arguments of `train` by name, but for folders and what is printed.
+    """The arguments of `train` by name, but for folders, as `run.json` holds them.
 
     Raises:
         ValueError: for a value that cannot be, that has no effect beside the others, or two that

@@ -12,14 +12,7 @@ from keras_lodin.workflows.recipes.tables import summary_rows
 
 
 def recipe_page(summary: Mapping[str, Any]) -> str:
-    """The page: figures over the seeds, each OOD set, definitions, and how it was made.
-
-    Args:
-        summary: what `run_recipe` returned.
-
-    Returns:
-        self-contained HTML.
-    """
+    """What `run_recipe` returned as HTML: figures over the seeds, each OOD set, definitions."""
     settings = summary["settings"]
     versions = page.versions_text(summary["versions"])
     seconds = sum(summary["seconds"].values())

@@ -156,11 +156,7 @@ def compare_recipes(
 
 
 def read_summary(name: str, output: str | os.PathLike[str] = "recipes") -> dict[str, Any]:
-    """The summary of a recipe that has run.
-
-    Args:
-        name: of the recipe.
-        output: the folder that it ran in.
+    """The summary of a recipe that has run in a folder.
 
     Raises:
         FileNotFoundError: if it has not run there.

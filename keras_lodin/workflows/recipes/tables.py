@@ -47,11 +47,7 @@ def scales_text() -> str:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """The figures of a recipe: means over the OOD sets, over the seeds with their interval.
-
-    Args:
-        summary: what `run_recipe` returned.
-    """
+    """What `run_recipe` returned: means over the OOD sets, over the seeds with their interval."""
     settings, seeds = summary["settings"], summary["seeds"]
     table = _table(
         f"{summary['recipe']}, scale {settings['scale']}, {len(seeds)} seed(s): mean of "
@@ -71,11 +67,8 @@ def summary_rows(
 ) -> Iterator[list[str]]:
     """The figures of each detector over the seeds, and the poster's where it has some.
 
-    Args:
-        summary: what `run_recipe` returned.
-        own: what stands behind the name of the row's own detector.
-        poster: what stands before the poster's figures.
-        mean: what shows a mean with its interval.
+    `own` stands behind the name of the row's own detector, `poster` before the poster's figures,
+    and `mean` shows a mean with its interval.
     """
     for detector, figures in summary["figures"].items():
         name = f"{detector} {own}" if detector == summary["settings"]["detector"] else detector
@@ -91,13 +84,7 @@ def _published(row: Mapping[str, float]) -> list[str]:
 
 
 def differences_table(first: str, second: str, differences: Mapping[str, Spread]) -> Table:
-    """Paired differences, with the word "inconclusive" where the interval includes zero.
-
-    Args:
-        first: name of the recipe that is subtracted from.
-        second: name of the other.
-        differences: what `compare_recipes` returned.
-    """
+    """What `compare_recipes` returned, "inconclusive" where the interval includes zero."""
     seeds = len(next(iter(differences.values())).values)
     table = _table(
         f"{first} - {second}, paired over {seeds} seed(s), percentage points",

@@ -19,23 +19,14 @@ SCRAMBLED = "scrambled"
 def validation_specifications(shape: Sequence[int | None], count: int) -> list[str]:
     """The made-up OOD data that fits examples of a shape, besides scrambled copies.
 
-    Args:
-        shape: of one example. Photographs are for images, noise is for anything.
-        count: examples of each.
+    Photographs are for images, noise is for anything; `count` examples of each.
     """
     images = [f"photos:{count}"] if len(shape) == 3 and shape[-1] in (1, 3) else []
     return [f"noise:uniform:{count}", f"noise:gaussian:{count}", *images]
 
 
 def with_scrambled(id_data: Any, batch_size: int = 128) -> tuple[tuple[Any, Any], np.ndarray]:
-    """Labelled data in memory, and its scrambled copies; see `data.scrambled`.
-
-    Args:
-        id_data: labelled data in any form that `keras_lodin.evaluate` takes.
-        batch_size: samples per batch, for data that is not batched already.
-
-    Returns:
-        `(x, y)`, and an array of the shape of x.
+    """Labelled data in memory, `(x, y)`, and an array of the scrambled copies of x.
 
     Raises:
         ValueError: for data without labels.
@@ -55,12 +46,6 @@ def measure(
     batch_size: int = 128,
 ) -> dict[str, Any]:
     """Figures without intervals: those of one seed among several.
-
-    Args:
-        detectors: of one classifier, by name.
-        id_data: labelled in-distribution data.
-        ood_data: name -> out-of-distribution data.
-        batch_size: samples per batch, for data that is not batched already.
 
     Returns:
         `id_accuracy`, and `auroc` and `fpr95` (ID positive): detector -> OOD set -> fraction.
