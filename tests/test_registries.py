@@ -16,6 +16,7 @@ from keras_lodin.data import SOURCES
 from keras_lodin.detectors import DETECTORS, MSPDetector
 from keras_lodin.detectors.by_name import build_all
 from keras_lodin.evaluation.one_pass import evaluate
+from keras_lodin.export import FORMATS
 from keras_lodin.metrics import FIGURES
 from keras_lodin.models.networks import NETWORKS
 from keras_lodin.training.losses import LOSSES
@@ -177,7 +178,7 @@ def test_a_figure_that_fails_costs_that_figure_and_not_the_evaluation(monkeypatc
     ("kind", "registry"),
     [
         *(("sources", SOURCES), ("detectors", DETECTORS), ("networks", NETWORKS)),
-        *(("losses", LOSSES), ("figures", FIGURES)),
+        *(("losses", LOSSES), ("figures", FIGURES), ("formats", FORMATS)),
     ],
 )
 def test_help_texts_read_in_the_code_what_is_registered_when_it_runs(kind, registry):
