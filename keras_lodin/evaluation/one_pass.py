@@ -24,13 +24,14 @@ from keras_lodin.metrics.registry import FIGURES
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.numbers import check_seed, check_whole
 from keras_lodin.utils.progress import track
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.versions import package_versions
 
 
 def evaluate(
     detectors: Mapping[str, Detector],
-    id_data: Any,
-    ood_data: Mapping[str, Any],
+    id_data: object,
+    ood_data: Mapping[str, object],
     *,
     batch_size: int = 128,
     model: str | Mapping[str, str] | None = None,
@@ -107,7 +108,7 @@ def evaluate(
         for name, detector in by_model.items()
     }
 
-    def check(inputs: Any) -> None:
+    def check(inputs: Tensor) -> None:
         for detector in detectors.values():
             detector.check_inputs(inputs)
 
@@ -182,7 +183,7 @@ def _beside_defaults(detectors: Mapping[str, Detector]) -> dict[str, Detector]:
 
 
 def _score_batch(
-    detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Any
+    detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Tensor
 ) -> dict[str, dict[str, Any]]:
     """Each detector's scores and each model's predictions, with one pass per classifier."""
     passes: dict[Hashable, Any] = {}
@@ -197,7 +198,7 @@ def _score_batch(
 
 
 def _accuracies(
-    detectors: Mapping[str, Detector], models: Mapping[str, str], data: Any
+    detectors: Mapping[str, Detector], models: Mapping[str, str], data: object
 ) -> dict[str, Accuracy]:
     """The count of each model's correct predictions, by the class names of any of its detectors."""
     known = {models[name]: detector for name, detector in detectors.items()}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from keras import ops
+
+from keras_lodin.utils.tensor import Tensor
 
 
 def check_scores(name: str, scores: np.ndarray, first: int = 0) -> None:
@@ -22,7 +22,7 @@ def check_scores(name: str, scores: np.ndarray, first: int = 0) -> None:
         )
 
 
-def verdict(score: Any, threshold: Any) -> Any:
+def verdict(score: Tensor, threshold: Tensor) -> Tensor:
     """Which scores are out-of-distribution: bool, `(batch,)`.
 
     Those at or below the threshold, and those that are not a number. (Not as `not score >

@@ -198,13 +198,9 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 def check_replaceable(path: str | os.PathLike[str], *, folder: bool = False) -> None:
-    """Finds out before the work whether a file or folder can be moved to `path` after it.
+    """Finds out before the work whether `atomic_write` can write a file, or a folder, after it.
 
     Clears up after killed processes there, see `clear_leftovers`.
-
-    Args:
-        path: what `atomic_write` will be given.
-        folder: whether a folder will be written there.
 
     Raises:
         OSError: if it cannot, with `path` in the message: no permission, a full disk, a name that

@@ -38,12 +38,6 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         ValueError: if another run has it, with who that is.
         OSError: if nothing can be written there.
-
-    Example:
-    ```python
-    with claimed("run"):
-        ...
-    ```
     """
     folder = Path(os.path.realpath(folder))
     key, thread = str(folder), threading.get_ident()

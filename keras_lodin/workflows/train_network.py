@@ -301,7 +301,7 @@ def _compiled(
     classifier: keras.Model,
     settings: dict[str, Any],
     steps: int,
-    input_range: tuple[Any, Any],
+    input_range: Bounds,
 ) -> InputGradientModel:
     model: InputGradientModel
     if settings["gradient_penalty"]:
@@ -463,7 +463,7 @@ def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
 
 
 def _inputs(
-    start: keras.Model | None, model: str, input_range: Any, run: dict[str, Any]
+    start: keras.Model | None, model: str, input_range: Bounds | None, run: dict[str, Any]
 ) -> InputFormat:
     """What is known of the inputs and classes of the network that is to be trained."""
     names, trained_with = (None, None) if start is None else run_facts(model)

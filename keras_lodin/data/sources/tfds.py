@@ -138,17 +138,7 @@ class TensorFlowDataset(NamedSource):
 
 
 def _find_builder(name: str, dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
-    """The builder of a data set by name; nothing is downloaded.
-
-    Args:
-        name: The specification, for messages.
-        dataset: Name of the data set.
-        data_dir: Folder of the data sets; `None` for that of TensorFlow Datasets.
-
-    Raises:
-        FileNotFoundError: If there is no folder `data_dir`.
-        ValueError: If the data set is unknown.
-    """
+    """The builder of a data set by name; nothing is downloaded."""
     import tensorflow_datasets as tfds
 
     if data_dir is not None and not Path(data_dir).is_dir():

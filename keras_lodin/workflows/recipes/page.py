@@ -8,6 +8,7 @@ from typing import Any
 from keras_lodin.report import page
 from keras_lodin.report.page import Block, Section
 from keras_lodin.report.tables import percent
+from keras_lodin.workflows.recipes.recipe import Mean
 from keras_lodin.workflows.recipes.tables import summary_rows
 
 
@@ -50,5 +51,5 @@ def _sets(summary: Mapping[str, Any]) -> Block:
     )
 
 
-def _mean(values: Mapping[str, Any]) -> str:
+def _mean(values: Mean) -> str:
     return percent(values["mean"], values["interval"], digits=2)

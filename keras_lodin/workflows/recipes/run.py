@@ -22,7 +22,7 @@ from keras_lodin.utils.numbers import check_whole
 from keras_lodin.workflows.evaluate import evaluate_models
 from keras_lodin.workflows.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.workflows.recipes.page import recipe_page
-from keras_lodin.workflows.recipes.recipe import PRETRAINED, Training
+from keras_lodin.workflows.recipes.recipe import PRETRAINED, Mean, Training
 from keras_lodin.workflows.recipes.scales import Data, OODSet, Scale
 from keras_lodin.workflows.run_folder import JobFolder
 from keras_lodin.workflows.train_network import train
@@ -345,7 +345,7 @@ def _timed(folder: Path, part: str) -> Iterator[None]:
         temporary.write_text(json.dumps(known) + "\n", encoding="utf-8")
 
 
-def _figures(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[str, Any]]]:
+def _figures(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, Mean]]:
     """Means over the OOD sets, by detector and figure, over the seeds."""
     return {
         detector: _over_seeds(
@@ -355,7 +355,7 @@ def _figures(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[s
     }
 
 
-def _by_ood_set(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[str, Any]]]:
+def _by_ood_set(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, Mean]]:
     """The row's own detector on each OOD set, over the seeds."""
     found: dict[str, dict[int, Row]] = {}
     for seed, results in rows.items():
@@ -367,7 +367,7 @@ def _by_ood_set(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dic
 
 def _over_seeds(
     by_seed: Mapping[int, Mapping[str, float]], figures: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Mean]:
     """Mean, interval and values of each figure, as JSON has it."""
     found = {
         figure: spread({seed: values[figure] for seed, values in by_seed.items()})

@@ -13,6 +13,7 @@ from rich.text import Text
 from keras_lodin.metrics.over_seeds import FIGURES, Spread
 from keras_lodin.report.tables import percent, plus_minus, terminal_table
 from keras_lodin.workflows.recipes import RECIPES, SCALES
+from keras_lodin.workflows.recipes.recipe import Mean
 
 _HEADINGS = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "Accuracy"}
 
@@ -63,7 +64,7 @@ def summary_rows(
     summary: Mapping[str, Any],
     own: str,
     poster: str,
-    mean: Callable[[Mapping[str, Any]], str],
+    mean: Callable[[Mean], str],
 ) -> Iterator[list[str]]:
     """The figures of each detector over the seeds, and the poster's where it has some.
 
@@ -106,7 +107,7 @@ def differences_table(first: str, second: str, differences: Mapping[str, Spread]
     return table
 
 
-def _mean(figure: Mapping[str, Any]) -> str:
+def _mean(figure: Mean) -> str:
     interval, mean = figure["interval"], figure["mean"]
     return plus_minus(mean, None if interval is None else interval[1] - mean)
 

@@ -36,6 +36,7 @@ from keras_lodin.workflows.sweeps.page import Figure, TrainingRow, sweep_report
 from keras_lodin.workflows.sweeps.recommendation import SCREENING_ALLOWANCE
 from keras_lodin.workflows.sweeps.separation import (
     SCRAMBLED,
+    Measured,
     mean_separation,
     measure,
     validation_specifications,
@@ -237,7 +238,7 @@ class _Runner:
     _data_dir: str | os.PathLike[str] | None
     _report: Callable[[str], None]
     _verbose: int | str
-    _validation_data: tuple[Any, dict[str, Any]] | None = None
+    _validation_data: tuple[object, dict[str, object]] | None = None
     _said_assumption: bool = False
 
     def sweep(self, chosen: list[Candidate] | None, command: str | None) -> Sweep:
@@ -347,11 +348,11 @@ class _Runner:
             rows.append(row)
         return rows
 
-    def _figures(self, candidate: Candidate, seed: int, epochs: int) -> dict[str, Any]:
+    def _figures(self, candidate: Candidate, seed: int, epochs: int) -> Measured:
         run = self._folder / "runs" / f"{epochs}-epochs" / candidate.folder / f"seed{seed}"
         cached = run.parent / f"seed{seed}.json"
         if cached.exists():
-            figures: dict[str, Any] = json.loads(cached.read_text(encoding="utf-8"))
+            figures: Measured = json.loads(cached.read_text(encoding="utf-8"))
             return figures
         try:
             with warnings.catch_warnings():
@@ -383,7 +384,7 @@ class _Runner:
             self._report(found.assumption)
         self._said_assumption = True
 
-    def _measured(self, run: Path) -> dict[str, Any]:
+    def _measured(self, run: Path) -> Measured:
         self._say_assumption(run)
         wrapped, inputs = load_detectors(
             *(run, [self._settings["detector"]], self._training["input_range"], self._data_dir)
