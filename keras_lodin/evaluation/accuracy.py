@@ -81,16 +81,10 @@ def warn_of_chance(model: str, what: str, num_classes: int, input_range: InputRa
 
 
 def is_chance(correct: int, count: int, num_classes: int) -> bool:
-    """Whether so many correct predictions cannot be told from guesses, or are fewer.
+    """Whether so many correct predictions of `count` cannot be told from guesses, or are fewer.
 
-    Args:
-        correct: how many labels were predicted.
-        count: of how many. Below 10 nothing can be told, and the answer is False.
-        num_classes: among how many classes.
-
-    Returns:
-        whether guesses with probability 1 / `num_classes` are as good with a probability above
-        5 % (one-sided binomial test).
+    Guesses are as good with a probability above 5 % (one-sided binomial test). Of fewer than 10
+    labels nothing can be told, and the answer is False.
     """
     if count < _FEWEST:
         return False

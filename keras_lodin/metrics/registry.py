@@ -79,8 +79,7 @@ def figure(
 def figures_in(rows: Iterable[Mapping[str, Any]]) -> list[Figure]:
     """The figures that all rows of an evaluation have, in order.
 
-    Args:
-        rows: see `Evaluation.rows`; they may have been written where other figures were known.
+    They may have been written where other figures were known.
     """
     rows = list(rows)
     return [known for known in FIGURES.values() if all(known.name in row for row in rows)]

@@ -241,12 +241,9 @@ def check_no_input(
 ) -> None:
     """Refuses an output that would replace what the work reads, or land inside it.
 
-    Args:
-        output: the file or folder to write.
-        inputs: files, and folders that hold nothing but what is read.
-
     Raises:
-        ValueError: if the output is one of them or lies in one of them, by whatever name.
+        ValueError: if the output is one of the files or folders that are read, or lies in one of
+            them, by whatever name.
     """
     place = Path(os.path.realpath(output))
     above = [folder.stat() for folder in (place, *place.parents) if folder.exists()]

@@ -76,20 +76,11 @@ class InputFormat:
         part: str,
         batch_size: int,
     ) -> InputFormat:
-        """Learns the range from in-distribution data, where it is not known.
+        """Learns the range, where it is not known, from in-distribution data that is not tested on.
 
         Numbers show their range. Images can be brought to any, and their labels show which is
-        right.
-
-        Args:
-            logits_of: the classifier's logits of a batch; None for a network with several exits,
-                of which labels are not asked.
-            specification: of in-distribution data that is not tested on.
-            part: which part of them.
-            batch_size: samples per batch.
-
-        Returns:
-            the format, with the range that was found, if one was.
+        right: with `logits_of`, the classifier's logits of a batch, which a network with several
+        exits has not.
         """
         found = self.input_range
         if found.known:
@@ -259,19 +250,9 @@ def adapted(
 ) -> dict[str, Detector]:
     """Gives detectors the statistics that they need; those that have some keep them.
 
-    Args:
-        detectors: by name.
-        inputs: the format of their inputs.
-        id: specification of the in-distribution data.
-        statistics: specification of the labelled data to take statistics of, the "train" part of
-            it; None for the "train" part of `id`.
-        named: whether the user asked for these detectors. Otherwise those are left out for which
-            there is no data.
-        batch_size: samples per batch.
-        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
-
-    Returns:
-        the detectors that can score.
+    They are taken of the "train" part of `statistics`, or of `id` where that is None. `named` says
+    whether the user asked for these detectors: otherwise those are left out for which there is no
+    data.
 
     Raises:
         ValueError: if a detector that was named has no data: of a folder or a named split, the

@@ -75,8 +75,7 @@ def run_recipe(
     """
     recipe, chosen = RECIPES.find(name), SCALES.find(scale, "scale")
     check_whole("seeds", seeds, "1 or more")
-    task = _data(recipe, chosen, data_dir)
-    task = _checked(task, recipe, data_dir, pretrained, skip_missing)
+    task = _data(recipe, chosen, data_dir, pretrained, skip_missing)
     row = _Row(recipe, chosen, task, pretrained, data_dir, resamples, command, report, verbose)
     job = JobFolder(Path(output), "run of this recipe")
     before = job.earlier_state(f"{name}.json", settings=dict)
@@ -173,30 +172,20 @@ def read_summary(name: str, output: str | os.PathLike[str] = "recipes") -> dict[
     return summary
 
 
-def _data(recipe: Recipe, scale: Scale, data_dir: str | os.PathLike[str] | None) -> Data:
+def _data(
+    recipe: Recipe,
+    scale: Scale,
+    data_dir: str | os.PathLike[str] | None,
+    pretrained: str | os.PathLike[str] | None,
+    skip_missing: bool,
+) -> Data:
+    """The data, without OOD sets that are missing if that is allowed; raises ValueError else."""
     if recipe.id not in scale.data:
         having = [other.name for other in SCALES.values() if recipe.id in other.data]
         raise ValueError(
             f"The recipe {recipe.name!r} can be run at scale {' or '.join(having)}. "
             f"Received: scale={scale.name!r}"
         )
-    task = scale.data[recipe.id]
-    folder = Path("~/tensorflow_datasets").expanduser() if data_dir is None else Path(data_dir)
-    placed = tuple(
-        replace(ood, specification=ood.specification.replace("{data}", str(folder)))
-        for ood in task.ood
-    )
-    return replace(task, ood=placed)
-
-
-def _checked(
-    task: Data,
-    recipe: Recipe,
-    data_dir: str | os.PathLike[str] | None,
-    pretrained: str | os.PathLike[str] | None,
-    skip_missing: bool,
-) -> Data:
-    """The data, without OOD sets that are missing if that is allowed; raises ValueError else."""
     if pretrained is not None and recipe.network != PRETRAINED:
         raise ValueError(
             "The recipe begins with an untrained network: leave out `pretrained` (--pretrained). "
@@ -207,16 +196,22 @@ def _checked(
         problems.append(
             "a trained classifier (`pretrained`, --pretrained FILE.keras): " + str(pretrained)
         )
+    task = scale.data[recipe.id]
+    folder = Path("~/tensorflow_datasets").expanduser() if data_dir is None else Path(data_dir)
+    placed = [
+        replace(ood, specification=ood.specification.replace("{data}", str(folder)))
+        for ood in task.ood
+    ]
     needed = [OODSet(task.test), OODSet(task.train)]
     present = []
-    for source in (*needed, *task.ood):
+    for source in (*needed, *placed):
         problem = data.missing(source.specification, data_dir)
         if problem is None:
             present.append(source)
         elif source in needed or not skip_missing:
             download = f" Download {source.download}." if source.download else ""
             problems.append(f"{source.specification}: {problem}.{download}")
-    kept = tuple(ood for ood in task.ood if ood in present)
+    kept = tuple(ood for ood in placed if ood in present)
     if not kept and not problems:
         problems.append("every out-of-distribution set")
     if problems:
@@ -283,7 +278,7 @@ class _Row:
     def trained(self, folder: Path, seed: int) -> Path:
         """The file of the trained network."""
         if self.training is None:
-            assert self.pretrained is not None  # `_checked` has seen to it
+            assert self.pretrained is not None  # `_data` has seen to it
             return Path(self.pretrained)
         self.report(
             f"{self.recipe.name}, seed {seed}: training {self.network} on {self.task.train}"
