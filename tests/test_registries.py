@@ -14,7 +14,7 @@ import pytest
 
 from keras_lodin.data import SOURCES
 from keras_lodin.detectors import DETECTORS, MSPDetector
-from keras_lodin.detectors.by_name import build_all
+from keras_lodin.detectors.registry import build_all
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.export import FORMATS
 from keras_lodin.metrics import FIGURES

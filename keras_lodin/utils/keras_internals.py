@@ -49,19 +49,6 @@ def call_of(tensor: keras.KerasTensor) -> Call:
     return Call(operation, number, operation._inbound_nodes[number].input_tensors, output)
 
 
-def producer(tensor: keras.KerasTensor) -> tuple[keras.Operation, keras.KerasTensor | None]:
-    """The operation that made a symbolic tensor, and that operation's first input tensor."""
-    call = call_of(tensor)
-    return call.operation, call.inputs[0] if call.inputs else None
-
-
-def run_for_inference(function: keras.Function, inputs: list[Tensor]) -> list[Tensor]:
-    """A `keras.Function` of lists, run as a functional model runs with `training=False`."""
-    return function._run_through_graph(
-        inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
-    )
-
-
 def run_node(
     tensor: keras.KerasTensor,
     operation: keras.Operation,

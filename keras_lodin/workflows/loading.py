@@ -24,7 +24,7 @@ from keras_lodin.data.value_range import (
     InputRange,
     checked_input_range,
 )
-from keras_lodin.detectors import DETECTORS, Detector, by_name
+from keras_lodin.detectors import DETECTORS, Detector, registry
 from keras_lodin.utils.tensor import Tensor
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
@@ -164,13 +164,13 @@ def _wrapped(
     if isinstance(model, Detector):
         if input_range is not None:
             _check_same_range(model, input_range)
-        detectors = {by_name.name_of(model): model}
+        detectors = {registry.name_of(model): model}
     else:
         class_names, known = run_facts(path)
         outputs = getattr(model, "outputs", None)
         if class_names is not None and (not outputs or outputs[0].shape[-1] != len(class_names)):
             class_names = None  # outputs to spare: names of some classes are no names of all
-        detectors = by_name.build_all(names, model, input_range or known, class_names=class_names)
+        detectors = registry.build_all(names, model, input_range or known, class_names=class_names)
     first = next(iter(detectors.values()))
     shape, found = first.input_shape_with_batch[1:], first.judged_input_range
     return detectors, InputFormat(shape, found, first.class_names, str(path), data_dir)

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 from keras_lodin.data.source import Source
 from keras_lodin.data.specification import overlap, parse
-from keras_lodin.detectors import Detector, by_name
+from keras_lodin.detectors import Detector, registry
 
 _SHOWN = 3
 
@@ -51,7 +51,7 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
             "`statistics` (--statistics) names the training data that mahalanobis and mood take "
             "their statistics of. Leave it out, or choose one of them (--detector mahalanobis). "
             f"Received: statistics={statistics!r}, with "
-            f"{', '.join(map(by_name.name_of, detectors))}, without statistics to take"
+            f"{', '.join(map(registry.name_of, detectors))}, without statistics to take"
         )
 
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from keras_lodin.data.value_range import Bounds
-from keras_lodin.detectors import Detector, by_name
+from keras_lodin.detectors import Detector, registry
 from keras_lodin.detectors.odin_tuning import Tuning
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
@@ -81,7 +81,7 @@ def tune_model(
     check_data_dir(data_dir, id, ood, statistics)
     check_ood(id, () if ood is None else (ood,))
     tuned, inputs = load_detector(path, detector or "odin", input_range, data_dir)
-    kind = by_name.name_of(tuned)
+    kind = registry.name_of(tuned)
     if detector not in (None, kind):
         raise ValueError(
             "The file is a detector already, with a score of its own. Leave out `detector` "

@@ -7,7 +7,7 @@ import pytest
 
 from keras_lodin import models
 from keras_lodin.data.specification import parse
-from keras_lodin.detectors import by_name
+from keras_lodin.detectors import DETECTORS
 from keras_lodin.workflows import train
 from keras_lodin.workflows.recipes import RECIPES, SCALES
 from keras_lodin.workflows.recipes.recipe import PRETRAINED, Training
@@ -28,7 +28,7 @@ def test_the_posters_rows_are_all_there():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_row_names_networks_and_detectors_that_exist(name):
     recipe = RECIPES[name]
-    assert recipe.detector in by_name.names()
+    assert recipe.detector in DETECTORS
     for scale in SCALES.values():
         network = scale.networks.get(recipe.network, recipe.network)
         assert network == PRETRAINED or network in models.names()
