@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from keras_lodin.data import SOURCES
-from keras_lodin.detectors import DETECTORS, MSPDetector
-from keras_lodin.detectors.registry import build_all
+from keras_lodin.detectors import DETECTORS, MSPDetector, registry
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.export import FORMATS
 from keras_lodin.metrics import FIGURES
 from keras_lodin.models.networks import NETWORKS
 from keras_lodin.training.losses import LOSSES
 from keras_lodin.utils.plugins import import_plugins
+from keras_lodin.utils.registry import Registry
 from keras_lodin_cli import registered as help_texts
 from tests import networks
 
@@ -146,16 +146,17 @@ def test_a_detector_that_refuses_the_classifier_is_left_out_with_a_sentence(monk
     monkeypatch.setitem(DETECTORS, "picky", Picky)
     classifier = networks.dense(classes=3)
     with pytest.warns(UserWarning, match=r"'picky' is left out: The classifier must know birds\."):
-        found = build_all(None, classifier, None)
+        found = registry.build_all(None, classifier, None)
     assert {"msp", "odin"} <= found.keys()
     assert "picky" not in found
     with pytest.raises(ValueError, match="must know birds"):
-        build_all(["msp", "picky"], classifier, None)
+        registry.build_all(["msp", "picky"], classifier, None)
     # Where all refuse, there is nothing to evaluate.
-    for name in [name for name in DETECTORS if name != "picky"]:
-        monkeypatch.delitem(DETECTORS, name)
+    alone = Registry("detector")
+    alone.register("picky")(Picky)
+    monkeypatch.setattr(registry, "DETECTORS", alone)
     with pytest.raises(ValueError, match="must know birds"):
-        build_all(None, classifier, None)
+        registry.build_all(None, classifier, None)
 
 
 @pytest.mark.parametrize("value", [1 / 3, math.nan, "none", None])
