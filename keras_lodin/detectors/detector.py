@@ -24,7 +24,7 @@ from keras_lodin.data.batches import (
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small_values
 from keras_lodin.data.passes import Batch, BatchFunction
-from keras_lodin.data.value_range import GIVEN, InputRange, check_in_range
+from keras_lodin.data.value_range import GIVEN, InputRange, check_in_range, checked_input_range
 from keras_lodin.export.formats import export_detector
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
@@ -130,8 +130,7 @@ class Detector(ClassifierWrapper):
         self._head = head
         stated = None if isinstance(input_range, InputRange) else input_range
         if stated is not None and input_range_origin is not None:
-            low, high = stated
-            input_range = InputRange(low, high, input_range_origin)
+            input_range = InputRange(*checked_input_range(stated), input_range_origin)
         self._input_range = resolve_input_range(input_range, self.classifier, head.input_shape[1:])
         # In a closure, so that Keras does not track (and save) the same layers a second time.
         self.logits_function: Callable[[Tensor], Tensor] = lambda inputs: head.logits(

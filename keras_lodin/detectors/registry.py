@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import keras
@@ -44,7 +45,8 @@ def build_all(
     the others.
 
     Args:
-        chosen: names of detectors; None for all that can wrap this classifier.
+        chosen: names of detectors; None for all that can wrap this classifier. A warning names
+            those that refuse it, unless they are of a kind that few classifiers suit.
         classifier: a classifier with one output, or a network with several exits.
         input_range: range of its inputs.
         **options: of every detector, see `Detector`.
@@ -53,15 +55,23 @@ def build_all(
         ValueError: for unknown names, or a classifier that one of them cannot wrap.
     """
     single = at_exit(classifier) if has_exits(classifier) else classifier
-    detectors = {}
+    detectors: dict[str, Detector] = {}
+    refusals: dict[str, ValueError] = {}
     for name in chosen or DETECTORS:
         wrapped = classifier if DETECTORS.find(name).takes_exits else single
         try:
             detectors[name] = build(name, wrapped, input_range, **options)
-        except ValueError:
-            # What every classifier can be wrapped in tells whether it is one at all.
-            if chosen or not DETECTORS[name].needs_statistics:
+        except ValueError as error:
+            if chosen:
                 raise
+            refusals[name] = error
+    # What needs no statistics tells whether it is a classifier at all: one of them wraps any.
+    needed = [name for name in refusals if not DETECTORS[name].needs_statistics]
+    if needed and all(detector.needs_statistics for detector in detectors.values()):
+        raise refusals[needed[0]]
+    for name in needed:
+        told = f"The detector {name!r} is left out: {refusals[name]}"
+        warnings.warn(told, UserWarning, stacklevel=2)
     return detectors
 
 

@@ -13,6 +13,7 @@ from keras_lodin.data.value_range import (
     CLASSIFIER,
     GIVEN,
     UNKNOWN,
+    Bounds,
     InputRange,
     checked_input_range,
 )
@@ -36,7 +37,7 @@ _NARROWEST, _WIDEST = 0.5, 12.0
 _WIDTHS_IN_SPREADS, _UNEQUAL_SPREADS = 200.0, 10.0
 
 
-def guess_input_range(classifier: keras.Model) -> tuple[float, float]:
+def guess_input_range(classifier: keras.Model) -> Bounds:
     """The range of input values that a classifier was made for, as far as it shows.
 
     Args:
@@ -106,7 +107,7 @@ def resolve_input_range(
     low, high = checked_input_range(given, shape)
     one_for_all = not isinstance(low, np.ndarray)
     if shape is not None and len(shape) == 1 and one_for_all and runs_its_graph(classifier):
-        _check_units(low, high, classifier)
+        _check_units(float(low), float(high), classifier)
     return InputRange(low, high, GIVEN)
 
 

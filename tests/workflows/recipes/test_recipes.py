@@ -6,6 +6,7 @@ import inspect
 import pytest
 
 from keras_lodin import models
+from keras_lodin.data.sources.folder import Folder
 from keras_lodin.data.specification import parse
 from keras_lodin.detectors import DETECTORS
 from keras_lodin.workflows import train
@@ -63,8 +64,8 @@ def test_every_specification_of_a_scale_is_in_the_language(name):
     for task in SCALES[name].data.values():
         sources = [task.train, task.test, *([task.validation] if task.validation else [])]
         sources += [ood.specification for ood in task.ood]
-        kinds = [parse(source.replace("{data}", "folder")).kind for source in sources]
+        named = [parse(source.replace("{data}", "folder")) for source in sources]
         assert len(set(sources)) >= len(sources) - 1  # parts of one source share its name
-        for ood, kind in zip(task.ood, kinds[-len(task.ood) :], strict=True):
+        for ood, found in zip(task.ood, named[-len(task.ood) :], strict=True):
             # What cannot be downloaded by name says in words what to download.
-            assert (kind == "dir") == bool(ood.download)
+            assert isinstance(found, Folder) == bool(ood.download)
