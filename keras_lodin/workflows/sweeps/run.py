@@ -62,6 +62,7 @@ CANDIDATES = tuple(
         "logit_norm:0.3",
         "gradient_penalty 0.01",
         "gq softmax exact 0.1",
+        "gq share exact -1",
     )
 )
 _DEAREST = 20.0
