@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 from rich.console import Console
 
+from keras_lodin.export.metadata import Metadata
 from keras_lodin.metrics.scores import promised
 from keras_lodin.utils.foreign_text import shown
 
 
 def announce(
-    metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
+    metadata: Metadata, kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
 ) -> None:
     """Prints what an artifact is, where it went, and what it cannot do yet.
 

@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_lodin.export.artifact import Artifact
 from keras_lodin.export.format_limit_error import FormatLimitError
@@ -48,7 +47,7 @@ def export_detector(
     *,
     format: str,
     verbose: bool = True,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Writes one artifact that holds a detector; `Detector.export` calls it.
 

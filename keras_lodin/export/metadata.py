@@ -6,15 +6,17 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
+from operator import eq
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeGuard, cast
 
 import keras
 import numpy as np
 
-from keras_lodin.export.digest import DIGEST_FIELD
+from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
 
@@ -35,17 +37,50 @@ SIDE_INPUTS = ("complexity",)
 _LARGEST_INPUT = 2**28
 
 
-def artifact_metadata(detector: Scorer) -> dict[str, Any]:
+class Metadata(TypedDict, total=False):
     """Everything a person or a server should know about an artifact, as JSON values.
+
+    Settings and the threshold are None where a detector has none, and so are free sizes of shapes.
+    What it must be in a file says `parsed_metadata`.
+    """
+
+    metadata_version: int
+    keras_lodin_version: str
+    detector: str
+    configuration_version: int
+    # Everything that its constructor takes, beside the classifier.
+    configuration: dict[str, Any]
+    # Of these, what readers look for by name.
+    temperature: float | None
+    epsilon: float | None
+    channel_std: list[float] | None
+    # Two numbers, or two lists of them where features have ranges of their own; and whether
+    # somebody gave it, the classifier or data showed it, or it was only assumed.
+    input_range: list[Any]
+    input_range_origin: str
+    calibrated: bool
+    threshold: float | None
+    tpr: float | None
+    calibration_count: int | None
+    class_names: list[str] | None
+    num_classes: int
+    score_direction: str
+    is_ood_rule: str
+    input_name: str
+    input_shape: list[int | None]
+    input_dtype: str
+    side_inputs: list[str]
+    output_names: list[str]
+    data_format: str  # of ONNX files, as is the next
+    opset: int
+    sha256: str
+
+
+def artifact_metadata(detector: Scorer) -> Metadata:
+    """What an artifact of a detector says about itself.
 
     Args:
         detector: the detector.
-
-    Returns:
-        a dictionary: the version of its fields and of the package, the detector's class and
-        settings (None for a common one that it does not have), threshold (None before calibration),
-        tpr, the number of samples that it was calibrated on, class names, score direction, and the
-        names and shapes of inputs and outputs. Free sizes are None.
     """
     settings = json_values(detector.config_without_classifier())
     threshold = detector.threshold
@@ -53,13 +88,11 @@ def artifact_metadata(detector: Scorer) -> dict[str, Any]:
         "metadata_version": METADATA_VERSION,
         "keras_lodin_version": version("keras-lodin"),
         "detector": type(detector).__name__,
-        # Everything that its constructor takes, beside the classifier.
         "configuration_version": CONFIGURATION_VERSION,
         "configuration": settings,
-        # Of these, what readers look for by name.
-        **{name: settings.get(name) for name in ("temperature", "epsilon", "channel_std")},
-        # Two numbers, or two lists of them where features have ranges of their own; and whether
-        # somebody gave it, the classifier or data showed it, or it was only assumed.
+        "temperature": settings.get("temperature"),
+        "epsilon": settings.get("epsilon"),
+        "channel_std": settings.get("channel_std"),
         "input_range": detector.judged_input_range.to_json(),
         "input_range_origin": detector.judged_input_range.origin,
         "calibrated": detector.calibrated,
@@ -78,10 +111,10 @@ def artifact_metadata(detector: Scorer) -> dict[str, Any]:
     }
 
 
-def json_values(config: dict[str, Any]) -> dict[str, Any]:
+def json_values(config: Mapping[str, object]) -> dict[str, Any]:
     """A Keras configuration as JSON has it: tuples and arrays as lists, NaN and infinity null."""
 
-    def serialized(value: Any) -> Any:
+    def serialized(value: object) -> object:
         if isinstance(value, (np.ndarray, np.generic)):
             return value.tolist()
         try:
@@ -90,11 +123,22 @@ def json_values(config: dict[str, Any]) -> dict[str, Any]:
             return repr(value)
 
     text = json.dumps(config, default=serialized, skipkeys=True)
-    plain: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
-    return plain
+    return cast("dict[str, Any]", json.loads(text, parse_constant=lambda name: None))
 
 
-def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
+def sealed(metadata: Metadata, content: Iterable[bytes]) -> str:
+    """Metadata as JSON text, with the digest of them and of what they describe.
+
+    Args:
+        metadata: as `artifact_metadata` gives them.
+        content: the bytes of the model, in pieces.
+    """
+    described = {**metadata, "metadata_version": METADATA_VERSION}
+    described[DIGEST_FIELD] = metadata_digest(described, content)
+    return json.dumps(described, indent=2)
+
+
+def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> Metadata:
     """Metadata out of an artifact, every field checked.
 
     Args:
@@ -126,18 +170,18 @@ def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str
             f"cannot read. Expected metadata_version {METADATA_VERSION} or less: update "
             f"keras-lodin. Received: metadata_version={version}, path={path}"
         )
-    for name, (holds, expected) in _FIELDS.items():
+    for name, (holds, expected) in _fields(metadata).items():
         missing = name not in metadata
         if missing and (name in _NOT_IN_ALL or (version == 1 and name in _SINCE_VERSION_2)):
             continue
-        if missing or not holds(metadata[name], metadata):
+        if missing or not holds(metadata[name]):
             received = f"no {name}" if missing else f"{name}={metadata[name]!r:.200}"
             raise ValueError(
                 f"The field `{name}` of the artifact's metadata must be {expected}. The file is "
                 "damaged or was edited: export the detector again. "
                 f"Received: {received}, path={path}"
             )
-    return metadata
+    return cast(Metadata, metadata)
 
 
 def no_metadata(path: str | os.PathLike[str]) -> ValueError:
@@ -148,7 +192,7 @@ def no_metadata(path: str | os.PathLike[str]) -> ValueError:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
 
 
@@ -157,15 +201,23 @@ def _is_finite(value: float) -> bool:
     return abs(value) < 3.5e38 if isinstance(value, int) else math.isfinite(value)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_name(value: Any) -> bool:
+def _is_text(value: object, pattern: str = r"(?s).*") -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and value.isidentifier()
 
 
-def _is_range(value: Any) -> bool:
+def _is_list(value: object, holds: Callable[[object], bool]) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and all(map(holds, value))
+
+
+def _is_range(value: object) -> bool:
     """Whether it is two numbers, or two lists of numbers for the features, lo < hi."""
     if not isinstance(value, list) or len(value) != 2:
         return False
@@ -178,114 +230,95 @@ def _is_range(value: Any) -> bool:
     return _is_number(low) and _is_number(high) and low < high
 
 
-def _is_shape(value: Any) -> bool:
+def _is_shape(value: object) -> bool:
     return (
-        isinstance(value, list)
+        _is_list(value, lambda size: size is None or _is_count(size))
         and len(value) > 1
         and value[0] is None
-        and all(size is None or _is_count(size) for size in value)
         and math.prod(size for size in value if size is not None) <= _LARGEST_INPUT
     )
 
 
-def _are_names_of_classes(value: Any, metadata: dict[str, Any]) -> bool:
-    return value is None or (
-        isinstance(value, list)
-        and all(isinstance(name, str) for name in value)
-        and len(value) == metadata["num_classes"]
-    )
+def _optional(holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or holds(value)
 
 
-def _optional(holds: Callable[[Any], bool]) -> Callable[[Any, Any], bool]:
-    return lambda value, _: value is None or holds(value)
-
-
-# Each field with what it must be. Those that others are checked by come first.
-_FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
-    "metadata_version": (
-        lambda value, _: _is_count(value),
-        f"a whole number, {METADATA_VERSION} at most",
-    ),
-    "keras_lodin_version": (
-        lambda value, _: (
-            isinstance(value, str) and bool(re.fullmatch(r"\d+(\.\w+)*(\+.*)?", value))
+def _fields(metadata: Mapping[str, Any]) -> dict[str, tuple[Callable[[object], bool], str]]:
+    """Each field with what it must be. Those that others are checked by come first."""
+    return {
+        "metadata_version": (_is_count, f"a whole number, {METADATA_VERSION} at most"),
+        "keras_lodin_version": (
+            partial(_is_text, pattern=r"\d+(\.\w+)*(\+.*)?"),
+            "a version such as '1.0.0'",
         ),
-        "a version such as '1.0.0'",
-    ),
-    "detector": (lambda value, _: _is_name(value), "the name of a class"),
-    "num_classes": (
-        lambda value, _: _is_count(value) and 1 < value <= _LARGEST_INPUT,
-        "a whole number above 1",
-    ),
-    "class_names": (_are_names_of_classes, "null or a text for each of the `num_classes` classes"),
-    "configuration_version": (lambda value, _: _is_count(value), "a whole number above 0"),
-    "configuration": (
-        lambda value, _: isinstance(value, dict),
-        "an object with the settings that the detector was made with",
-    ),
-    "temperature": (
-        _optional(lambda value: _is_number(value) and value > 0),
-        "null or a finite number above 0",
-    ),
-    "epsilon": (
-        _optional(lambda value: _is_number(value) and value >= 0),
-        "null or a finite number, 0 or more",
-    ),
-    "input_range": (
-        lambda value, _: _is_range(value),
-        "two finite numbers, the lowest and the highest input value",
-    ),
-    "channel_std": (
-        _optional(
-            lambda value: isinstance(value, list) and all(_is_number(s) and s > 0 for s in value)
+        "detector": (_is_name, "the name of a class"),
+        "num_classes": (
+            lambda value: _is_count(value) and 1 < value <= _LARGEST_INPUT,
+            "a whole number above 1",
         ),
-        "null or a finite number above 0 for each channel",
-    ),
-    "input_range_origin": (
-        lambda value, _: isinstance(value, str) and bool(value),
-        "a word that says how the range is known",
-    ),
-    "calibrated": (lambda value, _: isinstance(value, bool), "true or false"),
-    "threshold": (
-        lambda value, metadata: value is None or (_is_number(value) and metadata["calibrated"]),
-        "a finite number, or null, as it is before calibration",
-    ),
-    "tpr": (
-        _optional(lambda value: _is_number(value) and 0 < value <= 1),
-        "null or a fraction of in-distribution data, above 0 and at most 1",
-    ),
-    "calibration_count": (
-        _optional(_is_count),
-        "null or the number of samples that the threshold was calibrated on",
-    ),
-    "score_direction": (lambda value, _: value == _SCORE_DIRECTION, repr(_SCORE_DIRECTION)),
-    "is_ood_rule": (lambda value, _: value == _IS_OOD_RULE, repr(_IS_OOD_RULE)),
-    "input_name": (lambda value, _: _is_name(value), "a name of letters, digits and underscores"),
-    "input_shape": (
-        lambda value, _: _is_shape(value),
-        "null for the batch and then whole numbers above 0, or null for sizes that are free, with "
-        f"at most {_LARGEST_INPUT} values in one input",
-    ),
-    "input_dtype": (lambda value, _: value == "float32", "'float32'"),
-    "side_inputs": (
-        lambda value, _: isinstance(value, list) and value in ([], list(SIDE_INPUTS)),
-        f"empty or {list(SIDE_INPUTS)}; the file of a detector with others is run by code of "
-        "one's own",
-    ),
-    "output_names": (
-        lambda value, _: value == list(OUTPUT_NAMES),
-        f"{list(OUTPUT_NAMES)}",
-    ),
-    "data_format": (
-        lambda value, _: value in ("channels_last", "channels_first"),
-        "'channels_last' or 'channels_first'",
-    ),
-    "opset": (lambda value, _: _is_count(value), "a whole number above 0"),
-    DIGEST_FIELD: (
-        lambda value, _: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
-        "64 hexadecimal digits",
-    ),
-}
+        "class_names": (
+            _optional(lambda v: _is_list(v, _is_text) and len(v) == metadata["num_classes"]),
+            "null or a text for each of the `num_classes` classes",
+        ),
+        "configuration_version": (_is_count, "a whole number above 0"),
+        "configuration": (
+            lambda value: isinstance(value, dict),
+            "an object with the settings that the detector was made with",
+        ),
+        "temperature": (
+            _optional(lambda value: _is_number(value) and value > 0),
+            "null or a finite number above 0",
+        ),
+        "epsilon": (
+            _optional(lambda value: _is_number(value) and value >= 0),
+            "null or a finite number, 0 or more",
+        ),
+        "input_range": (_is_range, "two finite numbers, the lowest and the highest input value"),
+        "channel_std": (
+            _optional(lambda value: _is_list(value, lambda s: _is_number(s) and s > 0)),
+            "null or a finite number above 0 for each channel",
+        ),
+        "input_range_origin": (
+            partial(_is_text, pattern="(?s).+"),
+            "a word that says how the range is known",
+        ),
+        "calibrated": (lambda value: isinstance(value, bool), "true or false"),
+        "threshold": (
+            _optional(lambda value: _is_number(value) and metadata["calibrated"]),
+            "a finite number, or null, as it is before calibration",
+        ),
+        "tpr": (
+            _optional(lambda value: _is_number(value) and 0 < value <= 1),
+            "null or a fraction of in-distribution data, above 0 and at most 1",
+        ),
+        "calibration_count": (
+            _optional(_is_count),
+            "null or the number of samples that the threshold was calibrated on",
+        ),
+        "score_direction": (partial(eq, _SCORE_DIRECTION), repr(_SCORE_DIRECTION)),
+        "is_ood_rule": (partial(eq, _IS_OOD_RULE), repr(_IS_OOD_RULE)),
+        "input_name": (_is_name, "a name of letters, digits and underscores"),
+        "input_shape": (
+            _is_shape,
+            "null for the batch and then whole numbers above 0, or null for sizes that are free, "
+            f"with at most {_LARGEST_INPUT} values in one input",
+        ),
+        "input_dtype": (partial(eq, "float32"), "'float32'"),
+        "side_inputs": (
+            lambda value: value in ([], list(SIDE_INPUTS)),
+            f"empty or {list(SIDE_INPUTS)}; the file of a detector with others is run by code of "
+            "one's own",
+        ),
+        "output_names": (partial(eq, list(OUTPUT_NAMES)), f"{list(OUTPUT_NAMES)}"),
+        "data_format": (
+            lambda value: value in ("channels_last", "channels_first"),
+            "'channels_last' or 'channels_first'",
+        ),
+        "opset": (_is_count, "a whole number above 0"),
+        DIGEST_FIELD: (partial(_is_text, pattern="[0-9a-f]{64}"), "64 hexadecimal digits"),
+    }
+
+
 # Of ONNX files alone, or of all but those, or of files since they exist.
 _NOT_IN_ALL = (
     *("metadata_version", "data_format", "opset", DIGEST_FIELD),

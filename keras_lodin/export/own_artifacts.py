@@ -30,7 +30,8 @@ def check_folder_is_own(path: Path) -> None:
         OSError: if no folder can be moved there.
     """
     if path.is_dir() and any(path.iterdir()):
-        foreign = next(filter(None, (_foreign(path, entry) for entry in _inside(path))), None)
+        entries = (_foreign(path, entry) for entry in sorted(path.rglob("*")))
+        foreign = next(filter(None, entries), None)
         if foreign is None and not (path / METADATA_FILE).is_file():
             foreign = "a SavedModel without the file " + METADATA_FILE.as_posix()
         if foreign is not None:
@@ -40,6 +41,27 @@ def check_folder_is_own(path: Path) -> None:
                 f"export; move away what is yours. Received: path={path}, with {foreign}"
             )
     check_replaceable(path, folder=True)
+
+
+def check_file(path: Path, suffix: str, kind: str) -> None:
+    """Refuses a path that an artifact which is a file cannot be written to.
+
+    Args:
+        path: where it shall be.
+        suffix: what the names of such files end in.
+        kind: with an article, for messages.
+
+    Raises:
+        ValueError: for a name that ends otherwise, a folder, or a file of somebody else's.
+        OSError: if no file can be moved there.
+    """
+    if path.suffix != suffix:
+        raise ValueError(f"{kind} file's name must end in {suffix}. Received: path={path}")
+    if path.is_dir():
+        raise ValueError(
+            f"{kind} artifact is a file, and there is a folder of that name. Received: path={path}"
+        )
+    check_file_is_own(path)
 
 
 def check_file_is_own(path: Path) -> None:
@@ -82,10 +104,6 @@ def check_report_is_own(path: Path) -> None:
                 f"Received: {path}"
             )
     check_replaceable(path)
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*"))
 
 
 def _foreign(folder: Path, entry: Path) -> str | None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import keyword
 import re
-from typing import Any
 
 import tensorflow as tf
 
 from keras_lodin.export.scorer import Scorer
+from keras_lodin.export.tracing import Function
+from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.scores import verdict
+from keras_lodin.utils.tensor import Tensor
 
 OUTPUT_NAMES = ("logits", "score", "is_ood")
 
@@ -27,14 +29,14 @@ class _RecordedPass:
         gradients: the gradients, in the order they were asked for.
     """
 
-    def __init__(self, forward_pass: Any) -> None:
+    def __init__(self, forward_pass: ForwardPass) -> None:
         self._forward_pass = forward_pass
-        self.gradients: list[Any] = []
+        self.gradients: list[Tensor] = []
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._forward_pass, name)
 
-    def input_gradient(self, cotangent: Any) -> Any:
+    def input_gradient(self, cotangent: Tensor) -> Tensor:
         """See `ForwardPass.input_gradient`."""
         self.gradients.append(self._forward_pass.input_gradient(cotangent))
         return self.gradients[-1]
@@ -64,7 +66,7 @@ def input_name(detector: Scorer) -> str:
 
 def serving_function(
     detector: Scorer, *, channels_first: bool = False, with_gradient: bool = False
-) -> Any:
+) -> Function:
     """A detector as a `tf.function` of a float32 batch and a float32 scalar `threshold`.
 
     Between them come the detector's `side_inputs`, if it has any, float32 of shape `(batch,)`.
@@ -90,7 +92,7 @@ def serving_function(
     ]
 
     @tf.function(input_signature=signature, autograph=False)
-    def serve(inputs: Any, *others: Any) -> dict[str, Any]:
+    def serve(inputs: Tensor, *others: Tensor) -> dict[str, Tensor]:
         *side_values, threshold = others
         if channels_first:
             inputs = tf.transpose(inputs, [0, *range(2, rank), 1])

@@ -93,7 +93,7 @@ def run_by_itself(operation: tf.Operation, inputs: Sequence[Tensor]) -> list[Ten
         inputs: a value for each of its inputs, in their order.
     """
     waiting = list(inputs)
-    arguments: list[Any] = []
+    arguments: list[Tensor | list[Tensor]] = []
     for argument in operation.op_def.input_arg:
         if argument.number_attr:
             count = operation.get_attr(argument.number_attr)
@@ -139,7 +139,7 @@ def mean_of_moments(operation: tf.Operation) -> Tensor | None:
     return mean if mean.op.inputs[0] is x and same_axes else None
 
 
-def _reduced(operation: tf.Operation) -> Any:
+def _reduced(operation: tf.Operation) -> object:
     """The axes of a Mean: their numbers, or the tensor that will hold them."""
     axes = reduced_axes(operation)
     return operation.inputs[1].ref() if axes is None else axes

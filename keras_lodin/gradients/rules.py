@@ -63,7 +63,7 @@ def operations_with_rules() -> dict[str, str]:
     return {name: rule.fact for name, rule in RULES.items()}
 
 
-def _fact(function: Callable[..., Any]) -> str:
+def _fact(function: Callable[..., object]) -> str:
     return inspect.getdoc(function) or ""
 
 

@@ -6,16 +6,17 @@ contract).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import ops
 from tensorflow.python.grappler import tf_optimizer
 
+from keras_lodin.utils.tensor import Tensor
 
-def gradient_function(operation: tf.Operation) -> Callable[..., Any] | None:
+
+def gradient_function(operation: tf.Operation) -> Callable[..., Tensor] | None:
     """The function that TensorFlow differentiates an operation of a graph with.
 
     Args:
@@ -31,7 +32,7 @@ def gradient_function(operation: tf.Operation) -> Callable[..., Any] | None:
         return None
 
 
-def parsed_saved_model(content: bytes) -> Any:
+def parsed_saved_model(content: bytes) -> saved_model_pb2.SavedModel | None:
     """The message that a `saved_model.pb` holds, or None for bytes that are none.
 
     Args:
@@ -45,7 +46,7 @@ def parsed_saved_model(content: bytes) -> Any:
     return message
 
 
-def without_calls(graph_def: Any, needed: Sequence[str]) -> Any:
+def without_calls(graph_def: tf.compat.v1.GraphDef, needed: Sequence[str]) -> tf.compat.v1.GraphDef:
     """A graph with the functions that it calls written out; loops and branches stay.
 
     Args:
@@ -73,14 +74,14 @@ def without_calls(graph_def: Any, needed: Sequence[str]) -> Any:
     return written
 
 
-def _keep_control_flow(nodes: Any) -> None:
+def _keep_control_flow(nodes: Iterable[tf.compat.v1.NodeDef]) -> None:
     """Keeps loops and branches from being written out as well, which nothing converts."""
     for node in nodes:
         if "_lower_using_switch_merge" in node.attr:
             node.attr["_lower_using_switch_merge"].b = False
 
 
-def _same_tensors(graph_def: Any) -> dict[str, str]:
+def _same_tensors(graph_def: tf.compat.v1.GraphDef) -> dict[str, str]:
     """Tensors that are others under a name of their own, and those.
 
     What a call gets its variables through, and what the gradient of a branch gets the values of

@@ -14,6 +14,7 @@ from keras_lodin.quotient.estimators import (
     ESTIMATORS,
     FORMS,
     NORMS,
+    Seed,
     exact_norms,
     projected_norms,
     sampled_norms,
@@ -157,7 +158,7 @@ class QuotientSettings:
             )
 
     def norms(
-        self, forward_pass: ForwardPass, labels: Tensor, seed: Any = None
+        self, forward_pass: ForwardPass, labels: Tensor, seed: Seed = None
     ) -> tuple[Tensor, Tensor]:
         """What the quotient divides: float32, `(batch,)` each.
 
@@ -207,6 +208,6 @@ OPTIONS: dict[str, type] = {
 }
 
 
-def check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: object) -> None:
     """Raises ValueError unless a setting is a whole number above 0."""
     check_whole(name, value, "an int above 0")

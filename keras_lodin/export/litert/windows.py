@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.unwritable_error import UnwritableError
+from keras_lodin.utils.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,12 @@ class Window:
         return np.outer(*covered).astype("float32")[None, :, :, None]
 
 
-def window(op: Any, inputs: Any, outputs: Any, size: Sequence[int] | None = None) -> Window:
+def window(
+    op: tf.Operation,
+    inputs: tf.TensorShape,
+    outputs: tf.TensorShape,
+    size: Sequence[int] | None = None,
+) -> Window:
     """The windows of an operation, from its attributes and the shapes at both ends.
 
     Args:
@@ -77,7 +82,7 @@ def window(op: Any, inputs: Any, outputs: Any, size: Sequence[int] | None = None
     return Window(kernel, strides, (rows, columns), tuple(inputs[1:3]), tuple(outputs[1:3]))
 
 
-def gather_windows(x: Any, frame: Window, fill: float) -> list[Any]:
+def gather_windows(x: Tensor, frame: Window, fill: float) -> list[Tensor]:
     """For every place in a window, the values of all windows there.
 
     Args:
@@ -97,7 +102,7 @@ def gather_windows(x: Any, frame: Window, fill: float) -> list[Any]:
     ]
 
 
-def scatter_windows(pieces: Sequence[Any], frame: Window) -> Any:
+def scatter_windows(pieces: Sequence[Tensor], frame: Window) -> Tensor:
     """Adds values up where `gather_windows` would take them from: its transpose."""
     found = dict(zip(frame.offsets(), pieces, strict=True))
     nothing = tf.zeros_like(pieces[0])
@@ -118,7 +123,7 @@ def scatter_windows(pieces: Sequence[Any], frame: Window) -> Any:
     return total
 
 
-def interleaved(pieces: Sequence[Any], axis: int) -> Any:
+def interleaved(pieces: Sequence[Tensor], axis: int) -> Tensor:
     """Tensors of one shape, their entries along an axis in turn."""
     if len(pieces) == 1:
         return pieces[0]
@@ -127,12 +132,12 @@ def interleaved(pieces: Sequence[Any], axis: int) -> Any:
     return tf.reshape(tf.stack(pieces, axis=axis + 1), shape)
 
 
-def spread(x: Any, axis: int, step: int) -> Any:
+def spread(x: Tensor, axis: int, step: int) -> Tensor:
     """A tensor with `step - 1` zeros after each entry along an axis."""
     return x if step == 1 else interleaved([x] + [tf.zeros_like(x)] * (step - 1), axis)
 
 
-def placed(x: Any, axes: Mapping[int, tuple[int, int]], fill: float) -> Any:
+def placed(x: Tensor, axes: Mapping[int, tuple[int, int]], fill: float) -> Tensor:
     """A tensor on a ground of another size; what sticks out is cut off.
 
     Args:

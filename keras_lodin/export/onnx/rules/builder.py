@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
@@ -219,7 +218,7 @@ class Builder:
         """The nodes that read the TensorFlow node's first output."""
         return self.graph.find_output_consumers(self.output.name)
 
-    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike = None) -> Value:
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> Value:
         """A constant. Integers are int64 unless a type is given."""
         array = np.asarray(value, dtype=dtype)
         if dtype is None and (array.dtype.kind == "i" or array.size == 0):
@@ -261,9 +260,10 @@ class Builder:
 
     def shape(self, *sizes: Value | int) -> Value:
         """A shape, int64, of numbers and of int64 tensors with one axis."""
-        groups = itertools.groupby(sizes, lambda size: isinstance(size, Value))
-        parts = (list(group) if whole else [self.constant(list(group))] for whole, group in groups)
-        return self.concat([part for group in parts for part in group])
+        numbers = [size for size in sizes if isinstance(size, int)]
+        if len(numbers) == len(sizes):
+            return self.constant(numbers)
+        return self.concat([n if isinstance(n, Value) else self.constant([n]) for n in sizes])
 
     def below(self, limit: Value) -> Value:
         """0, 1, ... below an int64 scalar."""
