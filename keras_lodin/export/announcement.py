@@ -4,25 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from typing import Any
 
 from rich.console import Console
 
-from keras_lodin.export.metadata import Metadata
 from keras_lodin.metrics.scores import promised
 from keras_lodin.utils.foreign_text import shown
 
 
 def announce(
-    metadata: Metadata, kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
+    metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
 ) -> None:
-    """Prints what an artifact is, where it went, and what it cannot do yet.
-
-    Args:
-        metadata: what `artifact_metadata` gave.
-        kind: the kind of file, for a person.
-        path: where it is now.
-        more: further lines, for what only one kind of file has.
-    """
+    """Prints what an artifact is, where it went, and what it cannot do yet."""
     shape = tuple("free" if size is None else size for size in metadata["input_shape"])
     lines = [
         f"{kind} of {metadata['detector']}: {path}",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.value_range import checked_input_range
-from keras_lodin.export.metadata import Metadata
 from keras_lodin.export.serving_function import OUTPUT_NAMES
 from keras_lodin.utils.tensor import Tensor
 
@@ -34,7 +34,7 @@ class Artifact:
     """
 
     def __init__(
-        self, metadata: Metadata, run: Callable[[np.ndarray], Mapping[str, Tensor]]
+        self, metadata: dict[str, Any], run: Callable[[np.ndarray], Mapping[str, Tensor]]
     ) -> None:
         self.metadata = metadata
         self._run = run

@@ -18,15 +18,7 @@ _CHUNK = 2**20
 
 
 def metadata_digest(metadata: Mapping[str, object], content: Iterable[bytes]) -> str:
-    """The digest of metadata, but for the field of the digest itself, and of what they describe.
-
-    Args:
-        metadata: as JSON values.
-        content: the bytes of the model, in pieces.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+    """The digest of metadata, but for its own field, and of what they describe: 64 digits."""
     described = {key: value for key, value in metadata.items() if key != DIGEST_FIELD}
     found = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for piece in content:
@@ -39,9 +31,6 @@ def saved_model_content(folder: Path) -> Iterator[bytes]:
 
     Not `assets.extra`, which TensorFlow leaves to others: TensorFlow Serving has its warm-up
     requests there.
-
-    Args:
-        folder: of the SavedModel.
     """
     files = [folder / "saved_model.pb", folder / "fingerprint.pb"]
     for part in ("variables", "assets"):

@@ -34,9 +34,6 @@ def file_operations(folder: Path) -> list[str]:
     Nested functions are searched, and what no signature runs as well. An operation that a program
     was taught by a library of its own is not known here.
 
-    Args:
-        folder: of the SavedModel.
-
     Returns:
         the names of operations such as `WriteFile` or `EagerPyFunc`, sorted; mostly none.
 

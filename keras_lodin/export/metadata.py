@@ -11,7 +11,7 @@ from functools import partial
 from importlib.metadata import version
 from operator import eq
 from pathlib import Path
-from typing import Any, TypedDict, TypeGuard, cast
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
@@ -37,50 +37,14 @@ SIDE_INPUTS = ("complexity",)
 _LARGEST_INPUT = 2**28
 
 
-class Metadata(TypedDict, total=False):
+def artifact_metadata(detector: Scorer) -> dict[str, Any]:
     """Everything a person or a server should know about an artifact, as JSON values.
 
-    Settings and the threshold are None where a detector has none, and so are free sizes of shapes.
-    What it must be in a file says `parsed_metadata`.
-    """
-
-    metadata_version: int
-    keras_lodin_version: str
-    detector: str
-    configuration_version: int
-    # Everything that its constructor takes, beside the classifier.
-    configuration: dict[str, Any]
-    # Of these, what readers look for by name.
-    temperature: float | None
-    epsilon: float | None
-    channel_std: list[float] | None
-    # Two numbers, or two lists of them where features have ranges of their own; and whether
-    # somebody gave it, the classifier or data showed it, or it was only assumed.
-    input_range: list[Any]
-    input_range_origin: str
-    calibrated: bool
-    threshold: float | None
-    tpr: float | None
-    calibration_count: int | None
-    class_names: list[str] | None
-    num_classes: int
-    score_direction: str
-    is_ood_rule: str
-    input_name: str
-    input_shape: list[int | None]
-    input_dtype: str
-    side_inputs: list[str]
-    output_names: list[str]
-    data_format: str  # of ONNX files, as is the next
-    opset: int
-    sha256: str
-
-
-def artifact_metadata(detector: Scorer) -> Metadata:
-    """What an artifact of a detector says about itself.
-
-    Args:
-        detector: the detector.
+    Returns:
+        a dictionary: the version of its fields and of the package, the detector's class and
+        settings (None for a common one that it does not have), threshold (None before calibration),
+        tpr, the number of samples that it was calibrated on, class names, score direction, and the
+        names and shapes of inputs and outputs. Free sizes are None.
     """
     settings = json_values(detector.config_without_classifier())
     threshold = detector.threshold
@@ -88,11 +52,13 @@ def artifact_metadata(detector: Scorer) -> Metadata:
         "metadata_version": METADATA_VERSION,
         "keras_lodin_version": version("keras-lodin"),
         "detector": type(detector).__name__,
+        # Everything that its constructor takes, beside the classifier.
         "configuration_version": CONFIGURATION_VERSION,
         "configuration": settings,
-        "temperature": settings.get("temperature"),
-        "epsilon": settings.get("epsilon"),
-        "channel_std": settings.get("channel_std"),
+        # Of these, what readers look for by name.
+        **{name: settings.get(name) for name in ("temperature", "epsilon", "channel_std")},
+        # Two numbers, or two lists of them where features have ranges of their own; and whether
+        # somebody gave it, the classifier or data showed it, or it was only assumed.
         "input_range": detector.judged_input_range.to_json(),
         "input_range_origin": detector.judged_input_range.origin,
         "calibrated": detector.calibrated,
@@ -123,27 +89,19 @@ def json_values(config: Mapping[str, object]) -> dict[str, Any]:
             return repr(value)
 
     text = json.dumps(config, default=serialized, skipkeys=True)
-    return cast("dict[str, Any]", json.loads(text, parse_constant=lambda name: None))
+    plain: dict[str, Any] = json.loads(text, parse_constant=lambda name: None)
+    return plain
 
 
-def sealed(metadata: Metadata, content: Iterable[bytes]) -> str:
-    """Metadata as JSON text, with the digest of them and of what they describe.
-
-    Args:
-        metadata: as `artifact_metadata` gives them.
-        content: the bytes of the model, in pieces.
-    """
-    described = {**metadata, "metadata_version": METADATA_VERSION}
+def sealed(metadata: Mapping[str, object], content: Iterable[bytes]) -> str:
+    """Metadata as JSON text, with the digest of them and of what they describe."""
+    described: dict[str, object] = {**metadata, "metadata_version": METADATA_VERSION}
     described[DIGEST_FIELD] = metadata_digest(described, content)
     return json.dumps(described, indent=2)
 
 
-def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> Metadata:
+def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Metadata out of an artifact, every field checked.
-
-    Args:
-        text: JSON, as an export wrote it.
-        path: of the artifact, for messages.
 
     Returns:
         the metadata. Fields that are not known here are kept as they are.
@@ -181,7 +139,7 @@ def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> Metadata
                 "damaged or was edited: export the detector again. "
                 f"Received: {received}, path={path}"
             )
-    return cast(Metadata, metadata)
+    return metadata
 
 
 def no_metadata(path: str | os.PathLike[str]) -> ValueError:

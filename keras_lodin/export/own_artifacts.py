@@ -22,9 +22,6 @@ _REPORT_FIELDS = {"file", "opset", "parity", "metadata"}
 def check_folder_is_own(path: Path) -> None:
     """Refuses to replace a folder with anything in it but an exported SavedModel.
 
-    Args:
-        path: of the folder, which need not be there.
-
     Raises:
         ValueError: if it holds something else, which is named.
         OSError: if no folder can be moved there.
@@ -43,16 +40,12 @@ def check_folder_is_own(path: Path) -> None:
     check_replaceable(path, folder=True)
 
 
-def check_file(path: Path, suffix: str, kind: str) -> None:
+def check_file_is_own(path: Path, suffix: str, kind: str) -> None:
     """Refuses a path that an artifact which is a file cannot be written to.
 
-    Args:
-        path: where it shall be.
-        suffix: what the names of such files end in.
-        kind: with an article, for messages.
-
     Raises:
-        ValueError: for a name that ends otherwise, a folder, or a file of somebody else's.
+        ValueError: for a name that does not end in the suffix, a folder, or a file that is no
+            artifact of this package; an empty one is nobody's.
         OSError: if no file can be moved there.
     """
     if path.suffix != suffix:
@@ -61,19 +54,6 @@ def check_file(path: Path, suffix: str, kind: str) -> None:
         raise ValueError(
             f"{kind} artifact is a file, and there is a folder of that name. Received: path={path}"
         )
-    check_file_is_own(path)
-
-
-def check_file_is_own(path: Path) -> None:
-    """Refuses to replace a file that is no artifact of this package.
-
-    Args:
-        path: of an `.onnx` or `.tflite` file, which need not be there.
-
-    Raises:
-        ValueError: if there is a file of somebody else's; an empty one is nobody's.
-        OSError: if no file can be moved there.
-    """
     if path.is_file() and path.stat().st_size and not _names_this_package(path):
         raise ValueError(
             "There is a file of that name which was not exported by this package, and would be "
@@ -84,9 +64,6 @@ def check_file_is_own(path: Path) -> None:
 
 def check_report_is_own(path: Path) -> None:
     """Refuses to replace a file that is no report of an export.
-
-    Args:
-        path: of the `.report.json` file, which need not be there.
 
     Raises:
         ValueError: if there is a file of somebody else's.

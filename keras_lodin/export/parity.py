@@ -40,11 +40,6 @@ def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None
 
     For inputs at which a classifier has kinks and ties, where two runtimes may rightly take
     different gradients: those must be gradients all the same.
-
-    Args:
-        reference: the detector's outputs for a batch.
-        artifact: the artifact's.
-        batch: the inputs.
     """
     try:
         outputs = reference(batch)
@@ -65,12 +60,7 @@ def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None
 
 
 def check_threshold(artifact: Callable[..., Outputs], batch: np.ndarray) -> None:
-    """Raises ValueError unless an artifact's verdicts follow its input `threshold`.
-
-    Args:
-        artifact: gives the artifact's outputs for a batch and a threshold.
-        batch: the inputs.
-    """
+    """Raises ValueError unless an artifact's verdicts follow its input `threshold`."""
     for threshold, verdict in ((-np.inf, False), (np.inf, True)):
         is_ood = artifact(batch, threshold=np.array(threshold, "float32"))["is_ood"]
         if (is_ood != verdict).any():
@@ -190,12 +180,6 @@ def check_outside(
     well: where units are saturated, a gradient is a difference of rounding errors, and a largest
     one that everything hangs on is a tie. So inputs on which the gradient has faded are passed
     over, and where it is the logits that differ, inputs closer to the range decide.
-
-    Args:
-        reference: the detector's outputs for a batch.
-        artifact: the artifact's.
-        inside: a batch of inputs within the range.
-        input_range: the range.
     """
     low, high = input_range.bounds
     directions = np.random.default_rng(2).normal(size=inside.shape)

@@ -20,12 +20,7 @@ _DRAWS = 16
 
 
 class Reference:
-    """A detector's outputs for a batch, and what they are but for rounding errors.
-
-    Args:
-        detector: the detector.
-        function: what `serving_function` gave for it, channels last.
-    """
+    """A detector's outputs for a batch, and what they are but for rounding errors."""
 
     def __init__(self, detector: Scorer, function: Function) -> None:
         self._detector = detector

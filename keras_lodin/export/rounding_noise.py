@@ -39,9 +39,6 @@ def with_rounding_noise(
     signal in what comes after. The results of this function, called several times, show how much
     (Monte Carlo arithmetic: Parker 1997).
 
-    Args:
-        function: a `tf.function` with an input signature and a dict of outputs.
-
     Returns:
         a function of the same inputs and outputs, which gives others at every call; None for
         a function that holds another graph, of a loop or a branch.

@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.export.artifact import Artifact
-from keras_lodin.export.metadata import Metadata
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
 
@@ -34,7 +33,7 @@ class Model(Protocol):
         """The outputs by name."""
 
 
-def artifact_in(runtime: str, metadata: Metadata, model: Model, path: Path) -> Artifact:
+def artifact_in(runtime: str, metadata: dict[str, Any], model: Model, path: Path) -> Artifact:
     """The artifact that a runtime has loaded.
 
     Args:
@@ -101,7 +100,7 @@ def refusals_of_runtime(runtime: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_agreement(metadata: Metadata, model: Model, path: Path) -> None:
+def _check_agreement(metadata: dict[str, Any], model: Model, path: Path) -> None:
     said = {metadata["input_name"]: metadata["input_shape"]}
     said |= {name: [None] for name in metadata["side_inputs"]}
     # An ONNX file has the threshold as an input, with a default.

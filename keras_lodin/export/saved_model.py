@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -16,7 +17,6 @@ from keras_lodin.export.file_operations import file_operations
 from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.metadata import (
     METADATA_FILE,
-    Metadata,
     artifact_metadata,
     no_metadata,
     parsed_metadata,
@@ -26,11 +26,10 @@ from keras_lodin.export.own_artifacts import check_folder_is_own
 from keras_lodin.export.reference import Reference
 from keras_lodin.export.runtime import artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.serving_function import serving_function, with_threshold
 from keras_lodin.export.tracing import Function, refused_if_untraceable
 from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
-from keras_lodin.utils.tensor import Tensor
 
 # Names that promise a file of another kind, and what writes it.
 _WRITTEN_BY = {
@@ -108,13 +107,7 @@ def _check_replaceable(path: Path) -> None:
 
 
 def _write(detector: Scorer, serve: Function, path: Path) -> None:
-    threshold = detector.threshold
-
-    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
-    def serving_default(*inputs: Tensor) -> dict[str, Tensor]:
-        # A call, not a copy: the classifier's graph is in the artifact once.
-        return serve(*inputs, tf.constant(threshold))
-
+    serving_default = with_threshold(serve, detector.threshold)
     # Not `keras.export.ExportArchive`: it stores every weight twice.
     module = tf.Module()
     with refused_if_untraceable():
@@ -129,7 +122,7 @@ def _write(detector: Scorer, serve: Function, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures)
 
 
-def _write_metadata(file: Path, metadata: Metadata, folder: Path) -> None:
+def _write_metadata(file: Path, metadata: dict[str, Any], folder: Path) -> None:
     file.write_text(sealed(metadata, saved_model_content(folder)) + "\n", encoding="utf-8")
 
 

@@ -20,14 +20,7 @@ _AUTOMATIC_NAME = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
 
 
 class _RecordedPass:
-    """A detector's forward pass that remembers the input gradients taken from it.
-
-    Args:
-        forward_pass: the pass.
-
-    Attributes:
-        gradients: the gradients, in the order they were asked for.
-    """
+    """A detector's forward pass that remembers the input gradients taken from it."""
 
     def __init__(self, forward_pass: ForwardPass) -> None:
         self._forward_pass = forward_pass
@@ -47,9 +40,6 @@ def input_name(detector: Scorer) -> str:
 
     It is an argument of TensorFlow's and LiteRT's functions, so that a name that Python has no
     argument of (`lambda`, `my images`, `input:0`) becomes `images`, too.
-
-    Args:
-        detector: the detector.
 
     Returns:
         a name of letters, digits and underscores, none of the artifact's other names.
@@ -109,3 +99,16 @@ def serving_function(
         return outputs
 
     return serve
+
+
+def with_threshold(serve: Function, threshold: float) -> Function:
+    """What `serving_function` gives, with a threshold of its own.
+
+    A call, not a copy: the classifier's graph is in an artifact once.
+    """
+
+    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
+    def serving_default(*inputs: Tensor) -> dict[str, Tensor]:
+        return serve(*inputs, tf.constant(threshold))
+
+    return serving_default

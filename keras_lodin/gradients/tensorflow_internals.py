@@ -19,9 +19,6 @@ from keras_lodin.utils.tensor import Tensor
 def gradient_function(operation: tf.Operation) -> Callable[..., Tensor] | None:
     """The function that TensorFlow differentiates an operation of a graph with.
 
-    Args:
-        operation: a `tf.Operation`.
-
     Returns:
         a function of the operation and one cotangent per output, which gives one cotangent per
         input, or None for an operation without a derivative.
@@ -33,11 +30,7 @@ def gradient_function(operation: tf.Operation) -> Callable[..., Tensor] | None:
 
 
 def parsed_saved_model(content: bytes) -> saved_model_pb2.SavedModel | None:
-    """The message that a `saved_model.pb` holds, or None for bytes that are none.
-
-    Args:
-        content: of the file.
-    """
+    """The message that a `saved_model.pb` holds, or None for bytes that are none."""
     message = saved_model_pb2.SavedModel()
     try:
         message.ParseFromString(content)
@@ -47,12 +40,7 @@ def parsed_saved_model(content: bytes) -> saved_model_pb2.SavedModel | None:
 
 
 def without_calls(graph_def: tf.compat.v1.GraphDef, needed: Sequence[str]) -> tf.compat.v1.GraphDef:
-    """A graph with the functions that it calls written out; loops and branches stay.
-
-    Args:
-        graph_def: the graph.
-        needed: names of the tensors that must keep theirs: inputs and outputs.
-    """
+    """A graph with the functions that it calls written out; loops and branches stay."""
     for function in graph_def.library.function:
         _keep_control_flow(function.node_def)
     _keep_control_flow(graph_def.node)
@@ -104,11 +92,7 @@ def _same_tensors(graph_def: tf.compat.v1.GraphDef) -> dict[str, str]:
 
 
 def called_graphs(operation: tf.Operation) -> list[tf.Graph]:
-    """The graphs of the functions that an operation calls: of a call, or a loop's body.
-
-    Args:
-        operation: a `tf.Operation` of a graph of `tf.function`.
-    """
+    """The graphs of the functions that an operation calls: of a call, or a loop's body."""
     names = [
         value.name
         for attribute in operation.op_def.attr

@@ -17,12 +17,6 @@ from keras_lodin.utils.tensor import Tensor
 def rewritten(function: Function) -> Function:
     """The function once more, written with operations that LiteRT has.
 
-    Args:
-        function: a `tf.function` with an input signature and a dict of outputs.
-
-    Returns:
-        a `tf.function` of the same signature and outputs. Its weights are constants.
-
     Raises:
         ValueError: if an operation cannot be written.
     """

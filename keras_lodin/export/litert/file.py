@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -24,20 +25,18 @@ from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.litert.conversion import convert, rewritten
 from keras_lodin.export.metadata import (
     METADATA_FILE,
-    Metadata,
     artifact_metadata,
     no_metadata,
     parsed_metadata,
     sealed,
 )
-from keras_lodin.export.own_artifacts import check_file
+from keras_lodin.export.own_artifacts import check_file_is_own
 from keras_lodin.export.reference import Outputs, Reference
 from keras_lodin.export.runtime import artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import serving_function
+from keras_lodin.export.serving_function import serving_function, with_threshold
 from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
-from keras_lodin.utils.tensor import Tensor
 
 
 def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bool = True) -> None:
@@ -78,19 +77,14 @@ def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bo
     ```
     """
     path = Path(path)
-    check_file(path, ".tflite", "A LiteRT")
+    check_file_is_own(path, ".tflite", "A LiteRT")
     batches = random_batches(detector)
     metadata = artifact_metadata(detector)
     # The gradient is there to be looked at: a score hides much. The file goes without it.
     looked_at = rewritten(serving_function(detector, with_gradient=True))
     _verify(detector, convert({"with_threshold": looked_at}), batches, with_gradient=True)
     serve = rewritten(serving_function(detector))
-    threshold = detector.threshold
-
-    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
-    def serving_default(*inputs: Tensor) -> dict[str, Tensor]:
-        return serve(*inputs, tf.constant(threshold))
-
+    serving_default = with_threshold(serve, detector.threshold)
     content = convert({"serving_default": serving_default, "with_threshold": serve})
     with atomic_write(path) as file:
         file.write_bytes(_with_metadata(content, metadata))
@@ -100,7 +94,7 @@ def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bo
         announce(metadata, "LiteRT file", path, [size])
 
 
-def _with_metadata(model: bytes, metadata: Metadata) -> bytes:
+def _with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
     """The bytes of a file: the flatbuffer, and behind it its metadata with the digest of both."""
     file = io.BytesIO(model)
     with zipfile.ZipFile(file, "a") as archive:

@@ -54,12 +54,6 @@ def window(
 ) -> Window:
     """The windows of an operation, from its attributes and the shapes at both ends.
 
-    Args:
-        op: the operation, with `strides` and `padding`.
-        inputs: shape of the images that the windows lie on.
-        outputs: shape with one value per window.
-        size: of a window; None for the operation's `ksize`.
-
     Raises:
         UnwritableError: for sizes that are free, and channels that are not last.
     """
@@ -84,11 +78,6 @@ def window(
 
 def gather_windows(x: Tensor, frame: Window, fill: float) -> list[Tensor]:
     """For every place in a window, the values of all windows there.
-
-    Args:
-        x: images, (batch, rows, columns, channels).
-        frame: the windows.
-        fill: the value of the padding.
 
     Returns:
         tensors of shape (batch, *frame.outputs, channels).

@@ -117,12 +117,7 @@ def _optimized(graph: tf2onnx.graph.Graph) -> tf2onnx.graph.Graph:
 
 
 def _refuse(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> None:
-    """Raises FormatLimitError if there are operations that ONNX has no form of.
-
-    Args:
-        problems: the type and the name of each.
-        layer_names: names of the Keras layers that they may come from.
-    """
+    """Raises FormatLimitError if there are operations that ONNX has no form of."""
     if not problems:
         return
     operations = sorted({operation for operation, _ in problems})

@@ -21,7 +21,7 @@ from keras_lodin.export.digest import not_as_exported
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.metadata import artifact_metadata, parsed_metadata
-from keras_lodin.export.own_artifacts import check_file, check_report_is_own
+from keras_lodin.export.own_artifacts import check_file_is_own, check_report_is_own
 from keras_lodin.export.reference import Reference
 from keras_lodin.export.runtime import Model, artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
@@ -84,7 +84,7 @@ def export_onnx(
     ```
     """
     path = Path(path)
-    check_file(path, ".onnx", "An ONNX")
+    check_file_is_own(path, ".onnx", "An ONNX")
     _check_data_format(detector, data_format)
     report_path = path.with_name(f"{path.stem}.report.json")
     check_report_is_own(report_path)

@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,6 @@ from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.metadata import (
     METADATA_KEY,
     METADATA_VERSION,
-    Metadata,
     no_metadata,
     parsed_metadata,
 )
@@ -32,9 +32,6 @@ _DIGEST_PROPERTY = "keras_lodin_sha256"
 
 class Session:
     """An ONNX file in onnxruntime, a function of named arrays.
-
-    Args:
-        path: of the file.
 
     Attributes:
         inputs: shapes by name, texts where a size is free.
@@ -58,7 +55,7 @@ class Session:
         return dict(zip(names, self._session.run(names, inputs), strict=True))
 
 
-def describe(model: onnx.ModelProto, metadata: Metadata, threshold: float) -> None:
+def describe(model: onnx.ModelProto, metadata: dict[str, Any], threshold: float) -> None:
     """Gives a model its metadata, the threshold's default, and names for its free sizes."""
     graph = model.graph
     names = [metadata["input_name"], *metadata["side_inputs"], "threshold"]

@@ -39,12 +39,6 @@ class WeightlessGraph:
 def weightless_graph(trace: Trace) -> WeightlessGraph:
     """Takes the weights out of a traced function's graph.
 
-    Args:
-        trace: what `traced` gave, of a function whose value is a dict of tensors.
-
-    Returns:
-        a `WeightlessGraph`.
-
     Raises:
         ValueError: if an output depends on a variable that the function changes while it runs.
     """

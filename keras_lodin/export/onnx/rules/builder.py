@@ -26,10 +26,6 @@ class Value:
     """A tensor of the graph that is being written: what is known of it, and what is made of it.
 
     Python's operators write ONNX's: `dy * (1.0 - y)`.
-
-    Args:
-        builder: what writes the graph.
-        name: of the tensor.
     """
 
     def __init__(self, builder: Builder, name: str) -> None:
@@ -188,10 +184,6 @@ class Value:
 class Builder:
     """Writes a graph in the place of a TensorFlow node, and knows the node.
 
-    Args:
-        graph: the graph.
-        node: the node.
-
     Attributes:
         graph: as given.
         inputs: the node's inputs.
@@ -226,16 +218,7 @@ class Builder:
         return Value(self, self.graph.make_const(utils.make_name("constant"), array).output[0])
 
     def op(self, kind: str, *inputs: Operand, **attributes: object) -> Value:
-        """Adds an operation with one output.
-
-        Args:
-            kind: the ONNX operation.
-            *inputs: tensors, numbers and lists of integers.
-            **attributes: the operation's attributes.
-
-        Returns:
-            its output.
-        """
+        """Adds an operation with one output."""
         return self.ops(kind, 1, *inputs, **attributes)[0]
 
     def ops(self, kind: str, count: int, *inputs: Operand, **attributes: object) -> list[Value]:
