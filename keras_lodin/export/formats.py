@@ -51,15 +51,6 @@ def export_detector(
 ) -> None:
     """Writes one artifact that holds a detector; `Detector.export` calls it.
 
-    Args:
-        detector: the detector.
-        path: the folder or file to write. What stands there is replaced once the new artifact has
-            been checked, and not before.
-        format: "tf_saved_model" (see `export_saved_model`), "onnx" (see `export_onnx`) or
-            "litert" (see `export_litert`).
-        verbose: whether to print what was written.
-        **options: what the format takes; see its own function.
-
     Raises:
         ValueError: for an unknown format or option, or a detector that cannot be exported.
         OSError: if the artifact cannot be written. Nothing half-written stays.

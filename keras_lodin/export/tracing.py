@@ -51,17 +51,10 @@ def refused_if_untraceable() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced function, as far as its graph is copied or converted.
-
-    Attributes:
-        graph: the graph.
-        inputs: its placeholders: the function's own, then one for each captured tensor.
-        captured_inputs: the tensors outside of the graph that it reads.
-        variables: the variables among them.
-        structured_outputs: its outputs by name.
-    """
+    """A traced function, as far as its graph is copied or converted."""
 
     graph: tf.Graph
+    # The function's own, then one for each captured tensor.
     inputs: Sequence[Tensor]
     captured_inputs: Sequence[Tensor]
     variables: Sequence[tf.Variable]

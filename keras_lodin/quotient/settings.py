@@ -164,11 +164,6 @@ class QuotientSettings:
 
         The label's norm and the sum of the others'; of the form "share" that of all, its own
         included.
-
-        Args:
-            forward_pass: of the classifier, over a batch.
-            labels: integer tensor of shape `(batch,)`.
-            seed: an integer or a `keras.random.SeedGenerator`, for an estimator that draws.
         """
         if self.form == _SHARE:
             label_norm, other_norm = replace(self, form="logits").norms(forward_pass, labels, seed)

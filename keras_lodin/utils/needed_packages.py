@@ -11,19 +11,10 @@ def imported_for(work: str) -> Iterator[None]:
     """Turns a missing package into a sentence that says what to install.
 
     What only exports need is imported in their functions: nobody else waits for it, and everything
-    else works where it is missing or broken.
+    else works where it is missing.
 
     Args:
         work: what needs the packages that are imported within, the beginning of a sentence.
-
-    Raises:
-        ImportError: if one of them is missing.
-
-    Example:
-    ```python
-    with imported_for("An ONNX file"):
-        import onnxruntime
-    ```
     """
     try:
         yield

@@ -118,10 +118,6 @@ def _packed_metadata(content: bytes) -> tuple[bytes, int] | None:
 class Signature:
     """A signature of a LiteRT file, a function of named arrays.
 
-    Args:
-        content: of the file.
-        name: of the signature.
-
     Attributes:
         inputs: shapes by name, -1 where a size is free.
         outputs: so of the outputs.

@@ -13,7 +13,9 @@ import tensorflow as tf
 
 from keras_lodin.export.known_values import known_shape, known_value
 from keras_lodin.export.litert.windows import (
+    counts,
     gather_windows,
+    offsets,
     placed,
     scatter_windows,
     spread,
@@ -214,7 +216,7 @@ def _strided_slice_grad(
 @RULES.register("MaxPoolGrad")
 def _max_pool_grad(op: tf.Operation, x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
     """The gradient goes to the first largest value of each window, as in TensorFlow."""
-    frame = window(op, x.shape, y.shape)
+    frame = window(op, x, y)
     free = tf.ones_like(y)
     pieces = []
     for values in gather_windows(x, frame, x.dtype.min):
@@ -226,9 +228,9 @@ def _max_pool_grad(op: tf.Operation, x: Tensor, y: Tensor, dy: Tensor) -> Tensor
 
 @RULES.register("AvgPoolGrad")
 def _avg_pool_grad(op: tf.Operation, shape: Tensor, dy: Tensor) -> Tensor:
-    frame = window(op, op.outputs[0].shape, dy.shape)
-    share = dy / tf.constant(frame.counts())
-    return scatter_windows([share] * (frame.size[0] * frame.size[1]), frame)
+    frame = window(op, op.outputs[0], dy)
+    share = dy / tf.constant(counts(frame))
+    return scatter_windows([share] * (len(list(offsets(frame)))), frame)
 
 
 @RULES.register("DepthwiseConv2dNativeBackpropInput")
@@ -237,16 +239,19 @@ def _depthwise_gradient(op: tf.Operation, shape: Tensor, kernel: Tensor, dy: Ten
     if max(op.get_attr("dilations")) > 1:
         raise UnwritableError("dilated convolution")
     height, width, channels, multiplier = kernel.shape
-    frame = window(op, op.outputs[0].shape, dy.shape, size=(height, width))
+    frame = window(op, op.outputs[0], dy, (height, width))
     dy = spread(spread(dy, 2, frame.strides[1]), 1, frame.strides[0])
-    rows = (height - 1 - frame.before[0], frame.inputs[0] + height - 1)
-    columns = (width - 1 - frame.before[1], frame.inputs[1] + width - 1)
-    dy = placed(dy, {1: rows, 2: columns}, 0.0)
+    (above, before), (rows, columns) = frame.padding()[0], frame.input_sizes
+    dy = placed(
+        dy,
+        {1: (height - 1 - above, rows + height - 1), 2: (width - 1 - before, columns + width - 1)},
+        0.0,
+    )
     turned = tf.reshape(kernel, [height, width, channels * multiplier, 1])[::-1, ::-1]
     gradient = tf.nn.depthwise_conv2d(dy, turned, [1, 1, 1, 1], "VALID")
     if multiplier == 1:
         return gradient
-    split = tf.reshape(gradient, [-1, *frame.inputs, channels, multiplier])
+    split = tf.reshape(gradient, [-1, rows, columns, channels, multiplier])
     return tf.reduce_sum(split, axis=-1)
 
 

@@ -14,15 +14,16 @@ kernel is read in both cases, so that a file holds it once.
 from __future__ import annotations
 
 from keras_lodin.export.onnx.rules.builder import Builder, Value
-from keras_lodin.export.onnx.rules.geometry import Window, sliced_to_size, window_of
+from keras_lodin.export.onnx.rules.geometry import forward_attributes, sliced_to_size
 from keras_lodin.export.onnx.rules.registry import RULES
+from keras_lodin.export.windows import Window, window_of
 
 
 @RULES.register("Conv3D")
 def convolution_3d(builder: Builder, x: Value, kernel: Value) -> Value:
     """The forward pass in three dimensions: tf2onnx writes it too, but forgets the groups."""
     *sizes, per_group, _ = _sizes(kernel)
-    window = window_of(builder, sizes, x, builder.output)
+    window = window_of(builder.attribute, sizes, x.shape, builder.output.shape)
     channels = x.known_shape[-1]
     if channels is None:
         raise ValueError("the number of channels of a convolution is unknown")
@@ -31,7 +32,7 @@ def convolution_3d(builder: Builder, x: Value, kernel: Value) -> Value:
         kernel.transpose([4, 3, 0, 1, 2]),
         dilations=window.dilations,
         group=channels // (per_group or 1),
-        **window.attributes(),
+        **forward_attributes(window),
     )
     return convolved.channels_last(5)
 
@@ -47,7 +48,7 @@ def convolution_gradient(
     has no attribute for groups: they are the quotient of x's and W's channels.
     """
     *spatial, per_group, _ = _sizes(kernel)
-    window = window_of(builder, spatial, builder.output, dy)
+    window = window_of(builder.attribute, spatial, builder.output.shape, dy.shape)
     groups = _channels(builder, sizes) // (per_group or 1)
     rank = kernel.rank
     transposed = kernel.transpose([rank - 1, rank - 2, *range(rank - 2)])
@@ -65,7 +66,7 @@ def depthwise_convolution_gradient(
     channel c alone.
     """
     height, width, channels, multiplier = _sizes(kernel)
-    window = window_of(builder, [height, width], builder.output, dy)
+    window = window_of(builder.attribute, [height, width], builder.output.shape, dy.shape)
     transposed = kernel.transpose([2, 3, 0, 1])
     per_output = transposed.reshape(channels * multiplier, 1, height, width)
     return _scaled_adjoint(builder, dy, per_output, window, channels, sizes)

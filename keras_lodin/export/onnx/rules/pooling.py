@@ -12,8 +12,9 @@ import numpy as np
 
 from keras_lodin.export.onnx.rules.builder import Builder, Value
 from keras_lodin.export.onnx.rules.convolution import convolution_adjoint
-from keras_lodin.export.onnx.rules.geometry import Window, window_of
+from keras_lodin.export.onnx.rules.geometry import forward_attributes
 from keras_lodin.export.onnx.rules.registry import RULES
+from keras_lodin.export.windows import Window, window_of
 
 
 @RULES.register("MaxPool", "MaxPool3D")
@@ -78,12 +79,13 @@ def average_pooling_gradient(builder: Builder, sizes: Value, dy: Value) -> Value
 
 
 def _window(builder: Builder, inputs: Value, outputs: Value) -> Window:
-    return window_of(builder, list(builder.attribute("ksize"))[1:-1], inputs, outputs)
+    kernel = list(builder.attribute("ksize"))[1:-1]
+    return window_of(builder.attribute, kernel, inputs.shape, outputs.shape)
 
 
-def _spatial(tensor: Value, sizes: list[int] | None) -> list[Value] | list[int]:
+def _spatial(tensor: Value, sizes: list[int]) -> list[Value] | list[int]:
     """The spatial sizes of a tensor, channels first: numbers where they are known."""
-    return [tensor.sizes(2)] if sizes is None else sizes
+    return sizes or [tensor.sizes(2)]
 
 
 def _counts(builder: Builder, kernel: Value, window: Window, sizes: Value) -> Value:
@@ -124,4 +126,4 @@ def _attributes(window: Window, pads: Value | None) -> dict[str, object]:
     """ONNX's attributes of the windows; where `pads` are given, the padding is done."""
     if pads:
         return {"kernel_shape": window.kernel, "strides": window.strides}
-    return window.attributes()
+    return forward_attributes(window)
