@@ -39,7 +39,9 @@ _OPTIMIZERS = {
 # Of tf2onnx's rewritings of the graph: the first leaves the gradient of a dilated convolution with
 # tensors of other shapes than it was built for, the second writes identity matrices of a type that
 # onnxruntime has not.
-_UNWANTED_REWRITERS = ("rewrite_conv_dilations", "rewrite_eye")
+_WITHOUT_REWRITERS = dict.fromkeys(
+    ("rewrite_conv_dilations", "rewrite_eye"), lambda graph, nodes: nodes
+)
 
 _LOOPS = {"While", "StatelessWhile"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
@@ -75,7 +77,7 @@ def convert(function: Function, layer_names: Sequence[str]) -> onnx.ModelProto:
         functions = [node for function in graph_def.library.function for node in function.node_def]
         nodes = [(node.op, node.name) for node in (*graph_def.node, *functions)]
         _refuse([node for node in nodes if node[0] not in known], layer_names)
-        with tf.Graph().as_default() as graph, _without_rewriters(*_UNWANTED_REWRITERS):
+        with tf.Graph().as_default() as graph, _changed(tf2onnx.tfonnx, **_WITHOUT_REWRITERS):
             tf.import_graph_def(graph_def, name="")
             converted = tf2onnx.tfonnx.process_tf_graph(
                 graph,
@@ -174,31 +176,26 @@ class _Collector(logging.Handler):
 
 
 @contextlib.contextmanager
-def _without_rewriters(*names: str) -> Iterator[None]:
-    """Leaves out some of tf2onnx's rewritings of the graph."""
-    rewriters = {name: getattr(tf2onnx.tfonnx, name) for name in names}
-    for name in names:
-        setattr(tf2onnx.tfonnx, name, lambda graph, nodes: nodes)
+def _changed(owner: object, **values: object) -> Iterator[None]:
+    """Gives some attributes of something other values for a while."""
+    before = {name: getattr(owner, name) for name in values}
     try:
+        for name, value in values.items():
+            setattr(owner, name, value)
         yield
     finally:
-        for name, rewriter in rewriters.items():
-            setattr(tf2onnx.tfonnx, name, rewriter)
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 @contextlib.contextmanager
 def _problems() -> Iterator[list[tuple[str, str]]]:
     """Collects what tf2onnx logs and does not raise, and keeps it off the terminal."""
-    collector = _Collector()
-    logger = logging.getLogger("tf2onnx")
-    level, propagate = logger.level, logger.propagate
-    others = list(logger.handlers)
-    logger.handlers[:] = [collector]
-    logger.setLevel(logging.ERROR)
-    logger.propagate = False
+    collector, logger = _Collector(), logging.getLogger("tf2onnx")
+    level = logger.level
     try:
-        yield collector.problems
+        logger.setLevel(logging.ERROR)
+        with _changed(logger, handlers=[collector], propagate=False):
+            yield collector.problems
     finally:
-        logger.handlers[:] = others
         logger.setLevel(level)
-        logger.propagate = propagate

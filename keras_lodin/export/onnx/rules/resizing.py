@@ -77,17 +77,14 @@ def _resized(x: Value, height: Value, width: Value) -> Value:
     return rows.op("MatMul", width.transpose([1, 0])).channels_last(4)
 
 
-def _bilinear_matrix(builder: Builder, axis: int, inputs: Value, outputs: Value) -> Value:
+def _plain_matrix(builder: Builder, axis: int, inputs: Value, outputs: Value) -> Value:
     """R[o, i] = max(0, 1 - |s(o) - i|), s(o) the place of output pixel o in the input.
 
-    s(o) is held inside the image: the border pixel repeats.
+    s(o) is held inside the image: the border pixel repeats. The nearest neighbour's is a whole
+    number: 1 where pixel i is the one that output pixel o copies, else 0.
     """
-    return _triangle(_distances(builder, _places(builder, inputs, outputs, True), inputs, 0.0))
-
-
-def _nearest_matrix(builder: Builder, axis: int, inputs: Value, outputs: Value) -> Value:
-    """R[o, i] = 1 where pixel i is the one that output pixel o copies, else 0."""
-    return _triangle(_distances(builder, _places(builder, inputs, outputs, False), inputs, 0.0))
+    place = _places(builder, inputs, outputs, builder.kind.startswith("ResizeBilinear"))
+    return _triangle(_distances(builder, place, inputs, 0.0))
 
 
 def _cubic_matrix(builder: Builder, axis: int, inputs: Value, outputs: Value) -> Value:
@@ -130,8 +127,8 @@ def _kernel_matrix(builder: Builder, axis: int, inputs: Value, outputs: Value) -
 
 _MATRICES: dict[str, Matrix] = {
     "ResizeBicubic": _cubic_matrix,
-    "ResizeBilinear": _bilinear_matrix,
-    "ResizeNearestNeighbor": _nearest_matrix,
+    "ResizeBilinear": _plain_matrix,
+    "ResizeNearestNeighbor": _plain_matrix,
     "ScaleAndTranslate": _kernel_matrix,
 }
 
