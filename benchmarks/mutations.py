@@ -856,7 +856,7 @@ MUTATIONS: list[Mutation] = [
         "saved_model",
         (
             "not verified",
-            '_verify(Reference(detector, serve), detector, temporary, metadata["input_name"])',
+            "_verify(Reference(detector, serve), detector, temporary)",
             "Reference(detector, serve)",
             "::test_classifier_that_changes_by_itself_is_not_written",
         ),

@@ -280,7 +280,7 @@ def test_unusable_paths_and_other_files_are_refused(detector, tmp_path):
     with pytest.raises(ValueError, match=r"must end in \.tflite"):
         detector.export(tmp_path / "detector", format="litert")
     (tmp_path / "folder.tflite").mkdir()
-    with pytest.raises(ValueError, match="a folder has that name"):
+    with pytest.raises(ValueError, match="there is a folder of that name"):
         detector.export(tmp_path / "folder.tflite", format="litert")
     (tmp_path / "other.tflite").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="not written by keras-lodin"):

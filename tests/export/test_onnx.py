@@ -399,24 +399,21 @@ def test_what_parts_runtimes_far_outside_of_the_range_is_no_reason_to_refuse(ste
 
 WRONG_RULES = {
     # By operation: the layers that need it, and a rule that gives something else.
-    "ReluGrad": (lambda: layers.ReLU(), lambda builder: builder.inputs[0]),
-    "Relu6Grad": (lambda: layers.Activation("relu6"), lambda builder: below_six_or_not(builder)),
-    "TanhGrad": (lambda: layers.Activation("tanh"), lambda builder: builder.inputs[1]),
-    "MaxPoolGrad": (lambda: layers.MaxPooling2D(3, 1), lambda builder: changed(builder, "none")),
+    "ReluGrad": (lambda: layers.ReLU(), lambda builder, dy, y: dy),
+    "Relu6Grad": (
+        lambda: layers.Activation("relu6"),
+        lambda builder, dy, y: dy * (y > 0.0).op("Cast", to=1),
+    ),
+    "TanhGrad": (lambda: layers.Activation("tanh"), lambda builder, y, dy: dy),
+    "MaxPoolGrad": (lambda: layers.MaxPooling2D(3, 1), lambda *inputs: changed("none", *inputs)),
     "SelectV2": (
         lambda: layers.Lambda(lambda x: tf.where(x > 0.0, tf.math.log(x + 0.1), 0.0)),
-        lambda builder: as_products(builder),
+        lambda *inputs: as_products(*inputs),
     ),
 }
 
 
-def below_six_or_not(builder):
-    upstream, outputs = builder.inputs
-    gate = builder.op("Cast", builder.op("Greater", outputs, 0.0), to=1)
-    return builder.op("Mul", upstream, gate)
-
-
-def changed(builder, reduction):
+def changed(reduction, builder, *inputs):
     """The rule of max pooling, its windows' gradients not added up."""
     plain = builder.ops
 
@@ -426,14 +423,12 @@ def changed(builder, reduction):
         return plain(kind, count, *inputs, **attributes)
 
     builder.ops = ops_of
-    return RIGHT_RULES["MaxPoolGrad"](builder)
+    return RIGHT_RULES["MaxPoolGrad"](builder, *inputs)
 
 
-def as_products(builder):
-    condition, x, y = builder.inputs
-    chosen = builder.op("Mul", builder.op("Cast", condition, to=1), x)
-    other = builder.op("Cast", builder.op("Not", condition), to=1)
-    return builder.op("Add", chosen, builder.op("Mul", other, y))
+def as_products(builder, condition, x, y):
+    chosen = condition.op("Cast", to=1) * x
+    return chosen + condition.op("Not").op("Cast", to=1) * y
 
 
 @pytest.mark.parametrize("operation", WRONG_RULES)

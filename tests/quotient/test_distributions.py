@@ -10,7 +10,8 @@ from keras import layers
 from scipy.special import logsumexp
 
 import keras_lodin
-from keras_lodin.quotient.distributions import gradient_distributions, log_rest
+from keras_lodin.quotient.distributions import gradient_distributions
+from keras_lodin.quotient.forms import log_rest
 from tests import networks
 from tests.quotient.test_per_sample import ARCHITECTURES, finite_difference_softmax_jacobian
 
