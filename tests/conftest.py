@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import networks
+from tests import networks, processes
 
 # The same examples every time, on machines of any speed: a red test can be run again.
 settings.register_profile(
@@ -36,6 +36,14 @@ settings.load_profile("repeatable")
 # Thousands of traced graphs make the collection of cycles a fifth of the work at Python's defaults.
 gc.freeze()
 gc.set_threshold(50_000, 10, 10)
+
+
+def pytest_configure(config):
+    """The processes of a run share the one that forks; the first of them makes its place."""
+    if not hasattr(config, "workerinput"):
+        forks = processes.folder_for_forks()
+        forks.__enter__()
+        config.add_cleanup(lambda: forks.__exit__(None, None, None))
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from keras_lodin.workflows import train
 from keras_lodin_cli.main import main
+from tests.processes import forked
 
 COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]
 
@@ -339,7 +340,7 @@ def test_shells_can_complete_without_tensorflow(shell):
 def test_output_that_is_no_terminal_or_wants_no_colour_has_none():
     for colour in ({}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}):
         done = subprocess.run(
-            [sys.executable, "-m", "keras_lodin", "recipe", "list"],
+            [forked("python"), "-m", "keras_lodin", "recipe", "list"],
             env={**os.environ, **colour},
             capture_output=True,
             text=True,

@@ -11,6 +11,7 @@ import pytest
 
 import keras_lodin
 from keras_lodin.workflows import train, tune_model
+from tests.processes import forked
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(
@@ -64,7 +65,9 @@ def test_every_block_runs(page, world, tmp_path, monkeypatch):
     for name in ("classifier.keras", "detector.keras"):
         shutil.copy(world / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # The page's `keras-lodin` and `python`; one as it is installed is tried by its quickstart.
+    folders = (forked("keras-lodin").parent, Path(sys.executable).parent, os.environ["PATH"])
+    path = os.pathsep.join(map(str, folders))
     names = {"__name__": "__main__"}
     for language, code, before, skipped in blocks(page):
         if skipped:

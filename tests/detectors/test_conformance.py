@@ -1,6 +1,7 @@
 """What every detector promises, whatever its score."""
 
 import math
+import sys
 import zipfile
 from fractions import Fraction
 
@@ -17,7 +18,7 @@ from keras_lodin.testing import check_detector
 from tests import networks
 from tests.detectors import classifiers
 from tests.detectors.adapting import adapted
-from tests.processes import run_python
+from tests.processes import run
 
 # A new detector joins here, with options that are not its defaults.
 DETECTORS = {
@@ -277,7 +278,7 @@ def reloaded(tmp_path_factory):
             model.save(paths[-1])
             saved[name] = model
     classifier.save(folder / "classifier.keras")
-    run_python(LOAD_AND_SCORE, folder, *paths)
+    run([sys.executable, "-c", LOAD_AND_SCORE, folder, *paths])
     with np.load(folder / "results.npz") as results:
         return folder, images, saved, dict(results)
 
