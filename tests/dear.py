@@ -1,4 +1,4 @@
-"""Properties whose examples run TensorFlow: fewer of them in the fast run than in `make test-slow`."""
+"""Properties whose examples run TensorFlow: `make test-slow` tries more of them."""
 
 import os
 
