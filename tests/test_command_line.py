@@ -228,7 +228,10 @@ def test_full_disk_leaves_nothing_half_written(model, tmp_path):
     ).returncode:
         pytest.skip("cannot mount a small disk here")
     try:
-        result = run("tune", model, "--id", "digits:0-6", "--output", disk / "detector.keras")
+        result = run(
+            *("tune", model, "--id", "digits:0-6", "--detector", "msp"),
+            *("--output", disk / "detector.keras"),
+        )
         assert result.exit_code == 2, result.output
         assert "space" in result.output
         assert not list(disk.iterdir())
@@ -308,7 +311,8 @@ def test_json_is_all_that_a_machine_reads(model, tmp_path):
 
 def test_scores_and_recipes_are_there_as_json_too(model, tmp_path):
     detector = tmp_path / "detector.keras"
-    assert run("tune", model, "--id", "digits:0-6", "--output", detector).exit_code == 0
+    tune = ("tune", model, "--id", "digits:0-6", "--detector", "energy", "--output", detector)
+    assert run(*tune).exit_code == 0
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8), dtype="uint8")
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     (tmp_path / "broken.png").write_text("no picture")

@@ -102,6 +102,7 @@ def test_scores_are_higher_in_distribution(make, rng):
     assert as_numpy(detector(near))["score"].min() > as_numpy(detector(far))["score"].max()
 
 
+@pytest.mark.grid(5)
 def test_predict_shows_keras_progress(detector, images, capsys):
     detector.predict(images, verbose=1)
     assert "1/1" in capsys.readouterr().out
@@ -217,6 +218,7 @@ def test_calibration_scores_that_are_nan_count_as_rejected_and_are_told_of(rng):
         detector.calibrate(data, tpr=0.99)
 
 
+@pytest.mark.grid(2)
 def test_a_file_without_the_notes_of_how_it_was_calibrated_still_loads(make, images, tmp_path):
     """As version 0.1.0 wrote them before there were notes."""
     detector = make(classifiers.dense_softmax())
@@ -398,6 +400,7 @@ def test_every_writing_of_a_classifier_has_the_scores_of_its_logits(make, writin
     np.testing.assert_allclose(outputs["score"], expected["score"], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.grid(2)
 def test_a_softmax_head_without_bias_is_understood(make, images):
     model = classifiers.softmax_without_bias()
     logits = np.log(model.predict(images, verbose=0))
@@ -406,6 +409,7 @@ def test_a_softmax_head_without_bias_is_understood(make, images):
     np.testing.assert_allclose(found, logits, atol=1e-5)
 
 
+@pytest.mark.grid(2)
 def test_from_logits_can_be_said(make, images):
     logits, softmax = classifiers.logits(), classifiers.dense_softmax()
     softmax.set_weights(logits.get_weights())
@@ -506,6 +510,7 @@ def _segmentation():
     return keras.Sequential([keras.Input((8, 8, 1)), layers.Conv2D(3, 1)])
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("classifier", "message"),
     [
@@ -539,6 +544,7 @@ def test_an_impossible_threshold_is_refused(detector, threshold):
         detector.threshold = threshold
 
 
+@pytest.mark.grid(2)
 def test_calibration_of_a_broken_classifier_says_so(make, classifier, images):
     detector = make(classifier)
     classifier.set_weights([weight * np.nan for weight in classifier.get_weights()])
@@ -551,6 +557,7 @@ def test_class_names_of_a_wrong_number_are_refused(make, classifier):
         make(classifier, class_names=["x", "y"])
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("tpr", [0.0, 1.0, 95, -0.1, np.nan, None])
 def test_an_impossible_tpr_is_refused(detector, images, tpr):
     with pytest.raises(ValueError, match=rf"`tpr` must be a fraction.*Received: tpr={tpr}"):
@@ -563,6 +570,7 @@ def test_unknown_verbosity_is_refused(detector, images):
         detector.calibrate(images, verbose=7)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
