@@ -803,7 +803,7 @@ MUTATIONS: list[Mutation] = [
             "begin of a backward slice",
             "first = 0 if step > 0 else -1",
             "first = 0",
-            f"{_ONNX_RULES}::test_slice_gradient",
+            f"{_ONNX_RULES}::test_gradient_of_a_slice_that_is_turned_round",
         ),
     ),
     *_of(
@@ -813,7 +813,7 @@ MUTATIONS: list[Mutation] = [
             "layout of weights",
             'value.transpose(numbers) if kind == "Transpose" else',
             'value.reshape(value.transpose(numbers).shape) if kind == "Transpose" else',
-            "tests/export/test_onnx.py::test_every_detector_exports",
+            "tests/export/test_onnx.py::test_a_weight_that_is_only_read_transposed_is_stored_so",
         ),
     ),
     *_of(
@@ -849,8 +849,7 @@ MUTATIONS: list[Mutation] = [
             "verdicts not compared",
             'if not np.array_equal(actual["is_ood"][decided], expected["is_ood"][decided]):',
             'if actual["is_ood"].shape != expected["is_ood"].shape:',
-            "tests/export/test_onnx.py::test_wrong_file_is_never_left_behind "
-            "tests/export/test_litert.py::test_wrong_file_is_never_left_behind",
+            "tests/export/test_artifact.py::test_an_artifact_of_other_verdicts_is_refused",
         ),
     ),
     *_of(
@@ -896,7 +895,7 @@ MUTATIONS: list[Mutation] = [
             "cut at the front",
             "slice(max(-at, 0), max(-at, 0) + size)",
             "slice(0, size)",
-            "tests/export/test_litert.py::test_layers_of_many_kinds_convert",
+            "tests/export/test_litert.py::test_what_sticks_out_of_the_ground_is_cut_off",
         ),
     ),
     *_of(
@@ -916,7 +915,7 @@ MUTATIONS: list[Mutation] = [
             "batches of nothing",
             '"--batch-size", type=click.IntRange(1)',
             '"--batch-size", type=click.IntRange(0)',
-            "tests/test_command_line.py",
+            "tests/test_command_line.py::test_a_users_mistake_ends_with_one_sentence_and_code_2",
         ),
     ),
     *_of(
@@ -926,7 +925,7 @@ MUTATIONS: list[Mutation] = [
             "infinite numbers in JSON",
             "encodable(json_value(document)), indent=2, ensure_ascii=False, allow_nan=False",
             "encodable(document), indent=2, ensure_ascii=False, allow_nan=True",
-            "tests/test_command_line.py",
+            "tests/test_command_line.py::test_what_is_no_number_is_null_in_json",
         ),
     ),
 ]

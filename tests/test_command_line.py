@@ -16,6 +16,7 @@ from PIL import Image
 
 from keras_lodin.workflows import train
 from keras_lodin_cli.main import main
+from keras_lodin_cli.printing import show
 from tests.processes import forked
 
 COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]
@@ -158,6 +159,13 @@ def write_image(path, size=8):
             "no `.keras` archive",
         ),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "x.keras", "--tpr", "2"), "tpr"),
+        (
+            (
+                *("evaluate", "{model}", "--id", "digits:0-6", "--ood", "photos"),
+                *("--batch-size", "0"),
+            ),
+            "'--batch-size': 0 is not in the range",
+        ),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "{tmp}/full/x/y.keras"), "full"),
         (
             (
@@ -307,6 +315,11 @@ def test_json_is_all_that_a_machine_reads(model, tmp_path):
     document = json.loads((tmp_path / "gradients/gradients.json").read_text())
     assert set(document.pop("files")) == {"gradients.csv", "gradients.png"}
     assert json.loads(found.stdout) == document
+
+
+def test_what_is_no_number_is_null_in_json(capsys):
+    show(None, {"threshold": float("-inf"), "scores": [0.5, float("nan")]}, True)
+    assert json.loads(capsys.readouterr().out) == {"threshold": None, "scores": [0.5, None]}
 
 
 def test_scores_and_recipes_are_there_as_json_too(model, tmp_path):

@@ -13,7 +13,12 @@ import tensorflow as tf
 from keras_lodin.detectors import ODINDetector
 from keras_lodin.export import load_artifact, seal
 from keras_lodin.export.file_operations import _OPERATIONS, file_operations
-from keras_lodin.export.metadata import METADATA_FILE, METADATA_KEY, parsed_metadata
+from keras_lodin.export.metadata import (
+    METADATA_FILE,
+    METADATA_KEY,
+    METADATA_VERSION,
+    parsed_metadata,
+)
 
 NAMES = ("artifact", "detector.onnx", "detector.tflite", "detector.keras")
 IMAGES = np.random.default_rng(7).uniform(0, 1, (5, 8, 8, 3)).astype("float32")
@@ -142,7 +147,7 @@ def with_fields(path, change):
 
 WRONG = {
     "keras_lodin_version": [None, 3, "", "newest"],
-    "metadata_version": [0, "2", 99, True],
+    "metadata_version": [0, "2", METADATA_VERSION + 1, 99, True],
     "detector": [None, 5, "", "[/x]"],
     "num_classes": [None, 1, -4, "4", 4.5, True, 10**30],
     "class_names": [["a"], [1, 2, 3, 4], "abcd", [], {"a": 1}, ["a", "b", "c", None]],

@@ -12,6 +12,7 @@ from keras import layers
 from keras_lodin.detectors import MahalanobisDetector, ODINDetector
 from keras_lodin.export import load_artifact
 from keras_lodin.export.litert import file as litert
+from keras_lodin.export.litert.windows import placed
 from tests import networks
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS
@@ -216,6 +217,15 @@ def test_layers_of_many_kinds_convert(name, rng, tmp_path):
     inputs = rng.uniform(size=(5, *detector.input_shape_with_batch[1:])).astype("float32")
     outputs = load_artifact(path).score(inputs)
     assert_same_outputs(outputs, detector.predict(inputs, verbose=0))
+
+
+@pytest.mark.parametrize(
+    ("at", "size", "expected"),
+    [(-1, 2, [2, 3]), (1, 3, [0, 1, 2]), (-1, 5, [2, 3, 4, 0, 0]), (2, 7, [0, 0, 1, 2, 3, 4, 0])],
+)
+def test_what_sticks_out_of_the_ground_is_cut_off(at, size, expected):
+    found = placed(tf.constant([1.0, 2.0, 3.0, 4.0]), {0: (at, size)}, 0.0)
+    np.testing.assert_array_equal(found, expected)
 
 
 REFUSED = {

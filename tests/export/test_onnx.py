@@ -15,6 +15,7 @@ from keras_lodin.detectors import MahalanobisDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
 from keras_lodin.export.onnx import conversion
 from keras_lodin.export.onnx.rules import RULES
+from keras_lodin.export.onnx.weights import attach_weights
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS, small_classifier
 
@@ -210,6 +211,24 @@ def test_weights_are_in_the_file_once(kind, tmp_path):
     path = tmp_path / "detector.onnx"
     ODINDetector(classifier).export(path, format="onnx", verbose=False)
     assert path.stat().st_size < 4 * classifier.count_params() + 40_000
+
+
+def test_a_weight_that_is_only_read_transposed_is_stored_so():
+    weight = np.arange(6, dtype="float32").reshape(2, 3)
+    value = onnx.helper.make_tensor_value_info
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Transpose", ["weight"], ["turned"], perm=[1, 0]),
+            onnx.helper.make_node("MatMul", ["x", "turned"], ["y"]),
+        ],
+        "product",
+        [value("x", 1, [1, 3]), value("weight", 1, [2, 3])],
+        [value("y", 1, [1, 2])],
+    )
+    model = attach_weights(onnx.helper.make_model(graph), {"weight": weight})
+    (stored,) = model.graph.initializer
+    np.testing.assert_array_equal(onnx.numpy_helper.to_array(stored), weight.T)
+    assert [node.op_type for node in model.graph.node] == ["MatMul"]
 
 
 def test_uncalibrated_detector_exports_with_a_note(images, tmp_path, capsys):

@@ -345,6 +345,11 @@ SLICES = {
 }
 
 
+@pytest.mark.parametrize("shape", [(7, 6, 2), (None, None, 2)], ids=["static", "free"])
+def test_gradient_of_a_slice_that_is_turned_round(shape):
+    assert run_both(SLICES["turned round"], shape) < 1e-6
+
+
 @pytest.mark.grid(5)
 @pytest.mark.parametrize("name", SLICES)
 @pytest.mark.parametrize("shape", [(7, 6, 2), (None, None, 2)], ids=["static", "free"])

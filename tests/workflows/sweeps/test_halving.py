@@ -39,12 +39,17 @@ def test_plans_keep_to_the_budget_narrow_and_lengthen(costs, epochs, budget, see
 def test_no_wider_plan_would_fit(costs, epochs, seeds):
     whole = plan(costs, epochs, 1e9, seeds)
     assert whole.candidates == len(costs)
+    assert plan(costs, epochs, whole.cost, seeds) == whole
     assume(len(costs) > 1)
     try:
         made = plan(costs, epochs, whole.cost - 1e-6, seeds)
     except ValueError:
         return
     assert made.candidates < len(costs)
+
+
+def test_a_third_goes_on_or_the_finalists():
+    assert [survivors(count) for count in (3, 6, 7, 9, 10)] == [2, 2, 3, 3, 4]
 
 
 def test_impossible_plans_are_refused():
