@@ -149,6 +149,12 @@ def _answer(connection):
 
 def _run(command, folder, environment):
     """What `python` or `keras-lodin` does with its arguments; its exit status."""
+    # New ones: those of before know of their files whether one can seek in them, and of what kind.
+    for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
+        errors = "backslashreplace" if name == "stderr" else None
+        stream = open(number, mode, errors=errors, closefd=False)  # noqa: SIM115
+        setattr(sys, name, stream)
+        setattr(sys, f"__{name}__", stream)
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
