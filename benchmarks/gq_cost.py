@@ -148,13 +148,13 @@ def model_path(task: dict[str, Any]) -> Path:
 def classifier_of(task: dict[str, Any]) -> Any:
     import keras
 
-    from keras_lodin.models.networks import by_name
+    from keras_lodin import models
 
     keras.utils.set_random_seed(0)
     if task["network"] == "efficientnet_lite0":
         return keras.models.load_model(model_path(task))
     shape = (task["pixels"], task["pixels"], 3)
-    return by_name.build(task["network"], task["classes"], shape)
+    return models.build(task["network"], task["classes"], shape)
 
 
 def step_of(classifier: Any, task: dict[str, Any], setting: str) -> Any:

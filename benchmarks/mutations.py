@@ -771,7 +771,7 @@ MUTATIONS: list[Mutation] = [
         "option_checks",
         (
             "validation by parts",
-            "validation is not None and not has_parts(id) and overlap",
+            "validation is not None and not parse(id).has_parts and overlap",
             "validation is not None and overlap",
             "::test_training_data_are_no_validation_data",
         ),

@@ -322,14 +322,14 @@ def _figures(
         verbose=0,
         **candidate.settings,
     )
-    detectors, inputs = load_detectors(run, list(DETECTORS), None)
-    validation, scrambled = with_scrambled(inputs.load(*task.validation, data_dir))
-    made = {name: inputs.load(name, "calibration", data_dir) for name in task.validation_ood}
-    test = inputs.load(*task.test, data_dir)
+    detectors, inputs = load_detectors(run, list(DETECTORS), None, data_dir)
+    validation, scrambled = with_scrambled(inputs.load(*task.validation))
+    made = {name: inputs.load(name, "calibration") for name in task.validation_ood}
+    test = inputs.load(*task.test)
     figures = {
         "validation": measure(detectors, validation, {**made, SCRAMBLED: scrambled}),
         "test": measure(
-            detectors, test, {name: inputs.load(name, "test", data_dir) for name in task.test_ood}
+            detectors, test, {name: inputs.load(name, "test") for name in task.test_ood}
         ),
         "calibration_error": _calibration_error(detectors["msp"].classifier, test),
         "history": json.loads((run / "run.json").read_text())["history"],

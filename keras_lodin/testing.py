@@ -7,11 +7,10 @@ import json
 import math
 import tempfile
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -23,6 +22,7 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.export import FORMATS, load_artifact
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.metrics.figures import auroc
+from keras_lodin.utils.tensor import Tensor
 
 _FEWEST = 4
 
@@ -35,9 +35,9 @@ _OTHER_RUNTIME = (1e-2, 2e-3)
 
 def check_detector(
     detector: Detector,
-    inputs: Any,
+    inputs: object,
     *,
-    ood_inputs: Any = None,
+    ood_inputs: object = None,
     formats: Sequence[str] = ("tf_saved_model", "onnx", "litert"),
 ) -> None:
     """Checks that a detector keeps what every detector promises.
@@ -94,7 +94,7 @@ def check_detector(
                 ) from error
 
 
-def _checked_inputs(detector: Detector, name: str, inputs: Any) -> np.ndarray:
+def _checked_inputs(detector: Detector, name: str, inputs: object) -> np.ndarray:
     values = np.asarray(as_array(inputs, f"`{name}`"))
     if values.dtype.kind == "f":
         values = values.astype("float32")
@@ -113,14 +113,7 @@ class _BrokenPromiseError(Exception):
 
 @dataclass
 class _Case:
-    """A detector under test, and what several checks need.
-
-    Attributes:
-        detector: the user's, which no check may change.
-        inputs: in-distribution inputs.
-        ood_inputs: others, or None.
-        formats: to export to.
-    """
+    """A user's detector, which no check may change, and what several checks need."""
 
     detector: Detector
     inputs: np.ndarray
@@ -140,8 +133,16 @@ class _Case:
         twin.threshold = -math.inf
         return twin
 
+    def scores(self, data: object, batch_size: int | None = None) -> np.ndarray:
+        """The twin's scores of data."""
+        return self.twin.predict(data, batch_size=batch_size, verbose=0)["score"]
+
     def expect_scores(
-        self, what: str, scores: Any, tolerance: tuple[float, float], chosen: Any = slice(None)
+        self,
+        what: str,
+        scores: Tensor,
+        tolerance: tuple[float, float],
+        chosen: slice | np.ndarray = slice(None),
     ) -> None:
         """Raises unless scores are those of the detector, or of some of its inputs."""
         scores, expected = ops.convert_to_numpy(scores), self.outputs["score"][chosen]
@@ -158,11 +159,14 @@ def _some(values: np.ndarray) -> str:
     return f"[{shown}{', ...' if np.size(values) > 5 else ''}]"
 
 
-_CHECKS: list[tuple[str, str, Callable[[_Case], None]]] = []
+_Check = Callable[[_Case], None]
+# Types and shapes of arrays, by their names.
+_Kinds = Mapping[str, tuple[str, tuple[int, ...]]]
+_CHECKS: list[tuple[str, str, _Check]] = []
 
 
-def _promise(promise: str, advice: str) -> Callable[[Any], Any]:
-    def added(check: Callable[[_Case], None]) -> Callable[[_Case], None]:
+def _promise(promise: str, advice: str) -> Callable[[_Check], _Check]:
+    def added(check: _Check) -> _Check:
         _CHECKS.append((promise, advice, check))
         return check
 
@@ -186,7 +190,7 @@ def _outputs(case: _Case) -> None:
     )
 
 
-def _expect_kinds(found: Any, expected: Any) -> None:
+def _expect_kinds(found: _Kinds, expected: _Kinds) -> None:
     if found != expected:
         raise _BrokenPromiseError(
             ", ".join(f"{name}: {kind} {shape}" for name, (kind, shape) in found.items())
@@ -238,7 +242,7 @@ def _configuration_is_enough(case: _Case) -> None:
     before, after = (one.config_without_classifier() for one in (case.detector, case.twin))
     if json.dumps(before) != json.dumps(after):
         raise _BrokenPromiseError(f"the configuration {after} instead of {before}")
-    case.expect_scores("from the copy", case.twin.predict(case.inputs, verbose=0)["score"], _SAME)
+    case.expect_scores("from the copy", case.scores(case.inputs), _SAME)
 
 
 @_promise(
@@ -246,10 +250,9 @@ def _configuration_is_enough(case: _Case) -> None:
     "Reduce over all axes but the first, and take no statistics of a batch.",
 )
 def _batches(case: _Case) -> None:
-    found = case.twin.predict(case.inputs[::-1], batch_size=3, verbose=0)["score"][::-1]
+    found = case.scores(case.inputs[::-1], batch_size=3)[::-1]
     case.expect_scores("in batches of 3, in turned order,", found, _OTHER_BATCH)
-    alone = case.twin.predict(case.inputs[:1], verbose=0)["score"]
-    case.expect_scores("alone", alone, _OTHER_BATCH, slice(1))
+    case.expect_scores("alone", case.scores(case.inputs[:1]), _OTHER_BATCH, slice(1))
 
 
 @_promise(
@@ -259,12 +262,11 @@ def _batches(case: _Case) -> None:
 )
 def _training_mode(case: _Case) -> None:
     before = case.twin.get_weights()
-    case.expect_scores(
-        "with training=True", case.twin(case.inputs, training=True)["score"], _OTHER_BATCH
-    )
-    for old, new in zip(before, case.twin.get_weights(), strict=True):
-        if not np.array_equal(old, new, equal_nan=True):
-            raise _BrokenPromiseError("weights that a call changed")
+    found = case.twin(case.inputs, training=True)["score"]
+    case.expect_scores("with training=True", found, _OTHER_BATCH)
+    after = case.twin.get_weights()
+    if not all(map(partial(np.array_equal, equal_nan=True), before, after)):
+        raise _BrokenPromiseError("weights that a call changed")
 
 
 @_promise(
@@ -310,7 +312,7 @@ class _Batches(keras.utils.PyDataset):
         return self._inputs[3 * index : 3 * index + 3]
 
 
-def _in_other_forms(inputs: np.ndarray) -> dict[str, Any]:
+def _in_other_forms(inputs: np.ndarray) -> dict[str, object]:
     labels = np.zeros(len(inputs), "int64")
     return {
         "a tuple (x, y)": (inputs, labels),
@@ -325,8 +327,7 @@ def _in_other_forms(inputs: np.ndarray) -> dict[str, Any]:
 )
 def _data(case: _Case) -> None:
     for form, data in _in_other_forms(case.inputs).items():
-        found = case.twin.predict(data, verbose=0)["score"]
-        case.expect_scores(f"from {form}", found, _OTHER_BATCH)
+        case.expect_scores(f"from {form}", case.scores(data), _OTHER_BATCH)
 
 
 @_promise(
@@ -335,8 +336,7 @@ def _data(case: _Case) -> None:
 )
 def _threshold(case: _Case) -> None:
     case.twin.threshold = float(np.median(case.outputs["score"]))
-    found = case.twin.predict(case.inputs, verbose=0)
-    _expect_verdicts(case.twin, found)
+    _expect_verdicts(case.twin, case.twin.predict(case.inputs, verbose=0))
 
 
 def _expect_verdicts(detector: Detector, found: dict[str, np.ndarray]) -> None:
@@ -434,9 +434,8 @@ def _shared_pass(case: _Case) -> None:
         hash(twin.pass_key)
         shared = twin.forward_pass(inputs, **twin.side_values(inputs))
     for time in ("first", "second"):
-        case.expect_scores(
-            f"from a shared pass, the {time} time,", twin.score(shared), _OTHER_BATCH
-        )
+        what = f"from a shared pass, the {time} time,"
+        case.expect_scores(what, twin.score(shared), _OTHER_BATCH)
 
 
 @_promise(

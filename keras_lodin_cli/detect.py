@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +23,7 @@ from keras_lodin_cli.options import (
     options,
     statistics_option,
 )
-from keras_lodin_cli.printing import say, show
+from keras_lodin_cli.printing import command_line, say, show
 from keras_lodin_cli.quotient_options import quotient_options
 
 
@@ -99,9 +97,8 @@ def evaluate(
     """Measure how well models tell in-distribution from out-of-distribution data."""
     from keras_lodin import workflows
 
-    command = shlex.join(["keras-lodin", *sys.argv[1:]])
     with workflows.results_folder(output, id, *ood, settings["statistics"]):
-        evaluation = workflows.evaluate_models(models, id, ood, command=command, **settings)
+        evaluation = workflows.evaluate_models(models, id, ood, command=command_line(), **settings)
         # Before they are saved: figures that are on the screen are not lost to a full disk.
         show(evaluation.table(), evaluation.to_dict(), as_json)
         if output is not None:
@@ -145,8 +142,7 @@ def gradients(
     """Draw the distributions of gradient norms and of their quotient, ID against OOD."""
     from keras_lodin import workflows
 
-    command = shlex.join(["keras-lodin", *sys.argv[1:]])
-    comparison = workflows.gradients(models, id, ood, output, command=command, **settings)
+    comparison = workflows.gradients(models, id, ood, output, command=command_line(), **settings)
     show(comparison.table(), comparison.to_dict(), as_json)
     say(f"Results are in {output}: gradients.png, gradients.json, gradients.csv", err=as_json)
 
@@ -155,7 +151,14 @@ def gradients(
     epilog="Example: keras-lodin export detector.keras --format onnx --output detector.onnx"
 )
 @click.argument("model", metavar="MODEL_OR_DETECTOR")
-@click.option("--format", default="tf_saved_model", show_default=True, help="Or onnx, litert.")
+@click.option(
+    "--format",
+    cls=NameOption,
+    kind="formats",
+    default="tf_saved_model",
+    show_default=True,
+    help="What to write.",
+)
 @click.option("--output", required=True, metavar="PATH", help="Folder or file to write.")
 @click.option(
     "--data-format",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -11,6 +12,11 @@ from rich.console import Console
 
 # Paths are long, and are there to be copied.
 _NO_LIMIT = 100_000
+
+
+def command_line() -> str:
+    """The command as it was given, for results to record."""
+    return shlex.join(["keras-lodin", *sys.argv[1:]])
 
 
 def show(table: Any, document: Any, as_json: bool) -> None:

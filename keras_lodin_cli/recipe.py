@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -12,7 +10,7 @@ import click
 
 from keras_lodin_cli.group import Group, main
 from keras_lodin_cli.options import FOLDER, data_dir_option, json_option
-from keras_lodin_cli.printing import print_tables, say, show
+from keras_lodin_cli.printing import command_line, print_tables, say, show
 
 
 @main.group(cls=Group)
@@ -55,12 +53,11 @@ def run(names: tuple[str, ...], output: str, as_json: bool, **settings: Any) -> 
     from keras_lodin import workflows
     from keras_lodin.workflows.recipes.tables import summary_table
 
-    command = shlex.join(["keras-lodin", *sys.argv[1:]])
     tell = partial(say, err=as_json)
     summaries = []
     for name in names:
         summaries.append(
-            workflows.run_recipe(name, output, command=command, report=tell, **settings)
+            workflows.run_recipe(name, output, command=command_line(), report=tell, **settings)
         )
         if not as_json:
             print_tables(summary_table(summaries[-1]))

@@ -23,6 +23,7 @@ _KINDS = {
     "losses": ("keras_lodin.training.losses", "LOSSES", "LOSSES.register"),
     "detectors": ("keras_lodin.detectors", "DETECTORS", "DETECTORS.register"),
     "figures": ("keras_lodin.metrics", "FIGURES", "figure"),
+    "formats": ("keras_lodin.export", "FORMATS", "FORMATS.register"),
 }
 
 
@@ -30,7 +31,7 @@ def registered(kind: str) -> dict[str, str]:
     """Names and descriptions of what is registered, in order.
 
     Args:
-        kind: "sources", "networks", "losses", "detectors" or "figures".
+        kind: one of `_KINDS`.
     """
     package, registry, decorator = _KINDS[kind]
     if entry_points(group="keras_lodin"):
@@ -54,7 +55,7 @@ def with_listings(text: str) -> str:
 def _written(package: str, decorator: str) -> dict[str, str]:
     """What the modules of a package register, as their code says."""
     found = []
-    for path in place_of(package).glob("*.py"):
+    for path in place_of(package).rglob("*.py"):
         code = path.read_text(encoding="utf-8")
         if f"{decorator}(" not in code:
             continue

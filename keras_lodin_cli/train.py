@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from functools import partial
 from typing import Any
@@ -21,8 +20,18 @@ from keras_lodin_cli.options import (
     model_option,
     options,
 )
-from keras_lodin_cli.printing import print_tables, say, show
+from keras_lodin_cli.printing import command_line, print_tables, say, show
 from keras_lodin_cli.quotient_options import quotient_options
+
+_recipe_options = options(
+    click.option("--batch-size", type=int, default=64, show_default=True),
+    click.option("--learning-rate", type=float, default=0.1, show_default=True),
+    click.option("--weight-decay", type=float, default=5e-4, show_default=True),
+    click.option("--augment", default=None, metavar="crop-flip", help="Random crops and flips."),
+)
+_freeze_option = click.option(
+    "--freeze-batch-norm", is_flag=True, help="Keep BatchNormalization as it is (fine-tuning)."
+)
 
 
 @main.command(epilog="Example: keras-lodin quickstart --output quickstart")
@@ -74,10 +83,7 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
 )
 @click.option("--output", type=FOLDER, required=True, metavar="RUN", help="Folder of the run.")
 @click.option("--epochs", type=int, default=20, show_default=True)
-@click.option("--batch-size", type=int, default=64, show_default=True)
-@click.option("--learning-rate", type=float, default=0.1, show_default=True)
-@click.option("--weight-decay", type=float, default=5e-4, show_default=True)
-@click.option("--augment", default=None, metavar="crop-flip", help="Random crops and flips.")
+@_recipe_options
 @click.option(
     "--loss-weight",
     "loss_weights",
@@ -87,9 +93,7 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
     metavar="W",
     help="Weight of the cross-entropy; 0 trains with GQ alone. Repeat: one for each exit.",
 )
-@click.option(
-    "--freeze-batch-norm", is_flag=True, help="Keep BatchNormalization as it is (fine-tuning)."
-)
+@_freeze_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--validation", metavar="SPEC", default=None, help="Labelled data to watch.")
 def train(gq_weights: tuple[float, ...], output: str, **settings: Any) -> None:
@@ -137,13 +141,8 @@ Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
 )
 @click.option("--seeds", type=int, default=5, show_default=True, help="Of the last rung.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="Of a full training.")
-@click.option("--batch-size", type=int, default=64, show_default=True)
-@click.option("--learning-rate", type=float, default=0.1, show_default=True)
-@click.option("--weight-decay", type=float, default=5e-4, show_default=True)
-@click.option("--augment", default=None, metavar="crop-flip", help="Random crops and flips.")
-@click.option(
-    "--freeze-batch-norm", is_flag=True, help="Keep BatchNormalization as it is (fine-tuning)."
-)
+@_recipe_options
+@_freeze_option
 @click.option("--validation", metavar="SPEC", default=None, help="Labelled ID validation data.")
 @click.option(
     "--ood", multiple=True, metavar="SPEC", help="OOD validation data, if you have any; repeat."
@@ -164,7 +163,7 @@ def sweep(candidates: tuple[str, ...], output: str, as_json: bool, **settings: A
     found = workflows.sweep(
         output=output,
         candidates=[Candidate.parse(name) for name in candidates] or None,
-        command=shlex.join(["keras-lodin", *sys.argv[1:]]),
+        command=command_line(),
         report=partial(say, err=as_json),
         **settings,
     )

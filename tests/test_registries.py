@@ -1,18 +1,25 @@
 """What another package registers is there: in help texts, in `evaluate`, in the report."""
 
 import json
+import math
 import os
 import subprocess
 import textwrap
+import warnings
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from keras_lodin.data import SOURCES
-from keras_lodin.detectors import DETECTORS
+from keras_lodin.detectors import DETECTORS, MSPDetector, registry
+from keras_lodin.evaluation.one_pass import evaluate
+from keras_lodin.export import FORMATS
 from keras_lodin.metrics import FIGURES
 from keras_lodin.models.networks import NETWORKS
 from keras_lodin.training.losses import LOSSES
 from keras_lodin.utils.plugins import import_plugins
+from keras_lodin.utils.registry import Registry
 from keras_lodin_cli import registered as help_texts
 from tests import networks
 from tests.processes import forked
@@ -47,10 +54,11 @@ PLUGIN = """
         def parse(cls, argument):
             return cls(int(argument or 10))
 
-        def load(self, name, *, image_shape, input_range, **others):
-            x = np.full((self.count, *image_shape), np.mean(input_range), "float32")
+        def load(self, request):
+            shape, input_range = request.image_shape, request.input_range
+            x = np.full((self.count, *shape), np.mean(input_range), "float32")
             return array_source(
-                name, x, None, tf.identity, shape=image_shape, input_range=input_range
+                request.name, x, None, tf.identity, shape=shape, input_range=input_range
             )
 
 
@@ -127,11 +135,51 @@ def test_one_that_cannot_be_imported_is_warned_of(tmp_path, monkeypatch):
         import_plugins()
 
 
+class Picky(MSPDetector):
+    """What refuses every classifier, and needs no statistics to do so."""
+
+    def __init__(self, *arguments, **options):
+        raise ValueError("The classifier must know birds. Received: none")
+
+
+def test_a_detector_that_refuses_the_classifier_is_left_out_with_a_sentence(monkeypatch):
+    monkeypatch.setitem(DETECTORS, "picky", Picky)
+    classifier = networks.dense(classes=3)
+    with pytest.warns(UserWarning, match=r"'picky' is left out: The classifier must know birds\."):
+        found = registry.build_all(None, classifier, None)
+    assert {"msp", "odin"} <= found.keys()
+    assert "picky" not in found
+    with pytest.raises(ValueError, match="must know birds"):
+        registry.build_all(["msp", "picky"], classifier, None)
+    # Where all refuse, there is nothing to evaluate.
+    alone = Registry("detector")
+    alone.register("picky")(Picky)
+    monkeypatch.setattr(registry, "DETECTORS", alone)
+    with pytest.raises(ValueError, match="must know birds"):
+        registry.build_all(None, classifier, None)
+
+
+@pytest.mark.parametrize("value", [1 / 3, math.nan, "none", None])
+def test_a_figure_that_fails_costs_that_figure_and_not_the_evaluation(monkeypatch, value):
+    monkeypatch.setitem(
+        FIGURES, "odd", replace(FIGURES["auroc"], name="odd", function=lambda *scores: value)
+    )
+    x = np.random.default_rng(0).normal(size=(30, *networks.dense().input_shape[1:]))
+    detectors = {"msp": MSPDetector(networks.dense(), input_range=(-9, 9))}
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        found = evaluate(detectors, x[:15], {"x": x[15:]}, resamples=2, verbose=0)
+    told = any("The figure 'odd' is left out: " in str(one.message) for one in caught)
+    assert told == (value != 1 / 3) == ("odd" not in found.rows[0])
+    assert 0 <= found.rows[0]["auroc"] <= 1
+    assert "AUROC" in str(found.table())
+
+
 @pytest.mark.parametrize(
     ("kind", "registry"),
     [
         *(("sources", SOURCES), ("detectors", DETECTORS), ("networks", NETWORKS)),
-        *(("losses", LOSSES), ("figures", FIGURES)),
+        *(("losses", LOSSES), ("figures", FIGURES), ("formats", FORMATS)),
     ],
 )
 def test_help_texts_read_in_the_code_what_is_registered_when_it_runs(kind, registry):

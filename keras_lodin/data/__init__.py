@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Iterable
+
+from numpy.typing import ArrayLike
 
 from keras_lodin.data.identity import difference as difference
 from keras_lodin.data.identity import files_identity as files_identity
 from keras_lodin.data.identity import identity as identity
 from keras_lodin.data.named_source import NamedSource as NamedSource
+from keras_lodin.data.named_source import Request as Request
 from keras_lodin.data.source import Source as Source
 from keras_lodin.data.sources import SOURCES as SOURCES
 from keras_lodin.data.specification import missing as missing
@@ -28,7 +31,7 @@ def load(
     *,
     part: str,
     image_shape: tuple[int | None, ...] | None = None,
-    input_range: Any = None,
+    input_range: Iterable[ArrayLike] | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     seed: int = 0,
 ) -> Source:
@@ -65,12 +68,7 @@ def load(
         raise ValueError(
             f"`part` must be one of {', '.join(map(repr, PARTS))}. Received: part={part!r}"
         )
-    named = parse(specification)
-    return named.source.load(
-        named.text,
-        part=part,
-        image_shape=None if image_shape is None else tuple(image_shape),
-        input_range=checked_input_range((0, 1) if input_range is None else input_range),
-        data_dir=data_dir,
-        seed=seed,
-    )
+    shape = None if image_shape is None else tuple(image_shape)
+    bounds = checked_input_range((0, 1) if input_range is None else input_range)
+    request = Request(specification, part, shape, bounds, data_dir, seed)
+    return parse(specification).load(request)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 _CROP_PADDING = 4
 
 
-def crop_and_flip(image: tf.Tensor, seed: tf.Tensor, fill: float) -> tf.Tensor:
+def crop_and_flip(image: tf.Tensor, seed: tf.Tensor, fill: float | np.ndarray) -> tf.Tensor:
     """The usual recipe for CIFAR: a shift of up to 4 pixels, and a mirror image half of the time.
 
     Args:

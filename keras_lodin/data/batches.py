@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from types import GeneratorType
-from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 from PIL import Image
 
 from keras_lodin.data.source import Source, check_batch_size
+from keras_lodin.utils.tensor import Tensor
 
 
 def iterate_batches(
-    data: Any, batch_size: int = 128
-) -> Generator[tuple[Any, np.ndarray | None], None, None]:
+    data: object, batch_size: int = 128
+) -> Generator[tuple[Tensor, np.ndarray | None], None, None]:
     """Goes through data once, batch by batch, in their order.
 
     Args:
@@ -56,7 +57,7 @@ def iterate_batches(
         )
 
 
-def batch_count(data: Any, batch_size: int) -> int | None:
+def batch_count(data: object, batch_size: int) -> int | None:
     """How many batches `iterate_batches` will yield; None where that is not known before."""
     if isinstance(data, keras.utils.PyDataset):
         return data.num_batches
@@ -67,7 +68,7 @@ def batch_count(data: Any, batch_size: int) -> int | None:
         count = data.count
     else:
         x = data[0] if isinstance(data, tuple) and data else data
-        shape: Any = getattr(_only_entry(x), "shape", ())
+        shape: tuple[int, ...] = getattr(_only_entry(x), "shape", ())
         count = shape[0] if len(shape) else None
     if count is None:
         return None
@@ -75,16 +76,13 @@ def batch_count(data: Any, batch_size: int) -> int | None:
     return -(-count // batch_size)
 
 
-def one_batch(inputs: Any, rank: int) -> Any:
-    """One batch out of whatever a layer may be called on.
+def one_batch(inputs: object, rank: int) -> Tensor:
+    """One batch, an array or a tensor, out of whatever a layer may be called on.
 
     Args:
         inputs: A batch, alone or as the one entry of a list or dictionary; or a list of examples
             of one size.
         rank: The number of axes of a batch.
-
-    Returns:
-        An array or a tensor.
 
     Raises:
         ValueError: If examples differ in size.
@@ -107,7 +105,7 @@ def one_batch(inputs: Any, rank: int) -> Any:
     return as_array(inputs, "the batch")
 
 
-def prediction_data(data: Any) -> Any:
+def prediction_data(data: object) -> object:
     """Data in a form that Keras's `predict` takes, whatever else a user holds them in.
 
     Args:
@@ -130,9 +128,9 @@ def prediction_data(data: Any) -> Any:
     elif isinstance(data, keras.utils.PyDataset) or _is_iterable_of_batches(data):
         empty = False  # Not known before it is gone through.
     else:
-        data = _columns(data)[0]
-        check_numbers(data, "the data")
-        empty = data.shape[0] == 0
+        data = examples = _columns(data)[0]
+        check_numbers(examples, "the data")
+        empty = examples.shape[0] == 0
     if empty:
         raise ValueError(
             f"There is no example in the data. Expected one or more. Received: {described(data)}"
@@ -140,17 +138,17 @@ def prediction_data(data: Any) -> Any:
     return data
 
 
-def _is_iterable_of_batches(data: Any) -> bool:
+def _is_iterable_of_batches(data: object) -> bool:
     """Loaders and the like: what can be iterated over and is no collection here."""
     collections = (str, bytes, list, tuple, dict, set, Image.Image)
     return isinstance(data, Iterable) and not isinstance(data, collections) and not _is_array(data)
 
 
-def _is_array(data: Any) -> bool:
+def _is_array(data: object) -> bool:
     return hasattr(data, "shape") or hasattr(data, "to_numpy")
 
 
-def as_array(values: Any, name: str) -> Any:
+def as_array(values: object, name: str) -> Tensor:
     """An array of what a user may hold examples or labels in.
 
     Args:
@@ -184,11 +182,12 @@ def as_array(values: Any, name: str) -> Any:
             f"Received: RaggedTensor of shape {tuple(values.shape)}"
         )
     # Those of TensorFlow, of SciPy and of PyTorch, by what each alone has.
-    if isinstance(values, tf.SparseTensor) or hasattr(values, "tocoo") or _is_sparse(values):
+    is_sparse = getattr(values, "is_sparse", False) is True
+    if isinstance(values, tf.SparseTensor) or hasattr(values, "tocoo") or is_sparse:
         raise TypeError(
             f"Examples of {name} must hold every value: make a dense array with "
             "`tf.sparse.to_dense(x)`, or `x.toarray()` in SciPy. "
-            f"Received: {type(values).__name__} of shape {tuple(values.shape)}"
+            f"Received: {described(values)}"
         )
     if hasattr(values, "to_numpy"):
         return as_array(values.to_numpy(), name)
@@ -204,10 +203,6 @@ def as_array(values: Any, name: str) -> Any:
     return values
 
 
-def _is_sparse(values: Any) -> bool:
-    return getattr(values, "is_sparse", False) is True
-
-
 def _pixels(image: Image.Image, name: str) -> np.ndarray:
     if image.mode not in ("L", "RGB", "RGBA", "F", "I", "I;16"):
         raise ValueError(
@@ -217,7 +212,7 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
     return np.asarray(image)
 
 
-def _stacked(values: list[Any], name: str) -> np.ndarray:
+def _stacked(values: list[object], name: str) -> np.ndarray:
     items = [
         as_array(value, name) if _is_array(value) or isinstance(value, Image.Image) else value
         for value in values
@@ -237,7 +232,7 @@ def _stacked(values: list[Any], name: str) -> np.ndarray:
     )
 
 
-def integer_labels(y: Any, count: int, name: str) -> np.ndarray:
+def integer_labels(y: ArrayLike, count: int, name: str) -> np.ndarray:
     """Brings labels to whole numbers, one per example.
 
     Args:
@@ -282,15 +277,12 @@ def integer_labels(y: Any, count: int, name: str) -> np.ndarray:
     return whole
 
 
-def check_numbers(x: Any, name: str) -> None:
-    """Refuses what is no real number.
+def check_numbers(x: Tensor, name: str) -> None:
+    """Raises ValueError for text, dates, objects, records and complex numbers.
 
     Args:
         x: Examples, shape (batch, ...).
         name: What they belong to, for messages.
-
-    Raises:
-        ValueError: If values are text, dates, objects, records or complex numbers.
     """
     dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
     dtype = dtype.as_numpy_dtype if isinstance(dtype, tf.DType) else dtype
@@ -311,16 +303,13 @@ def check_numbers(x: Any, name: str) -> None:
         )
 
 
-def check_finite(x: Any, name: str, first: int = 0) -> None:
-    """Refuses NaN, infinite values, and what is no real number at all.
+def check_finite(x: Tensor, name: str, first: int = 0) -> None:
+    """Raises ValueError for NaN, infinite values, and what is no real number at all.
 
     Args:
         x: Examples, shape (batch, ...).
         name: What they belong to, for messages.
         first: The number of x's first example within the data.
-
-    Raises:
-        ValueError: If there are any: how many of the batch, and where the first is.
     """
     check_numbers(x, name)
     values = np.asarray(x)
@@ -337,16 +326,8 @@ def check_finite(x: Any, name: str, first: int = 0) -> None:
         )
 
 
-def check_labels(labels: Any, num_classes: int) -> None:
-    """Refuses labels that a classifier has no class for.
-
-    Args:
-        labels: Whole numbers, shape (batch,).
-        num_classes: The classifier's number of classes.
-
-    Raises:
-        ValueError: If a label is outside 0 .. num_classes - 1.
-    """
+def check_labels(labels: ArrayLike, num_classes: int) -> None:
+    """Raises ValueError for labels outside 0 .. num_classes - 1, for which there is no class."""
     labels = np.asarray(labels)
     outside = labels[(labels < 0) | (labels >= num_classes)]
     if outside.size:
@@ -359,17 +340,13 @@ def check_labels(labels: Any, num_classes: int) -> None:
         )
 
 
-def check_images(x: Any, shape: tuple[int | None, ...]) -> None:
-    """Refuses inputs whose shape does not fit the classifier.
+def check_images(x: Tensor, shape: tuple[int | None, ...]) -> None:
+    """Raises ValueError for inputs whose shape does not fit the classifier, with a hint.
 
     Args:
         x: A batch of inputs, shape (batch, ...). In a graph a size may not be known, and is then
             not checked.
         shape: The per-example shape that the classifier takes; `None` for dimensions of any size.
-
-    Raises:
-        ValueError: If rank, size or number of channels differ, with a hint where the axes look
-            transposed or one is missing.
     """
     expected = ", ".join(str(size) for size in ("batch", *shape))
     # TensorFlow makes one graph for batches that differ in rank, and knows no shape in it.
@@ -407,7 +384,7 @@ def _shape_hint(received: tuple[int, ...], shape: tuple[int | None, ...]) -> str
     return ""
 
 
-def _raw_batches(data: Any, batch_size: int) -> Iterable[Any]:
+def _raw_batches(data: object, batch_size: int) -> Iterable[object]:
     if isinstance(data, Source):
         return data.batches(batch_size)
     if isinstance(data, tf.data.Dataset):
@@ -427,7 +404,7 @@ def _raw_batches(data: Any, batch_size: int) -> Iterable[Any]:
     return _array_batches(_columns(data), batch_size)
 
 
-def _columns(data: Any) -> tuple[Any, ...]:
+def _columns(data: object) -> tuple[Tensor, ...]:
     """Examples, and labels where there are some, as arrays."""
     columns = data if isinstance(data, tuple) else (data,)
     if not 1 <= len(columns) <= 3 or isinstance(
@@ -442,12 +419,12 @@ def _columns(data: Any) -> tuple[Any, ...]:
     return (x,) if y is None else (x, as_array(y, "the data"))
 
 
-def _only_entry(x: Any) -> Any:
+def _only_entry(x: object) -> object:
     """Examples by the name of the one input that they are for, without it."""
     return next(iter(x.values())) if isinstance(x, dict) and len(x) == 1 else x
 
 
-def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[Any, ...]]:
+def _array_batches(columns: tuple[Tensor, ...], batch_size: int) -> Iterator[tuple[Tensor, ...]]:
     check_batch_size(batch_size)
     shapes = [tuple(column.shape) for column in columns]
     if any(not shape or shape[0] != shapes[0][0] for shape in shapes):
@@ -458,7 +435,7 @@ def _array_batches(columns: tuple[Any, ...], batch_size: int) -> Iterator[tuple[
         yield tuple(column[start : start + batch_size] for column in columns)
 
 
-def _split_batch(batch: Any, name: str) -> tuple[Any, Any]:
+def _split_batch(batch: object, name: str) -> tuple[Tensor, Tensor | None]:
     columns = batch if isinstance(batch, (tuple, list)) else (batch,)
     x = _only_entry(columns[0]) if columns else None
     if not 1 <= len(columns) <= 3 or isinstance(x, dict):
@@ -477,7 +454,7 @@ def _split_batch(batch: Any, name: str) -> tuple[Any, Any]:
     return x, y
 
 
-def described(data: Any) -> str:
+def described(data: object) -> str:
     """Data as a message shows it: without its values."""
     if hasattr(data, "shape"):
         return f"{type(data).__name__} of shape {tuple(data.shape)}"
@@ -490,7 +467,7 @@ def described(data: Any) -> str:
     return f"{data!r:.200}"
 
 
-def _unreadable_files(data: Any) -> str:
+def _unreadable_files(data: object) -> str:
     skipped = data.skipped if isinstance(data, Source) else []
     if not skipped:
         return ""

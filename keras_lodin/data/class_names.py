@@ -5,7 +5,6 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,13 +14,11 @@ from keras_lodin.utils.registry import did_you_mean
 _SHOWN = 20
 
 
-def class_names_of(data: Any) -> tuple[str, ...] | None:
+def class_names_of(data: object) -> tuple[str, ...] | None:
     """The names of the classes that data carry, in the order of their labels; None without.
 
-    Args:
-        data: a `keras_lodin.data.Source`, a dataset of
-            `keras.utils.image_dataset_from_directory`, which keeps them in an attribute, or
-            anything else.
+    A `keras_lodin.data.Source` has them, and what `keras.utils.image_dataset_from_directory`
+    returns.
     """
     names = getattr(data, "class_names", None)
     if not isinstance(names, (list, tuple)) or not names:

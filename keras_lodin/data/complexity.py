@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import tensorflow as tf
+
+from keras_lodin.data.value_range import Bounds
+from keras_lodin.utils.tensor import Tensor
 
 _CHANNELS = (1, 2, 3, 4)
 _SMALLEST_FILE = 9  # zlib's level: the slowest, and the one that `optimize=True` means in Pillow
 
 
-def png_sizes(images: Any, input_range: tuple[float, float]) -> Any:
+def png_sizes(images: Tensor, input_range: Bounds) -> tf.Tensor:
     """The size of each image as a PNG file, after Lin, Roy & Li (2021).
 
     Pillow's `image.save(file, "PNG", optimize=True)` writes files of these sizes, so that
@@ -33,11 +34,7 @@ def png_sizes(images: Any, input_range: tuple[float, float]) -> Any:
 
 
 def check_image_shape(shape: tuple[int | None, ...]) -> None:
-    """Raises ValueError unless inputs of a shape are images that PNG can hold.
-
-    Args:
-        shape: shape of one input, without the batch.
-    """
+    """Raises ValueError unless inputs of a shape are images that PNG can hold."""
     if len(shape) != 3 or shape[-1] not in _CHANNELS:
         raise ValueError(
             "Only images of 1 to 4 channels, (height, width, channels), have a size as a PNG file. "

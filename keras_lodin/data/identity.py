@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 from keras_lodin.data.source import Source
 from keras_lodin.data.specification import parse
 
 
-def identity(source: Source) -> dict[str, Any]:
+def identity(source: Source) -> dict[str, object]:
     """What can be told of data without keeping it, as JSON values.
 
     Args:
@@ -32,10 +32,10 @@ def files_identity(specification: str) -> str | None:
     Args:
         specification: of data that is there.
     """
-    return parse(specification).source.digest()
+    return parse(specification).digest()
 
 
-def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+def difference(before: Mapping[str, object], now: Mapping[str, object]) -> str:
     """How data of one name differ, in words; empty where they are the same."""
     told = [
         f"{name} was {before[name]!r} and is {value!r}"

@@ -13,6 +13,8 @@ from PIL.GifImagePlugin import GifImageFile
 # What one pixel takes at most where it is decoded, three channels and a fourth that is dropped.
 _BYTES_PER_PIXEL = 4
 _HEADER_BYTES = 26
+# How files begin, and how and where they write their width and height: PNG, BMP and GIF.
+_SIZES = ((b"\x89PNG\r\n\x1a\n", ">II", 16), (b"BM", "<ii", 18), (b"GIF8", "<HH", 6))
 
 
 def too_large(path: str | os.PathLike[str]) -> str | None:
@@ -64,13 +66,10 @@ def _size(path: str | os.PathLike[str]) -> tuple[int, int]:
     if len(start) < _HEADER_BYTES:
         return 0, 0
     # Not through Pillow, which gives up on damage that the decoder passes over.
-    if start.startswith(b"\x89PNG\r\n\x1a\n"):
-        return struct.unpack_from(">II", start, 16)
-    if start.startswith(b"BM"):
-        width, height = struct.unpack_from("<ii", start, 18)
-        return abs(width), abs(height)
-    if start.startswith(b"GIF8"):
-        return struct.unpack_from("<HH", start, 6)
+    for magic, layout, place in _SIZES:
+        if start.startswith(magic):
+            width, height = struct.unpack_from(layout, start, place)
+            return abs(width), abs(height)
     return 0, 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -31,7 +30,7 @@ class LabelPlaces:
         ValueError: for data with a class that the classifier does not know.
     """
 
-    def __init__(self, num_classes: int, class_names: Sequence[str] | None, data: Any) -> None:
+    def __init__(self, num_classes: int, class_names: Sequence[str] | None, data: object) -> None:
         self.name = f"`{data.name}`" if isinstance(data, Source) else "the data"
         self.num_classes = num_classes
         empty = data.empty_classes if isinstance(data, Source) else ()

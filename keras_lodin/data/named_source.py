@@ -4,10 +4,35 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from typing import Any
+from dataclasses import dataclass
+from typing import TypeVar
 
 from keras_lodin.data.source import Source
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.utils.registry import Registry
+
+Named = TypeVar("Named", bound="NamedSource")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `keras_lodin.data.load` was asked for.
+
+    Attributes:
+        name: the specification, which the source is called by.
+        part: "train", "calibration", "test" or "all".
+        image_shape: shape of one example; None for the natural one, in whole or in a size.
+        input_range: where the smallest and the largest value of images go.
+        data_dir: folder of the TensorFlow datasets.
+        seed: of what is drawn.
+    """
+
+    name: str
+    part: str
+    image_shape: tuple[int | None, ...] | None
+    input_range: Bounds
+    data_dir: str | os.PathLike[str] | None
+    seed: int
 
 
 class NamedSource(ABC):
@@ -48,32 +73,15 @@ class NamedSource(ABC):
         """
 
     @abstractmethod
-    def load(
-        self,
-        name: str,
-        *,
-        part: str,
-        image_shape: tuple[int | None, ...] | None,
-        input_range: Any,
-        data_dir: str | os.PathLike[str] | None,
-        seed: int,
-    ) -> Source:
-        """The data.
-
-        Args:
-            name: the specification, which the source is called by.
-            part: "train", "calibration", "test" or "all".
-            image_shape: shape of one example; None for the natural one, in whole or in a size.
-            input_range: where the smallest and the largest value of images go.
-            data_dir: folder of the TensorFlow datasets.
-            seed: of what is drawn.
+    def load(self, request: Request) -> Source:
+        """The data that are asked for.
 
         Raises:
             ValueError: if the data are not as they must be.
             OSError: if they are not there.
         """
 
-    def overlaps(self, other: Any, whole: bool) -> bool:
+    def overlaps(self: Named, other: Named, whole: bool) -> bool:
         """Whether other data of this kind are these.
 
         Args:

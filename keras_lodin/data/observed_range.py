@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from contextlib import closing
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -19,6 +18,7 @@ from keras_lodin.data.value_range import (
     InputRange,
     checked_input_range,
 )
+from keras_lodin.utils.tensor import Tensor
 
 # Data that fill less than this of a range are of another: images of 0 to 1 fill 1/255 of 0 to 255.
 _LEAST_FILLED = 1.0 / 200.0
@@ -31,23 +31,21 @@ class ObservedRange:
         shape: shape of one input. Of vectors, every feature has a range of its own.
 
     Attributes:
-        low: what was seen: None, a number or an array.
+        low: what was seen: a number or an array, infinite before anything was.
         high: so too.
     """
 
     def __init__(self, shape: Sequence[int | None]) -> None:
         self._axes = 0 if len(shape) == 1 else None
         self._bytes = True
-        self.low: Any = None
-        self.high: Any = None
+        self.low, self.high = np.asarray(np.inf), np.asarray(-np.inf)
 
-    def update(self, inputs: Any) -> None:
+    def update(self, inputs: Tensor) -> None:
         """Takes a batch into account: numpy array or tensor of shape `(batch, ...)`."""
         values = ops.convert_to_numpy(inputs)
         self._bytes = self._bytes and values.dtype == np.uint8
         low, high = values.min(axis=self._axes), values.max(axis=self._axes)
-        self.low = low if self.low is None else np.minimum(self.low, low)
-        self.high = high if self.high is None else np.maximum(self.high, high)
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
 
     def settled(self) -> InputRange | None:
         """The range that the data show; None where they do not differ at all.
@@ -55,7 +53,7 @@ class ObservedRange:
         Of vectors, each feature's own. Otherwise the range among 0 to 1, -1 to 1 and 0 to 255 that
         the data lie in, if it is one; else their own.
         """
-        if self.low is None or not np.any(self.high > self.low):
+        if not np.any(self.high > self.low):
             return None
         if self._axes == 0:
             return InputRange(*checked_input_range((self.low, self.high)), DATA)
@@ -76,25 +74,16 @@ class ObservedRange:
         return bool(np.all(self.low >= low - slack) and np.all(self.high <= high + slack))
 
     def fill(self, input_range: InputRange) -> float | None:
-        """Which part of a range the data fill, at most over the features; None if they are equal.
-
-        Args:
-            input_range: the range.
-        """
-        if self.low is None or not np.any(self.high > self.low):
+        """Which part of a range the data fill, at most over the features; None: they are equal."""
+        if not np.any(self.high > self.low):
             return None
         low, high = (np.asarray(bound, "float64") for bound in input_range.bounds)
         width = np.where(high > low, high - low, np.inf)
-        return float(np.max((self.high.astype("float64") - self.low) / width))
+        return float(np.max((self.high - self.low) / width))
 
 
 def warn_of_small_values(observed: ObservedRange, input_range: InputRange) -> None:
-    """Warns where data, over a whole pass, fill less than 1/200 of a range: their units differ.
-
-    Args:
-        observed: the data's range.
-        input_range: the range of the classifier's inputs.
-    """
+    """Warns where data, over a whole pass, fill less than 1/200 of a range: their units differ."""
     fill = observed.fill(input_range)
     if fill is None or fill >= _LEAST_FILLED:
         return
@@ -110,7 +99,7 @@ def warn_of_small_values(observed: ObservedRange, input_range: InputRange) -> No
 
 
 def settle(
-    input_range: InputRange, data: Any, shape: Sequence[int | None], batch_size: int
+    input_range: InputRange, data: object, shape: Sequence[int | None], batch_size: int
 ) -> InputRange:
     """The range that in-distribution data show, where it is not known yet.
 
@@ -127,10 +116,10 @@ def settle(
     Returns:
         a range that is known, or `input_range` itself.
     """
-    brought = isinstance(data, Source) and data.scaled
-    if input_range.known or (
-        brought and all(map(np.array_equal, data.input_range, input_range.bounds))
-    ):
+    if input_range.known:
+        return input_range
+    brought_to = data.input_range if isinstance(data, Source) and data.scaled else ()
+    if brought_to and all(map(np.array_equal, brought_to, input_range.bounds)):
         return input_range
     observed = ObservedRange(shape)
     with closing(iterate_batches(data, batch_size)) as batches:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
+
+from keras_lodin.data.value_range import Bounds
 
 
 def resolve_shapes(
@@ -75,7 +76,7 @@ def to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
 
 def pixel_transform(
     shapes: tuple[tuple[int, int, int], tuple[int, ...]],
-    input_range: tuple[Any, Any],
+    input_range: Bounds,
     largest: float = 255.0,
 ) -> Callable[[tf.Tensor], tf.Tensor]:
     """Builds the function that makes an example of an image's pixels.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
+from numpy.typing import ArrayLike
 
 
-def scrambled(inputs: Any, seed: int = 0) -> np.ndarray:
+def scrambled(inputs: ArrayLike, seed: int = 0) -> np.ndarray:
     """Copies of inputs that keep their values and lose their arrangement.
 
     Images, series and volumes are cut into about 16 equal blocks that change places within the

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.class_names import label_places
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.utils.numbers import check_whole
 
 
@@ -55,7 +56,7 @@ class Source:
         decode: Callable[[tf.data.Dataset], tf.data.Dataset],
         *,
         shape: tuple[int, ...],
-        input_range: tuple[float, float],
+        input_range: Bounds,
         count: int | None,
         labelled: bool,
         class_names: tuple[str, ...] | None = None,

@@ -6,34 +6,18 @@ What an argument may be is said where the kind is written; `SOURCES` has them al
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 
 from keras_lodin.data.named_source import SOURCES, NamedSource
 
 
-@dataclass(frozen=True)
-class Specification:
-    """A data source as the user named it, taken apart.
-
-    Args:
-        text: The specification as it was given, e.g. `"digits:0-6"`.
-        kind: One of the keys of `SOURCES`.
-        source: What it names.
-    """
-
-    text: str
-    kind: str
-    source: NamedSource
-
-
-def parse(text: str) -> Specification:
+def parse(text: str) -> NamedSource:
     """Takes a data specification apart.
 
     Args:
         text: A specification in the language that `SOURCES` describes.
 
     Returns:
-        A `Specification`. Whether the data exist is not looked at.
+        What it names. Whether the data exist is not looked at.
 
     Raises:
         ValueError: If the kind is unknown (the nearest known ones are named) or what follows
@@ -41,7 +25,7 @@ def parse(text: str) -> Specification:
 
     Example:
     ```python
-    parse("digits:0-2").source    # Digits(classes=(0, 1, 2))
+    parse("digits:0-2")    # Digits(classes=(0, 1, 2))
     ```
     """
     if not isinstance(text, str):
@@ -59,35 +43,22 @@ def parse(text: str) -> Specification:
             f"{error} It is written as {SOURCES.description(kind)}. "
             f"Received: specification={text!r}"
         ) from None
-    return Specification(text, kind, source)
-
-
-def has_parts(text: str) -> bool:
-    """Whether the parts of a source, "train", "calibration" and "test", share no example.
-
-    A folder, an .npz file and a named split are taken whole whatever the part.
-
-    Args:
-        text: a specification.
-    """
-    return parse(text).source.has_parts
+    return source
 
 
 def overlap(first: str, second: str, *, whole: bool = False) -> bool:
     """Whether two specifications name the same data.
+
+    Different slices of a folder and different splits of a dataset are not looked into.
 
     Args:
         first: a specification.
         second: another.
         whole: whether only all of the data counts. Otherwise so do digits of which some are of the
             same class.
-
-    Returns:
-        whether they do. Different slices of a folder and different splits of a dataset are not
-        looked into.
     """
     one, other = parse(first), parse(second)
-    return one.kind == other.kind and one.source.overlaps(other.source, whole)
+    return type(one) is type(other) and one.overlaps(other, whole)
 
 
 def missing(specification: str, data_dir: str | os.PathLike[str] | None = None) -> str | None:
@@ -104,4 +75,4 @@ def missing(specification: str, data_dir: str | os.PathLike[str] | None = None) 
     Raises:
         ValueError: if the specification is not in the language.
     """
-    return parse(specification).source.missing(data_dir)
+    return parse(specification).missing(data_dir)

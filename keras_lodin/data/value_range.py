@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
+
+from keras_lodin.utils.tensor import Tensor
+
+# The lowest and the highest value: two numbers, or two arrays with one for each feature.
+Bounds: TypeAlias = tuple[float | np.ndarray, float | np.ndarray]
 
 # Where a range is known from ...
 GIVEN = "given"
@@ -43,8 +49,8 @@ class InputRange:
     ```
     """
 
-    low: Any
-    high: Any
+    low: float | np.ndarray
+    high: float | np.ndarray
     origin: str
 
     def __post_init__(self) -> None:
@@ -54,7 +60,7 @@ class InputRange:
             )
 
     @property
-    def bounds(self) -> tuple[Any, Any]:
+    def bounds(self) -> Bounds:
         """`(low, high)`."""
         return self.low, self.high
 
@@ -82,12 +88,13 @@ class InputRange:
         """The line for a person that says what was only assumed; None where the range is known."""
         return None if self.known else f"assumed: inputs {self}; --input-range changes it"
 
-    def to_json(self) -> list[Any]:
+    def to_json(self) -> list[float | list[float]]:
         """`[low, high]`, as JSON has it."""
-        if not self.per_feature:
-            return [self.low, self.high]
-        # As a person would write the float32 numbers.
-        return [bound.astype(str).astype("float64").tolist() for bound in self.bounds]
+        return [
+            # As a person would write the float32 numbers.
+            bound.astype(str).astype("float64").tolist() if isinstance(bound, np.ndarray) else bound
+            for bound in self.bounds
+        ]
 
     def __str__(self) -> str:
         if self.per_feature:
@@ -96,8 +103,8 @@ class InputRange:
 
 
 def checked_input_range(
-    input_range: Any, shape: Sequence[int | None] | None = None
-) -> tuple[Any, Any]:
+    input_range: Iterable[ArrayLike], shape: Sequence[int | None] | None = None
+) -> Bounds:
     """The range as two floats, or as two float32 arrays of one shape.
 
     Args:
@@ -138,7 +145,7 @@ def checked_input_range(
     return low, high
 
 
-def _numbers(bound: Any) -> np.ndarray:
+def _numbers(bound: ArrayLike) -> np.ndarray:
     values = np.asarray(bound)
     if values.dtype.kind not in "biuf":
         raise TypeError(f"Expected numbers. Received: {values.dtype}")
@@ -151,13 +158,8 @@ def _broadcasts(shape: tuple[int, ...], target: tuple[int | None, ...]) -> bool:
     return all(size in (1, wanted) for size, wanted in zip(shape[::-1], target[::-1], strict=False))
 
 
-def check_in_range(inputs: Any, input_range: InputRange) -> None:
-    """Raises ValueError for a batch with values outside of a range that is a limit.
-
-    Args:
-        inputs: a batch of inputs, numpy array or tensor.
-        input_range: the range.
-    """
+def check_in_range(inputs: Tensor, input_range: InputRange) -> None:
+    """Raises ValueError for a batch with values outside of a range that is a limit."""
     if not input_range.is_limit:
         return
     values = ops.convert_to_numpy(inputs)
@@ -165,11 +167,9 @@ def check_in_range(inputs: Any, input_range: InputRange) -> None:
     least, most = float(values.min()), float(values.max())
     slack = SLACK * (high - low)
     if least < low - slack or most > high + slack:
-        how = {
-            ASSUMED: ", which was only assumed (`tune` and `calibrate` read it off their data)",
-            UNKNOWN: ", which was only assumed (`tune` and `calibrate` read it off their data)",
-            CLASSIFIER: ", which its first layers show",
-        }.get(input_range.origin, "")
+        how = ", which its first layers show" if input_range.origin == CLASSIFIER else ""
+        if not input_range.known:
+            how = ", which was only assumed (`tune` and `calibrate` read it off their data)"
         raise ValueError(
             f"Inputs must lie in the detector's input_range=({low:g}, {high:g}){how}, which its "
             "settings are measured in. Pass the range of the classifier's inputs as "

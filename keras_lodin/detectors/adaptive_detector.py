@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import eager_value
 
 
@@ -25,9 +26,7 @@ class AdaptiveDetector(Detector):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the note of whether there are statistics."""
-        self._adapted = self.add_weight(
-            name="adapted", shape=(), initializer="zeros", trainable=False
-        )
+        self._adapted = self._add_state("adapted")
         super().build(input_shape)
 
     @property
@@ -36,7 +35,7 @@ class AdaptiveDetector(Detector):
         return bool(eager_value(self._adapted))
 
     def adapt(
-        self, x: Any, y: Any = None, *, batch_size: int = 128, verbose: int | str = "auto"
+        self, x: object, y: object = None, *, batch_size: int = 128, verbose: int | str = "auto"
     ) -> None:
         """Computes the statistics that the score needs.
 
@@ -59,15 +58,15 @@ class AdaptiveDetector(Detector):
         self.threshold = -np.inf
 
     @abc.abstractmethod
-    def _adapt(self, data: Any, batch_size: int, verbose: int | str) -> None:
+    def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:
         """Goes through the data once, and assigns the statistics at the end."""
 
-    def forward_pass(self, inputs: Any, **side_values: Any) -> Any:
+    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> Any:
         """See `Detector.forward_pass`; refuses without statistics."""
         self._check_adapted()
         return super().forward_pass(inputs, **side_values)
 
-    def check_inputs(self, inputs: Any) -> None:
+    def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for inputs that cannot be scored, or without statistics."""
         self._check_adapted()
         super().check_inputs(inputs)

@@ -64,11 +64,6 @@ class ClassStatistics:
         return int(self.counts.sum())
 
     @property
-    def present(self) -> np.ndarray:
-        """Which classes have samples: bool, `(num_classes,)`."""
-        return self.counts > 0
-
-    @property
     def mean(self) -> np.ndarray:
         """Mean of all samples: float64, `(size,)`."""
         return self.counts @ self.means / self.count
@@ -77,15 +72,6 @@ class ClassStatistics:
     def covariance(self) -> np.ndarray:
         """The covariance within classes, `scatter / count`: float64, `(size, size)`."""
         return self.scatter / self.count
-
-    @property
-    def rounding_variance(self) -> float:
-        """The variance of the rounding errors of float32 features.
-
-        Relative to the features' squares, which can be far larger than their variance.
-        """
-        squares = self.counts @ np.square(self.means) / self.count + np.diag(self.covariance)
-        return float(np.finfo("float32").eps) ** 2 * float(squares.max())
 
 
 @dataclass(frozen=True)
@@ -123,16 +109,20 @@ def whiten(statistics: ClassStatistics, shrinkage: float | None = None) -> White
         ValueError: for too few samples or classes, and for features that do not vary within
             classes.
     """
-    present = statistics.present
+    present = statistics.counts > 0
     if statistics.count < 2 or present.sum() < 2:
         raise ValueError(
             "The statistics need at least two samples, of at least two classes: adapt to training "
             "data of all classes. "
             f"Received: {statistics.count} samples of {int(present.sum())} classes"
         )
-    size = len(statistics.scatter)
-    variances, directions = np.linalg.eigh(statistics.covariance)
-    tolerance = size * statistics.rounding_variance
+    size, covariance = len(statistics.scatter), statistics.covariance
+    variances, directions = np.linalg.eigh(covariance)
+    # Float32 features are rounded relative to their squares, which can be far larger than their
+    # variance.
+    squares = statistics.counts @ np.square(statistics.means) / statistics.count
+    squares += np.diag(covariance)
+    tolerance = size * float(np.finfo("float32").eps) ** 2 * float(squares.max())
     if variances[-1] <= tolerance:
         raise ValueError(
             "The features must vary within classes: adapt to several different samples of each. "
@@ -142,7 +132,7 @@ def whiten(statistics: ClassStatistics, shrinkage: float | None = None) -> White
         )
     if shrinkage is None:
         full_rank = variances[0] > tolerance
-        shrinkage = 0.0 if full_rank else oas_shrinkage(statistics.covariance, statistics.count)
+        shrinkage = 0.0 if full_rank else oas_shrinkage(covariance, statistics.count)
     # Shrinking towards a multiple of the identity leaves the directions as they are.
     variances = (1.0 - shrinkage) * variances + shrinkage * np.mean(variances)
     kept = variances > tolerance

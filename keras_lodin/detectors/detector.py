@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import abc
 import math
+import os
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from numbers import Real
 from typing import Any
 
@@ -22,8 +23,8 @@ from keras_lodin.data.batches import (
 )
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small_values
-from keras_lodin.data.passes import BatchFunction
-from keras_lodin.data.value_range import GIVEN, InputRange
+from keras_lodin.data.passes import Batch, BatchFunction
+from keras_lodin.data.value_range import GIVEN, InputRange, check_in_range, checked_input_range
 from keras_lodin.export.formats import export_detector
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
@@ -32,9 +33,13 @@ from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
-from keras_lodin.models.input_range import resolve_input_range
+from keras_lodin.models.input_range import GivenRange, resolve_input_range
 from keras_lodin.utils.numbers import single_number
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import shortest_float
+
+# Nothing is called out-of-distribution.
+_UNCALIBRATED = keras.initializers.Constant(-math.inf)
 
 
 class Detector(ClassifierWrapper):
@@ -100,6 +105,8 @@ class Detector(ClassifierWrapper):
     # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
     _notes: tuple[str, ...] = ("calibration_count",)
     _calibration_count = 0
+    # Whether inputs outside of `input_range` are refused.
+    _within_range = False
 
     def __init__(
         self,
@@ -107,7 +114,7 @@ class Detector(ClassifierWrapper):
         *,
         from_logits: bool | None = None,
         class_names: Sequence[str] | None = None,
-        input_range: Any = None,
+        input_range: GivenRange | None = None,
         input_range_origin: str | None = None,
         name: str | None = None,
         **kwargs: Any,
@@ -121,12 +128,12 @@ class Detector(ClassifierWrapper):
         self.num_classes = head.num_classes
         self.class_names = _checked_class_names(class_names, head.num_classes)
         self._head = head
-        if input_range is not None and input_range_origin is not None:
-            low, high = input_range
-            input_range = InputRange(low, high, input_range_origin)
+        stated = None if isinstance(input_range, InputRange) else input_range
+        if stated is not None and input_range_origin is not None:
+            input_range = InputRange(*checked_input_range(stated), input_range_origin)
         self._input_range = resolve_input_range(input_range, self.classifier, head.input_shape[1:])
         # In a closure, so that Keras does not track (and save) the same layers a second time.
-        self.logits_function: Callable[[Any], Any] = lambda inputs: head.logits(
+        self.logits_function: Callable[[Tensor], Tensor] = lambda inputs: head.logits(
             inputs, training=False
         )
         self._traced_weights: tuple[int, ...] | None = None
@@ -178,15 +185,19 @@ class Detector(ClassifierWrapper):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the threshold; the classifier's weights exist already."""
         self.input_shape_with_batch = tuple(input_shape)
-        self._threshold = self.add_weight(
-            name="threshold", shape=(), initializer=_uncalibrated, trainable=False
-        )
+        self._threshold = self._add_state("threshold", initializer=_UNCALIBRATED)
         # Not used in scoring, but saved with the threshold that it explains; 0 for none.
-        self._tpr = self.add_weight(name="tpr", shape=(), initializer="zeros", trainable=False)
+        self._tpr = self._add_state("tpr")
         self.built = True
 
+    def _add_state(
+        self, name: str, shape: tuple[int, ...] = (), initializer: object = "zeros"
+    ) -> keras.Variable:
+        """A weight that no training changes."""
+        return self.add_weight(name=name, shape=shape, initializer=initializer, trainable=False)
+
     @abc.abstractmethod
-    def score(self, forward_pass: Any) -> Any:
+    def score(self, forward_pass: Any) -> Tensor:
         """The score of each sample: float32, `(batch,)`, higher = more in-distribution.
 
         Args:
@@ -194,7 +205,7 @@ class Detector(ClassifierWrapper):
                 detectors.
         """
 
-    def forward_pass(self, inputs: Any, **side_values: Any) -> Any:
+    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> Any:
         """One pass of the classifier over a batch, for `score` to read.
 
         Args:
@@ -212,7 +223,7 @@ class Detector(ClassifierWrapper):
         """Detectors with equal keys can share one `forward_pass`."""
         return id(self.classifier)
 
-    def side_values(self, inputs: Any) -> dict[str, Any]:
+    def side_values(self, inputs: Tensor) -> dict[str, Tensor]:
         """The values of `side_inputs` for a batch of inputs."""
         return {}
 
@@ -220,7 +231,7 @@ class Detector(ClassifierWrapper):
         """Values of `side_inputs` that lead every way the score can go, for `count` inputs."""
         return {}
 
-    def call(self, inputs: Any) -> dict[str, Any]:
+    def call(self, inputs: Tensor) -> dict[str, Tensor]:
         """Logits, score and verdict of a batch."""
         if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
             inputs = tf.ensure_shape(inputs, self.input_shape_with_batch)
@@ -237,14 +248,14 @@ class Detector(ClassifierWrapper):
             "is_ood": verdict(score, self._threshold),
         }
 
-    def make_predict_function(self, force: bool = False) -> Any:
+    def make_predict_function(self, force: bool = False) -> Callable[..., object]:
         """Keras's, made anew if the classifier has other weights, as after `quantize`."""
         weights = tuple(id(weight) for weight in self.classifier.variables)
         force = force or self._traced_weights not in (None, weights)
         self._traced_weights = weights
         return super().make_predict_function(force=force)
 
-    def compute_output_spec(self, inputs: Any) -> dict[str, Any]:
+    def compute_output_spec(self, inputs: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
         """Shapes and types of the outputs, known without running anything."""
         batch = inputs.shape[0]
         return {
@@ -253,14 +264,13 @@ class Detector(ClassifierWrapper):
             "is_ood": keras.KerasTensor((batch,), dtype="bool"),
         }
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """See `call`. Refuses what is no batch for the classifier, before TensorFlow sees it."""
         if args:
             args = (self._checked_batch(args[0]), *args[1:])
         return super().__call__(*args, **kwargs)
 
-    def _checked_batch(self, inputs: Any) -> Any:
-        """A batch that fits the classifier, whatever it came in."""
+    def _checked_batch(self, inputs: object) -> Tensor:
         batch = one_batch(inputs, len(self.input_shape_with_batch))
         check_images(batch, self.input_shape_with_batch[1:])
         check_numbers(batch, "the batch")
@@ -268,11 +278,11 @@ class Detector(ClassifierWrapper):
 
     def predict(
         self,
-        x: Any,
+        x: object,
         batch_size: int | None = None,
         verbose: int | str = "auto",
         steps: int | None = None,
-        callbacks: Any = None,
+        callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> dict[str, np.ndarray]:
         """Logits, score and verdict of every example, as numpy arrays.
 
@@ -295,19 +305,13 @@ class Detector(ClassifierWrapper):
         if hasattr(data, "shape"):
             # Here, not in `call`: there TensorFlow may not know the shape, the second time.
             check_images(data, self.input_shape_with_batch[1:])
-        outputs: dict[str, np.ndarray] = super().predict(
-            data,
-            batch_size=batch_size,
-            verbose=verbose,
-            steps=steps,
-            callbacks=callbacks,
+        return super().predict(
+            data, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
         )
-        return outputs
 
-    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+    def predict_on_batch(self, x: object) -> dict[str, np.ndarray]:
         """Logits, score and verdict of one batch, as numpy arrays."""
-        outputs: dict[str, np.ndarray] = super().predict_on_batch(self._checked_batch(x))
-        return outputs
+        return super().predict_on_batch(self._checked_batch(x))
 
     @property
     def threshold(self) -> float:
@@ -345,7 +349,7 @@ class Detector(ClassifierWrapper):
         return self._input_range.bounds
 
     @input_range.setter
-    def input_range(self, value: Any) -> None:
+    def input_range(self, value: GivenRange | None) -> None:
         self._set_input_range(
             resolve_input_range(value, self.classifier, self.input_shape_with_batch[1:])
         )
@@ -368,7 +372,7 @@ class Detector(ClassifierWrapper):
         # A graph that was compiled holds the range that there was.
         self.predict_function = None
 
-    def settle_input_range(self, data: Any, batch_size: int = 128) -> None:
+    def settle_input_range(self, data: object, batch_size: int = 128) -> None:
         """Reads the range of the inputs off in-distribution data, where it is not known yet.
 
         `tune`, `calibrate` and `adapt` do. Of vectors every feature gets the range from its
@@ -391,7 +395,7 @@ class Detector(ClassifierWrapper):
         return self.threshold > -np.inf
 
     def calibrate(
-        self, data: Any, tpr: float = 0.95, batch_size: int = 128, verbose: int | str = "auto"
+        self, data: object, tpr: float = 0.95, batch_size: int = 128, verbose: int | str = "auto"
     ) -> float:
         """Sets the threshold that lets the fraction `tpr` of in-distribution data pass.
 
@@ -432,17 +436,9 @@ class Detector(ClassifierWrapper):
             )
         # Data of classes by other names are other data.
         LabelPlaces(self.num_classes, self.class_names, data)
-        self.settle_input_range(data, batch_size)
-        score_of = BatchFunction(lambda inputs: self(inputs)["score"])
-        batches = []
-        observed = ObservedRange(self.input_shape_with_batch[1:])
-        for batch in score_of.over(
-            data, "Calibrating the threshold", batch_size, verbose, check=self.check_inputs
-        ):
-            batches.append(batch.outputs)
-            observed.update(batch.inputs)
-        scores = np.concatenate(batches)
-        warn_of_small_values(observed, self._input_range)
+        task = "Calibrating the threshold"
+        passed = self._passed(lambda inputs: self(inputs)["score"], data, task, batch_size, verbose)
+        scores = np.concatenate([batch.outputs for batch in passed])
         wrong = np.isnan(scores)
         # All of them NaN is a broken classifier; a few are inputs that it has no answer to.
         check_scores(self.name, scores if wrong.all() else np.where(wrong, 0.0, scores))
@@ -454,12 +450,41 @@ class Detector(ClassifierWrapper):
                 f"inputs, the first of which is number {np.argmax(wrong)}.",
                 stacklevel=2,
             )
+        tpr, count = float(tpr), len(scores)
         if self.calibrated:
-            self._tpr.assign(float(tpr))
-            self._calibration_count = len(scores)
+            self._tpr.assign(tpr)
+            self._calibration_count = count
         else:
-            warnings.warn(_too_few_text(self.name, len(scores), float(tpr)), stacklevel=2)
+            warnings.warn(
+                f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
+                f"{fewest_samples(tpr)} at least. The threshold of {self.name!r} is minus "
+                "infinity, and nothing is called out-of-distribution. Give more samples, or ask "
+                f"for a `tpr` of {math.floor(1000 * count / (count + 1)) / 1000:g} or less. "
+                f"Received: {count} samples, tpr={tpr:g}",
+                stacklevel=2,
+            )
         return self.threshold
+
+    def _passed(
+        self,
+        function: Callable[[Tensor], Tensor],
+        data: object,
+        task: str,
+        batch_size: int,
+        verbose: int | str,
+        check: Callable[[Tensor], None] | None = None,
+    ) -> Iterator[Batch]:
+        """One pass over in-distribution data, which say the range of inputs if nothing else does.
+
+        Warns at its end of data that fill next to nothing of the range.
+        """
+        self.settle_input_range(data, batch_size)
+        observed = ObservedRange(self.input_shape_with_batch[1:])
+        check = check or self.check_inputs
+        for batch in BatchFunction(function).over(data, task, batch_size, verbose, check=check):
+            observed.update(batch.inputs)
+            yield batch
+        warn_of_small_values(observed, self._input_range)
 
     def promise(self) -> str:
         """The threshold and what it promises, in a line for a person."""
@@ -469,17 +494,19 @@ class Detector(ClassifierWrapper):
             return f"threshold {self.threshold:.6g}, set by hand"
         return f"threshold {self.threshold:.6g}: {promised(self.tpr, self.calibration_count)}"
 
-    def check_inputs(self, inputs: Any) -> None:
+    def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
 
         Args:
             inputs: a batch of inputs, numpy array or tensor.
         """
         check_images(inputs, self.input_shape_with_batch[1:])
+        if self._within_range:
+            check_in_range(inputs, self._input_range)
 
     def export(
         self,
-        filepath: Any,
+        filepath: str | os.PathLike[str],
         format: str = "tf_saved_model",
         verbose: bool | None = None,
         **kwargs: Any,
@@ -527,35 +554,23 @@ class Detector(ClassifierWrapper):
         super().load_own_variables(values)
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, object] | None = None
+    ) -> Any:
         """Makes a detector from `get_config`'s value."""
         # Files from before the range had an origin hold one that somebody chose.
         return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
 
 
-def _checked_class_names(names: Any, num_classes: int) -> tuple[str, ...] | None:
+def _checked_class_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...] | None:
     if names is None:
         return None
     # A text would be as many names as it has letters.
-    given = None if isinstance(names, (str, bytes)) or not isinstance(names, Iterable) else names
-    listed = () if given is None else tuple(given)
+    is_list = isinstance(names, Iterable) and not isinstance(names, (str, bytes))
+    listed = tuple(names) if is_list else ()
     if len(listed) != num_classes or not all(isinstance(name, str) for name in listed):
         raise ValueError(
             f"`class_names` must name each of the classifier's {num_classes} classes, a list of "
             f"texts. Received: class_names={names!r:.200}"
         )
     return tuple(str(name) for name in listed)
-
-
-def _too_few_text(name: str, count: int, tpr: float) -> str:
-    most = math.floor(1000 * count / (count + 1)) / 1000
-    return (
-        f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
-        f"{fewest_samples(tpr)} at least. The threshold of {name!r} is minus infinity, and nothing "
-        f"is called out-of-distribution. Give more samples, or ask for a `tpr` of {most:g} or "
-        f"less. Received: {count} samples, tpr={tpr:g}"
-    )
-
-
-def _uncalibrated(shape: Any, dtype: Any = None) -> Any:
-    return ops.full(shape, -np.inf, dtype=dtype)

@@ -11,6 +11,7 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_temperature
 from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.utils.tensor import Tensor
 
 
 @DETECTORS.register("energy", description="the logits' logsumexp (Liu et al. 2020)", position=3)
@@ -45,7 +46,7 @@ class EnergyDetector(Detector):
         """T. Fixed: a compiled `predict` would not see a change."""
         return self._temperature
 
-    def score(self, forward_pass: ForwardPass) -> Any:
+    def score(self, forward_pass: ForwardPass) -> Tensor:
         """`T * logsumexp(f / T)`: float32, `(batch,)`."""
         return self.temperature * ops.logsumexp(forward_pass.logits / self.temperature, axis=-1)
 

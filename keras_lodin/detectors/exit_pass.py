@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from keras import ops
 
 from keras_lodin.models.exits import ExitStages
+from keras_lodin.utils.tensor import Tensor
 
 
 class ExitPass:
@@ -26,7 +25,7 @@ class ExitPass:
         logits: float32 tensor of shape `(batch, classes)`, those of each sample's exit.
     """
 
-    def __init__(self, stages: ExitStages, inputs: Any, exits: Any) -> None:
+    def __init__(self, stages: ExitStages, inputs: Tensor, exits: Tensor) -> None:
         self.inputs = inputs = ops.cast(inputs, "float32")
         self.exits = exits
         # As floats: runtimes sort those, and not every one sorts integers.

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from keras import ops
 
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.features import FeatureLayers
+from keras_lodin.utils.tensor import Tensor
 
 
 class FeaturePass:
@@ -24,7 +24,7 @@ class FeaturePass:
         features: a float32 tensor of shape `(batch, size)` for each layer.
     """
 
-    def __init__(self, feature_layers: FeatureLayers, inputs: Any) -> None:
+    def __init__(self, feature_layers: FeatureLayers, inputs: Tensor) -> None:
         self._sizes = feature_layers.sizes
         # Side by side in one tensor, of which one backward pass serves all layers.
         self._pass = ForwardPass(
@@ -33,7 +33,7 @@ class FeaturePass:
         self.inputs = self._pass.inputs
         *self.features, self.logits = self._split(self._pass.logits)
 
-    def input_gradient(self, cotangents: Sequence[Any]) -> Any:
+    def input_gradient(self, cotangents: Sequence[Tensor]) -> Tensor:
         """The vector-Jacobian product of the features, summed over layers.
 
         Args:
@@ -49,11 +49,11 @@ class FeaturePass:
         cotangent = ops.concatenate([*cotangents, ops.zeros_like(self.logits)], axis=-1)
         return self._pass.input_gradient(cotangent)
 
-    def features_at(self, inputs: Any) -> list[Any]:
+    def features_at(self, inputs: Tensor) -> list[Tensor]:
         """The features of other inputs, by another forward pass."""
         return self._split(self._pass.logits_at(inputs))[:-1]
 
-    def _split(self, values: Any) -> list[Any]:
+    def _split(self, values: Tensor) -> list[Tensor]:
         parts, start = [], 0
         for size in self._sizes:
             parts.append(values[:, start : start + size])

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.batches import check_images, described
+from keras_lodin.data.batches import described
 from keras_lodin.data.label_places import LabelPlaces
-from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
-from keras_lodin.data.passes import BatchFunction
-from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
 from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.settings import checked_epsilon
+from keras_lodin.detectors.settings import checked_epsilon, checked_numbers
 from keras_lodin.models.features import FeatureLayers
-from keras_lodin.utils.numbers import several_numbers, single_number
+from keras_lodin.models.input_range import GivenRange
+from keras_lodin.utils.numbers import single_number
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import eager_value
 
 
@@ -85,15 +84,23 @@ class MahalanobisDetector(AdaptiveDetector):
         layer_weights: Sequence[float] | None = None,
         epsilon: float = 0.0,
         shrinkage: float | None = None,
-        input_range: Any = None,
+        input_range: GivenRange | None = None,
         **kwargs: Any,
     ) -> None:
         # Before the base class, which builds: the statistics' shapes are those of the layers.
         self.feature_names = _checked_names(layers)
         super().__init__(classifier, input_range=input_range, **kwargs)
-        self.layer_weights = self._checked_layer_weights(layer_weights)
+        count = len(self._statistics)
+        self.layer_weights = checked_numbers(
+            "layer_weights",
+            layer_weights,
+            lambda values: len(values) == count and bool(np.isfinite(values).all()),
+            f"hold one finite number for each of the {count} layers",
+        )
         self._epsilon = checked_epsilon(epsilon)
-        if self._epsilon > 0.0:
+        # A step is a fraction of the range.
+        self._within_range = self._epsilon > 0.0
+        if self._within_range:
             self.check_differentiable()
         intensity = None if shrinkage is None else single_number(shrinkage)
         if shrinkage is not None and (intensity is None or not 0.0 <= intensity <= 1.0):
@@ -110,34 +117,20 @@ class MahalanobisDetector(AdaptiveDetector):
             self._add_statistics(number, size)
             for number, size in enumerate(self._feature_layers.sizes)
         ]
-        self._shrinkage_used = self._add("shrinkage_used", (len(self._statistics),))
+        self._shrinkage_used = self._add_state("shrinkage_used", (len(self._statistics),))
         super().build(input_shape)
 
-    def _add_statistics(self, number: int, size: int) -> dict[str, Any]:
+    def _add_statistics(self, number: int, size: int) -> dict[str, keras.Variable]:
         """The weights of one layer: features z become `u = (z - mean) matrix`."""
         return {
-            "mean": self._add(f"mean_{number}", (size,)),
+            "mean": self._add_state(f"mean_{number}", (size,)),
             # The precision is `matrix matrix^T`.
-            "matrix": self._add(f"matrix_{number}", (size, size)),
+            "matrix": self._add_state(f"matrix_{number}", (size, size)),
             # Class means, mapped like features.
-            "centres": self._add(f"centres_{number}", (self.num_classes, size)),
+            "centres": self._add_state(f"centres_{number}", (self.num_classes, size)),
             # `-1/2 |centre|^2`; minus infinity for a class that `adapt` saw no sample of.
-            "offsets": self._add(f"offsets_{number}", (self.num_classes,)),
+            "offsets": self._add_state(f"offsets_{number}", (self.num_classes,)),
         }
-
-    def _add(self, name: str, shape: tuple[int, ...]) -> Any:
-        return self.add_weight(name=name, shape=shape, initializer="zeros", trainable=False)
-
-    def _checked_layer_weights(self, weights: Sequence[float] | None) -> tuple[float, ...] | None:
-        if weights is None:
-            return None
-        values = several_numbers(weights)
-        if values is None or len(values) != len(self._statistics) or not np.isfinite(values).all():
-            raise ValueError(
-                f"`layer_weights` must hold one finite number for each of the "
-                f"{len(self._statistics)} layers. Received: layer_weights={weights!r}"
-            )
-        return values
 
     @property
     def epsilon(self) -> float:
@@ -156,12 +149,12 @@ class MahalanobisDetector(AdaptiveDetector):
         """Detectors of the same layers can share a pass."""
         return super().pass_key, self._feature_layers.names
 
-    def forward_pass(self, inputs: Any, **side_values: Any) -> FeaturePass:
+    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> FeaturePass:
         """One pass of the classifier that keeps its features."""
         self._check_adapted()
         return FeaturePass(self._feature_layers, inputs)
 
-    def score(self, forward_pass: FeaturePass) -> Any:
+    def score(self, forward_pass: FeaturePass) -> Tensor:
         """The weighted sum of `-1/2` the squared distances: float32, `(batch,)`."""
         features = forward_pass.features
         if self.epsilon > 0.0:
@@ -171,7 +164,7 @@ class MahalanobisDetector(AdaptiveDetector):
             score = score - 0.5 * weight * ops.sum(ops.square(_offset(statistics, z)), axis=-1)
         return score
 
-    def perturb(self, forward_pass: FeaturePass) -> Any:
+    def perturb(self, forward_pass: FeaturePass) -> Tensor:
         """The inputs after the step, x~, of the inputs' shape and dtype."""
         # The derivative of -1/2 |u - v|^2 by the features, v the nearest centre.
         cotangents = [
@@ -183,36 +176,28 @@ class MahalanobisDetector(AdaptiveDetector):
         inputs = forward_pass.inputs
         return inputs + ops.cast(self.epsilon * (high - low) * direction, inputs.dtype)
 
-    def _per_layer(self, features: Sequence[Any]) -> Any:
-        """Weight, statistics and features of each layer."""
+    def _per_layer(
+        self, features: Sequence[Tensor]
+    ) -> Iterator[tuple[float, dict[str, keras.Variable], Tensor]]:
         weights = self.layer_weights or (1.0,) * len(self._statistics)
         return zip(weights, self._statistics, features, strict=True)
 
-    def _adapt(self, data: Any, batch_size: int, verbose: int | str) -> None:
-        self.settle_input_range(data, batch_size)
-        features_of = BatchFunction(lambda inputs: self._feature_layers(inputs)[:-1])
-        observed = ObservedRange(self.input_shape_with_batch[1:])
+    def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:
         place = LabelPlaces(self.num_classes, self.class_names, data)
         statistics = [
             ClassStatistics(self.num_classes, size) for size in self._feature_layers.sizes
         ]
-
-        def check(inputs: Any) -> None:
-            check_images(inputs, self.input_shape_with_batch[1:])
-            self._check_range(inputs)
-
-        for batch in features_of.over(
-            data, "Computing class statistics", batch_size, verbose, check=check
+        task, check = "Computing class statistics", super(AdaptiveDetector, self).check_inputs
+        for batch in self._passed(
+            lambda inputs: self._feature_layers(inputs)[:-1], data, task, batch_size, verbose, check
         ):
             if batch.labels is None:
                 raise ValueError(
                     "Class means need labels: call `adapt(x, y)`, or give data that yields "
                     f"(x, y). Received: {described(data)}, without labels"
                 )
-            observed.update(batch.inputs)
             for layer, features in zip(statistics, batch.outputs, strict=True):
                 layer.update(features, place(batch.labels))
-        warn_of_small_values(observed, self._input_range)
         found = [whiten(layer, self.shrinkage) for layer in statistics]
         for weights, whitening in zip(self._statistics, found, strict=True):
             lengths = np.sum(np.square(whitening.centres), axis=-1)
@@ -221,19 +206,6 @@ class MahalanobisDetector(AdaptiveDetector):
             weights["centres"].assign(whitening.centres)
             weights["offsets"].assign(np.where(whitening.present, -0.5 * lengths, -np.inf))
         self._shrinkage_used.assign([whitening.shrinkage for whitening in found])
-
-    def check_inputs(self, inputs: Any) -> None:
-        """Raises ValueError for inputs that cannot be scored.
-
-        Those of a wrong shape or, where there is a step, outside `input_range`; all, without
-        statistics.
-        """
-        super().check_inputs(inputs)
-        self._check_range(inputs)
-
-    def _check_range(self, inputs: Any) -> None:
-        if self.epsilon > 0.0:
-            check_in_range(inputs, self._input_range)
 
     def get_config(self) -> dict[str, Any]:
         """What makes this detector again, with its classifier inside."""
@@ -246,7 +218,7 @@ class MahalanobisDetector(AdaptiveDetector):
         }
 
 
-def _offset(statistics: dict[str, Any], features: Any) -> Any:
+def _offset(statistics: dict[str, keras.Variable], features: Tensor) -> Tensor:
     """Mapped features minus the centre that is nearest to them: `(batch, size)`."""
     u = ops.matmul(features - statistics["mean"], statistics["matrix"])
     centres = statistics["centres"]

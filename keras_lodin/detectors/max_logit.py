@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.utils.tensor import Tensor
 
 
 @DETECTORS.register(
@@ -35,6 +34,6 @@ class MaxLogitDetector(Detector):
     ```
     """
 
-    def score(self, forward_pass: ForwardPass) -> Any:
+    def score(self, forward_pass: ForwardPass) -> Tensor:
         """`max_i f_i`: float32, `(batch,)`."""
         return ops.max(forward_pass.logits, axis=-1)

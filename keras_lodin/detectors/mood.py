@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -10,18 +11,16 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.data.complexity import check_image_shape, png_sizes
-from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
-from keras_lodin.data.passes import BatchFunction
-from keras_lodin.data.value_range import check_in_range
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.exit_pass import ExitPass
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.settings import checked_temperature
+from keras_lodin.detectors.settings import checked_numbers, checked_temperature
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.exits import ExitStages
 from keras_lodin.models.head import find_exits, has_exits
-from keras_lodin.utils.numbers import several_numbers
+from keras_lodin.models.input_range import GivenRange
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import eager_value
 
 # Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.
@@ -78,18 +77,28 @@ class MOODDetector(AdaptiveDetector):
 
     side_inputs = ("complexity",)
     takes_exits = True
+    _within_range = True
 
     def __init__(
         self,
         classifier: keras.Model,
         boundaries: Sequence[float] | None = PUBLISHED_BOUNDARIES,
         temperature: float = 1.0,
-        input_range: Any = None,
+        input_range: GivenRange | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(classifier, input_range=input_range, **kwargs)
         check_image_shape(self.input_shape_with_batch[1:])
-        self.boundaries_given = self._checked_boundaries(boundaries)
+        self.boundaries_given = checked_numbers(
+            "boundaries",
+            boundaries,
+            lambda sizes: (
+                len(sizes) == self.num_exits - 1
+                and all(low < high for low, high in pairwise((0.0, *sizes, np.inf)))
+            ),
+            f"be {self.num_exits - 1} rising sizes in bytes for the classifier's {self.num_exits} "
+            "exits, or None to have `adapt` choose them",
+        )
         self._temperature = checked_temperature(temperature)
         if self._input_range.per_feature:
             raise ValueError(
@@ -115,32 +124,9 @@ class MOODDetector(AdaptiveDetector):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates boundaries and mean energies."""
         self.num_exits = len(self.classifier.outputs)
-        self._boundaries = self.add_weight(
-            name="boundaries", shape=(self.num_exits - 1,), initializer="zeros", trainable=False
-        )
-        self._mean_energies = self.add_weight(
-            name="mean_energies", shape=(self.num_exits,), initializer="zeros", trainable=False
-        )
+        self._boundaries = self._add_state("boundaries", (self.num_exits - 1,))
+        self._mean_energies = self._add_state("mean_energies", (self.num_exits,))
         super().build(input_shape)
-
-    def _checked_boundaries(self, boundaries: Sequence[float] | None) -> tuple[float, ...] | None:
-        if boundaries is None:
-            return None
-        values = several_numbers(boundaries)
-        if (
-            values is None
-            or len(values) != self.num_exits - 1
-            or not all(
-                0.0 < low < high < np.inf
-                for low, high in zip(values, (*values[1:], 1e30), strict=True)
-            )
-        ):
-            raise ValueError(
-                f"`boundaries` must be {self.num_exits - 1} rising sizes in bytes for the "
-                f"classifier's {self.num_exits} exits, or None to have `adapt` choose them. "
-                f"Received: boundaries={boundaries!r}"
-            )
-        return values
 
     @property
     def temperature(self) -> float:
@@ -157,73 +143,57 @@ class MOODDetector(AdaptiveDetector):
         """`T * logsumexp(f_i / T)`, its mean over in-distribution data: float32, `(exits,)`."""
         return eager_value(self._mean_energies)
 
-    def side_values(self, inputs: Any) -> dict[str, Any]:
+    def side_values(self, inputs: Tensor) -> dict[str, Tensor]:
         """The size of each image as a PNG file."""
         return {"complexity": png_sizes(inputs, self.input_range)}
 
     def example_side_values(self, count: int) -> dict[str, np.ndarray]:
         """Sizes that send images to every exit in turn."""
-        low, *others = (0.0, *self.boundaries)
-        sizes = np.array([*(low + high for low, high in _pairs(low, others)), 2.0 * others[-1]])
-        sizes[:-1] /= 2.0
+        ends = np.array([0.0, *self.boundaries])
+        sizes = [*(ends[:-1] + ends[1:]) / 2.0, 2.0 * ends[-1]]
         return {"complexity": np.resize(sizes, count).astype("float32")}
 
-    def exit_of(self, complexity: Any) -> Any:
+    def exit_of(self, complexity: Tensor) -> Tensor:
         """The number of the exit for each complexity: int32, `(batch,)`, 0 the earliest."""
         above = ops.greater(complexity[:, None], self._boundaries[None])
         return ops.sum(ops.cast(above, "int32"), axis=-1)
 
     @property
-    def pass_key(self) -> Any:
+    def pass_key(self) -> Hashable:
         """No other detector lets the same images out at the same exits."""
         return id(self)
 
-    def forward_pass(self, inputs: Any, **side_values: Any) -> ExitPass:
+    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> ExitPass:
         """One pass in which every image leaves at its own exit."""
         self._check_adapted()
         return ExitPass(self._stages, inputs, self.exit_of(side_values["complexity"]))
 
-    def score(self, forward_pass: ExitPass) -> Any:
+    def score(self, forward_pass: ExitPass) -> Tensor:
         """The adjusted energy at each image's exit: float32, `(batch,)`."""
         means = ops.take(self._mean_energies, forward_pass.exits)
         return self._energy(forward_pass.logits) - means
 
-    def _energy(self, logits: Any) -> Any:
+    def _energy(self, logits: Tensor) -> Tensor:
         return self.temperature * ops.logsumexp(logits / self.temperature, axis=-1)
 
-    def _adapt(self, data: Any, batch_size: int, verbose: int | str) -> None:
-        def measure(inputs: Any) -> dict[str, Any]:
+    def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:
+        def measure(inputs: Tensor) -> dict[str, Tensor]:
             energies = [
                 self._energy(ops.cast(logits, "float32")) for logits in self.logits_function(inputs)
             ]
             return {"energies": ops.stack(energies, axis=-1), **self.side_values(inputs)}
 
-        self.settle_input_range(data, batch_size)
-        observed = ObservedRange(self.input_shape_with_batch[1:])
         total, count, sizes = np.zeros(self.num_exits), 0, []
-
-        def check(inputs: Any) -> None:
-            Detector.check_inputs(self, inputs)
-            check_in_range(inputs, self._input_range)
-
-        for batch in BatchFunction(measure).over(
-            data, "Measuring energies", batch_size, verbose, check=check
-        ):
-            observed.update(batch.inputs)
+        check = super(AdaptiveDetector, self).check_inputs
+        for batch in self._passed(measure, data, "Measuring energies", batch_size, verbose, check):
             total += batch.outputs["energies"].sum(axis=0, dtype="float64")
             count += len(batch.inputs)
             if self.boundaries_given is None:
                 sizes.append(batch.outputs["complexity"])
-        warn_of_small_values(observed, self._input_range)
         if self.boundaries_given is None:
             shares = np.arange(1, self.num_exits) / self.num_exits
             self._boundaries.assign(np.quantile(np.concatenate(sizes), shares))
         self._mean_energies.assign(total / count)
-
-    def check_inputs(self, inputs: Any) -> None:
-        """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`."""
-        super().check_inputs(inputs)
-        check_in_range(inputs, self._input_range)
 
     def get_config(self) -> dict[str, Any]:
         """What makes this detector again, with its classifier inside."""
@@ -232,7 +202,3 @@ class MOODDetector(AdaptiveDetector):
             "boundaries": self.boundaries_given and list(self.boundaries_given),
             "temperature": self.temperature,
         }
-
-
-def _pairs(first: float, others: list[float]) -> list[tuple[float, float]]:
-    return list(zip([first, *others[:-1]], others, strict=True))

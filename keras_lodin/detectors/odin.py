@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.data.label_places import LabelPlaces
-from keras_lodin.data.value_range import InputRange, check_in_range
+from keras_lodin.data.value_range import InputRange
 from keras_lodin.detectors import odin_tuning
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import (
@@ -22,9 +22,10 @@ from keras_lodin.detectors.odin_score import (
     winning_cotangent,
 )
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.settings import checked_epsilon, checked_temperature
+from keras_lodin.detectors.settings import checked_epsilon, checked_numbers, checked_temperature
 from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.utils.numbers import several_numbers
+from keras_lodin.models.input_range import GivenRange
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import shortest_float
 
 _WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")
@@ -86,13 +87,22 @@ class ODINDetector(Detector):
         classifier: keras.Model,
         temperature: float = DEFAULT_TEMPERATURE,
         epsilon: float = DEFAULT_EPSILON,
-        input_range: Any = None,
+        input_range: GivenRange | None = None,
         channel_std: Sequence[float] | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(classifier, input_range=input_range, **kwargs)
         self.check_differentiable()
-        self.channel_std = self._checked_channel_std(channel_std)
+        channels = self.input_shape_with_batch[-1]
+        self.channel_std = checked_numbers(
+            "channel_std",
+            channel_std,
+            lambda values: (
+                len(values) in (1, channels) and all(0.0 < value < math.inf for value in values)
+            ),
+            f"hold one positive number for each of {channels} channels",
+        )
+        self._within_range = self.channel_std is None
         self.temperature = temperature
         self.epsilon = epsilon
 
@@ -111,7 +121,7 @@ class ODINDetector(Detector):
 
     def load_own_variables(self, store: Any) -> None:
         """Loads settings and threshold; a file from before the width was a weight lacks it."""
-        values: dict[str, Any] = {}
+        values: dict[str, np.ndarray] = {}
         self.save_own_variables(values)
         names = set(store.keys())
         if {str(place) for place in range(len(_WEIGHTS_OF_OLD_FILES))} <= names < set(values):
@@ -131,26 +141,10 @@ class ODINDetector(Detector):
         super()._set_input_range(input_range)
         self._input_width.assign(width)
 
-    def settle_input_range(self, data: Any, batch_size: int = 128) -> None:
+    def settle_input_range(self, data: object, batch_size: int = 128) -> None:
         """See `Detector.settle_input_range`. With `channel_std` data do not show the range."""
         if self.channel_std is None:
             super().settle_input_range(data, batch_size)
-
-    def _checked_channel_std(self, channel_std: Sequence[float] | None) -> tuple[float, ...] | None:
-        if channel_std is None:
-            return None
-        values = several_numbers(channel_std)
-        channels = self.input_shape_with_batch[-1]
-        if (
-            values is None
-            or not all(0.0 < value < math.inf for value in values)
-            or len(values) not in (1, channels)
-        ):
-            raise ValueError(
-                f"`channel_std` must hold one positive number for each of {channels} channels. "
-                f"Received: channel_std={channel_std!r}"
-            )
-        return values
 
     @property
     def temperature(self) -> float:
@@ -191,12 +185,12 @@ class ODINDetector(Detector):
             return None
         return self.with_settings(**defaults)
 
-    def score(self, forward_pass: ForwardPass) -> Any:
+    def score(self, forward_pass: ForwardPass) -> Tensor:
         """`log(classes * max_i S_i(x~; T))`: float32, `(batch,)`."""
         perturbed = self.perturb(forward_pass)
         return tempered_score(forward_pass.logits_at(perturbed), self._temperature)
 
-    def perturb(self, forward_pass: ForwardPass) -> Any:
+    def perturb(self, forward_pass: ForwardPass) -> Tensor:
         """The inputs after the step, x~, of the inputs' shape and dtype.
 
         Args:
@@ -206,7 +200,7 @@ class ODINDetector(Detector):
             forward_pass.inputs, self.step_direction(forward_pass, self._temperature), self._epsilon
         )
 
-    def step_direction(self, forward_pass: ForwardPass, temperature: Any) -> Any:
+    def step_direction(self, forward_pass: ForwardPass, temperature: Tensor) -> Tensor:
         """The sign of d log S_yhat(x; T) / dx: float32 of the inputs' shape, -1, 0 or 1 each.
 
         Args:
@@ -217,7 +211,7 @@ class ODINDetector(Detector):
             forward_pass.input_gradient(winning_cotangent(forward_pass.logits, temperature))
         )
 
-    def step(self, inputs: Any, direction: Any, epsilon: Any) -> Any:
+    def step(self, inputs: Tensor, direction: Tensor, epsilon: Tensor) -> Tensor:
         """The inputs moved by `epsilon` of the input range along a direction of signs.
 
         Args:
@@ -235,8 +229,8 @@ class ODINDetector(Detector):
 
     def tune(
         self,
-        id_data: Any,
-        ood_data: Any = None,
+        id_data: object,
+        ood_data: object = None,
         temperatures: Sequence[float] = odin_tuning.TEMPERATURES,
         epsilons: Sequence[float] = odin_tuning.EPSILONS,
         batch_size: int = 128,
@@ -297,7 +291,7 @@ class ODINDetector(Detector):
             warnings.warn(text, stacklevel=2)
         return tuning
 
-    def check_inputs(self, inputs: Any) -> None:
+    def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for inputs of a wrong shape, not finite, or outside `input_range`.
 
         Values outside `input_range` mean that epsilon is a different fraction of the truth than
@@ -305,9 +299,7 @@ class ODINDetector(Detector):
         small part of the range show over a whole pass: `calibrate` and `tune` warn of them.
         """
         super().check_inputs(inputs)
-        if self.channel_std is None:
-            check_in_range(inputs, self._input_range)
-        else:
+        if self.channel_std is not None:
             self._check_spread(ops.convert_to_numpy(inputs))
 
     def _check_spread(self, inputs: np.ndarray) -> None:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from keras import ops
+
+from keras_lodin.utils.tensor import Tensor
 
 # The paper's settings, for a network and data that nothing else is known of.
 DEFAULT_TEMPERATURE = 1000.0
 DEFAULT_EPSILON = 0.0014
 
 
-def tempered_score(logits: Any, temperature: Any) -> Any:
+def tempered_score(logits: Tensor, temperature: Tensor) -> Tensor:
     """`log(classes * max_i softmax(f / T)_i)`, in a form that float32 resolves at any T.
 
     At T = 1000 all exponents are close to 0 and the softmax close to uniform; `expm1` and `log1p`
@@ -29,7 +29,7 @@ def tempered_score(logits: Any, temperature: Any) -> Any:
     return -ops.log1p(ops.mean(ops.expm1(below), axis=-1))
 
 
-def winning_cotangent(logits: Any, temperature: Any) -> Any:
+def winning_cotangent(logits: Tensor, temperature: Tensor) -> Tensor:
     """Cotangent at the logits whose input gradient points along d log S_yhat(x; T) / dx.
 
     The derivative of `log S_yhat` by the logits is `(onehot(yhat) - softmax(f / T)) / T`, which

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
@@ -25,6 +25,7 @@ from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATUR
 from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.scores import check_scores
+from keras_lodin.utils.tensor import Tensor
 
 TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
 EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012)
@@ -88,6 +89,15 @@ class Tuning:
         return "\n".join(lines)
 
 
+class _Candidate(NamedTuple):
+    """A setting, where its scores stand, and their mean over the in-distribution data."""
+
+    temperature: float
+    epsilon: float
+    placed: Placements
+    mean: float
+
+
 def _points(margin: TuningMargin) -> str:
     # Adding 0 takes the sign off a rounded -0.
     middle, low, high = (round(100 * end, 2) + 0.0 for end in (margin.margin, *margin.interval))
@@ -96,8 +106,8 @@ def _points(margin: TuningMargin) -> str:
 
 def tune(
     detector: Detector,
-    id_data: Any,
-    ood_data: Any,
+    id_data: object,
+    ood_data: object,
     temperatures: Sequence[float],
     epsilons: Sequence[float],
     batch_size: int,
@@ -121,142 +131,124 @@ def tune(
     temperatures = _checked(temperatures, "temperatures", positive=True)
     epsilons = _checked(epsilons, "epsilons", positive=False)
 
-    def separation(function: Any, task: str) -> list[tuple[Placements, float]]:
-        """Placements and mean in-distribution score of each column, in one pass of the data."""
-        compiled = BatchFunction(function)
+    check = detector.check_inputs
+
+    def separation(settings: Sequence[tuple[float, float]], task: str) -> list[_Candidate]:
+        """How well temperatures and epsilons tell the data from their contrast, in one pass."""
+
+        def scores(inputs: Tensor) -> Tensor:
+            forward_pass = ForwardPass(detector.logits_function, inputs)
+            directions = {
+                temperature: detector.step_direction(forward_pass, temperature)
+                for temperature in {temperature for temperature, epsilon in settings if epsilon}
+            }
+            columns = []
+            for temperature, epsilon in settings:
+                logits = forward_pass.logits
+                if epsilon:
+                    direction = directions[temperature]
+                    stepped = detector.step(forward_pass.inputs, direction, epsilon)
+                    logits = forward_pass.logits_at(stepped)
+                columns.append(tempered_score(logits, temperature))
+            return ops.stack(columns, axis=-1)
+
+        compiled = BatchFunction(scores)
         ours, theirs = [], []
-        settings = (task, batch_size, verbose)
         with naming("`id_data`"):
-            for batch in compiled.over(id_data, *settings, check=detector.check_inputs):
+            for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
                 ours.append(batch.outputs)
                 if ood_data is None:
                     theirs.append(compiled(scrambled(batch.inputs)))
         if ood_data is not None:
             with naming("`ood_data`"):
-                for batch in compiled.over(ood_data, *settings, check=detector.check_inputs):
+                for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
                     theirs.append(batch.outputs)
         id_scores, contrast_scores = joined(ours), joined(theirs)
-        for scores in (id_scores, contrast_scores):
+        for found in (id_scores, contrast_scores):
             # A NaN is the least of any numbers.
-            check_scores(detector.name, scores.min(axis=-1))
+            check_scores(detector.name, found.min(axis=-1))
         return [
-            (placements(own, other), float(own.mean()))
-            for own, other in zip(id_scores.T, contrast_scores.T, strict=True)
+            _Candidate(*setting, placements(own, other), float(own.mean()))
+            for setting, own, other in zip(settings, id_scores.T, contrast_scores.T, strict=True)
         ]
 
-    def at_temperatures(inputs: Any) -> Any:
-        logits = ForwardPass(detector.logits_function, inputs).logits
-        return ops.stack([tempered_score(logits, t) for t in temperatures], axis=-1)
-
-    by_temperature = separation(at_temperatures, "Choosing the temperature")
+    by_temperature = separation([(t, 0.0) for t in temperatures], "Choosing the temperature")
     temperature = max(
-        _tied_for_best(temperatures, by_temperature),
+        (candidate.temperature for candidate in _tied_for_best(by_temperature)),
         key=lambda t: (-max(t / DEFAULT_TEMPERATURE, DEFAULT_TEMPERATURE / t), t),
     )
-    # Measured beside the candidates, unless it is one.
-    default_is_candidate = temperature == DEFAULT_TEMPERATURE and DEFAULT_EPSILON in epsilons
-
-    def at_epsilons(inputs: Any) -> Any:
-        forward_pass = ForwardPass(detector.logits_function, inputs)
-        direction = detector.step_direction(forward_pass, temperature)
-
-        def score(direction: Any, epsilon: float, temperature: float) -> Any:
-            stepped = detector.step(forward_pass.inputs, direction, epsilon)
-            return tempered_score(forward_pass.logits_at(stepped), temperature)
-
-        columns = [score(direction, epsilon, temperature) for epsilon in epsilons]
-        if not default_is_candidate:
-            if temperature != DEFAULT_TEMPERATURE:
-                direction = detector.step_direction(forward_pass, DEFAULT_TEMPERATURE)
-            columns.append(score(direction, DEFAULT_EPSILON, DEFAULT_TEMPERATURE))
-        return ops.stack(columns, axis=-1)
-
-    by_epsilon = separation(at_epsilons, "Choosing epsilon")
-    at_default = (
-        by_epsilon[epsilons.index(DEFAULT_EPSILON)][0]
-        if default_is_candidate
-        else by_epsilon.pop()[0]
-    )
+    settings = [(temperature, epsilon) for epsilon in epsilons]
+    # Measured beside the candidates, unless they are one.
+    defaults = (DEFAULT_TEMPERATURE, DEFAULT_EPSILON)
+    beside = [] if defaults in settings else [defaults]
+    measured = separation([*settings, *beside], "Choosing epsilon")
+    by_epsilon = measured[: len(settings)]
+    at_defaults = measured[-1 if beside else settings.index(defaults)]
     epsilon = min(
-        _tied_for_best(epsilons, by_epsilon), key=lambda value: (value != DEFAULT_EPSILON, value)
+        (candidate.epsilon for candidate in _tied_for_best(by_epsilon)),
+        key=lambda value: (value != DEFAULT_EPSILON, value),
     )
-
-    settings = [
-        *((value, 0.0) for value in temperatures),
-        *((temperature, value) for value in epsilons),
-    ]
-    found = [*by_temperature, *by_epsilon]
-    choice = by_epsilon[epsilons.index(epsilon)][0]
+    choice = by_epsilon[epsilons.index(epsilon)]
+    candidates = [*by_temperature, *by_epsilon]
     paired = ood_data is None
 
-    def margin_over(setting: tuple[float, float], other: Placements) -> TuningMargin:
-        return TuningMargin(*setting, other.auroc, *auroc_margin(choice, other, paired=paired))
+    def margin_over(other: _Candidate) -> TuningMargin:
+        margin = auroc_margin(choice.placed, other.placed, paired=paired)
+        return TuningMargin(other.temperature, other.epsilon, other.placed.auroc, *margin)
 
     others = sorted(
         (
-            margin_over((t, e), placed)
-            for (t, e), (placed, _) in zip(settings, found, strict=True)
+            margin_over(candidate)
+            for candidate in candidates
             # Without a step, the chosen temperature is no candidate unless `epsilons` has 0.
-            if (t != temperature) or (e != epsilon and e in epsilons)
+            if candidate.temperature != temperature
+            or (candidate.epsilon != epsilon and candidate.epsilon in epsilons)
         ),
         key=lambda margin: -margin.auroc,
     )
-    over_defaults = margin_over((DEFAULT_TEMPERATURE, DEFAULT_EPSILON), at_default)
-    counts = choice.id.size, choice.contrast.size
+    over_defaults = margin_over(at_defaults)
+    counts = choice.placed.id.size, choice.placed.contrast.size
+    too_few = (
+        f"Fewer than {FEWEST_SAMPLES} samples cannot tell temperatures and epsilons apart: take "
+        f"some hundreds to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
+    )
     return Tuning(
         temperature,
         epsilon,
         "scrambled" if ood_data is None else "ood_data",
         [
             {"temperature": t, "epsilon": e, "auroc": placed.auroc, "mean_id_score": mean}
-            for (t, e), (placed, mean) in zip(settings, found, strict=True)
+            for t, e, placed, mean in candidates
         ],
-        choice.auroc,
+        choice.placed.auroc,
         *counts,
         over_defaults,
         others[0] if others else None,
         (
-            *_too_few(counts),
-            *_not_told_apart(temperature, epsilon, choice, over_defaults, others),
-            *_at_the_end(temperature, temperatures, by_temperature, paired),
+            *([too_few] if min(counts) < FEWEST_SAMPLES else []),
+            *_not_told_apart(choice, over_defaults, others),
+            *_at_the_end(temperature, temperatures, [c.placed for c in by_temperature], paired),
             *_at_the_end_of_epsilons(epsilon, epsilons),
         ),
     )
 
 
-def _tied_for_best(values: list[float], found: list[tuple[Placements, float]]) -> list[float]:
-    best = max(placed.auroc for placed, _ in found)
-    return [
-        value
-        for value, (placed, _) in zip(values, found, strict=True)
-        if placed.auroc >= best - TIED
-    ]
-
-
-def _too_few(counts: tuple[int, int]) -> list[str]:
-    if min(counts) >= FEWEST_SAMPLES:
-        return []
-    return [
-        f"Fewer than {FEWEST_SAMPLES} samples cannot tell temperatures and epsilons apart: take "
-        f"some hundreds to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
-    ]
+def _tied_for_best(candidates: list[_Candidate]) -> list[_Candidate]:
+    best = max(candidate.placed.auroc for candidate in candidates)
+    return [candidate for candidate in candidates if candidate.placed.auroc >= best - TIED]
 
 
 def _not_told_apart(
-    temperature: float,
-    epsilon: float,
-    choice: Placements,
-    over_defaults: TuningMargin,
-    others: list[TuningMargin],
+    choice: _Candidate, over_defaults: TuningMargin, others: list[TuningMargin]
 ) -> list[str]:
     """Whether the data say nothing at all, nothing about the candidates, or nothing of a gain."""
-    chosen = f"temperature={temperature:g}, epsilon={epsilon:g}"
-    is_default = (temperature, epsilon) == (DEFAULT_TEMPERATURE, DEFAULT_EPSILON)
-    aurocs = [choice.auroc, *(other.auroc for other in others)]
+    chosen = f"temperature={choice.temperature:g}, epsilon={choice.epsilon:g}"
+    is_default = choice[:2] == (DEFAULT_TEMPERATURE, DEFAULT_EPSILON)
+    aurocs = [choice.placed.auroc, *(other.auroc for other in others)]
     if len(others) > 0 and max(aurocs) - min(aurocs) <= TIED:
         return [
             "The data tell no candidate from another: every temperature and epsilon has the same "
-            f"AUROC, {choice.auroc:.4g}. Taken is what is closest to ODIN's defaults. Look "
+            f"AUROC, {choice.placed.auroc:.4g}. Taken is what is closest to ODIN's defaults. Look "
             f"whether the inputs differ from each other. Received: {chosen}"
         ]
     # The worst is the easiest to tell apart.
@@ -275,17 +267,14 @@ def _not_told_apart(
 
 
 def _at_the_end(
-    temperature: float,
-    temperatures: list[float],
-    found: list[tuple[Placements, float]],
-    paired: bool,
+    temperature: float, temperatures: list[float], found: list[Placements], paired: bool
 ) -> list[str]:
     """Whether a larger temperature than all of the candidates may be better."""
     if len(temperatures) == 1 or temperature != temperatures[-1]:
         return []
     if temperature >= DEFAULT_TEMPERATURE:
         # From here on the order of scores hardly depends on T: only a clear rise is news.
-        margin, (low, _) = auroc_margin(found[-1][0], found[-2][0], paired=paired)
+        margin, (low, _) = auroc_margin(found[-1], found[-2], paired=paired)
         if low <= 0.0 or margin < 1e-3:
             return []
     return [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from keras_lodin.utils.numbers import checked_number
+from collections.abc import Callable, Sequence
+
+from keras_lodin.utils.numbers import checked_number, several_numbers
 
 
 def checked_epsilon(epsilon: float) -> float:
@@ -23,3 +25,22 @@ def checked_temperature(temperature: float) -> float:
     """
     expected = "a positive, finite number"
     return checked_number("temperature", temperature, lambda value: value > 0.0, expected)
+
+
+def checked_numbers(
+    name: str,
+    values: Sequence[float] | None,
+    holds: Callable[[tuple[float, ...]], bool],
+    expected: str,
+) -> tuple[float, ...] | None:
+    """A setting of several numbers; None stays, for one that is left open.
+
+    Raises:
+        ValueError: for anything else, "`name` must `expected`".
+    """
+    if values is None:
+        return None
+    numbers = several_numbers(values)
+    if numbers is None or not holds(numbers):
+        raise ValueError(f"`{name}` must {expected}. Received: {name}={values!r}")
+    return numbers

@@ -30,11 +30,7 @@ class Accuracy:
         self.count = self.correct = 0
 
     def update(self, predictions: np.ndarray, labels: np.ndarray | None) -> None:
-        """Takes a batch into account.
-
-        Args:
-            predictions: the predicted class of each sample, integers of shape `(batch,)`.
-            labels: the data's labels, so too; or None.
+        """Takes the predicted and the true classes of a batch into account, `(batch,)` each.
 
         Raises:
             ValueError: for labels that the classifier has no class for.
@@ -49,12 +45,7 @@ class Accuracy:
         return self.correct / self.count if self.count else None
 
     def warn_of_chance(self, input_range: InputRange, model: str = "The classifier") -> None:
-        """Warns where the classifier knows no more labels than chance would.
-
-        Args:
-            input_range: the range of its inputs, the likeliest reason where it was assumed.
-            model: what to call the classifier.
-        """
+        """Warns where the classifier knows no more labels than chance would."""
         if is_chance(self.correct, self.count, self._place.num_classes):
             what = f"{self.correct} of {self.count} labels of {self._place.name}"
             warn_of_chance(model, what, self._place.num_classes, input_range)
@@ -90,16 +81,10 @@ def warn_of_chance(model: str, what: str, num_classes: int, input_range: InputRa
 
 
 def is_chance(correct: int, count: int, num_classes: int) -> bool:
-    """Whether so many correct predictions cannot be told from guesses, or are fewer.
+    """Whether so many correct predictions of `count` cannot be told from guesses, or are fewer.
 
-    Args:
-        correct: how many labels were predicted.
-        count: of how many. Below 10 nothing can be told, and the answer is False.
-        num_classes: among how many classes.
-
-    Returns:
-        whether guesses with probability 1 / `num_classes` are as good with a probability above
-        5 % (one-sided binomial test).
+    Guesses are as good with a probability above 5 % (one-sided binomial test). Of fewer than 10
+    labels nothing can be told, and the answer is False.
     """
     if count < _FEWEST:
         return False

@@ -22,12 +22,7 @@ class ExtremeExamples:
         self._seen = 0
 
     def update(self, scores: np.ndarray, inputs: np.ndarray) -> None:
-        """Looks at one batch.
-
-        Args:
-            scores: shape `(batch,)`.
-            inputs: shape `(batch, ...)`. Only images, `(height, width, 1 or 3)`, are kept.
-        """
+        """Looks at the scores and inputs of a batch; only images, of 1 or 3 channels, are kept."""
         inputs = np.asarray(inputs)
         if inputs.ndim == 4 and inputs.shape[-1] in (1, 3):
             places = np.argsort(self._sign * scores, kind="stable")[:COUNT]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 import os
@@ -15,19 +14,11 @@ import numpy as np
 
 from keras_lodin.evaluation.document import Row, Scores
 from keras_lodin.utils.files import file_digest, write_file
-from keras_lodin.utils.foreign_text import csv_cell, encodable
+from keras_lodin.utils.foreign_text import csv_cell, csv_text, encodable
 
 
 def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list[str]:
-    """Plots of the evaluation before, of data that is not in this one.
-
-    Args:
-        folder: where both are saved.
-        new: names of the files that will be written.
-
-    Returns:
-        names of plots that the old `results.json` claims, unchanged since.
-    """
+    """Plots that the old `results.json` of a folder claims, unchanged since, and not in `new`."""
     folder = Path(folder)
     try:
         before = json.loads((folder / "results.json").read_text(encoding="utf-8"))["files"]
@@ -44,23 +35,12 @@ def outdated_plots(folder: str | os.PathLike[str], new: Collection[str]) -> list
 
 
 def write_csv(rows: Iterable[Row], path: str | os.PathLike[str]) -> None:
-    """Writes rows as CSV, a header line first.
-
-    Args:
-        rows: of an `Evaluation`.
-        path: the file to write or replace.
-
-    Raises:
-        OSError: if it cannot be written.
-    """
+    """Writes rows of an `Evaluation` as CSV, a header line first."""
     flat = [{key: csv_cell(value) for key, value in _flat(row).items()} for row in rows]
     # Rows of several evaluations may have been written where other figures were known.
     columns = [key for key in flat[0] if all(key in row for row in flat)]
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n", extrasaction="ignore")
-    writer.writeheader()
-    writer.writerows(flat)
-    write_file(path, text.getvalue().encode())
+    cells = ([row[key] for key in columns] for row in flat)
+    write_file(path, csv_text(columns, cells, "\n").encode())
 
 
 def write_scores(scores: Scores, path: str | os.PathLike[str]) -> None:
@@ -68,13 +48,6 @@ def write_scores(scores: Scores, path: str | os.PathLike[str]) -> None:
 
     What is before the first slash is the detector: a slash or a per cent sign in its own name is
     written `%2F` or `%25`, as in addresses, so that no two arrays have one name.
-
-    Args:
-        scores: of an `Evaluation`.
-        path: the `.npz` file to write or replace.
-
-    Raises:
-        OSError: if it cannot be written.
     """
     content = io.BytesIO()
     arrays: dict[str, Any] = {

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,10 +17,8 @@ from keras_lodin.metrics.figures import auroc
 from keras_lodin.quotient.distributions import QUANTITIES, GradientDistributions
 from keras_lodin.report.tables import accuracy_text, percent, skipped_lines, terminal_table
 from keras_lodin.utils.files import file_digests, write_file, write_json, write_together
-from keras_lodin.utils.foreign_text import csv_cell, shown
+from keras_lodin.utils.foreign_text import csv_cell, csv_text, shown
 from keras_lodin.utils.versions import package_versions
-
-_COLUMNS = ("model", "data", "kind", *QUANTITIES)
 
 _NOTE = (
     "Medians of the norm of the predicted class's gradient, of the sum of the others' norms (both "
@@ -117,25 +114,21 @@ class GradientComparison:
         from keras_lodin.report.plot_style import as_png
 
         with write_together(folder, "gradients.json") as written:
-            write_file(written / "gradients.csv", self._samples_as_csv().encode())
+            samples = csv_text(("model", "data", "kind", *QUANTITIES), self._samples(), "\n")
+            write_file(written / "gradients.csv", samples.encode())
             form, norm = self.settings["form"], self.settings["norm"]
             figure = gradient_figure(self.distributions, self.id, form, norm)
             write_file(written / "gradients.png", as_png(figure))
             document = {**self.to_dict(), "files": file_digests(written)}
             write_json(document, written / "gradients.json")
 
-    def _samples_as_csv(self) -> str:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(_COLUMNS)
+    def _samples(self) -> Iterator[list[object]]:
         for model, sets in self.distributions.items():
             for name, found in sets.items():
                 values = (getattr(found, quantity) for quantity in QUANTITIES)
                 for sample in zip(*values, strict=True):
-                    numbers = [f"{value:.7g}" for value in sample]
-                    names = (csv_cell(model), csv_cell(name), self._kind(name))
-                    writer.writerow([*names, *numbers])
-        return text.getvalue()
+                    numbers = (f"{value:.7g}" for value in sample)
+                    yield [csv_cell(model), csv_cell(name), self._kind(name), *numbers]
 
     def _kind(self, name: str) -> str:
         return "id" if name == self.id else "ood"

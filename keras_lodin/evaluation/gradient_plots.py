@@ -38,9 +38,6 @@ def gradient_figure(
         id_name: which of the data sets is in-distribution.
         form: "softmax" or "logits": whose gradients they are.
         norm: "l1" or "l2".
-
-    Returns:
-        a matplotlib figure that belongs to no window.
     """
     columns = len(models)
     figure = Figure(figsize=(max(4.2 * columns, 6.4) + 0.6, 8.2), layout="constrained")

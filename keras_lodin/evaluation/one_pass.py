@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
@@ -23,13 +24,14 @@ from keras_lodin.metrics.registry import FIGURES
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.numbers import check_seed, check_whole
 from keras_lodin.utils.progress import track
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.versions import package_versions
 
 
 def evaluate(
     detectors: Mapping[str, Detector],
-    id_data: Any,
-    ood_data: Mapping[str, Any],
+    id_data: object,
+    ood_data: Mapping[str, object],
     *,
     batch_size: int = 128,
     model: str | Mapping[str, str] | None = None,
@@ -106,7 +108,7 @@ def evaluate(
         for name, detector in by_model.items()
     }
 
-    def check(inputs: Any) -> None:
+    def check(inputs: Tensor) -> None:
         for detector in detectors.values():
             detector.check_inputs(inputs)
 
@@ -181,7 +183,7 @@ def _beside_defaults(detectors: Mapping[str, Detector]) -> dict[str, Detector]:
 
 
 def _score_batch(
-    detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Any
+    detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Tensor
 ) -> dict[str, dict[str, Any]]:
     """Each detector's scores and each model's predictions, with one pass per classifier."""
     passes: dict[Hashable, Any] = {}
@@ -196,7 +198,7 @@ def _score_batch(
 
 
 def _accuracies(
-    detectors: Mapping[str, Detector], models: Mapping[str, str], data: Any
+    detectors: Mapping[str, Detector], models: Mapping[str, str], data: object
 ) -> dict[str, Accuracy]:
     """The count of each model's correct predictions, by the class names of any of its detectors."""
     known = {models[name]: detector for name, detector in detectors.items()}
@@ -233,15 +235,19 @@ def _score_data(
 def _figures(
     id_scores: np.ndarray, ood_scores: np.ndarray, resamples: int, seed: int
 ) -> dict[str, Any]:
+    values = {}
+    for name, one in FIGURES.items():
+        try:
+            value = float(one.function(id_scores, ood_scores))
+            if not np.isfinite(value):
+                raise ValueError(f"A figure must be a finite number. Received: {value}")
+        except Exception as error:  # it may be somebody else's code, and all else is computed
+            reason = f"{type(error).__name__}: {error}"
+            warnings.warn(f"The figure {name!r} is left out: {reason}", UserWarning, stacklevel=3)
+        else:
+            values[name] = value
     intervals = bootstrap_intervals(id_scores, ood_scores, resamples, seed)
-    values = {name: float(one.function(id_scores, ood_scores)) for name, one in FIGURES.items()}
-    for name, value in values.items():
-        if not np.isfinite(value):
-            raise ValueError(f"The figure {name!r} must be a finite number. Received: {value}")
-    return {
-        **values,
-        **{f"{name}_interval": list(bounds) for name, bounds in intervals.items()},
-    }
+    return values | {f"{name}_interval": list(bounds) for name, bounds in intervals.items()}
 
 
 def _check_arguments(

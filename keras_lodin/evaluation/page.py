@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
@@ -26,9 +26,6 @@ def evaluation_page(
         scores: of an `Evaluation`, or from `scores.npz`.
         plots: of `draw_plots`.
         extremes: of an `Evaluation`; empty for a page without pictures.
-
-    Returns:
-        self-contained HTML.
     """
     return page.page(
         f"Out-of-distribution detection on {results['id']['name']}",
@@ -77,37 +74,54 @@ def _summary(results: Results) -> str:
 
 def _results(results: Results) -> Block:
     rows = results["results"]
-    figures = figures_in(rows)
-    return page.table(
+    return _figures(
+        results,
+        rows,
         "In per cent, AUROC and FPR95 with 95 % intervals; FPR95 with ID positive. The best of "
         "each out-of-distribution (OOD) set is marked.",
-        (_named(results), "OOD set", "examples", *(figure.title for figure in figures)),
-        [
-            (
-                _name(results, row),
-                row["ood"],
-                f"{row['count']:,}",
-                *(percent(row[one.name], row.get(f"{one.name}_interval")) for one in figures),
-            )
-            for row in rows
-        ],
+        {
+            "OOD set": [row["ood"] for row in rows],
+            "examples": [f"{row['count']:,}" for row in rows],
+        },
         [
             place
-            for column, one in enumerate(figures, start=3)
+            for column, one in enumerate(figures_in(rows), start=3)
             for place in _best(rows, one.name, max if one.higher_is_better else min, column)
         ],
     )
 
 
-def _named(results: Results) -> str:
-    """What `_name` gives the name of."""
-    return "model and detector" if len(results["id"]["accuracy_by_model"]) > 1 else "detector"
+def _means(results: Results) -> list[Block]:
+    rows = results["means"]
+    sets = {"sets": [str(row["ood_sets"]) for row in rows]}
+    caption = "Plain means over the OOD sets, in per cent"
+    return [_figures(results, rows, caption, sets)] if rows else []
 
 
-def _name(results: Results, row: Row) -> str:
-    """A row's detector, with its model where there are several."""
+def _figures(
+    results: Results,
+    rows: list[Row],
+    caption: str,
+    columns: Mapping[str, list[str]],
+    best: Iterable[tuple[int, int]] = (),
+) -> Block:
+    """A table of rows: whose they are, what is in `columns`, and every figure."""
+    figures = figures_in(rows)
     several = len(results["id"]["accuracy_by_model"]) > 1
-    return f"{row['model']} / {row['detector']}" if several else str(row["detector"])
+    names = [f"{row['model']} / {row['detector']}" if several else row["detector"] for row in rows]
+    numbers = (
+        [percent(row[one.name], row.get(f"{one.name}_interval")) for one in figures] for row in rows
+    )
+    return page.table(
+        caption,
+        (
+            "model and detector" if several else "detector",
+            *columns,
+            *(one.title for one in figures),
+        ),
+        [(*named, *shown) for *named, shown in zip(names, *columns.values(), numbers, strict=True)],
+        best,
+    )
 
 
 def _best(
@@ -120,26 +134,6 @@ def _best(
         best = choose([value for _, value in own])
         found += [(number, column) for number, value in own if value == best and len(own) > 1]
     return found
-
-
-def _means(results: Results) -> list[Block]:
-    if not results["means"]:
-        return []
-    figures = figures_in(results["means"])
-    return [
-        page.table(
-            "Plain means over the OOD sets, in per cent",
-            (_named(results), "sets", *(figure.title for figure in figures)),
-            [
-                (
-                    _name(results, row),
-                    str(row["ood_sets"]),
-                    *(percent(row[figure.name]) for figure in figures),
-                )
-                for row in results["means"]
-            ],
-        )
-    ]
 
 
 def _threshold(results: Results, scores: Scores) -> list[Block]:

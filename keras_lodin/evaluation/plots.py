@@ -18,14 +18,9 @@ from keras_lodin.report.tables import percent
 
 
 def draw_plots(results: Results, scores: Scores) -> dict[str, dict[str, bytes]]:
-    """Draws score histograms and ROC curves of each OOD set, once for files and page alike.
+    """Score histograms ("scores") and ROC curves ("roc") of each OOD set, as PNG.
 
-    Args:
-        results: what `results.json` holds.
-        scores: of an `Evaluation`.
-
-    Returns:
-        for each OOD set, "scores" and "roc" as PNG.
+    They are drawn once for files and page alike.
     """
     return {
         ood: {
@@ -46,16 +41,7 @@ def plot_files(plots: Mapping[str, Mapping[str, bytes]]) -> dict[str, bytes]:
 
 
 def histogram_figure(id_name: str, ood: str, scores: Scores) -> Figure:
-    """Histograms of ID and OOD scores, one panel per detector, with the threshold for 95 % TPR.
-
-    Args:
-        id_name: name of the ID data.
-        ood: name of the OOD set.
-        scores: of an `Evaluation`.
-
-    Returns:
-        a matplotlib figure that belongs to no window.
-    """
+    """Histograms of ID and OOD scores, one panel per detector, with the threshold for 95 % TPR."""
     count = len(scores)
     columns = min(count, 2)
     rows = -(-count // columns)
@@ -84,16 +70,7 @@ def histogram_figure(id_name: str, ood: str, scores: Scores) -> Figure:
 
 
 def roc_figure(results: Results, ood: str, scores: Scores) -> Figure:
-    """ROC curves of all detectors on one OOD set, ID positive.
-
-    Args:
-        results: what `results.json` holds.
-        ood: name of the OOD set.
-        scores: of an `Evaluation`.
-
-    Returns:
-        a matplotlib figure that belongs to no window.
-    """
+    """ROC curves of all detectors on one OOD set, ID positive."""
     id_name = results["id"]["name"]
     figure = Figure(figsize=(6.0, 6.2 + 0.22 * len(scores)), layout="constrained")
     axes = figure.subplots()

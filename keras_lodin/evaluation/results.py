@@ -152,10 +152,7 @@ class Evaluation:
         Raises:
             OSError: if a file cannot be written. Nothing half-written stays.
         """
-        # matplotlib costs half a second of import, which only plots should pay.
-        from keras_lodin.evaluation.plots import draw_plots, plot_files
-
-        for name, png in plot_files(draw_plots(self.to_dict(), self.scores)).items():
+        for name, png in self._plots_and_page()[0].items():
             write_file(Path(folder) / name, png)
 
     def to_html(self, path: str | os.PathLike[str]) -> None:
@@ -167,12 +164,18 @@ class Evaluation:
         Raises:
             OSError: if it cannot be written. Nothing half-written stays.
         """
+        write_file(path, self._plots_and_page()[1])
+
+    def _plots_and_page(self) -> tuple[dict[str, bytes], bytes]:
+        """The plots by the names of their files, and the page that they stand on."""
+        # matplotlib costs half a second of import, which only plots should pay.
         from keras_lodin.evaluation.page import evaluation_page
-        from keras_lodin.evaluation.plots import draw_plots
+        from keras_lodin.evaluation.plots import draw_plots, plot_files
 
         results = self.to_dict()
         plots = draw_plots(results, self.scores)
-        write_file(path, evaluation_page(results, self.scores, plots, self.extremes).encode())
+        html = evaluation_page(results, self.scores, plots, self.extremes)
+        return plot_files(plots), html.encode()
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `report.html`, `results.json`, `results.csv`, `scores.npz` and `plots/`.
@@ -191,20 +194,15 @@ class Evaluation:
         Raises:
             OSError: if a file cannot be written. What was there before is then still there.
         """
-        from keras_lodin.evaluation.page import evaluation_page
-        from keras_lodin.evaluation.plots import draw_plots, plot_files
-
-        results = self.to_dict()
-        plots = draw_plots(results, self.scores)
-        drawn = {f"plots/{name}": png for name, png in plot_files(plots).items()}
+        plots, html = self._plots_and_page()
+        drawn = {f"plots/{name}": png for name, png in plots.items()}
         outdated = outdated_plots(folder, drawn)
         with write_together(folder, "results.json", outdated) as written:
             self.to_csv(written / "results.csv")
             write_scores(self.scores, written / "scores.npz")
-            html = evaluation_page(results, self.scores, plots, self.extremes)
-            for name, content in {**drawn, "report.html": html.encode()}.items():
+            for name, content in {**drawn, "report.html": html}.items():
                 write_file(written / name, content)
-            write_json({**results, "files": file_digests(written)}, written / "results.json")
+            write_json({**self.to_dict(), "files": file_digests(written)}, written / "results.json")
 
     @staticmethod
     def merge(evaluations: Sequence[Evaluation]) -> Evaluation:
@@ -272,13 +270,7 @@ class Evaluation:
 
 
 def id_data_facts(name: str, count: int, accuracies: dict[str, float | None]) -> IDData:
-    """What `Evaluation.id` holds.
-
-    Args:
-        name: of the in-distribution data.
-        count: of its examples.
-        accuracies: of each model; None without labels.
-    """
+    """What `Evaluation.id` holds; accuracies are of each model, None without labels."""
     return {
         "name": name,
         "count": count,

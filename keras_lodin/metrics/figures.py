@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 from numbers import Real
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -409,7 +408,9 @@ def _scores(scores: ArrayLike, name: str, nan: bool = False) -> NDArray[np.float
     return array
 
 
-def _labelled(id_scores: Any, ood_scores: Any) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+def _labelled(
+    id_scores: ArrayLike, ood_scores: ArrayLike
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """The pair `(y_true, y_score)` that scikit-learn takes, ID positive."""
     id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
     scores = np.concatenate([id_scores, ood_scores])

@@ -41,11 +41,7 @@ class Spread:
 
 
 def spread(values: Mapping[int, float]) -> Spread:
-    """The mean of one value for each seed, and Student's 95 % interval of it.
-
-    Args:
-        values: seed -> value, at least one.
-    """
+    """The mean of one value for each seed, at least one, and Student's 95 % interval of it."""
     numbers = np.array(list(values.values()), "float64")
     half_width = None
     if len(numbers) > 1:
@@ -56,10 +52,6 @@ def spread(values: Mapping[int, float]) -> Spread:
 
 def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -> Spread:
     """First minus second, seed by seed, over the seeds that both have.
-
-    Args:
-        first: seed -> value.
-        second: seed -> value.
 
     Raises:
         ValueError: if they share no seed.
@@ -74,14 +66,7 @@ def paired_difference(first: Mapping[int, float], second: Mapping[int, float]) -
 
 
 def over_ood_sets(rows: Sequence[Mapping[str, Any]], detector: str) -> dict[str, float]:
-    """The figures of one detector in one evaluation, averaged over the OOD sets.
-
-    Args:
-        rows: `results` of an evaluation.
-        detector: its name.
-
-    Returns:
-        a value for each of `FIGURES`, fractions.
+    """The `FIGURES` of one detector in one evaluation's `results`, averaged over the OOD sets.
 
     Raises:
         ValueError: if the evaluation has no such detector.

@@ -52,14 +52,8 @@ def figure(
 ) -> Callable[[Function], Function]:
     """A decorator that makes a function one of the figures of every evaluation.
 
-    Args:
-        name: see `Figure`, and so the others.
-        title: what tables call it.
-        definition: a sentence that says what it means.
-        higher_is_better: whether the best is the largest.
-        column: heading of its column on a terminal; its title by default.
-        positive: the positive class, where results say so.
-        position: its place among the figures; after those that have one by default.
+    Its arguments are what `Figure` has as attributes, the column's heading being the title by
+    default, and `position`, its place among the figures; by default after those that have one.
 
     Raises:
         ValueError: for a name that another figure has.
@@ -85,8 +79,7 @@ def figure(
 def figures_in(rows: Iterable[Mapping[str, Any]]) -> list[Figure]:
     """The figures that all rows of an evaluation have, in order.
 
-    Args:
-        rows: see `Evaluation.rows`; they may have been written where other figures were known.
+    They may have been written where other figures were known.
     """
     rows = list(rows)
     return [known for known in FIGURES.values() if all(known.name in row for row in rows)]

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from keras import ops
 
+from keras_lodin.utils.tensor import Tensor
+
 
 def check_scores(name: str, scores: np.ndarray, first: int = 0) -> None:
-    """Raises ValueError unless all scores are finite.
+    """Raises ValueError unless all scores of a detector, `(batch,)`, are finite.
 
-    Args:
-        name: of the detector, for the message.
-        scores: shape `(batch,)`.
-        first: the number of their first example within the data.
+    `first` is the number of their first example within the data.
     """
     wrong = np.flatnonzero(~np.isfinite(scores))
     if wrong.size:
@@ -25,7 +22,7 @@ def check_scores(name: str, scores: np.ndarray, first: int = 0) -> None:
         )
 
 
-def verdict(score: Any, threshold: Any) -> Any:
+def verdict(score: Tensor, threshold: Tensor) -> Tensor:
     """Which scores are out-of-distribution: bool, `(batch,)`.
 
     Those at or below the threshold, and those that are not a number. (Not as `not score >

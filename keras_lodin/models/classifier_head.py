@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import keras
+
+from keras_lodin.utils.tensor import Tensor
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class ClassifierHead:
     """
 
     classifier: keras.Model
-    logits: Callable[..., Any]
-    output: Callable[[Any], Any]
+    logits: Callable[..., Tensor]
+    output: Callable[[Tensor], Tensor]
     from_logits: bool
     num_classes: int
     input_shape: tuple[int | None, ...]

@@ -105,7 +105,9 @@ class ClassifierWrapper(keras.Model):
         return {name: value for name, value in config.items() if name != "classifier"}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Any:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, object] | None = None
+    ) -> Any:
         """Makes a model from `get_config`'s value."""
         classifier = keras.saving.deserialize_keras_object(
             config["classifier"], custom_objects=custom_objects

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from functools import partial
-from typing import Any
+from collections.abc import Iterator
 
 import keras
 import numpy as np
@@ -14,9 +12,10 @@ from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.one_tensor import Shape, input_dtype, input_shape, taking_a_tensor
 from keras_lodin.models.output_kind import made_inputs
 from keras_lodin.utils.keras_internals import predicts_as_called, runs_its_graph
+from keras_lodin.utils.tensor import Tensor
 
 
-def deployed_classifier(model: Any) -> Any:
+def deployed_classifier(model: keras.Model) -> keras.Model:
     """The model that computes what `model.predict` does.
 
     Most models are that themselves, detectors among them. Of a model for training (`GQModel`) it
@@ -47,25 +46,23 @@ def deployed_classifier(model: Any) -> Any:
     return model if shape is None else _with_its_predict(model, _sized(model, shape))
 
 
-def _with_its_predict(model: Any, shape: Shape) -> Any:
+def _with_its_predict(model: keras.Model, shape: Shape) -> keras.Model:
     inputs = ops.convert_to_numpy(made_inputs(shape, input_dtype(model)))
     try:
         predicted = model.predict(inputs, verbose=0)
     except Exception as error:
-        raise ValueError(
-            _difference(model, f"fails on such inputs: {_first_line(error)}")
-        ) from error
-    called = _numpy(lambda: _call(model, inputs))
-    if called is not None and _agrees(predicted, called):
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise ValueError(_difference(model, f"fails on such inputs: {reason}")) from error
+    called = _only_tensor(_call(model, inputs))
+    if _agrees(predicted, called):
         return model
     for whole in _with_preprocessing(model, shape):
-        found = _numpy(partial(whole, inputs, training=False))
-        if found is not None and _agrees(predicted, found):
+        if _agrees(predicted, _only_tensor(whole(inputs, training=False))):
             return whole
     raise ValueError(_difference(model, f"differs by up to {_gap(predicted, called)}"))
 
 
-def _with_preprocessing(model: Any, shape: Shape) -> Iterator[Any]:
+def _with_preprocessing(model: keras.Model, shape: Shape) -> Iterator[keras.Model]:
     """The model behind its preprocessor, or behind what that converts images with."""
     preprocessor = getattr(model, "preprocessor", None)
     for layer in (preprocessor, getattr(preprocessor, "image_converter", None)):
@@ -80,7 +77,7 @@ def _with_preprocessing(model: Any, shape: Shape) -> Iterator[Any]:
         yield keras.Model(inputs, outputs, name=f"{model.name}_with_preprocessor")
 
 
-def _sized(model: Any, shape: Shape) -> Shape:
+def _sized(model: keras.Model, shape: Shape) -> Shape:
     """The shape of a model's input, with the sizes that its image converter makes images of."""
     converter = getattr(getattr(model, "preprocessor", None), "image_converter", None)
     size = getattr(converter, "image_size", None)
@@ -89,26 +86,32 @@ def _sized(model: Any, shape: Shape) -> Shape:
     return shape
 
 
-def _call(model: Any, inputs: Any) -> Any:
+def _call(model: keras.Model, inputs: Tensor) -> Tensor:
     return taking_a_tensor(model)(inputs, training=False)
 
 
-def _numpy(function: Callable[[], Any]) -> np.ndarray | None:
-    """What a function returns, if it returns one tensor."""
-    outputs = function()
+def _only_tensor(outputs: Tensor) -> np.ndarray | None:
+    """What a model returned as an array, if that is one tensor."""
     flat = keras.tree.flatten(outputs)
     return ops.convert_to_numpy(ops.cast(flat[0], "float32")) if len(flat) == 1 else None
 
 
-def _agrees(predicted: Any, called: np.ndarray) -> bool:
+def _of_the_shape(predicted: object, called: np.ndarray | None) -> np.ndarray | None:
+    """What `predict` returned, if that is one array of the shape that the call returns."""
+    flat = keras.tree.flatten(predicted)
+    if called is None or len(flat) != 1 or np.shape(flat[0]) != called.shape:
+        return None
+    return np.asarray(flat[0], "float32")
+
+
+def _agrees(predicted: object, called: np.ndarray | None) -> bool:
     """Whether `predict` returns what the call does, or its softmax.
 
     Not its largest class: that is the same for many other inputs too.
     """
-    flat = keras.tree.flatten(predicted)
-    if len(flat) != 1 or np.shape(flat[0]) != called.shape:
+    found = _of_the_shape(predicted, called)
+    if found is None or called is None:
         return False
-    found = np.asarray(flat[0], "float32")
     softmax = ops.convert_to_numpy(ops.softmax(called))
     return any(_is_close(found, expected) for expected in (called, softmax))
 
@@ -121,15 +124,15 @@ def _is_close(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool(close.all())
 
 
-def _gap(predicted: Any, called: np.ndarray | None) -> str:
-    flat = keras.tree.flatten(predicted)
-    if called is None or len(flat) != 1 or np.shape(flat[0]) != called.shape:
-        shapes = [tuple(np.shape(value)) for value in flat]
-        return f"more than its values: `predict` gives {len(flat)} outputs of shapes {shapes}"
-    return f"{np.nanmax(np.abs(np.asarray(flat[0], 'float32') - called)):.2g}"
+def _gap(predicted: object, called: np.ndarray | None) -> str:
+    found = _of_the_shape(predicted, called)
+    if found is None or called is None:
+        shapes = [tuple(np.shape(value)) for value in keras.tree.flatten(predicted)]
+        return f"more than its values: `predict` gives {len(shapes)} outputs of shapes {shapes}"
+    return f"{np.nanmax(np.abs(found - called)):.2g}"
 
 
-def _difference(model: Any, what: str) -> str:
+def _difference(model: keras.Model, what: str) -> str:
     kind = type(model)
     names = ("predict", "predict_step", "predict_on_batch", "make_predict_function")
     own = [n for n in names if getattr(kind, n) is not getattr(keras.Model, n) or n in vars(model)]
@@ -146,7 +149,3 @@ def _difference(model: Any, what: str) -> str:
         f"`inputs = keras.Input(shape)`. Received: classifier={model!r}, "
         f"whose `predict` {what}"
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

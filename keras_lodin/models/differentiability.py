@@ -8,13 +8,12 @@ known, and of anything else a graph of that one layer is traced.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any
 
 import keras
 import tensorflow as tf
 
 from keras_lodin.models.classifier_head import ClassifierHead
-from keras_lodin.models.layer_graph import sources
+from keras_lodin.models.layer_graph import is_enterable, sources
 from keras_lodin.utils.keras_internals import (
     call_of,
     is_of_keras,
@@ -22,6 +21,7 @@ from keras_lodin.utils.keras_internals import (
     run_node,
     runs_its_graph,
 )
+from keras_lodin.utils.tensor import Tensor
 
 # They look up, count or sort into bins: no small step on their inputs changes what they return.
 _LOOKING_UP = (
@@ -77,7 +77,7 @@ def check_differentiable(head: ClassifierHead, who: str) -> None:
     )
 
 
-def gradient_stops(model: keras.Model) -> list[Any] | None:
+def gradient_stops(model: keras.Model) -> list[keras.Operation] | None:
     """The operations at which the gradient of a model's output with respect to its input ends.
 
     Args:
@@ -103,7 +103,7 @@ def gradient_stops(model: keras.Model) -> list[Any] | None:
     return [] if any(id(output) in carrying for output in model.outputs) else stops
 
 
-def integer_inputs(model: keras.Model) -> list[Any]:
+def integer_inputs(model: keras.Model) -> list[keras.KerasTensor]:
     """The inputs of a model, and of models within it, that take integers, and cast floats to them.
 
     Args:
@@ -117,16 +117,18 @@ def integer_inputs(model: keras.Model) -> list[Any]:
     found = [model.inputs[0]]
     for tensor in sources(model.outputs):
         call = call_of(tensor)
-        if _is_enterable(call.operation) and not _is_float(call.inputs[0]):
+        if is_enterable(call.operation) and not _is_float(call.inputs[0]):
             found.extend(integer_inputs(call.operation))
     return found
 
 
-def _ends_within(tensor: Any, entering: Sequence[Any]) -> list[Any]:
+def _ends_within(
+    tensor: keras.KerasTensor, entering: Sequence[keras.KerasTensor]
+) -> list[keras.Operation]:
     """The operations at which the gradient ends on its way through the call that made a tensor."""
     call = call_of(tensor)
     operation = call.operation
-    if _is_enterable(operation):
+    if is_enterable(operation):
         if _is_float(entering[0]) and not _is_float(operation.inputs[0]):
             return [operation]  # It casts what it is given.
         return gradient_stops(operation) or []
@@ -139,22 +141,18 @@ def _ends_within(tensor: Any, entering: Sequence[Any]) -> list[Any]:
     return [] if _carries(tensor, entering) else [operation]
 
 
-def _is_enterable(operation: Any) -> bool:
-    return runs_its_graph(operation) and len(operation.inputs) == len(operation.outputs) == 1
-
-
-def _is_float(tensor: Any) -> bool:
+def _is_float(tensor: keras.KerasTensor) -> bool:
     return "float" in keras.backend.standardize_dtype(tensor.dtype)
 
 
-def _is_known_layer(operation: Any) -> bool:
+def _is_known_layer(operation: keras.Operation) -> bool:
     """Whether an operation is a layer of Keras's own, differentiable with all its parts."""
     return isinstance(operation, keras.layers.Layer) and all(
         map(_is_known, [operation, *layers_of(operation)])
     )
 
 
-def _is_known(layer: Any) -> bool:
+def _is_known(layer: keras.layers.Layer) -> bool:
     if is_of_keras(layer, "layers.preprocessing") and type(layer) not in _PREPARING:
         return False
     activations = (getattr(layer, name, None) for name in ("activation", "recurrent_activation"))
@@ -172,15 +170,13 @@ def _is_known(layer: Any) -> bool:
     )
 
 
-def _carries(tensor: Any, entering: Sequence[Any]) -> bool:
-    """Whether the call that made a tensor has a gradient, by a trace of that call alone."""
+def _carries(tensor: keras.KerasTensor, entering: Sequence[keras.KerasTensor]) -> bool:
     call = call_of(tensor)
     inputs = list({id(source): source for source in call.inputs}.values())
-    watched = [
-        number for number, source in enumerate(inputs) if any(source is other for other in entering)
-    ]
+    carrying = set(map(id, entering))
+    watched = [number for number, source in enumerate(inputs) if id(source) in carrying]
 
-    def run(*values: Any) -> Any:
+    def run(*values: Tensor) -> Tensor:
         by_id = {id(source): value for source, value in zip(inputs, values, strict=True)}
         return run_node(tensor, call.operation, by_id, training=False)
 
@@ -194,17 +190,11 @@ def _carries(tensor: Any, entering: Sequence[Any]) -> bool:
 
 
 def _has_gradient(
-    function: Callable[..., Any], tensors: Sequence[Any], watched: Sequence[int]
+    function: Callable[..., Tensor], tensors: Sequence[keras.KerasTensor], watched: Sequence[int]
 ) -> bool:
-    """Whether a function's value has a gradient with respect to some of its arguments.
+    """Whether a function of tensors has a gradient with respect to those `watched`, by number.
 
-    Args:
-        function: of tensors, to a tensor.
-        tensors: symbolic tensors of the arguments' shapes and types.
-        watched: the numbers of those arguments. They are given as floats.
-
-    Returns:
-        True also where the function cannot be traced: whoever runs it will say why.
+    True also where it cannot be traced: whoever runs it will say why.
     """
     specifications = [
         tf.TensorSpec(
@@ -215,7 +205,7 @@ def _has_gradient(
     ]
     found = []
 
-    def run(*values: Any) -> None:
+    def run(*values: Tensor) -> None:
         chosen = [values[number] for number in watched]
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(chosen)
@@ -232,7 +222,7 @@ def _has_gradient(
     return any(gradient is not None and not _is_nothing(gradient) for gradient in found)
 
 
-def _is_nothing(gradient: Any) -> bool:
+def _is_nothing(gradient: Tensor) -> bool:
     """Whether a gradient is zero by its rule, as that of the sign."""
     made_by = gradient.op
     return made_by.type == "ZerosLike" or (

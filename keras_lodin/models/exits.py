@@ -6,14 +6,13 @@ what only later exits need must not be computed; so the network is cut into stag
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 
 from keras_lodin.models.head import find_exits
 from keras_lodin.models.layer_graph import GraphPart, sources
-from keras_lodin.utils.keras_internals import call_of
+from keras_lodin.utils.tensor import Tensor
 
 
 def at_exit(model: keras.Model, exit: int = -1) -> keras.Model:
@@ -59,36 +58,28 @@ class ExitStages:
     """
 
     def __init__(self, model: keras.Model) -> None:
-        self._count = find_exits(model).exits
+        find_exits(model)
         self._input_key = id(model.inputs[0])
-        self._trunks: list[GraphPart | None] = []
-        self._exits: list[GraphPart | None] = []
-        self._left_by_trunk: list[set[int]] = []
-        self._kept: list[set[int]] = []
-        self._output_keys = [id(output) for output in model.outputs]
+        self._trunks: list[GraphPart] = []
+        self._exits: list[GraphPart] = []
         known = list(model.inputs)
         for number, output in enumerate(model.outputs):
+            there = {id(tensor) for tensor in known}
             later = {id(tensor) for tensor in sources(model.outputs[number + 1 :])}
-            new = [tensor for tensor in sources([output], known) if not _is_in(tensor, known)]
-            shared = [tensor for tensor in new if id(tensor) in later]
-            own = [tensor for tensor in new if id(tensor) not in later]
-            unmade = sources(model.outputs[number + 1 :], [*known, *shared])
-            read_later = _read_by(t for t in unmade if not _is_in(t, [*known, *shared]))
-            left = read_later | _read_by(own) | {id(output)}
-            self._trunks.append(_part(known, [t for t in shared if id(t) in left]))
+            way = sources([output], known)
+            shared = [t for t in way if id(t) in later and id(t) not in there]
+            self._trunks.append(GraphPart(known, shared))
             known = [*known, *shared]
-            self._exits.append(_part(known, [output] if own else []))
-            self._left_by_trunk.append(left)
-            self._kept.append(read_later)
+            self._exits.append(GraphPart(known, [output]))
 
     def __len__(self) -> int:
-        return self._count
+        return len(self._exits)
 
-    def begin(self, inputs: Any) -> dict[int, Any]:
+    def begin(self, inputs: Tensor) -> dict[int, Tensor]:
         """The values before the first stage: the network's inputs."""
         return {self._input_key: inputs}
 
-    def go(self, number: int, values: dict[int, Any]) -> dict[int, Any]:
+    def go(self, number: int, values: dict[int, Tensor]) -> dict[int, Tensor]:
         """Runs the stage up to an exit, in inference mode.
 
         Args:
@@ -98,11 +89,11 @@ class ExitStages:
         Returns:
             the values that this exit and later stages read.
         """
-        values = _computed(self._trunks[number], values)
-        left = self._left_by_trunk[number]
-        return {key: value for key, value in values.items() if key in left}
+        trunk = self._trunks[number]
+        made = zip(map(id, trunk.wanted), trunk.among(values), strict=True)
+        return _read_by([self._exits[number], *self._after(number)], values | dict(made))
 
-    def leave(self, number: int, values: dict[int, Any]) -> Any:
+    def leave(self, number: int, values: dict[int, Tensor]) -> Tensor:
         """The logits of an exit, in inference mode.
 
         Args:
@@ -112,29 +103,16 @@ class ExitStages:
         Returns:
             tensor of shape `(samples, classes)`.
         """
-        return _computed(self._exits[number], values)[self._output_keys[number]]
+        return self._exits[number].among(values)[0]
 
-    def kept(self, number: int, values: dict[int, Any]) -> dict[int, Any]:
+    def kept(self, number: int, values: dict[int, Tensor]) -> dict[int, Tensor]:
         """Of what `go` gave for an exit, the values that later stages read."""
-        return {key: value for key, value in values.items() if key in self._kept[number]}
+        return _read_by(self._after(number), values)
+
+    def _after(self, number: int) -> list[GraphPart]:
+        return [*self._trunks[number + 1 :], *self._exits[number + 1 :]]
 
 
-def _part(known: list[Any], wanted: list[Any]) -> GraphPart | None:
-    return GraphPart(known, wanted) if wanted else None
-
-
-def _computed(part: GraphPart | None, values: dict[int, Any]) -> dict[int, Any]:
-    """The values, with those that a part of the graph computes of them."""
-    if part is None:
-        return values
-    made = part([values[id(tensor)] for tensor in part.inputs_read], training=False)
-    return values | {id(tensor): value for tensor, value in zip(part.wanted, made, strict=True)}
-
-
-def _read_by(tensors: Iterable[Any]) -> set[int]:
-    return {id(source) for tensor in tensors for source in call_of(tensor).inputs}
-
-
-def _is_in(tensor: Any, tensors: Iterable[Any]) -> bool:
-    # Not `in`: symbolic tensors compare to symbolic tensors.
-    return any(tensor is other for other in tensors)
+def _read_by(parts: Sequence[GraphPart], values: dict[int, Tensor]) -> dict[int, Tensor]:
+    read = {id(tensor) for part in parts for tensor in part.inputs_read}
+    return {key: value for key, value in values.items() if key in read}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,8 +10,9 @@ from keras import ops
 
 from keras_lodin.models.head import LINEAR, looks_through
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
-from keras_lodin.models.layer_graph import GraphPart, sources
+from keras_lodin.models.layer_graph import is_enterable, sources
 from keras_lodin.models.output_kind import made_inputs
+from keras_lodin.models.places import Place, values_at
 from keras_lodin.models.softmax_end import SoftmaxEnd, find_softmax_end
 from keras_lodin.utils.keras_internals import (
     call_of,
@@ -22,20 +21,7 @@ from keras_lodin.utils.keras_internals import (
     runs_its_graph,
 )
 from keras_lodin.utils.registry import did_you_mean
-
-
-@dataclass(frozen=True)
-class _Place:
-    """Where a symbolic tensor is: in a functional model, or in one called within it.
-
-    Attributes:
-        tensor: the tensor, of the graph of the innermost of these models.
-        calls: what the models on the way to it return, tensors of the graph around each, the
-            outermost first; empty for a tensor of the model itself.
-    """
-
-    tensor: Any
-    calls: tuple[Any, ...] = ()
+from keras_lodin.utils.tensor import Tensor
 
 
 class FeatureLayers:
@@ -72,20 +58,14 @@ class FeatureLayers:
                 f"Received: classifier={classifier!r}"
             )
         self.names = None if names is None else tuple(names)
-        end = None
-        if not from_logits:
-            end = find_softmax_end(classifier, classifier.outputs[0].shape[-1])
-        if self.names is None:
-            places = [_head_input(classifier, end)]
-        else:
-            places = _named(classifier, self.names)
+        classes = classifier.outputs[0].shape[-1]
+        end = None if from_logits else find_softmax_end(classifier, classes)
+        places = [_head_input(classifier, end)] if names is None else _named(classifier, names)
         self.sizes = tuple(_size(place.tensor) for place in places)
-        ends = [_Place(classifier.outputs[0])]
-        if end is not None:
-            ends = [_Place(source, end.calls) for source in end.sources]
+        ends = [Place(classifier.outputs[0])] if end is None else end.places
         self._end = end
         self._values = taking_floats(
-            _values_function(classifier, [*places, *ends]), inputs_to_take_floats(classifier)
+            values_at(classifier, [*places, *ends]), inputs_to_take_floats(classifier)
         )
         self._check(classifier)
 
@@ -111,7 +91,7 @@ class FeatureLayers:
                 f"Received: classifier={classifier!r}"
             )
 
-    def __call__(self, inputs: Any) -> list[Any]:
+    def __call__(self, inputs: Tensor) -> list[Tensor]:
         """The features of each layer, and the logits as the last: float32, `(batch, ...)`."""
         values = self._values(inputs)
         features, ends = values[: len(self.sizes)], values[len(self.sizes) :]
@@ -119,13 +99,13 @@ class FeatureLayers:
         return [*map(_pooled, features), ops.cast(logits, "float32")]
 
 
-def _pooled(features: Any) -> Any:
+def _pooled(features: Tensor) -> Tensor:
     features = ops.cast(features, "float32")
     axes = tuple(range(1, len(features.shape) - 1))
     return ops.mean(features, axis=axes) if axes else features
 
 
-def _size(tensor: Any) -> int:
+def _size(tensor: keras.KerasTensor) -> int:
     shape = tuple(tensor.shape)
     if len(shape) < 2 or shape[-1] is None:
         raise ValueError(
@@ -135,22 +115,20 @@ def _size(tensor: Any) -> int:
     return shape[-1]
 
 
-def _head_input(classifier: keras.Model, end: SoftmaxEnd | None) -> _Place:
+def _head_input(classifier: keras.Model, end: SoftmaxEnd | None) -> Place:
     """What enters the last layer with weights."""
-    model, tensor = classifier, classifier.outputs[0]
-    calls: tuple[Any, ...] = ()
-    if end is not None:
-        if getattr(end.operation, "weights", None):
-            return _Place(end.sources[0], end.calls)
-        model = call_of(end.calls[-1]).operation if end.calls else classifier
-        calls, tensor = end.calls, end.sources[0]
+    if end is not None and getattr(end.operation, "weights", None):
+        return end.places[0]
+    place = Place(classifier.outputs[0]) if end is None else end.places[0]
+    calls, tensor = place.calls, place.tensor
+    model = call_of(calls[-1]).operation if calls else classifier
     while True:
         call = call_of(tensor)
         operation = call.operation
-        if _is_enterable(operation):
+        if is_enterable(operation):
             model, calls, tensor = operation, (*calls, tensor), operation.outputs[0]
         elif isinstance(operation, LINEAR):
-            return _Place(call.inputs[0], calls)
+            return Place(call.inputs[0], calls)
         elif looks_through(operation):
             tensor = call.inputs[0]
         else:
@@ -162,7 +140,7 @@ def _head_input(classifier: keras.Model, end: SoftmaxEnd | None) -> _Place:
             )
 
 
-def _named(classifier: keras.Model, names: Sequence[str]) -> list[_Place]:
+def _named(classifier: keras.Model, names: Sequence[str]) -> list[Place]:
     places = _places_by_name(classifier)
     for name in names:
         if name not in places:
@@ -180,60 +158,15 @@ def _named(classifier: keras.Model, names: Sequence[str]) -> list[_Place]:
     return [places[name][0] for name in names]
 
 
-def _places_by_name(model: keras.Model, calls: tuple[Any, ...] = ()) -> dict[str, list[_Place]]:
+def _places_by_name(
+    model: keras.Model, calls: tuple[keras.KerasTensor, ...] = ()
+) -> dict[str, list[Place]]:
     """The outputs of all layers that a model's output depends on, by the layer's name."""
-    places: dict[str, list[_Place]] = {}
+    places: dict[str, list[Place]] = {}
     for tensor in sources(model.outputs):
         operation = call_of(tensor).operation
-        places.setdefault(operation.name, []).append(_Place(tensor, calls))
-        if _is_enterable(operation):
+        places.setdefault(operation.name, []).append(Place(tensor, calls))
+        if is_enterable(operation):
             for name, inner in _places_by_name(operation, (*calls, tensor)).items():
                 places.setdefault(name, []).extend(inner)
     return places
-
-
-def _is_enterable(operation: Any) -> bool:
-    """Whether an operation is a model with a known graph, from one tensor to one tensor."""
-    return runs_its_graph(operation) and len(operation.inputs) == 1 and len(operation.outputs) == 1
-
-
-def _values_function(model: keras.Model, places: Sequence[_Place]) -> Callable[[Any], list[Any]]:
-    """A function from a model's inputs to the values at several places, in one pass.
-
-    Models within the model that hold a place are run one after the other, and what lies between
-    them in parts. (One function per place would run the network once per place: TensorFlow's
-    graph optimizer does not merge operations that read variables.)
-    """
-    known = [model.inputs[0]]
-    stages = []
-    for tensor in sources(model.outputs):
-        numbers = [
-            number
-            for number, place in enumerate(places)
-            if place.calls and place.calls[0] is tensor
-        ]
-        if numbers:
-            inner, source = call_of(tensor).operation, call_of(tensor).inputs[0]
-            inside = [_Place(places[number].tensor, places[number].calls[1:]) for number in numbers]
-            run_inner = _values_function(inner, [*inside, _Place(inner.outputs[0])])
-            stages.append((GraphPart(known, [source]), tensor, run_inner, numbers))
-            known.append(tensor)
-    direct = [number for number, place in enumerate(places) if not place.calls]
-    last = GraphPart(known, [places[number].tensor for number in direct]) if direct else None
-
-    def run(inputs: Any) -> list[Any]:
-        values = {id(known[0]): ops.cast(inputs, model.inputs[0].dtype)}
-        found: dict[int, Any] = {}
-        for part, tensor, run_inner, numbers in stages:
-            *inside, output = run_inner(_run(part, values)[0])
-            found |= zip(numbers, inside, strict=True)
-            values[id(tensor)] = output
-        if last is not None:
-            found |= zip(direct, _run(last, values), strict=True)
-        return [found[number] for number in range(len(places))]
-
-    return run
-
-
-def _run(part: GraphPart, values: dict[int, Any]) -> list[Any]:
-    return part([values[id(tensor)] for tensor in part.inputs_read], training=False)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from typing import Any
+from functools import partial
 
 import keras
 from keras import ops
@@ -15,6 +14,7 @@ from keras_lodin.models.deployed_classifier import deployed_classifier
 from keras_lodin.models.differentiability import integer_inputs
 from keras_lodin.models.integer_inputs import inputs_to_take_floats, taking_floats
 from keras_lodin.models.one_tensor import (
+    Shape,
     in_its_structure,
     input_dtype,
     input_shape,
@@ -34,7 +34,8 @@ from keras_lodin.models.softmax_end import (
     find_softmax_end,
     nearest_miss,
 )
-from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, producer, runs_its_graph
+from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, runs_its_graph
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import run_eagerly
 
 # Operations that turn logits into logits, looked through in search of the head.
@@ -51,9 +52,8 @@ LINEAR = (
 
 def has_exits(classifier: keras.Model) -> bool:
     """Whether a model has several outputs, as networks with early exits do."""
-    if not runs_its_graph(classifier) or has_own_way_to_call(classifier):
-        return False
-    return len(classifier.outputs) > 1
+    functional = runs_its_graph(classifier) and not has_own_way_to_call(classifier)
+    return functional and len(classifier.outputs) > 1
 
 
 def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -73,7 +73,7 @@ def find_exits(classifier: keras.Model, from_logits: bool | None = None) -> Clas
     return _exits_of(_deployed(classifier), from_logits)
 
 
-def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
+def _exits_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHead:
     if not has_exits(classifier):
         raise ValueError(
             "Expected a network with several exits: a functional `keras.Model` whose outputs are "
@@ -97,16 +97,7 @@ def _exits_of(classifier: Any, from_logits: bool | None) -> ClassifierHead:
             f"Received: classifier={classifier.name!r}, from_logits={from_logits}, "
             f"exits that return {' and '.join(sorted(kinds))}"
         )
-    head = ClassifierHead(
-        classifier,
-        taking_a_tensor(classifier),
-        lambda logits: logits,
-        True,
-        shapes[0][1],
-        shape,
-        exits=len(shapes),
-    )
-    return _taking_floats(head)
+    return _head(classifier, shape, shapes[0][1], exits=len(shapes))
 
 
 def find_head(classifier: keras.Model, from_logits: bool | None = None) -> ClassifierHead:
@@ -140,7 +131,7 @@ def find_head_or_exits(classifier: keras.Model, from_logits: bool | None = None)
     return (_exits_of if has_exits(classifier) else _head_of)(classifier, from_logits)
 
 
-def _deployed(classifier: Any) -> Any:
+def _deployed(classifier: keras.Model) -> keras.Model:
     model = deployed_classifier(classifier)
     if isinstance(model, ClassifierWrapper):
         raise ValueError(
@@ -175,10 +166,7 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
                 "`from_logits=False` says: its outputs are not between 0 and 1 with a sum of 1. "
                 f"They are taken for logits if `from_logits` is left out. {received}"
             )
-        logits = taking_a_tensor(classifier)
-        return _taking_floats(
-            ClassifierHead(classifier, logits, lambda logits: logits, True, num_classes, shape)
-        )
+        return _head(classifier, shape, num_classes)
     if end is None:
         raise ValueError(
             f"The classifier {classifier.name!r} returns probabilities, and the logits behind them "
@@ -196,38 +184,42 @@ def _head_of(classifier: keras.Model, from_logits: bool | None) -> ClassifierHea
             "a sum of 1, and no logits, which `from_logits=True` says. Leave `from_logits` out: "
             f"the logits before the softmax are then found. {received}"
         )
-    return _taking_floats(
-        ClassifierHead(
-            classifier, _up_to_logits(classifier, end), ops.softmax, False, num_classes, shape
-        )
+    return _head(classifier, shape, num_classes, end)
+
+
+def _head(
+    classifier: keras.Model,
+    shape: Shape,
+    num_classes: int,
+    end: SoftmaxEnd | None = None,
+    exits: int = 0,
+) -> ClassifierHead:
+    """A head to the logits before an end, as a function of floats where inputs are quantities."""
+    casting = inputs_to_take_floats(classifier)
+    are_names = not casting and bool(integer_inputs(classifier))
+    return ClassifierHead(
+        classifier,
+        logits=taking_floats(
+            taking_a_tensor(classifier) if end is None else _up_to_logits(classifier, end), casting
+        ),
+        output=keras.activations.linear if end is None else ops.softmax,
+        from_logits=end is None,
+        num_classes=num_classes,
+        input_shape=shape,
+        exits=exits,
+        input_dtype=input_dtype(classifier) if are_names else "float32",
     )
 
 
-def _taking_floats(head: ClassifierHead) -> ClassifierHead:
-    """The head of a classifier of integers as a function of floats, where they are quantities."""
-    casting = inputs_to_take_floats(head.classifier)
-    if casting:
-        return replace(head, logits=taking_floats(head.logits, casting))
-    if integer_inputs(head.classifier):
-        return replace(head, input_dtype=input_dtype(head.classifier))
-    return head
-
-
-def _kind(
-    classifier: keras.Model, shape: tuple[int | None, ...], num_classes: int
-) -> tuple[str, SoftmaxEnd | None]:
+def _kind(classifier: keras.Model, shape: Shape, num_classes: int) -> tuple[str, SoftmaxEnd | None]:
     """What a classifier returns, and the softmax that it ends in, where that is found."""
     if _ends_in_linear_layer(classifier):
         return LOGITS, None
     end = find_softmax_end(classifier, num_classes)
-    call = taking_a_tensor(classifier)
+    run = partial(taking_a_tensor(classifier), training=False)
     dtype = input_dtype(classifier)
-
-    def run(inputs: Any) -> Any:
-        return call(inputs, training=False)
-
     if end is not None:
-        models = (classifier, *(call_of(tensor).operation for tensor in end.calls))
+        models = (classifier, *(call_of(tensor).operation for tensor in end.places[0].calls))
         if not any(map(has_own_way_to_call, models)):
             return PROBABILITIES, end
         inputs = made_inputs(shape, dtype)
@@ -238,7 +230,6 @@ def _kind(
 
 
 def _last_name(classifier: keras.Model) -> str:
-    """The name of what makes a classifier's output, as far as that is known."""
     while runs_its_graph(classifier):
         operation = call_of(classifier.outputs[0]).operation
         if not isinstance(operation, keras.Model):
@@ -247,7 +238,7 @@ def _last_name(classifier: keras.Model) -> str:
     return str(classifier.name)
 
 
-def _checked_input_shape(classifier: keras.Model) -> tuple[int | None, ...]:
+def _checked_input_shape(classifier: keras.Model) -> Shape:
     if not classifier.built:
         raise ValueError(
             "The classifier has no weights yet. Expected a built model: start it with "
@@ -291,7 +282,7 @@ def _check_free_batch(classifier: keras.Model) -> None:
         ) from error
 
 
-def _num_classes(classifier: keras.Model, shape: tuple[int | None, ...]) -> int:
+def _num_classes(classifier: keras.Model, shape: Shape) -> int:
     if runs_its_graph(classifier):
         outputs = classifier.outputs
     else:
@@ -322,32 +313,32 @@ def _num_classes(classifier: keras.Model, shape: tuple[int | None, ...]) -> int:
 def _ends_in_linear_layer(model: keras.Model) -> bool:
     """Whether a classifier's last layer is one of Keras's own without an activation."""
     while runs_its_graph(model) and not has_own_way_to_call(model):
-        operation, source = producer(model.outputs[0])
-        while looks_through(operation):
-            operation, source = producer(source)
-        if not isinstance(operation, keras.Model):
-            return type(operation) in LINEAR and behaves_as_identity(operation.activation)
-        model = operation
+        call = call_of(model.outputs[0])
+        while looks_through(call.operation):
+            call = call_of(call.inputs[0])
+        model = call.operation
+        if not isinstance(model, keras.Model):
+            return type(model) in LINEAR and behaves_as_identity(model.activation)
     return False
 
 
-def looks_through(operation: Any) -> bool:
+def looks_through(operation: keras.Operation) -> bool:
     """Whether a layer gives the values that it gets, in another shape perhaps."""
     if type(operation) is keras.layers.Activation:
         return behaves_as_identity(operation.activation)
     return type(operation) in PASS_THROUGH
 
 
-def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Any]:
+def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Tensor]:
     """A function from the model's inputs to the logits before the softmax that it ends in."""
     parts = []
-    for tensor in end.calls:
+    for tensor in end.places[0].calls:
         call = call_of(tensor)
         parts.append(_up_to(model, call.inputs))
         model = call.operation
-    parts.append(_up_to(model, end.sources))
+    parts.append(_up_to(model, [place.tensor for place in end.places]))
 
-    def logits(inputs: Any, training: bool | None = None) -> Any:
+    def logits(inputs: Tensor, training: bool | None = None) -> Tensor:
         values = [inputs]
         for part in parts:
             values = part(values[0], training)
@@ -356,10 +347,13 @@ def _up_to_logits(model: keras.Model, end: SoftmaxEnd) -> Callable[..., Any]:
     return logits
 
 
-def _up_to(model: keras.Model, tensors: Sequence[Any]) -> Callable[..., list[Any]]:
+def _up_to(
+    model: keras.Model, tensors: Sequence[keras.KerasTensor]
+) -> Callable[[Tensor, bool | None], list[Tensor]]:
     """The part of a functional model up to some of its tensors; the identity at the input."""
     if len(tensors) == 1 and any(tensors[0] is source for source in model.inputs):
-        return lambda inputs, training=None: [inputs]
+        return lambda inputs, training: [inputs]
+    # A model, which forgets before each call what its layers added to the loss in the last one.
     part = keras.Model(model.inputs[0], list(tensors), name=f"{model.name}_before_softmax")
     # Keras unpacks a list of one.
-    return lambda inputs, training=None: keras.tree.flatten(part(inputs, training=training))
+    return lambda inputs, training: keras.tree.flatten(part(inputs, training=training))

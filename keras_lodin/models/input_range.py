@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_lodin.data.value_range import (
     ASSUMED,
     CLASSIFIER,
     GIVEN,
     UNKNOWN,
+    Bounds,
     InputRange,
     checked_input_range,
 )
-from keras_lodin.models.layer_graph import sources
-from keras_lodin.utils.keras_internals import call_of, run_for_inference, runs_its_graph
+from keras_lodin.models.layer_graph import GraphPart, sources
+from keras_lodin.utils.keras_internals import call_of, runs_its_graph
+from keras_lodin.utils.tensor import Tensor
+
+# `(lo, hi)` as a user has it, of numbers or arrays; or as another part of the package found it.
+GivenRange = InputRange | Sequence[ArrayLike]
 
 # A free size of the input, while the first layers are tried.
 _FREE_SIZE = 32
@@ -33,7 +37,7 @@ _NARROWEST, _WIDEST = 0.5, 12.0
 _WIDTHS_IN_SPREADS, _UNEQUAL_SPREADS = 200.0, 10.0
 
 
-def guess_input_range(classifier: keras.Model) -> tuple[float, float]:
+def guess_input_range(classifier: keras.Model) -> Bounds:
     """The range of input values that a classifier was made for, as far as it shows.
 
     Args:
@@ -42,8 +46,7 @@ def guess_input_range(classifier: keras.Model) -> tuple[float, float]:
     Returns:
         the bounds of `judge_input_range`, whatever they are known from.
     """
-    low, high = judge_input_range(classifier).bounds
-    return low, high
+    return judge_input_range(classifier).bounds
 
 
 def judge_input_range(classifier: keras.Model) -> InputRange:
@@ -77,11 +80,11 @@ def judge_input_range(classifier: keras.Model) -> InputRange:
         tried = _tried(classifier)
     except Exception:  # a Lambda can raise anything
         return InputRange(0.0, 1.0, UNKNOWN)
-    return _judged(tried, _is_image(classifier.inputs[0].shape))
+    return _judged(*tried, _is_image(classifier.inputs[0].shape))
 
 
 def resolve_input_range(
-    given: Any, classifier: keras.Model | None, shape: Sequence[int | None] | None
+    given: GivenRange | None, classifier: keras.Model | None, shape: Sequence[int | None] | None
 ) -> InputRange:
     """The range that a user or a file gave, checked; or else what the classifier shows.
 
@@ -104,37 +107,30 @@ def resolve_input_range(
     low, high = checked_input_range(given, shape)
     one_for_all = not isinstance(low, np.ndarray)
     if shape is not None and len(shape) == 1 and one_for_all and runs_its_graph(classifier):
-        _check_units(low, high, classifier)
+        _check_units(float(low), float(high), classifier)
     return InputRange(low, high, GIVEN)
 
 
-@dataclass(frozen=True)
-class _Tried:
-    """What the first layers make of constant inputs of 0, 1 and 255.
+def _tried(classifier: keras.Model) -> tuple[np.ndarray, np.ndarray]:
+    """What the first layers make of constant inputs of 0, 1 and 255, and the widest step thither.
 
-    Attributes:
-        values: for each of the three, an array.
-        widest: the step on the way at which they differ most, so too.
+    Two float64 arrays, with an answer to each of the three.
     """
-
-    values: tuple[np.ndarray, np.ndarray, np.ndarray]
-    widest: tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-def _tried(classifier: keras.Model) -> _Tried:
     tensor = classifier.inputs[0]
     shape = [_FREE_SIZE if size is None else size for size in tensor.shape[1:]]
     inputs = np.stack([np.full(shape, value) for value in _TRIED]).astype(tensor.dtype)
-    values = inputs
     widest = np.asarray(inputs, "float32")
-    for stage in _stages(classifier):
-        for found in stage(values):
-            values = keras.ops.convert_to_numpy(keras.ops.cast(found, "float32"))
-            if _width(values) > _width(widest):
-                widest = values
-        values = found
-    values = keras.ops.convert_to_numpy(keras.ops.cast(values, "float32"))
-    return _Tried((values[0], values[1], values[2]), (widest[0], widest[1], widest[2]))
+    values = keras.ops.convert_to_tensor(inputs)
+    for part in _first_parts(classifier):
+        made = part([values], training=False)
+        widest = max([widest, *map(_float32, made)], key=_width)
+        values = made[-1]
+    answers = np.take(_float32(values), range(len(_TRIED)), axis=0)
+    return answers.astype("float64"), widest.astype("float64")
+
+
+def _float32(values: Tensor) -> np.ndarray:
+    return keras.ops.convert_to_numpy(keras.ops.cast(values, "float32"))
 
 
 def _width(values: np.ndarray) -> float:
@@ -142,24 +138,23 @@ def _width(values: np.ndarray) -> float:
     return float(np.abs(values[1] - values[0]).max(initial=0.0))
 
 
-def _stages(model: Any) -> Iterator[Any]:
-    """Functions from input values to what enters the first layer with weights, of nested models."""
+def _first_parts(model: keras.Model) -> Iterator[GraphPart]:
+    """From the input to what enters the first layer with weights, of nested models."""
     while runs_its_graph(model) and len(model.inputs) == 1:
         before, following = _preprocessing(model)
         if before:
-            function = keras.Function(model.inputs, before)
-            yield lambda values, function=function: run_for_inference(
-                function, [keras.ops.convert_to_tensor(values)]
-            )
+            yield GraphPart(model.inputs, before)
         if following is None:
             return
         model = following
 
 
-def _preprocessing(model: Any) -> tuple[list[Any], Any]:
+def _preprocessing(
+    model: keras.Model,
+) -> tuple[list[keras.KerasTensor], keras.Operation | None]:
     """The tensors on the way to the first layer with weights, and that layer."""
     inside = {id(model.inputs[0])}
-    way: dict[int, list[Any]] = {id(model.inputs[0]): []}
+    way: dict[int, list[keras.KerasTensor]] = {id(model.inputs[0]): []}
     for tensor in sources(model.outputs):
         if id(tensor) in inside:
             continue
@@ -175,7 +170,7 @@ def _preprocessing(model: Any) -> tuple[list[Any], Any]:
     return [], None
 
 
-def _is_preprocessing(operation: Any) -> bool:
+def _is_preprocessing(operation: keras.Operation) -> bool:
     """Whether an operation has nothing in it that was learnt."""
     if not getattr(operation, "weights", None) or isinstance(operation, keras.layers.Normalization):
         return True
@@ -191,10 +186,10 @@ def _is_preprocessing(operation: Any) -> bool:
     )
 
 
-def _judged(tried: _Tried, image: bool) -> InputRange:
-    """The range of what the first layers make of constant inputs."""
-    at_zero, at_one, at_most = (values.astype("float64") for values in tried.values)
-    if not all(np.isfinite(values).all() for values in (at_zero, at_one, at_most)):
+def _judged(values: np.ndarray, widest: np.ndarray, image: bool) -> InputRange:
+    """The range of what the first layers make of constant inputs, as `_tried` returns it."""
+    at_zero, at_one, at_most = values
+    if not np.isfinite(values).all():
         return InputRange(0.0, 1.0, UNKNOWN)
     difference = at_most - at_zero
     largest = np.abs(difference).max(initial=0.0)
@@ -211,8 +206,10 @@ def _judged(tried: _Tried, image: bool) -> InputRange:
     )
     if uniform:
         known = _scaled_from(float(np.median(scale)), float(np.median(offset)))
-        if known is None and _is_identity(scale, offset):
-            known = _undone(tried)
+        if known is None and np.allclose(scale, 1.0, 1e-2) and np.allclose(offset, 0.0, 0.0, 1e-2):
+            # Inputs that are brought to pixels may be brought back by what follows.
+            undone, lowest = _width(widest), float(np.abs(widest[0]).max(initial=0.0))
+            known = _scaled_from(undone, lowest) if undone > 100.0 else None
             if known is None:
                 return InputRange(0.0, 1.0, ASSUMED)
         if known is not None:
@@ -223,10 +220,6 @@ def _judged(tried: _Tried, image: bool) -> InputRange:
         if known is not None:
             return InputRange(*known, CLASSIFIER)
     return InputRange(0.0, 255.0 if size < 0.1 or zero > 1.0 else 1.0, ASSUMED)
-
-
-def _is_identity(scale: np.ndarray, offset: np.ndarray) -> bool:
-    return bool(np.allclose(scale, 1.0, rtol=1e-2) and np.allclose(offset, 0.0, atol=1e-2))
 
 
 def _scaled_from(scale: float, offset: float) -> tuple[float, float] | None:
@@ -256,13 +249,6 @@ def _scaled_from(scale: float, offset: float) -> tuple[float, float] | None:
     return (0.0, 1.0) if abs(highest - 1.0) < 1e-2 and abs(offset) >= 1e-2 else None
 
 
-def _undone(tried: _Tried) -> tuple[float, float] | None:
-    """The range of inputs that are first brought to pixels, and then back by what follows."""
-    at_zero, at_one, _ = (values.astype("float64") for values in tried.widest)
-    scale = float(np.abs(at_one - at_zero).max(initial=0.0))
-    return _scaled_from(scale, float(np.abs(at_zero).max(initial=0.0))) if scale > 100.0 else None
-
-
 def _standardised_from(size: float, zero: float) -> tuple[float, float] | None:
     """The range of images whose mean `zero` is subtracted, and that are multiplied by `size`."""
     if _NARROWEST <= 255.0 * size <= _WIDEST and -30.0 <= zero <= 300.0:
@@ -278,7 +264,7 @@ def _is_image(shape: Sequence[int | None]) -> bool:
     return len(shape) == 4 and (shape[-1] in (1, 3, 4) or shape[1] in (1, 3, 4))
 
 
-def _by_layers(classifier: Any) -> InputRange:
+def _by_layers(classifier: keras.Model) -> InputRange:
     """What a subclassed model shows, whose layers are in the order of its attributes."""
     for layer in getattr(classifier, "layers", []):
         if runs_its_graph(layer):
@@ -298,10 +284,10 @@ def _by_layers(classifier: Any) -> InputRange:
 
 def _check_units(low: float, high: float, classifier: keras.Model) -> None:
     try:
-        at_zero, at_one, _ = _tried(classifier).values
+        values, _ = _tried(classifier)
     except Exception:  # a Lambda can raise anything
         return
-    scales = np.abs(at_one.astype("float64") - at_zero)
+    scales = np.abs(values[1] - values[0])
     scales = scales[np.isfinite(scales) & (scales > 0.0)]
     if not scales.size or scales.max() < _UNEQUAL_SPREADS * scales.min():
         return

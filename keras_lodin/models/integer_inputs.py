@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -12,10 +11,11 @@ from keras import ops
 from keras_lodin.models.differentiability import gradient_stops, integer_inputs
 from keras_lodin.models.one_tensor import taking_a_tensor
 from keras_lodin.utils.keras_internals import float_inputs
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import run_eagerly
 
 
-def inputs_to_take_floats(classifier: keras.Model) -> list[Any]:
+def inputs_to_take_floats(classifier: keras.Model) -> list[keras.KerasTensor]:
     """The inputs of a classifier of pixels as integers that can be given floats just as well.
 
     Its layers make floats of the pixels, by a `Rescaling` for example. A functional model casts
@@ -44,24 +44,19 @@ def inputs_to_take_floats(classifier: keras.Model) -> list[Any]:
     return casting if agree else []
 
 
-def taking_floats(function: Callable[..., Any], casting: list[Any]) -> Callable[..., Any]:
+def taking_floats(
+    function: Callable[..., Tensor], casting: Sequence[keras.KerasTensor]
+) -> Callable[..., Tensor]:
     """A function of a classifier's inputs, which it reaches without being cast to integers.
 
     Args:
         function: the function.
         casting: what `inputs_to_take_floats` gave.
     """
-    if not casting:
-        return function
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        with float_inputs(casting):
-            return function(*args, **kwargs)
-
-    return call
+    return float_inputs(casting)(function) if casting else function
 
 
-def _whole_numbers(tensor: Any) -> Any:
+def _whole_numbers(tensor: keras.KerasTensor) -> Tensor:
     """Pixels of every brightness that the type of an input has."""
     sizes = (2, *(32 if size is None else size for size in tensor.shape[1:]))
     dtype = keras.backend.standardize_dtype(tensor.dtype)
@@ -70,6 +65,6 @@ def _whole_numbers(tensor: Any) -> Any:
     return ops.convert_to_tensor(values, dtype=dtype)
 
 
-def _outputs(classifier: Any, inputs: Any) -> list[np.ndarray]:
+def _outputs(classifier: keras.Model, inputs: Tensor) -> list[np.ndarray]:
     outputs = keras.tree.flatten(taking_a_tensor(classifier)(inputs, training=False))
     return [ops.convert_to_numpy(ops.cast(output, "float32")) for output in outputs]

@@ -88,11 +88,7 @@ def read(path: Path) -> keras.Model:
 
 
 def _check_archive(path: Path) -> None:
-    """Refuses an archive with a damaged member: Keras reads weights without their checksum.
-
-    Raises:
-        ValueError: if a member cannot be read whole, or the archive unfolds to many times its size.
-    """
+    """Refuses an archive with a damaged member: Keras reads weights without their checksum."""
     try:
         with zipfile.ZipFile(path) as archive:
             unfolded = sum(item.file_size for item in archive.infolist())

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import keras
+
+from keras_lodin.utils.tensor import Tensor
 
 # Of a batch of inputs; None where a size is free.
 Shape = tuple[int | None, ...]
 
 
-def input_dtype(model: Any) -> str:
+def input_dtype(model: keras.Model) -> str:
     """The type of a model's input."""
     inputs = getattr(model, "inputs", None)
     return str(keras.backend.standardize_dtype(inputs[0].dtype if inputs else model.input_dtype))
 
 
-def stated_input_shape(model: Any) -> Any:
+def stated_input_shape(model: keras.Model) -> object:
     """The shape of a model's input as it says; a list of shapes, or what else it was built on."""
     inputs = getattr(model, "inputs", None)
     if inputs:
@@ -25,7 +26,7 @@ def stated_input_shape(model: Any) -> Any:
     return (model.get_build_config() or {}).get("input_shape")
 
 
-def input_shape(model: Any) -> Shape | None:
+def input_shape(model: keras.Model) -> Shape | None:
     """The shape of a model's one input, the batch first and free; None where it takes several."""
     shape = stated_input_shape(model)
     if isinstance(shape, (tuple, list)) and all(
@@ -35,7 +36,7 @@ def input_shape(model: Any) -> Shape | None:
     return None
 
 
-def in_its_structure(model: Any, tensor: Any) -> Any:
+def in_its_structure(model: keras.Model, tensor: Tensor) -> Tensor:
     """A tensor in the list or dictionary that a model takes its one input in."""
     structure = getattr(model, "input", None)
     if isinstance(structure, (list, tuple, dict)):
@@ -43,7 +44,7 @@ def in_its_structure(model: Any, tensor: Any) -> Any:
     return tensor
 
 
-def taking_a_tensor(model: Any) -> Callable[..., Any]:
+def taking_a_tensor(model: keras.Model) -> Callable[..., Tensor]:
     """The model as a function of its one input tensor, however it wants that to be wrapped.
 
     A model built as `keras.Model(other.inputs, ...)` takes a list of one tensor, and Keras warns
@@ -51,7 +52,7 @@ def taking_a_tensor(model: Any) -> Callable[..., Any]:
     function returns a list.
     """
 
-    def call(inputs: Any, training: bool | None = None) -> Any:
+    def call(inputs: Tensor, training: bool | None = None) -> Tensor:
         outputs = keras.tree.flatten(model(in_its_structure(model, inputs), training=training))
         return outputs[0] if len(outputs) == 1 else outputs
 

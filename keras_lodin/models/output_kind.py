@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from keras import ops
 
 from keras_lodin.gradients.graph_walk import last_operation, maker
+from keras_lodin.utils.tensor import Tensor
 
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
@@ -23,7 +23,7 @@ _SUMS = ("AddV2", "Add")
 _UNBOUNDED = ("Relu", "LeakyRelu", "Elu", "Selu", "Softplus", "Exp", "Square", "Abs")
 
 
-def made_inputs(shape: tuple[int | None, ...], dtype: str) -> Any:
+def made_inputs(shape: tuple[int | None, ...], dtype: str) -> Tensor:
     """A few made inputs: of the range of pixels as decoded, of rescaled ones, and standardised.
 
     Args:
@@ -52,7 +52,7 @@ def made_inputs(shape: tuple[int | None, ...], dtype: str) -> Any:
     return ops.convert_to_tensor(values, dtype=dtype)
 
 
-def kind_of_output(classifier: Callable[[Any], Any], inputs: Any) -> str:
+def kind_of_output(classifier: Callable[[Tensor], Tensor], inputs: Tensor) -> str:
     """Runs a classifier on inputs, and tells what it returns.
 
     Args:
@@ -74,7 +74,7 @@ def kind_of_output(classifier: Callable[[Any], Any], inputs: Any) -> str:
     return LOGITS if np.ptp(outputs) == 0.0 or _is_unbounded(classifier, inputs) else SCORES
 
 
-def _is_unbounded(classifier: Callable[[Any], Any], inputs: Any) -> bool:
+def _is_unbounded(classifier: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
     operation = last_operation(classifier, inputs)
     if operation.type in _SUMS:
         return any(maker(source).type in _PRODUCTS for source in operation.inputs)

@@ -12,14 +12,15 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.models.layer_graph import GraphPart
+from keras_lodin.models.layer_graph import GraphPart, is_enterable
+from keras_lodin.models.places import Place
 from keras_lodin.utils.keras_internals import call_of, run_node, runs_its_graph, shallow_copy
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.weight_values import run_eagerly
 
 # Weightless operations are followed no further than this: a softmax is a few of them at most.
@@ -32,82 +33,81 @@ class SoftmaxEnd:
     """The end of a classifier's graph that turns logits into probabilities.
 
     Attributes:
-        sources: symbolic tensors that the end reads, of the graph of the innermost model.
-        calls: what the models on the way to it return, tensors of the graph around each, the
-            outermost first; empty for a classifier whose own graph holds the end.
-        tensor: what the operation at the border returns; None where `sources` are the logits.
+        places: where what the end reads is, in one graph.
+        tensor: what the operation at the border returns; None where the logits are at `places`.
         num_classes: the number of classes.
         after: from the value of `tensor` to the classifier's output.
     """
 
-    sources: list[Any]
-    calls: tuple[Any, ...]
-    tensor: Any
+    places: list[Place]
+    tensor: keras.KerasTensor | None
     num_classes: int
-    after: Callable[[Any], Any]
-    _checked: Any = field(default=None, repr=False)
+    after: Callable[[Tensor], Tensor]
+    _checked: tuple[object, ...] | None = field(default=None, repr=False)
 
     @property
-    def operation(self) -> Any:
+    def operation(self) -> keras.layers.Layer | None:
         """The layer whose activation the softmax is; None where it is not one layer's."""
         return None if self.tensor is None else call_of(self.tensor).operation
 
-    def logits(self, values: Sequence[Any], training: bool | None = None) -> Any:
+    def logits(self, values: Sequence[Tensor], training: bool | None = None) -> Tensor:
         """The logits, of shape `(batch, classes)`.
 
         Args:
-            values: one for each of `sources`.
+            values: one for each of `places`.
             training: whether in training mode.
 
         Raises:
             ValueError: if the layer has changed since the last call, by quantisation for example,
                 and what it gives without its activation are no longer its logits.
         """
-        logits = values[0]
-        if self.tensor is not None:
-            state = _state(self.operation)
+        layer = self.operation
+        if layer is not None:
+            state = _state(layer)
             # What is built into a graph stays there, so it is looked at once more before.
-            if state != self._checked or not hasattr(logits, "numpy"):
-                self._check_again()
+            if state != self._checked or not hasattr(values[0], "numpy"):
+                self._check_again(layer)
                 self._checked = state
-            # A copy of the layer as it is now: quantisation and LoRA replace its weights.
-            known = _by_tensor(self.sources, values)
-            logits = run_node(self.tensor, _without_softmax(self.operation), known, training)
-        if len(logits.shape) != 2:
-            logits = ops.reshape(logits, (-1, self.num_classes))
-        return logits
+        return self._logits_of(values, training)
 
     def difference(self) -> float:
         """How far the softmax of the logits is from the output, at most, on random values."""
-        values = [_random_values(source, positive=True) for source in self.sources]
-        known = _by_tensor(self.sources, values)
-        if self.tensor is None:
-            logits, output = values[0], values[0]
-        else:
-            operation = self.operation
-            logits = run_node(self.tensor, _without_softmax(operation), known, False)
-            output = run_node(self.tensor, operation, known, False)
-        logits = ops.reshape(logits, (-1, self.num_classes))
-        return _distance(self.after(output), logits)
+        values = [_random_values(place.tensor, positive=True) for place in self.places]
+        logits = self._logits_of(values, training=False)
+        return _distance(self.after(self._run(self.operation, values, training=False)), logits)
 
-    def is_softmax_of(self, logits: Any, output: Any) -> bool:
+    def is_softmax_of(self, logits: Tensor, output: Tensor) -> bool:
         """Whether a classifier's output is the softmax of logits, to the rounding of both."""
-        return _distance(output, logits) <= _tolerance(self.sources[0], self.tensor)
+        return _distance(output, logits) <= _tolerance(self.places[0].tensor, self.tensor)
 
     def is_right(self) -> bool:
         """Whether the softmax of the logits is the output, to the rounding of its precision."""
-        return self.difference() <= _tolerance(self.sources[0], self.tensor)
+        return self.difference() <= _tolerance(self.places[0].tensor, self.tensor)
 
-    def _check_again(self) -> None:
+    def _check_again(self, layer: keras.layers.Layer) -> None:
         found = run_eagerly(self.difference)
-        if not found <= _tolerance(self.sources[0], self.tensor):
-            layer = self.operation
+        if not found <= _tolerance(self.places[0].tensor, self.tensor):
             raise ValueError(
                 f"The classifier's last layer {layer.name!r} has changed since it was wrapped: the "
                 "softmax of what it gives without its activation is no longer what it returns. "
                 "Give it back the `call` and the activation it had, or wrap the classifier again. "
                 f"Received: a {type(layer).__name__} whose output differs by {found:.2g}"
             )
+
+    def _logits_of(self, values: Sequence[Tensor], training: bool | None) -> Tensor:
+        # A copy of the layer as it is now: quantisation and LoRA replace its weights.
+        layer = None if self.tensor is None else _without_softmax(self.operation)
+        logits = self._run(layer, values, training)
+        return logits if len(logits.shape) == 2 else ops.reshape(logits, (-1, self.num_classes))
+
+    def _run(
+        self, layer: keras.layers.Layer | None, values: Sequence[Tensor], training: bool | None
+    ) -> Tensor:
+        """What a layer in the place of `operation` returns; without one, the only value."""
+        if layer is None:
+            return values[0]
+        known = (id(place.tensor) for place in self.places)
+        return run_node(self.tensor, layer, dict(zip(known, values, strict=True)), training)
 
 
 def find_softmax_end(classifier: keras.Model, num_classes: int) -> SoftmaxEnd | None:
@@ -120,9 +120,7 @@ def find_softmax_end(classifier: keras.Model, num_classes: int) -> SoftmaxEnd | 
     Returns:
         the end nearest to the output, or None.
     """
-    if not runs_its_graph(classifier):
-        return None
-    for end in _candidates(classifier, (), lambda values: values, num_classes):
+    for end in _candidates(classifier, num_classes):
         # What cannot be run on random values is no softmax of them.
         with contextlib.suppress(Exception):
             if end.is_right():
@@ -134,20 +132,19 @@ def find_softmax_end(classifier: keras.Model, num_classes: int) -> SoftmaxEnd | 
 
 def nearest_miss(classifier: keras.Model, num_classes: int) -> str:
     """Of a classifier without such an end, a sentence on the layer that looks like one, or ""."""
-    if not runs_its_graph(classifier):
-        return ""
-    for end in _candidates(classifier, (), lambda values: values, num_classes):
-        if end.tensor is not None:
+    for end in _candidates(classifier, num_classes):
+        layer = end.operation
+        if layer is not None:
             with contextlib.suppress(Exception):
                 return (
-                    f"The {type(end.operation).__name__} {end.operation.name!r} has a softmax, but "
+                    f"The {type(layer).__name__} {layer.name!r} has a softmax, but "
                     "what it returns differs from the softmax of what it gives without one, by up "
                     f"to {end.difference():.2g}. "
                 )
     return ""
 
 
-def behaves_as_identity(function: Callable[[Any], Any] | None) -> bool:
+def behaves_as_identity(function: Callable[[Tensor], Tensor] | None) -> bool:
     """Whether a function of one tensor, such as an activation, returns what it gets."""
     if function is None or function is keras.activations.linear:
         return True
@@ -159,39 +156,48 @@ def behaves_as_identity(function: Callable[[Any], Any] | None) -> bool:
 
 
 def _candidates(
-    model: Any, calls: tuple[Any, ...], after: Callable[[Any], Any], num_classes: int
+    model: keras.Model,
+    num_classes: int,
+    calls: tuple[keras.KerasTensor, ...] = (),
+    after: Callable[[Tensor], Tensor] = keras.activations.linear,
 ) -> Iterator[SoftmaxEnd]:
     """Ends that the softmax could be, the nearest to the output first."""
+    if not runs_its_graph(model):
+        return
     output = model.outputs[0]
     for tensor in _weightless_region(output):
-        part = _part_between(tensor, output)
-        if part is None:
+        if not _is_all_that_is_read(tensor, output):
             continue
+        part = GraphPart([tensor], [output])
 
-        def finish(value: Any, part: Any = part) -> Any:
-            return after(value if part is _NOTHING else part([value], training=False)[0])
+        def finish(value: Tensor, part: GraphPart = part) -> Tensor:
+            return after(part([value], training=False)[0])
 
         if _has_classes(tensor, num_classes):
-            yield SoftmaxEnd([tensor], calls, None, num_classes, finish)
+            yield SoftmaxEnd([Place(tensor, calls)], None, num_classes, finish)
         call = call_of(tensor)
         operation = call.operation
-        if runs_its_graph(operation):
-            if len(operation.inputs) == 1 and len(operation.outputs) == 1:
-                yield from _candidates(operation, (*calls, tensor), finish, num_classes)
+        if is_enterable(operation):
+            yield from _candidates(operation, num_classes, (*calls, tensor), finish)
         elif _has_classes(tensor, num_classes) and _ends_in_softmax(
             operation, tensor, finish, num_classes
         ):
-            yield SoftmaxEnd(list(call.inputs), calls, tensor, num_classes, finish)
+            places = [Place(source, calls) for source in call.inputs]
+            yield SoftmaxEnd(places, tensor, num_classes, finish)
 
 
-def _ends_in_softmax(operation: Any, tensor: Any, finish: Any, num_classes: int) -> bool:
+def _ends_in_softmax(
+    operation: keras.Operation,
+    tensor: keras.KerasTensor,
+    finish: Callable[[Tensor], Tensor],
+    num_classes: int,
+) -> bool:
     """Whether a layer's activation, with what comes after it, maps as a softmax does."""
     if _is_softmax_layer(operation):
         return True
     activation = vars(operation).get("activation")
-    if not isinstance(operation, keras.layers.Layer) or not callable(activation):
-        return False
-    if isinstance(operation, keras.Model) or getattr(activation, "weights", None):
+    is_layer = isinstance(operation, keras.layers.Layer) and not isinstance(operation, keras.Model)
+    if not is_layer or not callable(activation) or getattr(activation, "weights", None):
         return False
     with contextlib.suppress(Exception):
         values = _random_values(tensor)
@@ -200,20 +206,20 @@ def _ends_in_softmax(operation: Any, tensor: Any, finish: Any, num_classes: int)
     return False
 
 
-def _is_softmax_layer(operation: Any) -> bool:
+def _is_softmax_layer(operation: keras.Operation) -> bool:
     """Keras's own layer, whose mask belongs to the logits."""
     kind = keras.layers.Softmax
     return isinstance(operation, kind) and type(operation).call is kind.call
 
 
-def _without_softmax(operation: Any) -> Any:
+def _without_softmax(operation: keras.layers.Layer) -> keras.layers.Layer:
     if _is_softmax_layer(operation):
         return shallow_copy(operation, call=_masked)
     # What is added to the loss for the output would be added for the logits.
     return shallow_copy(operation, activation=keras.activations.linear, activity_regularizer=None)
 
 
-def _masked(inputs: Any, mask: Any = None) -> Any:
+def _masked(inputs: Tensor, mask: Tensor = None) -> Tensor:
     """What the layer `Softmax` takes the softmax of."""
     if mask is None:
         return inputs
@@ -223,7 +229,7 @@ def _masked(inputs: Any, mask: Any = None) -> Any:
     return ops.where(mask, inputs, ops.cast(least, inputs.dtype))
 
 
-def _state(layer: Any) -> Any:
+def _state(layer: keras.layers.Layer) -> tuple[object, ...]:
     """What quantisation, LoRA and a user change in a layer."""
     return (
         layer.dtype_policy.name,
@@ -233,14 +239,7 @@ def _state(layer: Any) -> Any:
     )
 
 
-def _by_tensor(tensors: Sequence[Any], values: Sequence[Any]) -> dict[int, Any]:
-    return {id(tensor): value for tensor, value in zip(tensors, values, strict=True)}
-
-
-_NOTHING = object()
-
-
-def _weightless_region(output: Any) -> list[Any]:
+def _weightless_region(output: keras.KerasTensor) -> list[keras.KerasTensor]:
     """A graph's output and what operations without weights make it of, the nearest first."""
     region, seen = [output], {id(output)}
     for tensor in region:
@@ -253,31 +252,26 @@ def _weightless_region(output: Any) -> list[Any]:
     return region
 
 
-def _ends_region(operation: Any) -> bool:
+def _ends_region(operation: keras.Operation) -> bool:
     return isinstance(operation, keras.Model) or bool(getattr(operation, "weights", None))
 
 
-def _part_between(tensor: Any, output: Any) -> Any:
-    """What lies between a tensor and the output: `_NOTHING`, a part, or None.
-
-    None where the output depends on more than the tensor, or on weights.
-    """
-    if tensor is output:
-        return _NOTHING
-    waiting, seen = [output], set()
+def _is_all_that_is_read(tensor: keras.KerasTensor, output: keras.KerasTensor) -> bool:
+    """Whether a graph's output depends on nothing but one tensor, and on no weights after it."""
+    waiting, seen = [output], {id(tensor)}
     while waiting:
         here = waiting.pop()
-        if here is tensor or id(here) in seen:
+        if id(here) in seen:
             continue
         seen.add(id(here))
         call = call_of(here)
-        if not call.inputs or _ends_region(call.operation) or len(seen) > _FURTHEST:
-            return None
+        if not call.inputs or _ends_region(call.operation) or len(seen) > _FURTHEST + 1:
+            return False
         waiting.extend(call.inputs)
-    return GraphPart([tensor], [output])
+    return True
 
 
-def _has_classes(tensor: Any, num_classes: int) -> bool:
+def _has_classes(tensor: keras.KerasTensor, num_classes: int) -> bool:
     """Whether a tensor holds one number for each class and sample."""
     shape = tuple(tensor.shape)
     return len(shape) > 1 and None not in shape[1:] and int(np.prod(shape[1:])) == num_classes
@@ -287,18 +281,13 @@ def _numbers(shape: tuple[int, ...]) -> np.ndarray:
     return np.random.default_rng(0).normal(scale=3.0, size=shape).astype("float32")
 
 
-def _random_values(tensor: Any, positive: bool = False) -> Any:
-    """Values of a symbolic tensor's shape and dtype, for a few samples.
-
-    Args:
-        tensor: the symbolic tensor.
-        positive: whether numbers are positive: a layer may take their root or logarithm.
-    """
+def _random_values(tensor: keras.KerasTensor, positive: bool = False) -> Tensor:
+    """Values of a symbolic tensor's shape and dtype, positive where a layer may take their root."""
     # The same batch wherever a shape does not say; any size that a layer may see will do.
     shape = (_SAMPLES, *(2 if size is None else size for size in tensor.shape[1:]))
     dtype = keras.backend.standardize_dtype(tensor.dtype)
     rng = np.random.default_rng(1)
-    values: Any
+    values: np.ndarray
     if dtype == "bool":
         values = rng.uniform(size=shape) < 0.7
         values[..., 0] = True
@@ -309,7 +298,7 @@ def _random_values(tensor: Any, positive: bool = False) -> Any:
     return ops.convert_to_tensor(values, dtype=dtype)
 
 
-def _distance(output: Any, logits: Any) -> float:
+def _distance(output: Tensor, logits: Tensor) -> float:
     """The largest difference of an output from the softmax of logits; infinite for other shapes."""
     found = ops.convert_to_numpy(ops.cast(output, "float32"))
     expected = ops.convert_to_numpy(ops.softmax(ops.cast(logits, "float32"), axis=-1))
@@ -318,7 +307,7 @@ def _distance(output: Any, logits: Any) -> float:
     return float(np.max(np.abs(found - expected)))
 
 
-def _tolerance(*tensors: Any) -> float:
+def _tolerance(*tensors: keras.KerasTensor | None) -> float:
     """The rounding of probabilities that were computed in the precision of these tensors."""
     kinds = {keras.backend.standardize_dtype(t.dtype) for t in tensors if t is not None}
     return 3e-2 if "bfloat16" in kinds else 5e-3 if "float16" in kinds else 1e-4

@@ -49,13 +49,7 @@ def page(title: str, summary: str, sections: Sequence[Section]) -> str:
 
 
 def markdown(title: str, summary: str, sections: Sequence[Section]) -> str:
-    """The same in Markdown, for a terminal: its words and tables, without the images.
-
-    Args:
-        title: of the page.
-        summary: a sentence or two under it.
-        sections: in order; those without a block are left out.
-    """
+    """The same in Markdown, for a terminal: its words and tables, without the images."""
     parts = [f"# {_plain(title)}", _plain(summary)]
     for section in sections:
         if section.blocks:
@@ -107,12 +101,7 @@ def code(words: str) -> Block:
 
 
 def made_with(words: str, command: str | None) -> list[Block]:
-    """How a page was made: words, and the command line if there was one.
-
-    Args:
-        words: what was used, see `versions_text`.
-        command: the command line, or None.
-    """
+    """How a page was made: words, and the command line if there was one."""
     return [text(words), *([] if command is None else [code(command)])]
 
 

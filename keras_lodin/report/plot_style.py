@@ -64,17 +64,9 @@ def draw_shares(
     linestyle: str = "-",
     linewidth: float = 1.0,
 ) -> None:
-    """Draws the finite values as a histogram of their shares of all values.
+    """Draws the finite values, `(count,)`, as a histogram of their shares of all values.
 
-    Args:
-        axes: where to draw.
-        values: of shape `(count,)`.
-        edges: of the bins; the end bins hold what lies beyond.
-        colour: of the outline and of the area.
-        label: for the legend.
-        opacity: of the area; 0 for an outline alone.
-        linestyle: of the outline.
-        linewidth: of the outline, in points.
+    The end bins hold what lies beyond. An opacity of 0 leaves the outline alone.
     """
     finite = values[np.isfinite(values)]
     axes.hist(

@@ -38,13 +38,7 @@ def percent(
 
 
 def plus_minus(mean: float, half_width: float | None, sign: str = "") -> str:
-    """A mean in per cent with the half-width of its interval, two digits after the point.
-
-    Args:
-        mean: a fraction.
-        half_width: a fraction too; None for none.
-        sign: as of `percent`.
-    """
+    """A mean in per cent with the half-width of its interval, two digits after the point."""
     half = "" if half_width is None else f" ± {percent(half_width, digits=2)}"
     return percent(mean, digits=2, sign=sign) + half
 
@@ -55,11 +49,7 @@ def accuracy_text(accuracy: float | None) -> str:
 
 
 def skipped_lines(skipped: Mapping[str, Sequence[Sequence[str]]]) -> list[str]:
-    """A line for each data set of which files could not be read.
-
-    Args:
-        skipped: data set -> `(path, reason)` of each file.
-    """
+    """A line for each data set of which files, `(path, reason)`, could not be read."""
     return [
         f"{name}: {len(files)} unreadable files left out, the first is {files[0][0]}"
         for name, files in skipped.items()

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.value_range import checked_input_range
+from keras_lodin.data.value_range import Bounds, checked_input_range
 from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.models.input_range import judge_input_range
 from keras_lodin.training.input_gradient_model import InputGradientModel
@@ -58,7 +58,7 @@ class GradientPenaltyModel(InputGradientModel):
         self,
         classifier: keras.Model,
         penalty_weight: float = 0.1,
-        input_range: Any = None,
+        input_range: Bounds | None = None,
         from_logits: bool | None = None,
         name: str | None = None,
         **kwargs: Any,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any, cast
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -17,7 +17,7 @@ from keras_lodin.utils import keras_internals
 from keras_lodin.utils.tensor import Tensor
 
 # Of the trainable weights; the predictions, the loss and the mean penalty.
-_Gradients = tuple[list[Tensor], Any, Tensor, Tensor]
+_Gradients = tuple[list[Tensor], Tensor, Tensor, Tensor]
 
 
 class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
@@ -88,16 +88,16 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         """Records the input shape; the classifier's weights exist already."""
         self.built = True
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         """What the classifier returns."""
         outputs = self._head.output(self._head.logits(_never_empty(inputs), training=training))
         return keras.tree.map_structure(lambda one: _as_many(one, inputs), outputs)
 
-    def train_step(self, data: Any) -> dict[str, Any]:
+    def train_step(self, data: object) -> dict[str, Tensor]:
         """One step on a batch: forward, input gradients, loss, weight gradients, update."""
         data = self.prepared_batch(data)
         if not self._weight:
-            return cast(dict[str, Any], super().train_step(data))
+            return super().train_step(data)
         x, y, sample_weight = keras_internals.unpack_x_y_sample_weight(data)
         x = self._checked_inputs(x)
         labels = sparse_labels(y[0] if self._head.exits else y)
@@ -128,12 +128,11 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         self._penalty_tracker.update_state(
             penalty, sample_weight=share * tf.cast(batch_size, tf.float32)
         )
-        return cast(dict[str, Any], self.compute_metrics(x, y, y_pred, sample_weight))
+        return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def _gradients(
-        self, x: Tensor, y: Any, labels: Tensor, sample_weight: Any, weight: float
+        self, x: Tensor, y: Tensor, labels: Tensor, sample_weight: Tensor, weight: float
     ) -> _Gradients:
-        """Gradients of the trainable weights, predictions, loss and mean penalty of a batch."""
         with tf.GradientTape() as tape:
             passes, y_pred = self._training_pass(x)
             loss = keras_internals.compute_loss(self, x, y, y_pred, sample_weight)
@@ -169,7 +168,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         forward_pass = ForwardPass(logits, inputs)
         return [forward_pass], _as_many(self._head.output(forward_pass.logits), x)
 
-    def prepared_batch(self, data: Any) -> Any:
+    def prepared_batch(self, data: object) -> object:
         """A batch whose labels are repeated for every exit, if there are several."""
         if not self._head.exits:
             return data
@@ -187,7 +186,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         ]
         return dense, y_pred, loss, penalty
 
-    def test_step(self, data: Any) -> dict[str, Any]:
+    def test_step(self, data: object) -> dict[str, Tensor]:
         """One validation step, without the penalty: one that nobody computed would read 0."""
         return self._without_penalty(super().test_step(self.prepared_batch(data)))
 
@@ -199,7 +198,7 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         finally:
             self._evaluates = False
 
-    def get_metrics_result(self) -> dict[str, Any]:
+    def get_metrics_result(self) -> dict[str, Tensor]:
         """Every metric's value, the penalty's in training alone.
 
         Keras takes these and not what the last step gave, which on several replicas is a mean over
@@ -208,10 +207,10 @@ class InputGradientModel(keras_internals.ReadyToTrace, ClassifierWrapper):
         results = super().get_metrics_result()
         return self._without_penalty(results) if self._evaluates else results
 
-    def _without_penalty(self, logs: dict[str, Any]) -> dict[str, Any]:
+    def _without_penalty(self, logs: dict[str, Tensor]) -> dict[str, Tensor]:
         return {name: value for name, value in logs.items() if name != self._log_name}
 
-    def _checked_inputs(self, x: Any) -> Tensor:
+    def _checked_inputs(self, x: Tensor) -> Tensor:
         if isinstance(x, (dict, list, tuple)):
             raise ValueError(
                 f"{type(self).__name__} trains on one input tensor. "
@@ -268,7 +267,7 @@ class _MeanOrNan(keras.metrics.Mean):
         return ops.where(self.count > 0.0, super().result(), float("nan"))
 
 
-def sparse_labels(y: Any) -> Tensor:
+def sparse_labels(y: Tensor) -> Tensor:
     """Class numbers, int32 of shape `(batch,)`, from class numbers or one-hot rows.
 
     Args:

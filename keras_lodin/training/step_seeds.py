@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import tensorflow as tf
+
+from keras_lodin.utils.tensor import Tensor
+
+# More than a step takes, so that no draw of a replica repeats one of the next.
+_DRAWS_A_STEP = 2**16
 
 
 class StepSeeds(keras.random.SeedGenerator):
@@ -22,26 +25,18 @@ class StepSeeds(keras.random.SeedGenerator):
         step: number of the step, a tensor.
     """
 
-    def __init__(self, seed: int, step: Any) -> None:
+    def __init__(self, seed: int, step: Tensor) -> None:
         # Not the base class's: it makes a variable.
         self._seed = seed
         self._step = step
         self._draws = 0
 
-    def next(self, ordered: bool = True) -> Any:
+    def next(self, ordered: bool = True) -> Tensor:
         """The seed of the step's next draw: two uint32."""
         # A large prime apart, so that no draw of a step repeats one of a step nearby.
         first = tf.cast(self._step, tf.int64) + self._seed * 1_000_003
         self._draws += 1
-        second = tf.cast(_replica(), tf.int64) * _DRAWS_A_STEP + self._draws
+        context = tf.distribute.get_replica_context()
+        replica = 0 if context is None else context.replica_id_in_sync_group
+        second = tf.cast(replica, tf.int64) * _DRAWS_A_STEP + self._draws
         return tf.cast(tf.stack([first % 2**32, second]), tf.uint32)
-
-
-# More than a step takes, so that no draw of a replica repeats one of the next.
-_DRAWS_A_STEP = 2**16
-
-
-def _replica() -> Any:
-    """Number of the replica that the step runs on."""
-    context = tf.distribute.get_replica_context()
-    return 0 if context is None else context.replica_id_in_sync_group

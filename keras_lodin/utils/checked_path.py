@@ -4,15 +4,10 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 
-def checked_path(name: str, value: Any) -> Path:
-    """A path that a user gave.
-
-    Args:
-        name: of the argument, for the message.
-        value: as given.
+def checked_path(name: str, value: object) -> Path:
+    """A path that a user gave as an argument.
 
     Raises:
         TypeError: for what is no path, such as None or a list of paths.

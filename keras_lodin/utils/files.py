@@ -22,7 +22,7 @@ import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from keras_lodin.utils.foreign_text import encodable
 
@@ -139,11 +139,7 @@ def write_together(
 
 
 def write_file(path: str | os.PathLike[str], content: bytes) -> None:
-    """Writes a file whole or not at all.
-
-    Args:
-        path: the file to write or replace. Missing parent folders are made.
-        content: its bytes.
+    """Writes a file whole or not at all, and its missing folders.
 
     Raises:
         OSError: if it cannot be written; the message names `path`, not a temporary file.
@@ -162,7 +158,7 @@ def write_file(path: str | os.PathLike[str], content: bytes) -> None:
         raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def write_json(document: Mapping[str, Any], path: str | os.PathLike[str]) -> None:
+def write_json(document: Mapping[str, object], path: str | os.PathLike[str]) -> None:
     """Writes a document as strict JSON in UTF-8.
 
     Args:
@@ -202,13 +198,9 @@ def file_digests(folder: Path) -> dict[str, str]:
 
 
 def check_replaceable(path: str | os.PathLike[str], *, folder: bool = False) -> None:
-    """Finds out before the work whether a file or folder can be moved to `path` after it.
+    """Finds out before the work whether `atomic_write` can write a file, or a folder, after it.
 
     Clears up after killed processes there, see `clear_leftovers`.
-
-    Args:
-        path: what `atomic_write` will be given.
-        folder: whether a folder will be written there.
 
     Raises:
         OSError: if it cannot, with `path` in the message: no permission, a full disk, a name that
@@ -236,10 +228,7 @@ def check_replaceable(path: str | os.PathLike[str], *, folder: bool = False) -> 
 def check_fillable(folder: str | os.PathLike[str]) -> None:
     """Finds out before the work whether files can be written into a folder after it.
 
-    Clears up after killed processes there, see `clear_leftovers`.
-
-    Args:
-        folder: the folder, which need not be there yet.
+    Clears up after killed processes there, see `clear_leftovers`. The folder need not be there yet.
 
     Raises:
         OSError: if they cannot, with `folder` in the message.
@@ -252,12 +241,9 @@ def check_no_input(
 ) -> None:
     """Refuses an output that would replace what the work reads, or land inside it.
 
-    Args:
-        output: the file or folder to write.
-        inputs: files, and folders that hold nothing but what is read.
-
     Raises:
-        ValueError: if the output is one of them or lies in one of them, by whatever name.
+        ValueError: if the output is one of the files or folders that are read, or lies in one of
+            them, by whatever name.
     """
     place = Path(os.path.realpath(output))
     above = [folder.stat() for folder in (place, *place.parents) if folder.exists()]
@@ -279,10 +265,7 @@ def clear_leftovers(folder: str | os.PathLike[str]) -> None:
 
     Sets of files that were complete are moved into place, folders that had stepped aside come back
     if nothing took their place, and the rest is removed. What a living process is writing is left
-    alone.
-
-    Args:
-        folder: a folder that `atomic_write` or `write_together` wrote in, or that there is not.
+    alone, and so is a folder that is not there.
     """
     folder = Path(os.path.realpath(folder))
     with contextlib.suppress(OSError):
@@ -393,26 +376,35 @@ def _workspace(folder: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _lock(folder: Path) -> Iterator[bool | None]:
-    """Locks a folder as long as this process lives: True, False if another has it, None: unknown.
-
-    A lock of the system on the folder itself: it needs no file, and ends with the process.
-    """
-    if fcntl is None:
+    """`locked` on a folder itself, which needs no file."""
+    if not has_locks():  # nor can a folder be opened there
         yield None
         return
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        locked: bool | None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            locked = True
-        except BlockingIOError:
-            locked = False
-        except OSError:  # A network disk without locks on folders.
-            locked = None
-        yield locked
+        yield locked(descriptor)
     finally:
         os.close(descriptor)
+
+
+def has_locks() -> bool:
+    """Whether the system has locks on open files: all but Windows."""
+    return fcntl is not None
+
+
+def locked(descriptor: int) -> bool | None:
+    """Locks an open file or folder until it is closed, as the end of the process does too.
+
+    Returns:
+        whether it is locked now: False if another has it; None on a disk without such locks.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
 
 
 def _clear_leftover(workspace: Path) -> None:

@@ -3,23 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
 import platform
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-from keras_lodin.utils.files import OWN_PREFIX, check_fillable
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from keras_lodin.utils.files import OWN_PREFIX, check_fillable, has_locks, locked
 
 _NAME = f"{OWN_PREFIX}.lock"
 # Folder -> the thread of this process that has claimed it. The system tells processes apart only.
@@ -45,12 +38,6 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
     Raises:
         ValueError: if another run has it, with who that is.
         OSError: if nothing can be written there.
-
-    Example:
-    ```python
-    with claimed("run"):
-        ...
-    ```
     """
     folder = Path(os.path.realpath(folder))
     key, thread = str(folder), threading.get_ident()
@@ -81,7 +68,7 @@ def claimed(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    if fcntl is None:
+    if not has_locks():
         _warn_of_no_locks(folder)
         yield
         return
@@ -100,17 +87,13 @@ def _locked(folder: Path) -> Iterator[None]:
 def _open_locked(path: Path) -> int:
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(descriptor)
-            raise _in_use(path.parent, _read_holder(path)) from None
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
-                os.close(descriptor)
-                raise
+        ours = locked(descriptor)
+        if ours is None:
             _warn_of_no_locks(path.parent)
             return descriptor
+        if not ours:
+            os.close(descriptor)
+            raise _in_use(path.parent, _read_holder(path))
         # The holder before may have removed the file after it was opened here.
         with contextlib.suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(path)):
@@ -118,7 +101,7 @@ def _open_locked(path: Path) -> int:
         os.close(descriptor)
 
 
-def _read_holder(path: Path) -> dict[str, Any]:
+def _read_holder(path: Path) -> dict[str, object]:
     try:
         holder = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # It is only just being written, or removed.
@@ -126,12 +109,13 @@ def _read_holder(path: Path) -> dict[str, Any]:
     return holder if isinstance(holder, dict) else {}
 
 
-def _in_use(folder: Path, holder: dict[str, Any]) -> ValueError:
+def _in_use(folder: Path, holder: Mapping[str, object]) -> ValueError:
     who = f"process {holder['pid']}" if "pid" in holder else "another process"
     if holder.get("host", platform.node()) != platform.node():
         who += f" on {holder['host']}"
-    if isinstance(holder.get("since"), int):
-        who += time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(holder["since"]))
+    since = holder.get("since")
+    if isinstance(since, int):
+        who += time.strftime(" since %Y-%m-%d %H:%M:%S", time.localtime(since))
     return ValueError(
         f"Another run is at work in the folder: {who}. Wait for its end, or choose another folder. "
         f"Received: output={str(folder)!r}"

@@ -6,8 +6,11 @@ holds of a file name stays as it is; only what is written or printed is changed.
 
 from __future__ import annotations
 
+import csv
+import io
 import math
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
 
 # What a spreadsheet takes for the beginning of a formula, with the full-width forms of it.
@@ -62,7 +65,7 @@ def encodable(value: Any) -> Any:
     return value
 
 
-def csv_cell(value: Any) -> Any:
+def csv_cell(value: object) -> object:
     """A cell of a CSV file that a spreadsheet shows and does not run.
 
     Text whose first character (after spaces) is one of `= + - @`, tab or a line break gets an
@@ -73,6 +76,16 @@ def csv_cell(value: Any) -> Any:
         return value
     text = encodable(value)
     return f"'{text}" if text.lstrip(" ").startswith(_FORMULA) else text
+
+
+def csv_text(columns: Iterable[object], rows: Iterable[Iterable[object]], end: str = "\r\n") -> str:
+    """Rows of cells as CSV, the names of the columns first.
+
+    `csv_cell` makes those cells fit that others chose.
+    """
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerows([columns, *rows])
+    return text.getvalue()
 
 
 def json_value(value: Any) -> Any:

@@ -10,44 +10,21 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
 import tensorflow as tf
 from keras.src.backend.common import global_state
 from keras.src.export import tf2onnx_lib
-from keras.src.losses.loss import unscale_loss_for_distribution
+from keras.src.losses.loss import unscale_loss_for_distribution as unscale_loss_for_distribution
 from keras.src.models.functional import Functional, operation_fn
 from keras.src.models.sequential import Sequential
-from keras.src.trainers.data_adapters.data_adapter_utils import unpack_x_y_sample_weight
+from keras.src.trainers.data_adapters.data_adapter_utils import (
+    unpack_x_y_sample_weight as unpack_x_y_sample_weight,
+)
 
-__all__ = [
-    "ReadyToTrace",
-    "call_of",
-    "compute_dtypes",
-    "compute_loss",
-    "float_inputs",
-    "has_own_way_to_call",
-    "is_of_keras",
-    "layer_names",
-    "layers_of",
-    "patch_tf2onnx",
-    "predicts_as_called",
-    "producer",
-    "run_call",
-    "run_for_inference",
-    "run_node",
-    "runs_its_graph",
-    "scaled_for_distribution",
-    "serialized_to_share",
-    "shallow_copy",
-    "steps_taken",
-    "unpack_x_y_sample_weight",
-    "unscale_loss_for_distribution",
-    "update_loss_tracker",
-    "writing_legacy_file",
-]
+from keras_lodin.utils.tensor import Tensor
 
 
 class Call(NamedTuple):
@@ -60,32 +37,24 @@ class Call(NamedTuple):
         output: which of the tensors that it made was asked for.
     """
 
-    operation: Any
+    operation: keras.Operation
     number: int
-    inputs: list[Any]
+    inputs: list[keras.KerasTensor]
     output: int
 
 
-def call_of(tensor: Any) -> Call:
+def call_of(tensor: keras.KerasTensor) -> Call:
     """The call that made a symbolic tensor."""
     operation, number, output = tensor._keras_history
     return Call(operation, number, operation._inbound_nodes[number].input_tensors, output)
 
 
-def producer(tensor: Any) -> tuple[Any, Any]:
-    """The operation that made a symbolic tensor, and that operation's first input tensor."""
-    call = call_of(tensor)
-    return call.operation, call.inputs[0] if call.inputs else None
-
-
-def run_for_inference(function: Any, inputs: list[Any]) -> list[Any]:
-    """A `keras.Function` of lists, run as a functional model runs with `training=False`."""
-    return function._run_through_graph(
-        inputs, operation_fn=lambda operation: operation_fn(operation, training=False)
-    )
-
-
-def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool | None) -> Any:
+def run_node(
+    tensor: keras.KerasTensor,
+    operation: keras.Operation,
+    values: Mapping[int, Tensor],
+    training: bool | None,
+) -> Tensor:
     """Calls an operation as it was called to make a symbolic tensor, on other values.
 
     Args:
@@ -101,8 +70,8 @@ def run_node(tensor: Any, operation: Any, values: dict[int, Any], training: bool
 
 
 def run_call(
-    call: Call, operation: Any, values: dict[int, Any], training: bool | None
-) -> list[Any]:
+    call: Call, operation: keras.Operation, values: Mapping[int, Tensor], training: bool | None
+) -> list[Tensor]:
     """Calls an operation as in one call on symbolic tensors, on other values.
 
     Args:
@@ -118,7 +87,7 @@ def run_call(
     return list(keras.tree.flatten(operation_fn(operation, training=training)(*args, **kwargs)))
 
 
-def runs_its_graph(model: Any) -> bool:
+def runs_its_graph(model: keras.Model) -> bool:
     """Whether a model computes what its graph of layers says, and nothing else.
 
     A subclass of a functional or sequential model may have a graph and a `call` of its own.
@@ -135,7 +104,7 @@ _FLOAT_INPUTS_LOCK = threading.RLock()
 
 
 @contextlib.contextmanager
-def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
+def float_inputs(tensors: Sequence[keras.KerasTensor]) -> Iterator[None]:
     """Within it, models do not cast what they are given to the integer types of these inputs.
 
     Args:
@@ -155,17 +124,17 @@ def float_inputs(tensors: Sequence[Any]) -> Iterator[None]:
                 one._dtype = dtype
 
 
-def is_of_keras(operation: Any, package: str) -> bool:
+def is_of_keras(operation: object, package: str) -> bool:
     """Whether an operation's class is Keras's own, of its package "layers" or "ops", say."""
     return f"{type(operation).__module__}.".startswith(f"keras.src.{package}.")
 
 
-def has_own_way_to_call(model: Any) -> bool:
+def has_own_way_to_call(model: keras.Model) -> bool:
     """Whether calling a model does something before or after its `call` that Keras does not."""
     return type(model).__call__ is not Functional.__call__
 
 
-def predicts_as_called(model: Any) -> bool:
+def predicts_as_called(model: keras.Model) -> bool:
     """Whether `predict` is Keras's own, which returns what calling the model does."""
     names = ("predict", "predict_step", "predict_on_batch", "make_predict_function")
     return all(
@@ -174,7 +143,7 @@ def predicts_as_called(model: Any) -> bool:
     )
 
 
-def shallow_copy(layer: Any, **attributes: Any) -> Any:
+def shallow_copy(layer: keras.layers.Layer, **attributes: object) -> keras.layers.Layer:
     """A layer on the same weights, some of whose attributes differ.
 
     Made without its constructor, and without telling the layer, which stays as it is.
@@ -193,13 +162,13 @@ class ReadyToTrace:
     has then lost it, at the start of training and before every validation.
     """
 
-    def prepared_batch(self, data: Any) -> Any:
+    def prepared_batch(self, data: object) -> object:
         """A batch, or its specification, as the step takes it apart."""
         return data
 
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: object = None) -> None:
         """What Keras calls before it trains or evaluates."""
-        model: Any = self
+        model: keras.Model = self
         metrics = model._compile_metrics
         if model.optimizer.built and (metrics is None or metrics.built):
             return
@@ -210,10 +179,10 @@ class ReadyToTrace:
             model._symbolic_build(data_batch=model.prepared_batch(data_batch))
 
 
-def _one_replica(specification: Any) -> Any:
+def _one_replica(specification: object) -> object:
     """What one replica gets of a batch, from what a distributed data set says of its batches."""
 
-    def first(part: Any) -> Any:
+    def first(part: object) -> object:
         if isinstance(part, tf.OptionalSpec):  # what a generator leaves out
             return None
         return tf.nest.flatten(part, expand_composites=True)[0]
@@ -221,40 +190,42 @@ def _one_replica(specification: Any) -> Any:
     return tf.nest.map_structure(first, specification)
 
 
-def compute_loss(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Any:
+def compute_loss(
+    model: keras.Model, x: Tensor, y: Tensor, y_pred: Tensor, sample_weight: Tensor
+) -> Tensor:
     """The compiled loss plus regularisers, as `Model.train_step` computes it."""
     return model._compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
 
 
-def scaled_for_distribution(model: Any, loss: Any) -> Any:
+def scaled_for_distribution(model: keras.Model, loss: Tensor) -> Tensor:
     """An extra loss term, scaled for `tf.distribute` as Keras scales its own terms."""
     return model._aggregate_additional_loss(loss)
 
 
-def update_loss_tracker(model: Any, loss: Any, batch_size: Any) -> None:
+def update_loss_tracker(model: keras.Model, loss: Tensor, batch_size: Tensor) -> None:
     """Records a step's loss in the metric named "loss"."""
     model._loss_tracker.update_state(unscale_loss_for_distribution(loss), sample_weight=batch_size)
 
 
-def steps_taken(optimizer: Any) -> Any:
+def steps_taken(optimizer: keras.Optimizer) -> keras.Variable:
     """How many batches an optimizer has taken: with gradient accumulation, several an iteration."""
     while hasattr(optimizer, "inner_optimizer"):  # mixed precision wraps the one that counts
         optimizer = optimizer.inner_optimizer
     return optimizer._iterations
 
 
-def layers_of(model: Any) -> list[Any]:
+def layers_of(model: keras.Model) -> list[keras.layers.Layer]:
     """All layers in a model, those inside of other layers too."""
     return list(model._flatten_layers(include_self=False))
 
 
-def layer_names(model: Any) -> list[str]:
+def layer_names(model: keras.Model) -> list[str]:
     """Names of all layers in a model, those inside of other layers too, and of its operations."""
     names = {layer.name for layer in layers_of(model)}
     return sorted(names | {operation.name for operation in getattr(model, "operations", ())})
 
 
-def compute_dtypes(model: Any) -> dict[str, str]:
+def compute_dtypes(model: keras.Model) -> dict[str, str]:
     """The type that each layer in a model computes in, by the layer's name."""
     return {layer.name: layer.compute_dtype for layer in layers_of(model)}
 
@@ -264,7 +235,7 @@ def writing_legacy_file() -> bool:
     return bool(global_state.get_global_attribute("use_legacy_config", False))
 
 
-def serialized_to_share(model: Any) -> dict[str, Any]:
+def serialized_to_share(model: keras.Model) -> dict[str, Any]:
     """The configuration of a model that the model around it may hold a second time.
 
     While a file is written, Keras notes in the configurations of an object that it met again that

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from numbers import Integral
-from typing import Any
+from typing import TypeGuard
 
 import numpy as np
 
 
-def single_number(value: Any) -> float | None:
+def single_number(value: object) -> float | None:
     """A setting as the float32 number that it will be used as.
 
     Args:
@@ -35,15 +35,8 @@ def single_number(value: Any) -> float | None:
     return number if math.isfinite(used) and used else used
 
 
-def several_numbers(values: Any) -> tuple[float, ...] | None:
-    """A setting of several numbers, or of one, each as `single_number` has it.
-
-    Args:
-        values: numbers in a list, a tuple or an array.
-
-    Returns:
-        the numbers; None where one of them is none.
-    """
+def several_numbers(values: object) -> tuple[float, ...] | None:
+    """A setting of one or several numbers, each as `single_number` has it; None if one is none."""
     if isinstance(values, (str, bytes)):
         return None
     numbers = []
@@ -55,7 +48,9 @@ def several_numbers(values: Any) -> tuple[float, ...] | None:
     return tuple(numbers)
 
 
-def checked_number(name: str, value: Any, holds: Callable[[float], bool], expected: str) -> float:
+def checked_number(
+    name: str, value: object, holds: Callable[[float], bool], expected: str
+) -> float:
     """A finite number as a float; finite in float32 too, in which it will be used.
 
     Args:
@@ -73,7 +68,7 @@ def checked_number(name: str, value: Any, holds: Callable[[float], bool], expect
     return number
 
 
-def check_whole(name: str, value: Any, expected: str, *, most: int = 2**31 - 1) -> None:
+def check_whole(name: str, value: object, expected: str, *, most: int = 2**31 - 1) -> None:
     """Raises ValueError unless a value is a whole number from 1 to `most`.
 
     Args:
@@ -87,7 +82,7 @@ def check_whole(name: str, value: Any, expected: str, *, most: int = 2**31 - 1) 
         raise ValueError(f"`{name}` must be {expected}{limit}. Received: {name}={value!r}")
 
 
-def check_seed(seed: Any) -> None:
+def check_seed(seed: object) -> None:
     """Raises ValueError unless it is a seed that numpy, TensorFlow and Python all take."""
     if not _is_whole(seed) or not 0 <= seed < 2**32:
         raise ValueError(
@@ -95,5 +90,5 @@ def check_seed(seed: Any) -> None:
         )
 
 
-def _is_whole(value: Any) -> bool:
+def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, TypeVar
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 Registered = TypeVar("Registered")
@@ -52,14 +52,14 @@ class Registry(dict[str, T]):
                 defined again as in a notebook, takes the place of the one before.
         """
 
-        def enter(value: Any) -> Any:
+        def enter(value: Registered) -> Registered:
             for name in names:
                 if name in self and _place(self[name]) != _place(value):
                     raise ValueError(
                         f"There is a {self._what} of that name already, {self[name]!r}. Choose "
                         f"another. Received: name={name!r}"
                     )
-                self[name] = value
+                self[name] = cast(T, value)
                 self._positions[name] = (position, name)
                 self._descriptions[name] = description
             for name in sorted(self, key=lambda key: self._positions.get(key, (math.inf, key))):
@@ -68,7 +68,7 @@ class Registry(dict[str, T]):
 
         return enter
 
-    def find(self, name: str, argument: str = "name", received: Any = None) -> T:
+    def find(self, name: str, argument: str = "name", received: object = None) -> T:
         """What has a name.
 
         Args:
@@ -92,21 +92,14 @@ class Registry(dict[str, T]):
         return self._descriptions.get(name, "")
 
 
-def _place(value: Any) -> tuple[Any, ...]:
+def _place(value: object) -> tuple[object, ...]:
     """Where something is defined; itself, where that is not told."""
-    named = hasattr(value, "__qualname__")
-    return (value.__module__, value.__qualname__) if named else (id(value),)
+    if hasattr(value, "__qualname__"):
+        return value.__module__, value.__qualname__
+    return (id(value),)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """Proposes the known names that an unknown one is nearest to.
-
-    Args:
-        name: The unknown name.
-        known: The names there are.
-
-    Returns:
-        A question that begins with a space, or `""` where nothing is near.
-    """
+    """A question, after a space, for the known names that an unknown one is nearest to; else ""."""
     near = difflib.get_close_matches(str(name).lower(), known, n=3, cutoff=0.5)
     return f" Did you mean {' or '.join(map(repr, near))}?" if near else ""

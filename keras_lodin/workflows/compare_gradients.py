@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 import numpy as np
@@ -14,6 +13,7 @@ from typing_extensions import Unpack
 from keras_lodin import models
 from keras_lodin.data.batches import check_labels
 from keras_lodin.data.source import Source
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import Detector
 from keras_lodin.evaluation.gradient_comparison import GradientComparison
 from keras_lodin.models.classifier_head import ClassifierHead
@@ -40,7 +40,7 @@ def gradients(
     *,
     seed: int = 0,
     limit: int | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 32,
     command: str | None = None,
@@ -85,56 +85,40 @@ def gradients(
     quotient = norm_settings(**options)
     settings = {**quotient.to_dict(), "norm": quotient.norm_used, "seed": seed, "limit": limit}
     del settings["every"], settings["temperature"]  # nothing that could be chosen
+    found: dict[str, dict[str, GradientDistributions]] = {}
+    accuracies: dict[str, float | None] = {}
+    skipped: dict[str, list[tuple[str, str]]] = {}
     with results_folder(output, id, *ood):
-        comparison = _compared(
-            paths, id, ood, settings, input_range, data_dir, batch_size, command, verbose
-        )
+        for path, model in zip(paths, model_labels(paths), strict=True):
+            classifier, head, inputs = _load(path, input_range, data_dir)
+            inputs.tell(verbose)
+            found[model] = {}
+            for name in (id, *ood):
+                source = inputs.load(name, "test")
+                if name == id:
+                    source = source.with_labels_of(inputs.class_names)
+                found[model][name] = gradient_distributions(
+                    classifier,
+                    _part_of(source, limit, seed, batch_size),
+                    **quotient.to_dict() | {"norm": quotient.norm_used},
+                    seed=seed,
+                    from_logits=head.from_logits,
+                    batch_size=batch_size,
+                    verbose=verbose,
+                )
+                if source.skipped:
+                    skipped[name] = source.skipped
+            accuracies[model] = _accuracy(found[model][id], head.num_classes)
+        comparison = GradientComparison(id, found, accuracies, settings, skipped, command)
         if output is not None:
             comparison.save(output)
     return comparison
 
 
-def _compared(
-    paths: Sequence[str | os.PathLike[str]],
-    id: str,
-    ood: Sequence[str],
-    settings: dict[str, Any],
-    input_range: tuple[float, float] | None,
-    data_dir: str | os.PathLike[str] | None,
-    batch_size: int,
-    command: str | None,
-    verbose: int | str,
-) -> GradientComparison:
-    distributions: dict[str, dict[str, GradientDistributions]] = {}
-    accuracies: dict[str, float | None] = {}
-    skipped: dict[str, list[tuple[str, str]]] = {}
-    limit, seed = settings["limit"], settings["seed"]
-    quotient = {name: value for name, value in settings.items() if name != "limit"}
-    for path, model in zip(paths, model_labels(paths), strict=True):
-        classifier, head, inputs = _load(path, input_range)
-        inputs.tell(verbose)
-        found = distributions[model] = {}
-        for name in (id, *ood):
-            source = inputs.load(name, "test", data_dir)
-            if name == id:
-                source = source.with_labels_of(inputs.class_names)
-            found[name] = gradient_distributions(
-                classifier,
-                _part_of(source, limit, seed, batch_size),
-                **quotient,
-                from_logits=head.from_logits,
-                batch_size=batch_size,
-                verbose=verbose,
-            )
-            if name == id:
-                accuracies[model] = _accuracy(found[id], head.num_classes)
-            if source.skipped:
-                skipped[name] = source.skipped
-    return GradientComparison(id, distributions, accuracies, settings, skipped, command)
-
-
 def _load(
-    path: str | os.PathLike[str], input_range: tuple[float, float] | None
+    path: str | os.PathLike[str],
+    input_range: Bounds | None,
+    data_dir: str | os.PathLike[str] | None,
 ) -> tuple[keras.Model, ClassifierHead, InputFormat]:
     """A classifier, where its logits are, and the format of its inputs."""
     model = models.load(path)
@@ -148,10 +132,10 @@ def _load(
     head = find_head(model, from_logits)
     shape = head.input_shape[1:]
     chosen = resolve_input_range(input_range or known, model, shape)
-    return model, head, InputFormat(shape, chosen, class_names, str(path))
+    return model, head, InputFormat(shape, chosen, class_names, str(path), data_dir)
 
 
-def _part_of(source: Source, limit: int | None, seed: int, batch_size: int) -> Any:
+def _part_of(source: Source, limit: int | None, seed: int, batch_size: int) -> object:
     """All of a source, or a few of its samples from everywhere in it, in their order."""
     if limit is None:
         return source

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 
-from keras_lodin.data.specification import has_parts
+from keras_lodin.data.specification import parse
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.numbers import check_seed
@@ -26,7 +27,7 @@ def evaluate_models(
     *,
     detectors: Sequence[str] | None = None,
     statistics: str | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
     resamples: int = 1000,
@@ -75,14 +76,12 @@ def evaluate_models(
     check_data_dir(data_dir, id, *ood, statistics)
     evaluations = []
     for path, label in zip(paths, model_labels(paths), strict=True):
-        wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range)
+        wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range, data_dir)
         if detectors or (len(paths) == 1 and len(wrapped) == 1):
             # Of all detectors that apply some may take statistics; of several files, too.
             check_statistics(statistics, wrapped.values())
-        if statistics is not None or has_parts(id):
-            inputs = settle_detectors(
-                wrapped, inputs, statistics or id, "train", data_dir, batch_size
-            )
+        if statistics is not None or parse(id).has_parts:
+            inputs = settle_detectors(wrapped, inputs, statistics or id, "train", batch_size)
         inputs.tell(verbose)
         wrapped = adapted(
             wrapped,
@@ -90,15 +89,14 @@ def evaluate_models(
             id,
             statistics,
             named=bool(detectors),
-            data_dir=data_dir,
             batch_size=batch_size,
             verbose=verbose,
         )
         evaluations.append(
             evaluate(
                 wrapped,
-                inputs.load(id, "test", data_dir),
-                {name: inputs.load(name, "test", data_dir) for name in ood},
+                inputs.load(id, "test"),
+                {name: inputs.load(name, "test") for name in ood},
                 batch_size=batch_size,
                 # Images that leave at exits of their own: another accuracy than the last exit's.
                 model={

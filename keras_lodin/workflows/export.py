@@ -6,7 +6,7 @@ import os
 from typing import Any
 
 from keras_lodin import models
-from keras_lodin.data.value_range import checked_input_range
+from keras_lodin.data.value_range import Bounds, checked_input_range
 from keras_lodin.detectors import Detector
 from keras_lodin.workflows.loading import load_detector
 
@@ -16,7 +16,7 @@ def export_model(
     output: str | os.PathLike[str],
     *,
     format: str = "tf_saved_model",
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     verbose: bool = True,
     **options: Any,
 ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,17 @@ import numpy as np
 
 from keras_lodin import data, models
 from keras_lodin.data.observed_range import settle
-from keras_lodin.data.specification import has_parts
-from keras_lodin.data.value_range import ASSUMED, GIVEN, UNKNOWN, InputRange, checked_input_range
-from keras_lodin.detectors import DETECTORS, Detector, by_name
+from keras_lodin.data.specification import parse
+from keras_lodin.data.value_range import (
+    ASSUMED,
+    GIVEN,
+    UNKNOWN,
+    Bounds,
+    InputRange,
+    checked_input_range,
+)
+from keras_lodin.detectors import DETECTORS, Detector, registry
+from keras_lodin.utils.tensor import Tensor
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
 
@@ -31,16 +39,16 @@ class InputFormat:
         input_range: the range of its values, and how it is known.
         class_names: names of the classifier's classes in the order of its logits, or None.
         model: the model's file, for messages.
+        data_dir: folder of the TensorFlow datasets.
     """
 
     shape: tuple[int | None, ...] | None
     input_range: InputRange
     class_names: tuple[str, ...] | None = None
     model: str = ""
+    data_dir: str | os.PathLike[str] | None = None
 
-    def load(
-        self, specification: str, part: str, data_dir: str | os.PathLike[str] | None
-    ) -> data.Source:
+    def load(self, specification: str, part: str) -> data.Source:
         """Data in this format, see `keras_lodin.data.load`.
 
         Raises:
@@ -51,7 +59,7 @@ class InputFormat:
             part=part,
             image_shape=self.shape,
             input_range=self.input_range.bounds,
-            data_dir=data_dir,
+            data_dir=self.data_dir,
         )
         if source.scaled and self.input_range.origin == UNKNOWN:
             raise ValueError(
@@ -60,6 +68,38 @@ class InputFormat:
                 f"255 for a classifier that takes pixels as they are. Received: model={self.model}"
             )
         return source
+
+    def settled(
+        self,
+        logits_of: Callable[[Tensor], Tensor] | None,
+        specification: str,
+        part: str,
+        batch_size: int,
+    ) -> InputFormat:
+        """Learns the range, where it is not known, from in-distribution data that is not tested on.
+
+        Numbers show their range. Images can be brought to any, and their labels show which is
+        right: with `logits_of`, the classifier's logits of a batch, which a network with several
+        exits has not.
+        """
+        found = self.input_range
+        if found.known:
+            return self
+
+        def source_in(bounds: Bounds) -> data.Source:
+            trial = replace(self, input_range=InputRange(*bounds, ASSUMED))
+            return trial.load(specification, part)
+
+        source = source_in(found.bounds)
+        if not source.scaled:
+            found = settle(found, source, self.shape or source.shape, batch_size)
+        elif source.labelled and logits_of is not None:
+            found = settled_by_labels(
+                logits_of,
+                lambda bounds: source_in(bounds).with_labels_of(self.class_names),
+                found,
+            )
+        return replace(self, input_range=found)
 
     def tell(self, verbose: int | str | bool) -> None:
         """Says on standard error, unless silenced, what was only assumed."""
@@ -70,7 +110,8 @@ class InputFormat:
 def load_detectors(
     path: str | os.PathLike[str],
     names: list[str] | None,
-    input_range: tuple[float, float] | None,
+    input_range: Bounds | None,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[dict[str, Detector], InputFormat]:
     """The detectors to run on a model file.
 
@@ -80,6 +121,7 @@ def load_detectors(
         names: names of detectors, None for all that can wrap the classifier.
         input_range: range of the classifier's inputs; None for the detector's own, or judged by
             the classifier's first layers.
+        data_dir: folder of the TensorFlow datasets.
 
     Returns:
         the detectors by name, and the format of their inputs.
@@ -96,28 +138,18 @@ def load_detectors(
             "(--detector), or give the file of the classifier. "
             f"Received: path={str(path)!r}, detectors={names}"
         )
-    return _wrapped(path, model, names, input_range)
+    return _wrapped(path, model, names, input_range, data_dir)
 
 
 def load_detector(
-    path: str | os.PathLike[str], name: str, input_range: tuple[float, float] | None
+    path: str | os.PathLike[str],
+    name: str,
+    input_range: Bounds | None,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> tuple[Detector, InputFormat]:
-    """The detector in a model file, or the one to wrap its classifier in.
-
-    Args:
-        path: a `.keras` file or the folder of a training run.
-        name: name of the detector for a classifier.
-        input_range: as of `load_detectors`.
-
-    Returns:
-        the detector, and the format of its inputs.
-
-    Raises:
-        ValueError: for an unknown name, or a classifier that it cannot wrap.
-        FileNotFoundError: if there is no such file.
-    """
+    """The detector in a model file, or the one to wrap its classifier in; see `load_detectors`."""
     DETECTORS.find(name)
-    wrapped, inputs = _wrapped(path, models.load(path), [name], input_range)
+    wrapped, inputs = _wrapped(path, models.load(path), [name], input_range, data_dir)
     (detector,) = wrapped.values()
     return detector, inputs
 
@@ -126,25 +158,25 @@ def _wrapped(
     path: str | os.PathLike[str],
     model: keras.Model,
     names: list[str] | None,
-    input_range: tuple[float, float] | None,
+    input_range: Bounds | None,
+    data_dir: str | os.PathLike[str] | None,
 ) -> tuple[dict[str, Detector], InputFormat]:
     if isinstance(model, Detector):
         if input_range is not None:
             _check_same_range(model, input_range)
-        detectors = {by_name.name_of(model): model}
+        detectors = {registry.name_of(model): model}
     else:
         class_names, known = run_facts(path)
         outputs = getattr(model, "outputs", None)
         if class_names is not None and (not outputs or outputs[0].shape[-1] != len(class_names)):
             class_names = None  # outputs to spare: names of some classes are no names of all
-        detectors = by_name.build_all(names, model, input_range or known, class_names=class_names)
+        detectors = registry.build_all(names, model, input_range or known, class_names=class_names)
     first = next(iter(detectors.values()))
-    return detectors, InputFormat(
-        first.input_shape_with_batch[1:], first.judged_input_range, first.class_names, str(path)
-    )
+    shape, found = first.input_shape_with_batch[1:], first.judged_input_range
+    return detectors, InputFormat(shape, found, first.class_names, str(path), data_dir)
 
 
-def _check_same_range(detector: Detector, input_range: Any) -> None:
+def _check_same_range(detector: Detector, input_range: Bounds) -> None:
     given = checked_input_range(input_range, detector.input_shape_with_batch[1:])
     if not all(map(np.array_equal, given, detector.input_range)):
         raise ValueError(
@@ -158,10 +190,7 @@ def _check_same_range(detector: Detector, input_range: Any) -> None:
 def run_facts(
     path: str | os.PathLike[str],
 ) -> tuple[tuple[str, ...] | None, InputRange | None]:
-    """What a training run says of the network that it trained.
-
-    Args:
-        path: the folder of the run, or the `model.keras` in it.
+    """What a run says of the network that it trained, by its folder or the `model.keras` in it.
 
     Returns:
         the names of its classes in the order of its logits, and the range of its inputs; None
@@ -184,7 +213,7 @@ def run_facts(
     )
 
 
-def recorded_range(run: dict[str, Any]) -> InputRange | None:
+def recorded_range(run: Mapping[str, Any]) -> InputRange | None:
     """The range of a network's inputs as its run file has it; None where there is no word of it."""
     if run.get("resolved_input_range") is None:
         return None
@@ -192,71 +221,17 @@ def recorded_range(run: dict[str, Any]) -> InputRange | None:
     return InputRange(*bounds, run.get("input_range_origin", GIVEN))
 
 
-def settled(
-    inputs: InputFormat,
-    logits_of: Callable[[Any], Any] | None,
-    specification: str,
-    part: str,
-    data_dir: str | os.PathLike[str] | None,
-    batch_size: int,
-) -> InputFormat:
-    """Learns the range of a classifier's inputs from in-distribution data, where it is not known.
-
-    Numbers show their range. Images can be brought to any, and their labels show which is right.
-
-    Args:
-        inputs: the format of its inputs so far.
-        logits_of: the classifier's logits of a batch; None for a network with several exits, of
-            which labels are not asked.
-        specification: of in-distribution data that is not tested on.
-        part: which part of them.
-        data_dir: folder of the TensorFlow datasets.
-        batch_size: samples per batch.
-
-    Returns:
-        the format of its inputs, with the range that was found, if one was.
-    """
-    if inputs.input_range.known:
-        return inputs
-
-    def source_in(bounds: tuple[Any, Any]) -> data.Source:
-        trial = replace(inputs, input_range=InputRange(*bounds, ASSUMED))
-        return trial.load(specification, part, data_dir)
-
-    source = source_in(inputs.input_range.bounds)
-    found = inputs.input_range
-    if not source.scaled:
-        found = settle(found, source, inputs.shape or source.shape, batch_size)
-    elif source.labelled and logits_of is not None:
-        found = settled_by_labels(
-            logits_of,
-            lambda bounds: source_in(bounds).with_labels_of(inputs.class_names),
-            found,
-        )
-    return replace(inputs, input_range=found)
-
-
 def settle_detectors(
     detectors: dict[str, Detector],
     inputs: InputFormat,
     specification: str,
     part: str,
-    data_dir: str | os.PathLike[str] | None,
     batch_size: int,
 ) -> InputFormat:
-    """`settled` for detectors of one classifier, which learn of the range.
-
-    Args:
-        detectors: by name.
-        inputs: so for all that follow, see `settled`.
-        specification: of in-distribution data.
-        part: which part of them.
-        data_dir: folder of the TensorFlow datasets.
-        batch_size: samples per batch.
-    """
+    """`InputFormat.settled` for detectors of one classifier, which learn of the range."""
     one_exit = [one for one in detectors.values() if not one.takes_exits]
     logits_of = one_exit[0].logits_function if one_exit else None
-    found = settled(inputs, logits_of, specification, part, data_dir, batch_size)
+    found = inputs.settled(logits_of, specification, part, batch_size)
     if found.input_range is not inputs.input_range:
         for detector in detectors.values():
             detector.input_range = found.input_range
@@ -270,26 +245,14 @@ def adapted(
     statistics: str | None,
     *,
     named: bool,
-    data_dir: str | os.PathLike[str] | None,
     batch_size: int,
     verbose: int | str,
 ) -> dict[str, Detector]:
-    """Gives detectors the statistics that they need before they score.
+    """Gives detectors the statistics that they need; those that have some keep them.
 
-    Args:
-        detectors: by name. Those that have statistics keep them.
-        inputs: the format of their inputs.
-        id: specification of the in-distribution data.
-        statistics: specification of the labelled data to take statistics of, the "train" part of
-            it; None for the "train" part of `id`.
-        named: whether the user asked for these detectors. Otherwise those are left out for which
-            there is no data.
-        data_dir: folder of the TensorFlow datasets.
-        batch_size: samples per batch.
-        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
-
-    Returns:
-        the detectors that can score.
+    They are taken of the "train" part of `statistics`, or of `id` where that is None. `named` says
+    whether the user asked for these detectors: otherwise those are left out for which there is no
+    data.
 
     Raises:
         ValueError: if a detector that was named has no data: of a folder or a named split, the
@@ -298,7 +261,7 @@ def adapted(
     waiting = {name: detector for name, detector in detectors.items() if not detector.adapted}
     if not waiting:
         return detectors
-    if statistics is None and not has_parts(id):
+    if statistics is None and not parse(id).has_parts:
         if named or len(waiting) == len(detectors):
             raise ValueError(
                 f"{', '.join(waiting)} needs training data to take statistics of, and no part of "
@@ -306,14 +269,14 @@ def adapted(
                 "(--statistics SPEC). Received: statistics=None"
             )
         return {name: value for name, value in detectors.items() if name not in waiting}
-    source = inputs.load(statistics or id, "train", data_dir)
+    source = inputs.load(statistics or id, "train")
     for detector in waiting.values():
         detector.adapt(source, batch_size=batch_size, verbose=verbose)
     warn_of_unreadable(source)
     return detectors
 
 
-def check_each_once(**arguments: Sequence[Any]) -> None:
+def check_each_once(**arguments: Sequence[object]) -> None:
     """Raises ValueError unless each argument names one or more things, none of them twice."""
     for name, values in arguments.items():
         if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable):

@@ -7,22 +7,16 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from keras_lodin.data.source import Source
-from keras_lodin.data.specification import has_parts, overlap, parse
-from keras_lodin.detectors import Detector, by_name
+from keras_lodin.data.specification import overlap, parse
+from keras_lodin.detectors import Detector, registry
 
 _SHOWN = 3
 
 
 def check_ood(id: str, ood: Sequence[str]) -> None:
-    """Refuses OOD data that are named twice, or that are in-distribution data.
+    """Raises ValueError for OOD data that are named twice, or that are in-distribution data.
 
-    Args:
-        id: specification of the in-distribution data.
-        ood: specifications of the out-of-distribution data.
-
-    Raises:
-        ValueError: for two specifications of the same data. Slices and splits of other names are
-            taken for other data.
+    Slices and splits of other names are taken for other data.
     """
     for place, name in enumerate(ood):
         if overlap(id, name):
@@ -39,12 +33,8 @@ def check_ood(id: str, ood: Sequence[str]) -> None:
 
 
 def check_validation(id: str, validation: str | None) -> None:
-    """Refuses to validate on the training data.
-
-    Raises:
-        ValueError: if both name the same data and these have no parts of their own.
-    """
-    if validation is not None and not has_parts(id) and overlap(id, validation, whole=True):
+    """Raises ValueError where the validation data are the training data, without parts."""
+    if validation is not None and not parse(id).has_parts and overlap(id, validation, whole=True):
         raise ValueError(
             "The validation data are the training data, so they would tell nothing: cut both with "
             "slices such as [:80%] and [80%:], or name other data as `validation` (--validation "
@@ -53,11 +43,7 @@ def check_validation(id: str, validation: str | None) -> None:
 
 
 def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> None:
-    """Refuses training data for statistics where no detector takes any.
-
-    Raises:
-        ValueError: if none of the detectors has statistics, or all have theirs already.
-    """
+    """Raises ValueError for training data where no detector waits for statistics of them."""
     detectors = list(detectors)
     waiting = not all(one.adapted for one in detectors)
     if statistics is not None and not waiting:
@@ -65,14 +51,14 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
             "`statistics` (--statistics) names the training data that mahalanobis and mood take "
             "their statistics of. Leave it out, or choose one of them (--detector mahalanobis). "
             f"Received: statistics={statistics!r}, with "
-            f"{', '.join(map(by_name.name_of, detectors))}, without statistics to take"
+            f"{', '.join(map(registry.name_of, detectors))}, without statistics to take"
         )
 
 
 def check_data_dir(data_dir: str | os.PathLike[str] | None, *specifications: str | None) -> None:
     """Warns of a folder of TensorFlow datasets where none of the data is one."""
     names = [name for name in specifications if name is not None]
-    if data_dir is not None and not any(parse(name).source.reads_data_dir for name in names):
+    if data_dir is not None and not any(parse(name).reads_data_dir for name in names):
         warnings.warn(
             "`data_dir` (--data-dir) has no effect: it is the folder of TensorFlow datasets, and "
             f"none is named. Received: data_dir={str(data_dir)!r}, the data {', '.join(names)}",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from keras import ops
@@ -11,9 +10,10 @@ from keras import ops
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.passes import BatchFunction
 from keras_lodin.data.source import Source
-from keras_lodin.data.value_range import DATA, InputRange
+from keras_lodin.data.value_range import DATA, Bounds, InputRange
 from keras_lodin.detectors import Detector
 from keras_lodin.evaluation.accuracy import Accuracy, is_chance
+from keras_lodin.utils.tensor import Tensor
 
 _CANDIDATES = ((0.0, 1.0), (0.0, 255.0), (-1.0, 1.0))
 _BATCH_SIZE, _BATCHES = 64, 4
@@ -22,8 +22,8 @@ _CLEARLY = 3.0
 
 
 def settled_by_labels(
-    logits_of: Callable[[Any], Any],
-    source_in: Callable[[tuple[float, float]], Source],
+    logits_of: Callable[[Tensor], Tensor],
+    source_in: Callable[[Bounds], Source],
     assumed: InputRange,
 ) -> InputRange:
     """The usual range of images with which a classifier predicts most labels.
@@ -53,12 +53,7 @@ def settled_by_labels(
 def warn_where_labels_are_chance(detector: Detector, source: Source) -> None:
     """Warns where a classifier knows the labels of in-distribution data no better than chance.
 
-    Args:
-        detector: a detector that can score. Its range of inputs is the likeliest reason.
-        source: labelled data. A few hundred are read, from all over.
-
-    Raises:
-        ValueError: for labels or names of classes that the classifier does not have.
+    A few hundred are read, from all over. The detector's range of inputs is the likeliest reason.
     """
     predict = BatchFunction(lambda inputs: ops.argmax(detector(inputs)["logits"], axis=-1))
     accuracy = Accuracy(LabelPlaces(detector.num_classes, detector.class_names, source))

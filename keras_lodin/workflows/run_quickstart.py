@@ -16,7 +16,7 @@ from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.files import atomic_write
 from keras_lodin.utils.numbers import check_seed
-from keras_lodin.workflows.loading import load_detectors
+from keras_lodin.workflows.loading import adapted, load_detectors
 from keras_lodin.workflows.run_folder import results_folder
 from keras_lodin.workflows.train_network import train
 from keras_lodin.workflows.tune import tune_model
@@ -65,16 +65,13 @@ def _quickstart(output: Path, seed: int, report: Callable[[str], None]) -> Evalu
             verbose=0,
         )
         detectors, inputs = load_detectors(run, None, None)
-        shape = inputs.shape
-        for detector in detectors.values():
-            if not detector.adapted:
-                detector.adapt(data.load(ID, part="train", image_shape=shape), verbose=0)
+        adapted(detectors, inputs, ID, None, named=False, batch_size=128, verbose=0)
         report(f"Evaluating {', '.join(detectors)} on {', '.join(OOD)}")
         evaluations.append(
             evaluate(
                 detectors,
-                data.load(ID, part="test", image_shape=shape),
-                {ood: data.load(ood, part="all", image_shape=shape) for ood in OOD},
+                inputs.load(ID, "test"),
+                {ood: inputs.load(ood, "all") for ood in OOD},
                 model=name,
                 id_name=ID,
                 command="keras-lodin quickstart",

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from keras_lodin.data.sources.folder import list_images, load_images
-from keras_lodin.data.value_range import checked_input_range
+from keras_lodin.data.value_range import Bounds, checked_input_range
 from keras_lodin.export import load_artifact
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
-from keras_lodin.utils.foreign_text import csv_cell
+from keras_lodin.utils.files import check_no_input, check_replaceable, write_file
+from keras_lodin.utils.foreign_text import csv_cell, csv_text
 from keras_lodin.utils.progress import track
 
 COLUMNS = ("path", "class", "class_name", "score", "is_ood")
@@ -27,7 +24,7 @@ def score_images(
     paths: Sequence[str | os.PathLike[str]],
     *,
     output: str | os.PathLike[str] | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",
 ) -> tuple[list[dict[str, Any]], list[tuple[str, str]]]:
@@ -76,41 +73,30 @@ def score_images(
         image_shape=loaded.input_shape[1:],
         input_range=input_range or loaded.input_range,
     )
-    columns: dict[str, list[np.ndarray]] = {"class": [], "score": [], "is_ood": []}
+    found: list[tuple[int, float, bool]] = []
     batches = track(source.batches(batch_size), "Scoring", verbose)
     with closing(batches):
         for (images,) in batches:
             outputs = loaded.score(images.numpy())
             # Not the logits: of a million images they would not fit the memory.
-            columns["class"].append(outputs.pop("logits").argmax(axis=-1))
-            for name, values in outputs.items():
-                columns[name].append(values)
+            classes = outputs["logits"].argmax(axis=-1)
+            columns = (classes, outputs["score"], outputs["is_ood"])
+            found += zip(*(values.tolist() for values in columns), strict=True)
     unreadable = dict(source.skipped)
     readable = [file for file in files if file not in unreadable]
     rows = [
         {
             "path": file,
-            "class": int(number),
+            "class": number,
             "class_name": "" if loaded.class_names is None else loaded.class_names[number],
-            "score": float(score),
-            "is_ood": bool(is_ood),
+            "score": score,
+            "is_ood": is_ood,
         }
-        for file, number, score, is_ood in zip(
-            readable,
-            np.concatenate(columns["class"]),
-            np.concatenate(columns["score"]),
-            np.concatenate(columns["is_ood"]),
-            strict=True,
-        )
+        for file, (number, score, is_ood) in zip(readable, found, strict=True)
     ]
     if output is not None:
-        with (
-            atomic_write(output) as temporary,
-            open(temporary, "w", newline="", encoding="utf-8") as file,
-        ):
-            writer = csv.DictWriter(file, COLUMNS)
-            writer.writeheader()
-            writer.writerows({name: csv_cell(value) for name, value in row.items()} for row in rows)
+        cells = (map(csv_cell, row.values()) for row in rows)
+        write_file(output, csv_text(COLUMNS, cells).encode())
     return rows, sorted([*source.skipped, *problems])
 
 

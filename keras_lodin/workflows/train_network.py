@@ -18,8 +18,8 @@ from typing_extensions import Unpack
 
 from keras_lodin import data, models
 from keras_lodin.data.augmentation import AUGMENTATIONS
-from keras_lodin.data.specification import has_parts
-from keras_lodin.data.value_range import GIVEN, InputRange, checked_input_range
+from keras_lodin.data.specification import parse
+from keras_lodin.data.value_range import GIVEN, Bounds, InputRange, checked_input_range
 from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
 from keras_lodin.models.head import find_head_or_exits, has_exits
 from keras_lodin.models.input_range import resolve_input_range
@@ -39,20 +39,13 @@ from keras_lodin.utils.files import atomic_write, file_digest
 from keras_lodin.utils.keras_internals import layers_of
 from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
 from keras_lodin.utils.versions import version_of
-from keras_lodin.workflows.loading import InputFormat, recorded_range, run_facts, settled
+from keras_lodin.workflows.loading import InputFormat, recorded_range, run_facts
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_validation,
     warn_of_unreadable,
 )
-from keras_lodin.workflows.run_folder import (
-    check_begins,
-    check_same_data,
-    check_same_settings,
-    earlier_state,
-    results_folder,
-    write_state,
-)
+from keras_lodin.workflows.run_folder import JobFolder, results_folder
 
 _MOMENTUM = 0.9
 
@@ -75,7 +68,7 @@ def train(
     freeze_batch_norm: bool = False,
     seed: int = 0,
     validation: str | None = None,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     verbose: int | str = "auto",
     **options: Unpack[QuotientOptions],
@@ -180,21 +173,21 @@ def _train(
 
     keras.utils.set_random_seed(seed)
     start = models.load(model) if Path(model).suffix == ".keras" else None
-    inputs = _inputs(start, model, input_range, run)
+    inputs = replace(_inputs(start, model, input_range, run), data_dir=data_dir)
     if not inputs.input_range.known:
         head = None if start is None else find_head_or_exits(start)
         logits_of = None if head is None or head.exits else head.logits
-        inputs = settled(inputs, logits_of, id, "train", data_dir, batch_size)
+        inputs = inputs.settled(logits_of, id, "train", batch_size)
         if start is None and not inputs.input_range.known:
             # A network of ours takes what it is given.
             inputs = replace(inputs, input_range=replace(inputs.input_range, origin=GIVEN))
     inputs.tell(verbose)
-    source = inputs.load(id, "train", data_dir)
+    source = inputs.load(id, "train")
     if not source.labelled:
         raise ValueError(f"Training needs labelled data. Received: id={id!r}, which has no labels")
     source = _labelled_as(source, inputs.class_names)
     inputs = replace(inputs, shape=source.shape, class_names=source.class_names)
-    watched = _validation_source(id, validation, inputs, data_dir)
+    watched = _validation_source(id, validation, inputs)
     num_classes = count_classes(source)
     steps = source.steps_per_epoch(batch_size)
     warn_of_unreadable(source)
@@ -204,7 +197,7 @@ def _train(
         identities["validation"] = data.identity(watched)
     if start is not None:
         identities["model"] = {"files": file_digest(model)}
-    check_same_data(run.setdefault("data", identities), identities, "run", output)
+    JobFolder(output, "run").check_same_data(run.setdefault("data", identities), identities)
 
     if checkpoint.exists():
         trained = read(checkpoint)
@@ -246,7 +239,7 @@ def _train(
             layer.trainable = True
     with atomic_write(output / "model.keras") as temporary:
         trained.classifier.save(temporary)
-    write_state(output / "run.json", {**run, "complete": True})
+    JobFolder(output, "run").record("run.json", {**run, "complete": True})
     checkpoint.unlink(missing_ok=True)
     return output
 
@@ -254,16 +247,10 @@ def _train(
 def train_each(
     gq_weights: Sequence[float], output: str | os.PathLike[str], **settings: Any
 ) -> list[Path]:
-    """Trains one run per GQ weight, with everything else the same.
+    """Trains one run per GQ weight, with everything else the same; without weights, one plain run.
 
-    Args:
-        gq_weights: the weights; none for one plain run. With several, run W goes to the folder
-            `gq_weight=W` in `output`.
-        output: folder of the run, or of the runs.
-        **settings: of `train`.
-
-    Returns:
-        the folders of the runs.
+    With several, run W goes to the folder `gq_weight=W` in `output`. Returns the folders of the
+    runs.
     """
     check_data_dir(settings.get("data_dir"), settings["id"], settings.get("validation"))
     if not gq_weights:
@@ -305,7 +292,7 @@ class _Checkpoint(keras.callbacks.Callback):
         # JSON has no NaN, which `gq` is where no step of the epoch computed it.
         known = {name: value if math.isfinite(value) else None for name, value in logs.items()}
         self._run["history"].append({"epoch": epoch + 1, **known})
-        write_state(self._output / "run.json", self._run)
+        JobFolder(self._output, "run").record("run.json", self._run)
         with atomic_write(self._output / "checkpoint.keras") as temporary:
             self.model.save(temporary)
 
@@ -314,7 +301,7 @@ def _compiled(
     classifier: keras.Model,
     settings: dict[str, Any],
     steps: int,
-    input_range: tuple[Any, Any],
+    input_range: Bounds,
 ) -> InputGradientModel:
     model: InputGradientModel
     if settings["gradient_penalty"]:
@@ -368,10 +355,7 @@ def _freeze_batch_norm(classifier: keras.Model) -> list[str]:
 
 
 def checked_settings(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a training, as `run.json` holds them.
-
-    Args:
-        settings: the arguments of `train` by name, but for folders and what is printed.
+    """The arguments of `train` by name, but for folders, as `run.json` holds them.
 
     Raises:
         ValueError: for a value that cannot be, that has no effect beside the others, or two that
@@ -444,9 +428,10 @@ _NUMBERS: tuple[tuple[str, Callable[[float], bool], str], ...] = (
 
 def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     """The state of the run in a folder, or of a new one."""
-    run = earlier_state(output / "run.json", "run", settings=dict, history=list, complete=bool)
+    folder = JobFolder(output, "run")
+    run = folder.earlier_state("run.json", settings=dict, history=list, complete=bool)
     if run is None:
-        check_begins(output, "run")
+        folder.check_begins()
         packages = ("keras-lodin", "keras", "tensorflow", "numpy")
         versions = {package: version_of(package) for package in packages}
         return {
@@ -461,7 +446,7 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
         {name: value for name, value in found.items() if name not in unused}
         for found in (run["settings"], settings)
     )
-    check_same_settings(before, now, "run", output)
+    folder.check_same_settings(before, now)
     return run
 
 
@@ -472,13 +457,13 @@ def _check_same_files(run: dict[str, Any], id: str, output: Path) -> None:
     with contextlib.suppress(FileNotFoundError):
         now = data.files_identity(id)
         if before is not None and now != before:
-            check_same_data(
-                {"training": {"files": before}}, {"training": {"files": now}}, "run", output
+            JobFolder(output, "run").check_same_data(
+                {"training": {"files": before}}, {"training": {"files": now}}
             )
 
 
 def _inputs(
-    start: keras.Model | None, model: str, input_range: Any, run: dict[str, Any]
+    start: keras.Model | None, model: str, input_range: Bounds | None, run: dict[str, Any]
 ) -> InputFormat:
     """What is known of the inputs and classes of the network that is to be trained."""
     names, trained_with = (None, None) if start is None else run_facts(model)
@@ -504,16 +489,11 @@ def _labelled_as(source: data.Source, class_names: Sequence[str] | None) -> data
     return source.with_labels_of(class_names)
 
 
-def _validation_source(
-    id: str,
-    validation: str | None,
-    inputs: InputFormat,
-    data_dir: str | os.PathLike[str] | None,
-) -> data.Source | None:
+def _validation_source(id: str, validation: str | None, inputs: InputFormat) -> data.Source | None:
     # Of a folder or a named split the "calibration" part is the training data itself.
-    if validation is None and not has_parts(id):
+    if validation is None and not parse(id).has_parts:
         return None
-    source = inputs.load(validation or id, "calibration", data_dir)
+    source = inputs.load(validation or id, "calibration")
     if not source.labelled:
         raise ValueError(
             "Validation needs labelled data. "

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from keras_lodin.detectors import Detector, by_name
+from keras_lodin.data.value_range import Bounds
+from keras_lodin.detectors import Detector, registry
 from keras_lodin.detectors.odin_tuning import Tuning
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
@@ -28,7 +29,7 @@ def tune_model(
     ood: str | None = None,
     statistics: str | None = None,
     tpr: float = 0.95,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",
@@ -79,8 +80,8 @@ def tune_model(
     check_no_input(output, [Path(path) / "model.keras", *([] if Path(path).is_dir() else [path])])
     check_data_dir(data_dir, id, ood, statistics)
     check_ood(id, () if ood is None else (ood,))
-    tuned, inputs = load_detector(path, detector or "odin", input_range)
-    kind = by_name.name_of(tuned)
+    tuned, inputs = load_detector(path, detector or "odin", input_range, data_dir)
+    kind = registry.name_of(tuned)
     if detector not in (None, kind):
         raise ValueError(
             "The file is a detector already, with a score of its own. Leave out `detector` "
@@ -93,18 +94,17 @@ def tune_model(
             f"(--ood). Received: ood={ood!r}, detector={kind!r}"
         )
     check_statistics(statistics, [tuned])
-    inputs = settle_detectors({kind: tuned}, inputs, id, "calibration", data_dir, batch_size)
+    inputs = settle_detectors({kind: tuned}, inputs, id, "calibration", batch_size)
     inputs.tell(verbose)
-    source = inputs.load(id, "calibration", data_dir)
+    source = inputs.load(id, "calibration")
     # Before the work: other names are other data.
     source.with_labels_of(inputs.class_names)
     adapted(
-        {by_name.name_of(tuned): tuned},
+        {kind: tuned},
         inputs,
         id,
         statistics,
         named=True,
-        data_dir=data_dir,
         batch_size=batch_size,
         verbose=verbose,
     )
@@ -114,7 +114,7 @@ def tune_model(
         warn_where_labels_are_chance(tuned, source)
     tuning = None
     if tuned.tunable:
-        contrast = None if ood is None else inputs.load(ood, "calibration", data_dir)
+        contrast = None if ood is None else inputs.load(ood, "calibration")
         tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
         if contrast is not None:
             warn_of_unreadable(contrast)

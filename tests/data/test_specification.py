@@ -31,10 +31,10 @@ from keras_lodin.data.specification import SOURCES, parse
     ],
 )
 def test_specification_is_taken_apart(text, kind, options):
-    specification = parse(text)
+    named = parse(text)
 
-    assert (specification.text, specification.kind) == (text, kind)
-    assert vars(specification.source) == options
+    assert type(named) is SOURCES[kind]
+    assert vars(named) == options
 
 
 @pytest.mark.parametrize(

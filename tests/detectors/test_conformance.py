@@ -13,7 +13,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_lodin
-from keras_lodin.detectors import by_name
+from keras_lodin.detectors import registry
 from keras_lodin.testing import check_detector
 from tests import networks
 from tests.detectors import classifiers
@@ -76,11 +76,11 @@ def as_numpy(outputs):
     return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 
-@pytest.mark.parametrize("name", by_name.names())
+@pytest.mark.parametrize("name", registry.DETECTORS)
 def test_every_detector_keeps_the_promises(name, classifier, images):
     options = {**OF_NAME.get(name, {}), "class_names": NAMES}
     classifier = networks.with_exits(exits=2) if name == "mood" else classifier
-    detector = adapted(by_name.build(name, classifier, (-1, 2), **options))
+    detector = adapted(registry.build(name, classifier, (-1, 2), **options))
     # `tests/export` has every detector in every format.
     check_detector(detector, images, formats=[])
 

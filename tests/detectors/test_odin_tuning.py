@@ -306,8 +306,8 @@ def test_a_temperature_at_the_end_of_its_list_is_told_of_where_more_may_help(
     temperature, temperatures, rise, told, rng
 ):
     ours, theirs = rng.normal(0.5, 1.0, 200), rng.normal(size=200)
-    found = [(placements(ours, theirs), 0.0)] * (len(temperatures) - 1)
-    found.append((placements(ours + rise, theirs), 0.0))
+    found = [placements(ours, theirs)] * (len(temperatures) - 1)
+    found.append(placements(ours + rise, theirs))
     texts = odin_tuning._at_the_end(temperature, temperatures, found, False)
     assert len(texts) == told
     assert all("The temperature is the largest candidate" in text for text in texts)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from keras_lodin.utils import folder_claim
+from keras_lodin.utils import files, folder_claim
 from keras_lodin.utils.folder_claim import claimed
 
 _PACKAGE = str(Path(folder_claim.__file__).parents[1])
@@ -109,6 +109,6 @@ def test_a_folder_made_for_nothing_is_removed_and_one_with_work_stays(tmp_path, 
 
 
 def test_a_system_without_locks_goes_on_and_says_so(tmp_path, monkeypatch):
-    monkeypatch.setattr(folder_claim, "fcntl", None)
+    monkeypatch.setattr(files, "fcntl", None)
     with pytest.warns(RuntimeWarning, match="has no locks on files"), claimed(tmp_path):
         pass

@@ -60,37 +60,35 @@ def test_call_of_tells_calls_and_outputs_apart():
         assert given is found, says("call_of")
 
 
-def test_producer_finds_the_operation_and_its_first_input():
+def test_call_of_tells_the_operation_and_its_first_input():
     inputs = keras.Input((4,))
     dense, add = layers.Dense(3), layers.Add()
     hidden = dense(inputs)
     total = add([hidden, ops.tanh(hidden)])
-    softmax = ops.softmax(total)
-    producer = internals().producer
-    operation, source = producer(softmax)
-    assert type(operation).__name__ == "Softmax", says("producer")
-    assert source is total, says("producer")
-    assert producer(total)[0] is add, says("producer")
-    assert producer(total)[1] is hidden, says("producer")
-    assert producer(hidden)[0] is dense, says("producer")
-    operation, source = producer(inputs)
-    assert isinstance(operation, layers.InputLayer), says("producer")
-    assert source is None, says("producer")
+    call_of = internals().call_of
+    call = call_of(ops.softmax(total))
+    assert type(call.operation).__name__ == "Softmax", says("call_of")
+    assert call.inputs[0] is total, says("call_of")
+    assert call_of(total).operation is add, says("call_of")
+    assert call_of(total).inputs[0] is hidden, says("call_of")
+    assert call_of(hidden).operation is dense, says("call_of")
+    assert isinstance(call_of(inputs).operation, layers.InputLayer), says("call_of")
+    assert not call_of(inputs).inputs, says("call_of")
 
 
-def test_producer_tells_the_calls_of_a_shared_layer_apart():
+def test_call_of_tells_the_calls_of_a_shared_layer_apart():
     shared = layers.Dense(4)
     inputs = keras.Input((4,))
     first = shared(inputs)
     second = shared(first)
-    assert internals().producer(first)[1] is inputs, says("producer")
-    assert internals().producer(second)[1] is first, says("producer")
+    assert internals().call_of(first).inputs[0] is inputs, says("call_of")
+    assert internals().call_of(second).inputs[0] is first, says("call_of")
 
 
-def test_producer_sees_models_as_one_operation():
+def test_call_of_sees_models_as_one_operation():
     inner = networks.dense()
     outer = keras.Sequential([keras.Input((10,)), inner])
-    assert internals().producer(outer.outputs[0])[0] is inner, says("producer")
+    assert internals().call_of(outer.outputs[0]).operation is inner, says("call_of")
 
 
 @pytest.mark.parametrize("sample_weight", [None, np.arange(6.0, dtype="float32")])
@@ -181,18 +179,6 @@ def test_tf2onnx_runs_after_its_patch():
     assert {node.op_type for node in proto.graph.node} >= {"Softmax", "ReduceMax"}, says(
         "patch_tf2onnx"
     )
-
-
-def test_a_function_runs_for_inference_from_the_middle_of_a_graph(rng):
-    inputs = keras.Input((4,))
-    middle = layers.Dense(3)(inputs)
-    noisy = layers.Dropout(0.5)(layers.BatchNormalization()(middle), training=True)
-    model = keras.Model(inputs, noisy)
-    function = keras.Function([middle], [noisy])
-    x = rng.uniform(size=(5, 4)).astype("float32")
-    (found,) = internals().run_for_inference(function, [model.layers[1](x)])
-    np.testing.assert_array_equal(found, model(x, training=False), says("run_for_inference"))
-    assert len(model.layers[2]._inbound_nodes) == 1, "`keras.Function` adds calls to layers"
 
 
 def test_a_training_step_is_traced_once_and_no_batch_is_drawn_for_it(batch):
@@ -301,7 +287,7 @@ def test_operations_of_keras_are_told_from_a_users():
     is_of_keras = internals().is_of_keras
     assert is_of_keras(layers.Dense(3), "layers"), says("is_of_keras")
     assert is_of_keras(layers.RandomFlip(), "layers.preprocessing"), says("is_of_keras")
-    assert is_of_keras(internals().producer(total)[0], "ops"), says("is_of_keras")
+    assert is_of_keras(internals().call_of(total).operation, "ops"), says("is_of_keras")
     assert not is_of_keras(Own(3), "layers"), says("is_of_keras")
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import keras_lodin
-from keras_lodin.detectors import by_name
+from keras_lodin.detectors import DETECTORS
 from keras_lodin.export import load_artifact
 from keras_lodin.workflows import evaluate_models, export_model, score_images, train, tune_model
 from tests import networks
@@ -151,7 +151,7 @@ def test_a_network_with_exits_goes_all_the_way(tmp_path):
     assert history["loss"] == pytest.approx(np.dot(losses, [0.5, 2.0]), rel=1e-3)
 
     evaluation = evaluate_models([run], "digits:0-6", ["noise:uniform:60"], resamples=10)
-    assert {row["detector"] for row in evaluation.rows} == set(by_name.names())
+    assert {row["detector"] for row in evaluation.rows} == set(DETECTORS)
     assert set(evaluation.id["accuracy_by_model"]) == {"run", "run (early exits)"}
 
     detector, _ = tune_model(run, "digits:0-6", tmp_path / "mood.keras", detector="mood")

@@ -85,9 +85,9 @@ def test_training_data_are_no_validation_data():
 
 def test_home_folder_is_the_users(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
-    assert parse("dir:~/x").source.path == "/home/somebody/x"
-    assert parse("npz:~/x.npz[:50%]").source.path == "/home/somebody/x.npz"
-    assert parse("dir:./~/x").source.path == "./~/x"
+    assert parse("dir:~/x").path == "/home/somebody/x"
+    assert parse("npz:~/x.npz[:50%]").path == "/home/somebody/x.npz"
+    assert parse("dir:./~/x").path == "./~/x"
 
 
 def test_statistics_are_for_detectors_that_take_some():

@@ -54,7 +54,7 @@ def no_work(monkeypatch):
         ("workflows.score", "load_artifact"),
         ("workflows.tune", "load_detector"),
         ("workflows.compare_gradients", "_load"),
-        ("workflows.recipes.run", "_trained"),
+        ("workflows.recipes.run", "train"),
     ):
         monkeypatch.setattr(sys.modules[f"keras_lodin.{place}"], name, too_late)
 

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lodin.data.source import Source
+from keras_lodin.data.value_range import Bounds
 
 
 def array_source(
@@ -17,7 +18,7 @@ def array_source(
     transform: Callable[[tf.Tensor], tf.Tensor],
     *,
     shape: tuple[int, ...],
-    input_range: tuple[float, float],
+    input_range: Bounds,
     class_names: tuple[str, ...] | None = None,
     scaled: bool = True,
 ) -> Source:

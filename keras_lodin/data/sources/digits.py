@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from keras_lodin.data.named_source import SOURCES, NamedSource
+from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.arrays import array_source
@@ -57,30 +56,22 @@ class Digits(NamedSource):
         """Whether the classes are the same; or, unless all is asked for, one of them is."""
         return self == other if whole else not set(self.classes).isdisjoint(other.classes)
 
-    def load(
-        self,
-        name: str,
-        *,
-        part: str,
-        image_shape: tuple[int | None, ...] | None,
-        input_range: tuple[float, float],
-        **others: Any,
-    ) -> Source:
+    def load(self, request: Request) -> Source:
         """A labelled `Source`."""
         # scikit-learn is imported where it is needed, so that importing the package stays fast.
         from sklearn.datasets import load_digits as load_all
 
         images, digits = load_all(return_X_y=True)
-        chosen = _part_indices(digits, part)
+        chosen = _part_indices(digits, request.part)
         chosen = chosen[np.isin(digits[chosen], self.classes)]
-        shapes = resolve_shapes(name, _NATURAL_SHAPE, image_shape)
+        shapes = resolve_shapes(request.name, _NATURAL_SHAPE, request.image_shape)
         return array_source(
-            name,
+            request.name,
             images[chosen].reshape(-1, *_NATURAL_SHAPE).astype("float32"),
             np.searchsorted(self.classes, digits[chosen]),
-            pixel_transform(shapes, input_range, _LARGEST_VALUE),
+            pixel_transform(shapes, request.input_range, _LARGEST_VALUE),
             shape=shapes[1],
-            input_range=input_range,
+            input_range=request.input_range,
             class_names=tuple(map(str, self.classes)),
         )
 

@@ -6,16 +6,16 @@ import hashlib
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.data.image_size import too_large
-from keras_lodin.data.named_source import SOURCES
+from keras_lodin.data.named_source import SOURCES, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes, to_channels
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.slices import SlicedPath, select
+from keras_lodin.data.value_range import Bounds
 
 # Files with these endings are meant as images: those that cannot be read are reported.
 _SUFFIXES = {
@@ -58,14 +58,7 @@ class Folder(SlicedPath):
             digest.update(b"%s\0%d\0" % (name, os.path.getsize(path)))
         return digest.hexdigest()
 
-    def load(
-        self,
-        name: str,
-        *,
-        image_shape: tuple[int | None, ...] | None,
-        input_range: tuple[float, float],
-        **others: Any,
-    ) -> Source:
+    def load(self, request: Request) -> Source:
         """A `Source`, labelled if the images are in sub-folders.
 
         Its `count` is `None`: only reading tells which images are readable.
@@ -79,19 +72,19 @@ class Folder(SlicedPath):
         if not folder.is_dir():
             what = "is a file, not a folder" if folder.exists() else "does not exist"
             raise FileNotFoundError(
-                f"{self.path} {what}. Expected a folder of images. Received: {name!r}"
+                f"{self.path} {what}. Expected a folder of images. Received: {request.name!r}"
             )
         paths, labels, class_names = _list_images(folder)
-        chosen = select(name, len(paths), self.slice_text)
+        chosen = select(request.name, len(paths), self.slice_text)
         # The first of the whole folder: all its slices have the same natural shape.
-        natural = _first_shape(name, paths)
+        natural = _first_shape(request.name, paths)
         return _images(
-            name,
+            request.name,
             [paths[index] for index in chosen],
             None if class_names is None else [labels[index] for index in chosen],
             class_names,
-            resolve_shapes(name, natural, image_shape),
-            input_range,
+            resolve_shapes(request.name, natural, request.image_shape),
+            request.input_range,
         )
 
 
@@ -99,7 +92,7 @@ def load_images(
     paths: list[str],
     *,
     image_shape: tuple[int | None, ...] | None,
-    input_range: tuple[float, float],
+    input_range: Bounds,
 ) -> Source:
     """Loads image files, in the order given; reads them as `Folder` does.
 
@@ -135,7 +128,7 @@ def _images(
     labels: list[int] | None,
     class_names: tuple[str, ...] | None,
     shapes: tuple[tuple[int, int, int], tuple[int, ...]],
-    input_range: tuple[float, float],
+    input_range: Bounds,
 ) -> Source:
     channels = shapes[0][2]
     transform = pixel_transform(shapes, input_range)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-from keras_lodin.data.named_source import SOURCES, NamedSource
+from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.source import Source
+from keras_lodin.data.sources.arrays import array_source
 from keras_lodin.data.sources.counts import parse_count
 
 _DISTRIBUTIONS = ("uniform", "gaussian")
@@ -49,43 +50,29 @@ class Noise(NamedSource):
         """Whether the distribution is the same: fewer are the first of more."""
         return self.distribution == other.distribution
 
-    def load(
-        self,
-        name: str,
-        *,
-        part: str,
-        image_shape: tuple[int | None, ...] | None,
-        input_range: tuple[float, float],
-        seed: int,
-        **others: Any,
-    ) -> Source:
+    def load(self, request: Request) -> Source:
         """An unlabelled `Source` of examples of any rank, in a range that may be of each feature.
 
         Raises:
             ValueError: If `image_shape` does not settle the shape.
         """
-        shape = tuple(size for size in image_shape or () if size is not None)
-        if image_shape is None or len(shape) < len(image_shape):
+        shape = tuple(size for size in request.image_shape or () if size is not None)
+        if request.image_shape is None or len(shape) < len(request.image_shape):
             raise ValueError(
-                f"Noise has neither labels nor a shape of its own: {name!r} needs `image_shape`, "
-                "that of a classifier's inputs such as (32, 32, 3), with every dimension known. "
-                f"Received: image_shape={image_shape}"
+                f"Noise has neither labels nor a shape of its own: {request.name!r} needs "
+                "`image_shape`, that of a classifier's inputs such as (32, 32, 3), with every "
+                "dimension known. "
+                f"Received: image_shape={request.image_shape}"
             )
-        low, high = input_range
+        low, high = request.input_range
+        key_of_part = tf.constant([request.seed, _PART_NUMBERS[request.part]], tf.int64)
 
-        def draw(index: tf.Tensor) -> tuple[tf.Tensor]:
-            key = tf.random.fold_in(tf.constant([seed, _PART_NUMBERS[part]], tf.int64), index)
+        def draw(index: tf.Tensor) -> tf.Tensor:
+            key = tf.random.fold_in(key_of_part, index)
             if self.distribution == "uniform":
-                return (tf.random.stateless_uniform(shape, key, low, high),)
+                return tf.random.stateless_uniform(shape, key, low, high)
             values = tf.random.stateless_normal(shape, key, (low + high) / 2, (high - low) / 4)
-            return (tf.clip_by_value(values, low, high),)
+            return tf.clip_by_value(values, low, high)
 
-        return Source(
-            name,
-            tf.data.Dataset.from_tensor_slices((tf.range(self.count, dtype=tf.int64),)),
-            lambda records: records.map(draw, num_parallel_calls=tf.data.AUTOTUNE),
-            shape=shape,
-            input_range=input_range,
-            count=self.count,
-            labelled=False,
-        )
+        name, indices = request.name, np.arange(self.count)
+        return array_source(name, indices, None, draw, shape=shape, input_range=request.input_range)

@@ -6,13 +6,12 @@ import os
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.data.batches import check_finite, check_images, integer_labels
-from keras_lodin.data.named_source import SOURCES
+from keras_lodin.data.named_source import SOURCES, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.arrays import array_source
@@ -41,21 +40,14 @@ class NPZFile(SlicedPath):
         """Of the file's content."""
         return file_digest(self.path)
 
-    def load(
-        self,
-        name: str,
-        *,
-        image_shape: tuple[int | None, ...] | None,
-        input_range: tuple[float, float],
-        **others: Any,
-    ) -> Source:
+    def load(self, request: Request) -> Source:
         """A `Source`, labelled if the file has labels.
 
         Raises:
             FileNotFoundError: If there is no such file.
             ValueError: If the file is no .npz file, or its arrays are not as said above.
         """
-        path = self.path
+        path, image_shape, input_range = self.path, request.image_shape, request.input_range
         arrays = _read_arrays(Path(path))
         x, y = arrays["x"], arrays.get("y")
         if x.ndim == 0 or x.size == 0:
@@ -69,12 +61,12 @@ class NPZFile(SlicedPath):
         if y is not None:
             y = integer_labels(y, len(x), path)
 
-        chosen = select(name, len(x), self.slice_text)
+        chosen = select(request.name, len(x), self.slice_text)
         if self.slice_text is not None:
             x, y = x[chosen], None if y is None else y[chosen]
         if x.dtype == np.uint8:
             x = _with_channels(x, path)
-            shapes = resolve_shapes(name, x.shape[1:], image_shape)
+            shapes = resolve_shapes(request.name, x.shape[1:], image_shape)
             transform, shape = pixel_transform(shapes, input_range), shapes[1]
         else:
             with np.errstate(over="ignore"):
@@ -84,7 +76,7 @@ class NPZFile(SlicedPath):
             check_images(x, shape if image_shape is None else image_shape)
             transform, input_range = tf.identity, (float(x.min()), float(x.max()))
         return array_source(
-            name,
+            request.name,
             x,
             y,
             transform,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.data.named_source import SOURCES, NamedSource
+from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
+from keras_lodin.data.sources.arrays import array_source
 from keras_lodin.data.sources.counts import parse_count
 
 _NATURAL_SHAPE = (64, 64, 3)
@@ -48,16 +48,7 @@ class Photos(NamedSource):
         """Always: fewer are a part of more."""
         return True
 
-    def load(
-        self,
-        name: str,
-        *,
-        part: str,
-        image_shape: tuple[int | None, ...] | None,
-        input_range: tuple[float, float],
-        seed: int,
-        **others: Any,
-    ) -> Source:
+    def load(self, request: Request) -> Source:
         """An unlabelled `Source`.
 
         Raises:
@@ -66,32 +57,31 @@ class Photos(NamedSource):
         from sklearn.datasets import load_sample_images
 
         photos = np.stack(load_sample_images().images)
-        shapes = resolve_shapes(name, _NATURAL_SHAPE, image_shape)
+        shapes = resolve_shapes(request.name, _NATURAL_SHAPE, request.image_shape)
         size = min(max(*_NATURAL_SHAPE[:2], *shapes[0][:2]), _LARGEST_PATCH)
-        left, right = _BANDS[part]
+        left, right = _BANDS[request.part]
         places = (len(photos), photos.shape[1] - size + 1, right - left - size + 1)
         if self.count > np.prod(places):
             raise ValueError(
-                f"There are {np.prod(places)} different patches of {size} pixels in part {part!r} "
-                f"of the photographs. Ask for at most so many. Received: {name!r}"
+                f"There are {np.prod(places)} different patches of {size} pixels in part "
+                f"{request.part!r} of the photographs. Ask for at most so many. "
+                f"Received: {request.name!r}"
             )
-        chosen = np.random.default_rng(seed).choice(np.prod(places), self.count, replace=False)
+        chosen = np.random.default_rng(request.seed).choice(
+            np.prod(places), self.count, replace=False
+        )
         photo, top, column = np.unravel_index(chosen, places)
         corners = np.stack([photo, top, left + column, np.zeros_like(photo)], axis=1)
 
-        transform = pixel_transform(shapes, input_range)
+        transform = pixel_transform(shapes, request.input_range)
         with tf.device("CPU"):
             stored = tf.constant(photos)
 
-        def patch(corner: tf.Tensor) -> tuple[tf.Tensor]:
-            return (transform(tf.slice(stored, corner, (1, size, size, 3))[0]),)
+        def patch(corner: tf.Tensor) -> tf.Tensor:
+            return transform(tf.slice(stored, corner, (1, size, size, 3))[0])
 
-        return Source(
-            name,
-            tf.data.Dataset.from_tensor_slices((corners,)),
-            lambda records: records.map(patch, num_parallel_calls=tf.data.AUTOTUNE),
+        return array_source(
+            *(request.name, corners, None, patch),
             shape=shapes[1],
-            input_range=input_range,
-            count=self.count,
-            labelled=False,
+            input_range=request.input_range,
         )

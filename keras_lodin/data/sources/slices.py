@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
@@ -79,7 +79,7 @@ class SlicedPath(NamedSource):
         # A shell leaves the `~` of `dir:~/images` as it is.
         return cls(os.path.expanduser(match["path"]), match["slice"])
 
-    def overlaps(self, other: Any, whole: bool) -> bool:
+    def overlaps(self: Sliced, other: Sliced, whole: bool) -> bool:
         """Whether place and slice are the same, however the place is written."""
         places = (os.path.realpath(self.path), os.path.realpath(other.path))
         return places[0] == places[1] and self.slice_text == other.slice_text

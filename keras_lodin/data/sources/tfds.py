@@ -9,7 +9,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from keras_lodin.data.named_source import SOURCES, NamedSource
+from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.utils.registry import did_you_mean
@@ -79,16 +79,7 @@ class TensorFlowDataset(NamedSource):
             )
         return None
 
-    def load(
-        self,
-        name: str,
-        *,
-        part: str,
-        image_shape: tuple[int | None, ...] | None,
-        input_range: tuple[float, float],
-        data_dir: str | os.PathLike[str] | None,
-        **others: Any,
-    ) -> Source:
+    def load(self, request: Request) -> Source:
         """A `Source`, labelled if the data set has class labels.
 
         Raises:
@@ -99,7 +90,8 @@ class TensorFlowDataset(NamedSource):
         # Imported where it is needed, so that importing the package stays fast.
         import tensorflow_datasets as tfds
 
-        builder = _find_builder(name, self.dataset, data_dir)
+        name = request.name
+        builder = _find_builder(name, self.dataset, request.data_dir)
         if not builder.info.splits:
             try:
                 builder.download_and_prepare()
@@ -110,7 +102,7 @@ class TensorFlowDataset(NamedSource):
                     f"downloaded. Received: {error}"
                 ) from error
         info = builder.info
-        split = _find_split(name, info, self.split, part)
+        split = _find_split(name, info, self.split, request.part)
         image_key, label_key = _find_features(name, info)
         stored = builder.as_dataset(
             split=split,
@@ -126,8 +118,8 @@ class TensorFlowDataset(NamedSource):
         natural = info.features[image_key].shape
         if None in natural:
             natural = tuple(decode_pixels(next(iter(records))[0]).shape)
-        shapes = resolve_shapes(name, natural, image_shape)
-        transform = pixel_transform(shapes, input_range)
+        shapes = resolve_shapes(name, natural, request.image_shape)
+        transform = pixel_transform(shapes, request.input_range)
         bytes_per_example = info.dataset_size / max(info.splits.total_num_examples, 1)
         return Source(
             name,
@@ -137,7 +129,7 @@ class TensorFlowDataset(NamedSource):
                 num_parallel_calls=tf.data.AUTOTUNE,
             ),
             shape=shapes[1],
-            input_range=input_range,
+            input_range=request.input_range,
             count=info.splits[split].num_examples,
             labelled=label_key is not None,
             class_names=None if label_key is None else tuple(info.features[label_key].names),
@@ -146,17 +138,7 @@ class TensorFlowDataset(NamedSource):
 
 
 def _find_builder(name: str, dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
-    """The builder of a data set by name; nothing is downloaded.
-
-    Args:
-        name: The specification, for messages.
-        dataset: Name of the data set.
-        data_dir: Folder of the data sets; `None` for that of TensorFlow Datasets.
-
-    Raises:
-        FileNotFoundError: If there is no folder `data_dir`.
-        ValueError: If the data set is unknown.
-    """
+    """The builder of a data set by name; nothing is downloaded."""
     import tensorflow_datasets as tfds
 
     if data_dir is not None and not Path(data_dir).is_dir():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import keras
 from keras import layers
 
+from keras_lodin.models.networks import pieces
 from keras_lodin.models.networks.registry import NETWORKS
+from keras_lodin.utils.tensor import Tensor
 
 # One entry per scale, from full resolution to a quarter of it. They multiply the channels of a
 # layer, and say how much wider than its output the bottleneck before a convolution may be.
@@ -72,7 +73,11 @@ def MSDNet(  # noqa: N802
     count = exits * _LAYERS_PER_EXIT
     third = math.ceil(count / len(_FACTORS))
     channels = initial_channels
-    maps = _first_layer(inputs, channels)
+    # Feature maps by scale, each made from the next finer one.
+    maps, x = {}, inputs
+    for scale, factor in enumerate(_FACTORS):
+        strides = 1 if scale == 0 else 2
+        x = maps[scale] = _convolution(x, channels * factor, 3, strides, f"first_{_scale(scale)}")
     logits = []
     for layer in range(count):
         prefix = f"layer{layer + 1}"
@@ -89,38 +94,26 @@ def MSDNet(  # noqa: N802
     return keras.Model(inputs, logits, name=name)
 
 
-def _first_layer(x: Any, channels: int) -> dict[int, Any]:
-    """Feature maps by scale, each made from the next finer one."""
-    maps = {}
-    for scale, factor in enumerate(_FACTORS):
-        strides = 1 if scale == 0 else 2
-        x = _convolution(x, channels * factor, 3, strides, f"first_{_scale(scale)}")
-        maps[scale] = x
-    return maps
-
-
-def _dense_layer(maps: Mapping[int, Any], finest: int, growth: int, name: str) -> dict[int, Any]:
+def _dense_layer(
+    maps: Mapping[int, Tensor], finest: int, growth: int, name: str
+) -> dict[int, Tensor]:
     """The maps of the scales from `finest` on, each with new channels appended."""
     grown = {}
     for scale in range(finest, len(_FACTORS)):
         prefix = f"{name}_{_scale(scale)}"
         filters = growth * _FACTORS[scale]
-        kept = maps[scale]
+        new = []
         if scale - 1 in maps:
-            finer = maps[scale - 1]
-            new = [
-                _bottleneck_convolution(
-                    finer, filters // 2, _FACTORS[scale - 1], 2, f"{prefix}_down"
-                ),
-                _bottleneck_convolution(kept, filters // 2, _FACTORS[scale], 1, f"{prefix}_same"),
-            ]
-        else:
-            new = [_bottleneck_convolution(kept, filters, _FACTORS[scale], 1, f"{prefix}_same")]
+            filters //= 2
+            finer, factor = maps[scale - 1], _FACTORS[scale - 1]
+            new.append(_bottleneck_convolution(finer, filters, factor, 2, f"{prefix}_down"))
+        kept, factor = maps[scale], _FACTORS[scale]
+        new.append(_bottleneck_convolution(kept, filters, factor, 1, f"{prefix}_same"))
         grown[scale] = layers.Concatenate(name=f"{prefix}_concat")([kept, *new])
     return grown
 
 
-def _transition(maps: Mapping[int, Any], channels: int, name: str) -> dict[int, Any]:
+def _transition(maps: Mapping[int, Tensor], channels: int, name: str) -> dict[int, Tensor]:
     return {
         scale: _convolution(
             x, channels * _FACTORS[scale], 1, 1, f"{name}_{_scale(scale)}_transition"
@@ -129,38 +122,25 @@ def _transition(maps: Mapping[int, Any], channels: int, name: str) -> dict[int, 
     }
 
 
-def _exit(x: Any, num_classes: int, name: str) -> Any:
+def _exit(x: Tensor, num_classes: int, name: str) -> Tensor:
     for index in (1, 2):
         x = _convolution(x, _EXIT_CHANNELS, 3, 2, f"{name}_{index}")
     # 2 x 2 positions are left of 32 pixels: the published average pooling by 2. Images of other
     # sizes leave more or fewer.
-    x = layers.GlobalAveragePooling2D(name=f"{name}_features")(x)
-    # Statistics and scores are float32 whatever the precision of the convolutions.
-    return layers.Dense(num_classes, dtype="float32", name=f"{name}_logits")(x)
+    return pieces.logits(x, num_classes, f"{name}_")
 
 
-def _bottleneck_convolution(x: Any, filters: int, factor: int, strides: int, name: str) -> Any:
+def _bottleneck_convolution(
+    x: Tensor, filters: int, factor: int, strides: int, name: str
+) -> Tensor:
     width = min(x.shape[-1], factor * filters)
     x = _convolution(x, width, 1, 1, f"{name}_bottleneck")
     return _convolution(x, filters, 3, strides, name)
 
 
-def _convolution(x: Any, filters: int, size: int, strides: int, name: str) -> Any:
-    """Convolution, BatchNormalization and ReLU."""
-    if strides > 1:
-        # On both sides alike; Keras's "same" pads a strided convolution on one side only.
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    x = layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding="valid" if strides > 1 else "same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=f"{name}_conv",
-    )(x)
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
+def _convolution(x: Tensor, filters: int, size: int, strides: int, name: str) -> Tensor:
+    x = pieces.convolution(x, filters, size, strides, name, "_conv")
+    return pieces.normalization_relu(x, name)
 
 
 def _scale(scale: int) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
+from keras_lodin.models.networks import pieces
 from keras_lodin.models.networks.registry import NETWORKS
 
 
@@ -46,6 +47,4 @@ def SmallConvNet(  # noqa: N802
         )(x)
         x = layers.BatchNormalization(momentum=0.9, name=f"norm{index}")(x)
         x = layers.ReLU(name=f"relu{index}")(x)
-    x = layers.GlobalAveragePooling2D(name="features")(x)
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
-    return keras.Model(inputs, logits, name=name)
+    return keras.Model(inputs, pieces.logits(x, num_classes), name=name)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 import keras
 from keras import layers
 
+from keras_lodin.models.networks import pieces
 from keras_lodin.models.networks.registry import NETWORKS
 
 
@@ -52,16 +52,19 @@ def WideResNet(  # noqa: N802
     if width < 1:
         raise ValueError(f"`width` must be 1 or more. Received: width={width}")
     inputs = keras.Input(tuple(input_shape), name="images")
-    x = _convolution(inputs, 16, 3, 1, "stem_conv")
-    for stage in range(3):
+    x = pieces.convolution(inputs, 16, 3, 1, "stem_conv")
+    for stage, strides, prefix in pieces.stages((blocks,) * 3):
         filters = 16 * 2**stage * width
-        for block in range(blocks):
-            strides = 2 if stage > 0 and block == 0 else 1
-            x = _block(x, filters, strides, f"stage{stage + 1}_block{block + 1}")
-    x = _norm_relu(x, "last")
-    x = layers.GlobalAveragePooling2D(name="features")(x)
-    # Statistics and scores are float32 whatever the precision of the convolutions.
-    logits = layers.Dense(num_classes, dtype="float32", name="logits")(x)
+        y = pieces.normalization_relu(x, f"{prefix}_1")
+        if strides != 1 or x.shape[-1] != filters:
+            # A projection reads the normalised input, as both branches then do.
+            x = pieces.convolution(y, filters, 1, strides, f"{prefix}_shortcut_conv")
+        y = pieces.convolution(y, filters, 3, strides, f"{prefix}_1_conv")
+        y = pieces.normalization_relu(y, f"{prefix}_2")
+        y = pieces.convolution(y, filters, 3, 1, f"{prefix}_2_conv")
+        x = layers.Add(name=f"{prefix}_add")([y, x])
+    x = pieces.normalization_relu(x, "last")
+    logits = pieces.logits(x, num_classes)
     return keras.Model(inputs, logits, name=name or f"wide_resnet_{depth}_{width}")
 
 
@@ -69,35 +72,3 @@ NETWORKS.register("wide_resnet_34_1")(partial(WideResNet, 34, 1))
 NETWORKS.register("wide_resnet_34_10")(partial(WideResNet, 34, 10))
 NETWORKS.register("wide_resnet_40_1")(partial(WideResNet, 40, 1))
 NETWORKS.register("wide_resnet_40_4")(partial(WideResNet, 40, 4))
-
-
-def _block(x: Any, filters: int, strides: int, name: str) -> Any:
-    shortcut = x
-    y = _norm_relu(x, f"{name}_1")
-    if strides != 1 or x.shape[-1] != filters:
-        # A projection reads the normalised input, as both branches then do.
-        shortcut = _convolution(y, filters, 1, strides, f"{name}_shortcut_conv")
-    y = _convolution(y, filters, 3, strides, f"{name}_1_conv")
-    y = _norm_relu(y, f"{name}_2")
-    y = _convolution(y, filters, 3, 1, f"{name}_2_conv")
-    return layers.Add(name=f"{name}_add")([y, shortcut])
-
-
-def _norm_relu(x: Any, name: str) -> Any:
-    x = layers.BatchNormalization(momentum=0.9, epsilon=1e-5, name=f"{name}_norm")(x)
-    return layers.ReLU(name=f"{name}_relu")(x)
-
-
-def _convolution(x: Any, filters: int, size: int, strides: int, name: str) -> Any:
-    if strides > 1 and size > 1:
-        # On both sides alike; Keras's "same" pads a strided convolution on one side only.
-        x = layers.ZeroPadding2D(size // 2, name=f"{name}_pad")(x)
-    return layers.Conv2D(
-        filters,
-        size,
-        strides,
-        padding="valid" if strides > 1 else "same",
-        use_bias=False,
-        kernel_initializer="he_normal",
-        name=name,
-    )(x)

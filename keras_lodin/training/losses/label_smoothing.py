@@ -6,12 +6,13 @@ from typing import Any
 
 import keras
 
-from keras_lodin.training.losses.label_distributions import label_distributions
 from keras_lodin.training.losses.registry import LOSSES
+from keras_lodin.training.losses.soft_label_loss import SoftLabelLoss
+from keras_lodin.utils.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class LabelSmoothing(keras.losses.Loss):
+class LabelSmoothing(SoftLabelLoss):
     """Cross-entropy with a part of each label spread over all classes (Szegedy et al. 2016).
 
     It is `keras.losses.CategoricalCrossentropy(label_smoothing=...)`, which wants one-hot labels,
@@ -48,21 +49,10 @@ class LabelSmoothing(keras.losses.Loss):
         self.smoothing = float(smoothing)
         self.from_logits = bool(from_logits)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each sample.
-
-        Args:
-            y_true: integers of shape `(batch,)`, or one-hot or mixed rows `(batch, classes)`.
-            y_pred: float tensor of shape `(batch, classes)`.
-
-        Returns:
-            float tensor of shape `(batch,)`.
-        """
+    def cross_entropy(self, labels: Tensor, y_pred: Tensor) -> Tensor:
+        """See `SoftLabelLoss`; predictions are logits or probabilities, as `from_logits` says."""
         return keras.losses.categorical_crossentropy(
-            label_distributions(y_true, y_pred),
-            y_pred,
-            from_logits=self.from_logits,
-            label_smoothing=self.smoothing,
+            labels, y_pred, from_logits=self.from_logits, label_smoothing=self.smoothing
         )
 
     def get_config(self) -> dict[str, Any]:
@@ -76,6 +66,4 @@ class LabelSmoothing(keras.losses.Loss):
 
 @LOSSES.register("label_smoothing", description="label_smoothing[:SMOOTHING]", position=3)
 def _label_smoothing(value: float | None, from_logits: bool) -> LabelSmoothing:
-    if value is None:
-        return LabelSmoothing(from_logits=from_logits)
-    return LabelSmoothing(value, from_logits)
+    return LabelSmoothing(0.1 if value is None else value, from_logits)

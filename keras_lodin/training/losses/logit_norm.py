@@ -8,15 +8,16 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_lodin.training.losses.label_distributions import label_distributions
 from keras_lodin.training.losses.registry import LOSSES
+from keras_lodin.training.losses.soft_label_loss import SoftLabelLoss
+from keras_lodin.utils.tensor import Tensor
 
 # Added to the squared length, so that logits of length 0 have a gradient.
 _TINY = 1e-14
 
 
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class LogitNorm(keras.losses.Loss):
+class LogitNorm(SoftLabelLoss):
     """Cross-entropy of logits of unit length (Wei et al., ICML 2022, eq. 5).
 
         loss = cross_entropy(y, softmax(f / (temperature * ||f||_2)))
@@ -53,20 +54,12 @@ class LogitNorm(keras.losses.Loss):
         super().__init__(name=name, reduction=reduction, **kwargs)
         self.temperature = float(temperature)
 
-    def call(self, y_true: Any, y_pred: Any) -> Any:
-        """The loss of each sample.
-
-        Args:
-            y_true: integers of shape `(batch,)`, or one-hot or mixed rows `(batch, classes)`.
-            y_pred: LOGITS, float tensor of shape `(batch, classes)`.
-
-        Returns:
-            float tensor of shape `(batch,)`.
-        """
+    def cross_entropy(self, labels: Tensor, y_pred: Tensor) -> Tensor:
+        """See `SoftLabelLoss`; predictions are LOGITS."""
         squares = ops.sum(ops.square(y_pred), axis=-1, keepdims=True)
         directions = y_pred / ops.sqrt(squares + _TINY)
         return keras.losses.categorical_crossentropy(
-            label_distributions(y_true, y_pred), directions / self.temperature, from_logits=True
+            labels, directions / self.temperature, from_logits=True
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -5,23 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from keras_lodin.metrics.over_seeds import FIGURES
 from keras_lodin.report import page
 from keras_lodin.report.page import Block, Section
 from keras_lodin.report.tables import percent
-
-_NAMES = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "ID accuracy"}
+from keras_lodin.workflows.recipes.recipe import Mean
+from keras_lodin.workflows.recipes.tables import summary_rows
 
 
 def recipe_page(summary: Mapping[str, Any]) -> str:
-    """The page: figures over the seeds, each OOD set, definitions, and how it was made.
-
-    Args:
-        summary: what `run_recipe` returned.
-
-    Returns:
-        self-contained HTML.
-    """
+    """What `run_recipe` returned as HTML: figures over the seeds, each OOD set, definitions."""
     settings = summary["settings"]
     versions = page.versions_text(summary["versions"])
     seconds = sum(summary["seconds"].values())
@@ -40,23 +32,11 @@ def recipe_page(summary: Mapping[str, Any]) -> str:
 
 def _figures(summary: Mapping[str, Any]) -> Block:
     settings, seeds = summary["settings"], summary["seeds"]
-    rows = [
-        (
-            f"{detector} (the row's own)" if detector == settings["detector"] else detector,
-            *(_mean(figures[figure]) for figure in FIGURES),
-            ", ".join(percent(v, digits=2) for v in figures["auroc"]["values"].values()),
-        )
-        for detector, figures in summary["figures"].items()
-    ]
-    published = summary["published"]
-    if published is not None:
-        numbers = (f"{published[name]:.2f}" for name in ("auroc", "fpr95", "accuracy"))
-        rows.append(("the poster, at full scale, one run", *numbers, ""))
     return page.table(
         f"Means over {len(settings['ood'])} OOD sets and {len(seeds)} seeds, in per cent, with "
         "Student's 95 % interval over the seeds; FPR95 with ID positive",
-        ("detector", *_NAMES.values(), "AUROC of every seed"),
-        rows,
+        ("detector", "AUROC", "FPR95", "ID accuracy", "AUROC of every seed"),
+        summary_rows(summary, "(the row's own)", "the poster, at full scale, one run", _mean),
     )
 
 
@@ -71,5 +51,5 @@ def _sets(summary: Mapping[str, Any]) -> Block:
     )
 
 
-def _mean(values: Mapping[str, Any]) -> str:
+def _mean(values: Mean) -> str:
     return percent(values["mean"], values["interval"], digits=2)

@@ -11,54 +11,40 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from keras_lodin.utils.registry import Registry
 from keras_lodin.workflows.recipes.recipe import PRETRAINED, Published, Recipe, Training
 
-_GQ = Training(gq_weight=1e-6)
+_PLAIN, _GQ = Training(), Training(gq_weight=1e-6)
 _WRN, _MSDNET, _MADRY = "wide_resnet_40_4", "msdnet", "wide_resnet_34_1"
-
-_CIFAR10 = (
-    Recipe("msp-wrn", "cifar10", _WRN, "msp", published=Published(88.99, 56.81, 94.93)),
-    Recipe("odin-wrn", "cifar10", _WRN, "odin", published=Published(90.11, 35.31, 94.93)),
+_NOTES = {
+    "mood": "The exit is chosen by the image's size as a PNG file; the other rows of MSDNet take "
+    "the last exit.",
+    "odin-madry": "The published code's Madry's ResNet has width 1; the usual network of that name "
+    "is wide_resnet_34_10.",
+}
+_CIFAR10 = tuple(
     Recipe(
-        "mahalanobis-wrn", "cifar10", _WRN, "mahalanobis", published=Published(89.33, 35.48, 94.93)
-    ),
-    Recipe("energy-wrn", "cifar10", _WRN, "energy", published=Published(90.04, 35.26, 94.93)),
-    Recipe("msp-msdnet", "cifar10", _MSDNET, "msp", published=Published(89.72, 49.87, 94.09)),
-    Recipe("odin-msdnet", "cifar10", _MSDNET, "odin", published=Published(90.33, 29.30, 94.09)),
-    Recipe(
-        *("mahalanobis-msdnet", "cifar10", _MSDNET, "mahalanobis"),
-        published=Published(82.84, 75.19, 94.09),
-    ),
-    Recipe("energy-msdnet", "cifar10", _MSDNET, "energy", published=Published(90.48, 33.62, 94.09)),
-    Recipe(
-        *("mood", "cifar10", _MSDNET, "mood"),
-        published=Published(91.26, 28.05, 94.13),
-        note="The exit is chosen by the image's size as a PNG file; the other rows of MSDNet take "
-        "the last exit.",
-    ),
-    Recipe(
-        *("odin-madry", "cifar10", _MADRY, "odin"),
-        published=Published(90.51, 36.57, 92.19),
-        note="The published code's Madry's ResNet has width 1; the usual network of that name is "
-        "wide_resnet_34_10.",
-    ),
-    Recipe(
-        "odin-gq-madry", "cifar10", _MADRY, "odin", _GQ, published=Published(91.94, 30.19, 93.29)
-    ),
-    Recipe(
-        "odin-resnet18", "cifar10", "resnet18", "odin", published=Published(89.09, 27.75, 95.27)
-    ),
-    Recipe(
-        *("odin-gq-resnet18", "cifar10", "resnet18", "odin", _GQ),
-        published=Published(93.55, 25.14, 94.26),
-    ),
-    Recipe(
-        "odin-resnet34", "cifar10", "resnet34", "odin", published=Published(89.03, 35.33, 95.21)
-    ),
-    Recipe(
-        *("odin-gq-resnet34", "cifar10", "resnet34", "odin", _GQ),
-        published=Published(89.08, 27.63, 95.56),
-    ),
+        *(name, "cifar10", network, detector, training),
+        published=Published(*published),
+        note=_NOTES.get(name, ""),
+    )
+    for name, network, detector, training, *published in (
+        ("msp-wrn", _WRN, "msp", _PLAIN, 88.99, 56.81, 94.93),
+        ("odin-wrn", _WRN, "odin", _PLAIN, 90.11, 35.31, 94.93),
+        ("mahalanobis-wrn", _WRN, "mahalanobis", _PLAIN, 89.33, 35.48, 94.93),
+        ("energy-wrn", _WRN, "energy", _PLAIN, 90.04, 35.26, 94.93),
+        ("msp-msdnet", _MSDNET, "msp", _PLAIN, 89.72, 49.87, 94.09),
+        ("odin-msdnet", _MSDNET, "odin", _PLAIN, 90.33, 29.30, 94.09),
+        ("mahalanobis-msdnet", _MSDNET, "mahalanobis", _PLAIN, 82.84, 75.19, 94.09),
+        ("energy-msdnet", _MSDNET, "energy", _PLAIN, 90.48, 33.62, 94.09),
+        ("mood", _MSDNET, "mood", _PLAIN, 91.26, 28.05, 94.13),
+        ("odin-madry", _MADRY, "odin", _PLAIN, 90.51, 36.57, 92.19),
+        ("odin-gq-madry", _MADRY, "odin", _GQ, 91.94, 30.19, 93.29),
+        ("odin-resnet18", "resnet18", "odin", _PLAIN, 89.09, 27.75, 95.27),
+        ("odin-gq-resnet18", "resnet18", "odin", _GQ, 93.55, 25.14, 94.26),
+        ("odin-resnet34", "resnet34", "odin", _PLAIN, 89.03, 35.33, 95.21),
+        ("odin-gq-resnet34", "resnet34", "odin", _GQ, 89.08, 27.63, 95.56),
+    )
 )
 
 _CIFAR100 = tuple(
@@ -89,4 +75,6 @@ _IMAGENET = (
     ),
 )
 
-RECIPES = {recipe.name: recipe for recipe in (*_CIFAR10, *_CIFAR100, *_IMAGENET)}
+RECIPES: Registry[Recipe] = Registry("recipe", "; `keras-lodin recipe list` shows what each is")
+for _place, _recipe in enumerate((*_CIFAR10, *_CIFAR100, *_IMAGENET)):
+    RECIPES.register(_recipe.name, position=_place)(_recipe)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 from keras_lodin.quotient.settings import OPTIONS, QuotientSettings
 
@@ -73,3 +74,11 @@ class Recipe:
 
 
 PRETRAINED = "pretrained"
+
+
+class Mean(TypedDict):
+    """A figure over the seeds, as a summary holds it: its mean, Student's 95 % interval, all."""
+
+    mean: float
+    interval: Sequence[float] | None
+    values: Mapping[int, float] | Mapping[str, float]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,12 @@ from keras_lodin.metrics.over_seeds import FIGURES, Spread, over_ood_sets, paire
 from keras_lodin.utils.files import atomic_write, check_fillable, write_together
 from keras_lodin.utils.folder_claim import claimed
 from keras_lodin.utils.numbers import check_whole
-from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.workflows.evaluate import evaluate_models
 from keras_lodin.workflows.recipes import RECIPES, SCALES, Recipe
 from keras_lodin.workflows.recipes.page import recipe_page
-from keras_lodin.workflows.recipes.recipe import PRETRAINED, Training
+from keras_lodin.workflows.recipes.recipe import PRETRAINED, Mean, Training
 from keras_lodin.workflows.recipes.scales import Data, OODSet, Scale
-from keras_lodin.workflows.run_folder import check_same_settings, earlier_state
+from keras_lodin.workflows.run_folder import JobFolder
 from keras_lodin.workflows.train_network import train
 
 # Beside a row's own detector: what the poster's "ODIN" was in print, and what it was in code.
@@ -73,31 +73,27 @@ def run_recipe(
         ValueError: for unknown names, a scale that the recipe has not, missing data (all of it is
             named), or an output folder that holds the recipe with other settings.
     """
-    recipe, chosen = _recipe(name), _scale(scale)
+    recipe, chosen = RECIPES.find(name), SCALES.find(scale, "scale")
     check_whole("seeds", seeds, "1 or more")
-    task = _data(recipe, chosen, data_dir)
-    task = _checked(task, recipe, data_dir, pretrained, skip_missing)
-    settings = _settings(recipe, chosen, task, pretrained, resamples)
-    summary_path = Path(output) / f"{name}.json"
-    before = earlier_state(summary_path, "run of this recipe", settings=dict)
+    task = _data(recipe, chosen, data_dir, pretrained, skip_missing)
+    row = _Row(recipe, chosen, task, pretrained, data_dir, resamples, command, report, verbose)
+    job = JobFolder(Path(output), "run of this recipe")
+    before = job.earlier_state(f"{name}.json", settings=dict)
     if before is not None:
-        check_same_settings(before["settings"], settings, "run of this recipe", output)
+        job.check_same_settings(before["settings"], row.settings)
     check_fillable(output)
     rows: dict[int, list[Row]] = {}
     seconds: dict[int, float] = {}
     for seed in range(seeds):
-        folder = Path(output) / "runs" / _run_name(recipe, chosen, pretrained) / f"seed{seed}"
+        folder = Path(output) / "runs" / row.folder / f"seed{seed}"
         # Rows that share a network share its folder: another one may be training it.
         with claimed(folder):
-            model = _trained(
-                *(recipe, chosen, task, folder, seed, pretrained, data_dir, report, verbose)
-            )
-            results = _evaluated(model, task, folder, data_dir, resamples, command, report, verbose)
+            results = row.evaluated(row.trained(folder, seed), folder)
         rows[seed] = results["results"]
         seconds[seed] = sum(json.loads((folder / "seconds.json").read_text()).values())
     summary = {
         "recipe": name,
-        "settings": settings,
+        "settings": row.settings,
         "scale": chosen.description,
         "note": recipe.note,
         "published": None if recipe.published is None else asdict(recipe.published),
@@ -110,8 +106,8 @@ def run_recipe(
         "command": command,
     }
     text = json.dumps(summary, indent=2, allow_nan=False)
-    with write_together(output, summary_path.name) as written:
-        (written / summary_path.name).write_text(f"{text}\n", encoding="utf-8")
+    with write_together(output, f"{name}.json") as written:
+        (written / f"{name}.json").write_text(f"{text}\n", encoding="utf-8")
         # As it will be read back: JSON has no numbers as keys.
         html = recipe_page(json.loads(text))
         (written / f"{name}.html").write_text(html, encoding="utf-8")
@@ -149,26 +145,23 @@ def compare_recipes(
         )
     values = [
         {
-            figure: _by_seed(summary["figures"][summary["settings"]["detector"]][figure]["values"])
+            # JSON has no numbers as keys.
+            figure: {int(seed): value for seed, value in figures[figure]["values"].items()}
             for figure in FIGURES
         }
-        for summary in summaries
+        for figures in (one["figures"][one["settings"]["detector"]] for one in summaries)
     ]
     return {figure: paired_difference(values[0][figure], values[1][figure]) for figure in FIGURES}
 
 
 def read_summary(name: str, output: str | os.PathLike[str] = "recipes") -> dict[str, Any]:
-    """The summary of a recipe that has run.
-
-    Args:
-        name: of the recipe.
-        output: the folder that it ran in.
+    """The summary of a recipe that has run in a folder.
 
     Raises:
         FileNotFoundError: if it has not run there.
         ValueError: for an unknown name.
     """
-    _recipe(name)
+    RECIPES.find(name)
     path = Path(output) / f"{name}.json"
     if not path.exists():
         raise FileNotFoundError(
@@ -179,45 +172,20 @@ def read_summary(name: str, output: str | os.PathLike[str] = "recipes") -> dict[
     return summary
 
 
-def _recipe(name: str) -> Recipe:
-    if name not in RECIPES:
-        raise ValueError(
-            f"There is no recipe of that name; `keras-lodin recipe list` shows all."
-            f"{did_you_mean(name, RECIPES)} Received: name={name!r}"
-        )
-    return RECIPES[name]
-
-
-def _scale(name: str) -> Scale:
-    if name not in SCALES:
-        raise ValueError(f"The scale must be one of {', '.join(SCALES)}. Received: scale={name!r}")
-    return SCALES[name]
-
-
-def _data(recipe: Recipe, scale: Scale, data_dir: str | os.PathLike[str] | None) -> Data:
+def _data(
+    recipe: Recipe,
+    scale: Scale,
+    data_dir: str | os.PathLike[str] | None,
+    pretrained: str | os.PathLike[str] | None,
+    skip_missing: bool,
+) -> Data:
+    """The data, without OOD sets that are missing if that is allowed; raises ValueError else."""
     if recipe.id not in scale.data:
         having = [other.name for other in SCALES.values() if recipe.id in other.data]
         raise ValueError(
             f"The recipe {recipe.name!r} can be run at scale {' or '.join(having)}. "
             f"Received: scale={scale.name!r}"
         )
-    task = scale.data[recipe.id]
-    folder = Path("~/tensorflow_datasets").expanduser() if data_dir is None else Path(data_dir)
-    placed = tuple(
-        replace(ood, specification=ood.specification.replace("{data}", str(folder)))
-        for ood in task.ood
-    )
-    return replace(task, ood=placed)
-
-
-def _checked(
-    task: Data,
-    recipe: Recipe,
-    data_dir: str | os.PathLike[str] | None,
-    pretrained: str | os.PathLike[str] | None,
-    skip_missing: bool,
-) -> Data:
-    """The data, without OOD sets that are missing if that is allowed; raises ValueError else."""
     if pretrained is not None and recipe.network != PRETRAINED:
         raise ValueError(
             "The recipe begins with an untrained network: leave out `pretrained` (--pretrained). "
@@ -228,16 +196,22 @@ def _checked(
         problems.append(
             "a trained classifier (`pretrained`, --pretrained FILE.keras): " + str(pretrained)
         )
+    task = scale.data[recipe.id]
+    folder = Path("~/tensorflow_datasets").expanduser() if data_dir is None else Path(data_dir)
+    placed = [
+        replace(ood, specification=ood.specification.replace("{data}", str(folder)))
+        for ood in task.ood
+    ]
     needed = [OODSet(task.test), OODSet(task.train)]
     present = []
-    for source in (*needed, *task.ood):
+    for source in (*needed, *placed):
         problem = data.missing(source.specification, data_dir)
         if problem is None:
             present.append(source)
         elif source in needed or not skip_missing:
             download = f" Download {source.download}." if source.download else ""
             problems.append(f"{source.specification}: {problem}.{download}")
-    kept = tuple(ood for ood in task.ood if ood in present)
+    kept = tuple(ood for ood in placed if ood in present)
     if not kept and not problems:
         problems.append("every out-of-distribution set")
     if problems:
@@ -250,130 +224,123 @@ def _checked(
     return replace(task, ood=kept)
 
 
-def _training(recipe: Recipe, scale: Scale) -> Training | None:
-    if recipe.training is None:
-        return None
-    return replace(recipe.training, **scale.training.get(recipe.id, {}))
+@dataclass(frozen=True)
+class _Row:
+    """A recipe at a scale, on data that are there."""
+
+    recipe: Recipe
+    scale: Scale
+    task: Data
+    pretrained: str | os.PathLike[str] | None
+    data_dir: str | os.PathLike[str] | None
+    resamples: int
+    command: str | None
+    report: Callable[[str], None]
+    verbose: int | str
+
+    @property
+    def network(self) -> str:
+        return self.scale.networks.get(self.recipe.network, self.recipe.network)
+
+    @property
+    def training(self) -> Training | None:
+        if self.recipe.training is None:
+            return None
+        return replace(self.recipe.training, **self.scale.training.get(self.recipe.id, {}))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What rows of a folder must have in common with those that ran there before."""
+        begins_trained = self.recipe.network == PRETRAINED
+        return {
+            "scale": self.scale.name,
+            "network": self.network,
+            "detector": self.recipe.detector,
+            "pretrained": str(self.pretrained) if begins_trained else None,
+            "training": None if self.training is None else self.training.settings,
+            "train": self.task.train,
+            "test": self.task.test,
+            "ood": [ood.specification for ood in self.task.ood],
+            "resamples": self.resamples,
+        }
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder of its network."""
+        parts = [self.scale.name, self.recipe.id, self.network]
+        if self.training is not None and self.training.gq_weight:
+            parts.append(f"gq{self.training.gq_weight:g}")
+        elif self.pretrained is not None and self.recipe.network == PRETRAINED:
+            # Nothing is trained that would know one file from another.
+            parts.append(f"as-it-is-{Path(self.pretrained).stem}")
+        return "-".join(parts)
+
+    def trained(self, folder: Path, seed: int) -> Path:
+        """The file of the trained network."""
+        if self.training is None:
+            assert self.pretrained is not None  # `_data` has seen to it
+            return Path(self.pretrained)
+        self.report(
+            f"{self.recipe.name}, seed {seed}: training {self.network} on {self.task.train}"
+        )
+        with _timed(folder, "training"):
+            run = train(
+                self.task.train,
+                str(self.pretrained) if self.network == PRETRAINED else self.network,
+                folder / "training",
+                **self.training.settings,
+                seed=seed,
+                validation=self.task.validation,
+                data_dir=self.data_dir,
+                verbose=self.verbose,
+            )
+        return run / "model.keras"
+
+    def evaluated(self, model: Path, folder: Path) -> Results:
+        """What `evaluation/results.json` holds, after measuring it if it is not there."""
+        test, oods = self.task.test, [ood.specification for ood in self.task.ood]
+        finished = folder / "evaluation" / "results.json"
+        if finished.exists():
+            results: Results = json.loads(finished.read_text(encoding="utf-8"))
+            measured = list(dict.fromkeys(row["ood"] for row in results["results"]))
+            same_data = measured == oods and results["id"]["name"] == test
+            same_intervals = f" {self.resamples} resamples " in results["definitions"]["intervals"]
+            if same_data and same_intervals:
+                return results
+        self.report(f"Evaluating {model}")
+        # It is the folder that missing sets were looked for in as well.
+        is_read = any(name.startswith("tfds:") for name in (test, self.task.train, *oods))
+        with _timed(folder, "evaluation"):
+            # Graphs of the networks before would add up over many seeds.
+            keras.backend.clear_session()
+            evaluation = evaluate_models(
+                [model],
+                test,
+                oods,
+                statistics=self.task.train,
+                data_dir=self.data_dir if is_read else None,
+                resamples=self.resamples,
+                command=self.command,
+                verbose=self.verbose,
+            )
+            with atomic_write(folder / "evaluation") as temporary:
+                evaluation.save(temporary)
+        return json.loads(finished.read_text(encoding="utf-8"))
 
 
-def _settings(
-    recipe: Recipe,
-    scale: Scale,
-    task: Data,
-    pretrained: str | os.PathLike[str] | None,
-    resamples: int,
-) -> dict[str, Any]:
-    training = _training(recipe, scale)
-    return {
-        "scale": scale.name,
-        "network": scale.networks.get(recipe.network, recipe.network),
-        "detector": recipe.detector,
-        "pretrained": None if recipe.network != PRETRAINED else str(pretrained),
-        "training": None if training is None else training.settings,
-        "train": task.train,
-        "test": task.test,
-        "ood": [ood.specification for ood in task.ood],
-        "resamples": resamples,
-    }
-
-
-def _run_name(recipe: Recipe, scale: Scale, pretrained: str | os.PathLike[str] | None) -> str:
-    training = _training(recipe, scale)
-    network = scale.networks.get(recipe.network, recipe.network)
-    parts = [scale.name, recipe.id, network]
-    if training is not None and training.gq_weight:
-        parts.append(f"gq{training.gq_weight:g}")
-    elif pretrained is not None and recipe.network == PRETRAINED:
-        # Nothing is trained that would know one file from another.
-        parts.append(f"as-it-is-{Path(pretrained).stem}")
-    return "-".join(parts)
-
-
-def _trained(
-    recipe: Recipe,
-    scale: Scale,
-    task: Data,
-    folder: Path,
-    seed: int,
-    pretrained: str | os.PathLike[str] | None,
-    data_dir: str | os.PathLike[str] | None,
-    report: Callable[[str], None],
-    verbose: int | str,
-) -> Path:
-    """The file of the trained network."""
-    training = _training(recipe, scale)
-    if training is None:
-        assert pretrained is not None  # `_checked` has seen to it
-        return Path(pretrained)
-    network = scale.networks.get(recipe.network, recipe.network)
-    report(f"{recipe.name}, seed {seed}: training {network} on {task.train}")
-    start = time.perf_counter()
-    run = train(
-        task.train,
-        str(pretrained) if network == PRETRAINED else network,
-        folder / "training",
-        **training.settings,
-        seed=seed,
-        validation=task.validation,
-        data_dir=data_dir,
-        verbose=verbose,
-    )
-    _add_seconds(folder, "training", time.perf_counter() - start)
-    return run / "model.keras"
-
-
-def _evaluated(
-    model: Path,
-    task: Data,
-    folder: Path,
-    data_dir: str | os.PathLike[str] | None,
-    resamples: int,
-    command: str | None,
-    report: Callable[[str], None],
-    verbose: int | str,
-) -> Results:
-    """What `evaluation/results.json` holds, after measuring it if it is not there."""
-    oods = [ood.specification for ood in task.ood]
-    finished = folder / "evaluation" / "results.json"
-    if finished.exists():
-        results: Results = json.loads(finished.read_text(encoding="utf-8"))
-        measured = list(dict.fromkeys(row["ood"] for row in results["results"]))
-        same_data = measured == oods and results["id"]["name"] == task.test
-        same_intervals = f" {resamples} resamples " in results["definitions"]["intervals"]
-        if same_data and same_intervals:
-            return results
-    report(f"Evaluating {model}")
-    start = time.perf_counter()
-    # Graphs of the networks before would add up over many seeds.
-    keras.backend.clear_session()
-    # It is the folder that missing sets were looked for in as well.
-    is_read = any(name.startswith("tfds:") for name in (task.test, task.train, *oods))
-    evaluation = evaluate_models(
-        [model],
-        task.test,
-        oods,
-        statistics=task.train,
-        data_dir=data_dir if is_read else None,
-        resamples=resamples,
-        command=command,
-        verbose=verbose,
-    )
-    with atomic_write(folder / "evaluation") as temporary:
-        evaluation.save(temporary)
-    _add_seconds(folder, "evaluation", time.perf_counter() - start)
-    return json.loads(finished.read_text(encoding="utf-8"))
-
-
-def _add_seconds(folder: Path, part: str, seconds: float) -> None:
+@contextlib.contextmanager
+def _timed(folder: Path, part: str) -> Iterator[None]:
     """Keeps the longest a part took: a part that is found finished takes no time."""
+    start = time.perf_counter()
+    yield
     path = folder / "seconds.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
-    known[part] = round(max(seconds, known.get(part, 0.0)), 1)
+    known[part] = round(max(time.perf_counter() - start, known.get(part, 0.0)), 1)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(known) + "\n", encoding="utf-8")
 
 
-def _figures(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[str, Any]]]:
+def _figures(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, Mean]]:
     """Means over the OOD sets, by detector and figure, over the seeds."""
     return {
         detector: _over_seeds(
@@ -383,7 +350,7 @@ def _figures(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[s
     }
 
 
-def _by_ood_set(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dict[str, Any]]]:
+def _by_ood_set(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, Mean]]:
     """The row's own detector on each OOD set, over the seeds."""
     found: dict[str, dict[int, Row]] = {}
     for seed, results in rows.items():
@@ -395,22 +362,13 @@ def _by_ood_set(rows: dict[int, list[Row]], own: str) -> dict[str, dict[str, dic
 
 def _over_seeds(
     by_seed: Mapping[int, Mapping[str, float]], figures: Sequence[str]
-) -> dict[str, dict[str, Any]]:
+) -> dict[str, Mean]:
     """Mean, interval and values of each figure, as JSON has it."""
     found = {
         figure: spread({seed: values[figure] for seed, values in by_seed.items()})
         for figure in figures
     }
     return {
-        figure: {
-            "mean": one.mean,
-            "interval": None if one.interval is None else list(one.interval),
-            "values": one.values,
-        }
+        figure: {"mean": one.mean, "interval": one.interval, "values": one.values}
         for figure, one in found.items()
     }
-
-
-def _by_seed(values: dict[str, float]) -> dict[int, float]:
-    """JSON has no numbers as keys."""
-    return {int(seed): value for seed, value in values.items()}

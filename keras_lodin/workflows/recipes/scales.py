@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from keras_lodin.utils.registry import Registry
+
 
 @dataclass(frozen=True)
 class OODSet:
@@ -146,4 +148,6 @@ _DIGITS = Scale(
     {"cifar10": {"epochs": 8, "augment": None}, "cifar100": {"epochs": 8, "augment": None}},
 )
 
-SCALES = {scale.name: scale for scale in (_FULL, _SMALL, _DIGITS)}
+SCALES: Registry[Scale] = Registry("scale")
+for _place, _scale in enumerate((_FULL, _SMALL, _DIGITS)):
+    SCALES.register(_scale.name, position=_place)(_scale)

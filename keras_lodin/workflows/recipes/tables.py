@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.text import Text
 from keras_lodin.metrics.over_seeds import FIGURES, Spread
 from keras_lodin.report.tables import percent, plus_minus, terminal_table
 from keras_lodin.workflows.recipes import RECIPES, SCALES
+from keras_lodin.workflows.recipes.recipe import Mean
 
 _HEADINGS = {"auroc": "AUROC", "fpr95": "FPR95", "id_accuracy": "Accuracy"}
 
@@ -30,8 +32,7 @@ def recipes_tables() -> list[Table]:
             weight = 0.0 if recipe.training is None else recipe.training.gq_weight
             cells = [recipe.name, recipe.network, recipe.detector, f"{weight:g}" if weight else "-"]
             if recipe.published is not None:
-                numbers = (recipe.published.auroc, recipe.published.fpr95)
-                cells.append("/".join(f"{n:.2f}" for n in (*numbers, recipe.published.accuracy)))
+                cells.append("/".join(_published(asdict(recipe.published))))
             table.add_row(*cells)
         table.add_row()
         tables.append(table)
@@ -47,40 +48,44 @@ def scales_text() -> str:
 
 
 def summary_table(summary: Mapping[str, Any]) -> Table:
-    """The figures of a recipe: means over the OOD sets, over the seeds with their interval.
-
-    Args:
-        summary: what `run_recipe` returned.
-    """
+    """What `run_recipe` returned: means over the OOD sets, over the seeds with their interval."""
     settings, seeds = summary["settings"], summary["seeds"]
     table = _table(
         f"{summary['recipe']}, scale {settings['scale']}, {len(seeds)} seed(s): mean of "
         f"{len(settings['ood'])} OOD sets, per cent, 95 % interval over seeds",
         *("Detector", *_HEADINGS.values(), "Every seed: AUROC"),
     )
-    for detector, figures in summary["figures"].items():
-        own = " (the row's)" if detector == settings["detector"] else ""
-        values = figures["auroc"]["values"].values()
-        table.add_row(
-            f"{detector}{own}",
-            *(_mean(figures[figure]) for figure in FIGURES),
-            ", ".join(percent(value, digits=2) for value in values),
-        )
-    published = summary["published"]
-    if published is not None:
-        figures = (published[name] for name in ("auroc", "fpr95", "accuracy"))
-        table.add_row("poster, full scale", *(f"{value:.2f}" for value in figures), "")
+    for cells in summary_rows(summary, "(the row's)", "poster, full scale", _mean):
+        table.add_row(*cells)
     return table
 
 
-def differences_table(first: str, second: str, differences: Mapping[str, Spread]) -> Table:
-    """Paired differences, with the word "inconclusive" where the interval includes zero.
+def summary_rows(
+    summary: Mapping[str, Any],
+    own: str,
+    poster: str,
+    mean: Callable[[Mean], str],
+) -> Iterator[list[str]]:
+    """The figures of each detector over the seeds, and the poster's where it has some.
 
-    Args:
-        first: name of the recipe that is subtracted from.
-        second: name of the other.
-        differences: what `compare_recipes` returned.
+    `own` stands behind the name of the row's own detector, `poster` before the poster's figures,
+    and `mean` shows a mean with its interval.
     """
+    for detector, figures in summary["figures"].items():
+        name = f"{detector} {own}" if detector == summary["settings"]["detector"] else detector
+        values = figures["auroc"]["values"].values()
+        seeds = ", ".join(percent(value, digits=2) for value in values)
+        yield [name, *(mean(figures[figure]) for figure in FIGURES), seeds]
+    if summary["published"] is not None:
+        yield [poster, *_published(summary["published"]), ""]
+
+
+def _published(row: Mapping[str, float]) -> list[str]:
+    return [f"{row[name]:.2f}" for name in ("auroc", "fpr95", "accuracy")]
+
+
+def differences_table(first: str, second: str, differences: Mapping[str, Spread]) -> Table:
+    """What `compare_recipes` returned, "inconclusive" where the interval includes zero."""
     seeds = len(next(iter(differences.values())).values)
     table = _table(
         f"{first} - {second}, paired over {seeds} seed(s), percentage points",
@@ -102,7 +107,7 @@ def differences_table(first: str, second: str, differences: Mapping[str, Spread]
     return table
 
 
-def _mean(figure: Mapping[str, Any]) -> str:
+def _mean(figure: Mean) -> str:
     interval, mean = figure["interval"], figure["mean"]
     return plus_minus(mean, None if interval is None else interval[1] - mean)
 

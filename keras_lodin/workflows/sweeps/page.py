@@ -39,18 +39,7 @@ def sweep_report(
     versions: Mapping[str, str | None],
     command: str | None,
 ) -> tuple[str, str, list[Section]]:
-    """Title, summary and sections: the rungs, the recommendation, and how it was made.
-
-    Args:
-        settings: of the sweep and its trainings.
-        plan: what it did.
-        rows: one for each training.
-        recommendation: of the selection rule.
-        choice: the recommended candidate.
-        left_out: candidates that the budget did not allow.
-        versions: of the packages.
-        command: the command line, if there is one.
-    """
+    """Title, summary and sections: the rungs, the recommendation, and how it was made."""
     last = len(plan.rungs)
     sections = []
     for number, rung in enumerate(plan.rungs[:-1], start=1):

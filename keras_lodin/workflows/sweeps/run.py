@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import warnings
@@ -12,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from keras_lodin import data, models
-from keras_lodin.data.specification import has_parts
+from keras_lodin.data.specification import parse
+from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import DETECTORS
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient.settings import check_count
 from keras_lodin.report import page
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.files import atomic_write, file_digests, write_together
-from keras_lodin.utils.foreign_text import csv_cell, encodable
+from keras_lodin.utils.files import atomic_write, file_digests, write_file, write_together
+from keras_lodin.utils.foreign_text import csv_cell, csv_text, encodable
 from keras_lodin.utils.numbers import check_whole, checked_number
 from keras_lodin.utils.versions import package_versions
 from keras_lodin.workflows.loading import adapted, load_detectors, recorded_range
@@ -29,20 +29,14 @@ from keras_lodin.workflows.option_checks import (
     check_validation,
     warn_of_unreadable,
 )
-from keras_lodin.workflows.run_folder import (
-    check_begins,
-    check_same_data,
-    check_same_settings,
-    earlier_state,
-    results_folder,
-    write_state,
-)
+from keras_lodin.workflows.run_folder import JobFolder, results_folder
 from keras_lodin.workflows.sweeps import Candidate, Recommendation, recommend
 from keras_lodin.workflows.sweeps.halving import Plan, Rung, plan
 from keras_lodin.workflows.sweeps.page import Figure, TrainingRow, sweep_report
 from keras_lodin.workflows.sweeps.recommendation import SCREENING_ALLOWANCE
 from keras_lodin.workflows.sweeps.separation import (
     SCRAMBLED,
+    Measured,
     mean_separation,
     measure,
     validation_specifications,
@@ -130,7 +124,7 @@ def sweep(
     validation: str | None = None,
     ood: Sequence[str] = (),
     count: int = 500,
-    input_range: tuple[float, float] | None = None,
+    input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     command: str | None = None,
     report: Callable[[str], None] = print,
@@ -190,7 +184,7 @@ def sweep(
     ```
     """
     DETECTORS.find(detector)
-    if validation is None and not has_parts(id):
+    if validation is None and not parse(id).has_parts:
         raise ValueError(
             f"All of {id!r} is trained on, so nothing is left to validate on. Name labelled data "
             "of the same kind as `validation` (--validation SPEC). Received: validation=None"
@@ -231,56 +225,7 @@ def sweep(
     check_data_dir(data_dir, id, validation, *ood)
     folder = checked_path("output", output)
     with results_folder(output, id, validation, *ood):
-        return _sweep(folder, chosen, settings, training, data_dir, command, report, verbose)
-
-
-def _sweep(
-    folder: Path,
-    chosen: list[Candidate] | None,
-    settings: dict[str, Any],
-    training: dict[str, Any],
-    data_dir: str | os.PathLike[str] | None,
-    command: str | None,
-    report: Callable[[str], None],
-    verbose: int | str,
-) -> Sweep:
-    """Begins or goes on in a folder that no other run is at work in."""
-    epochs, budget, seeds = training["epochs"], settings["budget"], settings["seeds"]
-    runner = _Runner(folder, settings, training, data_dir, report, verbose)
-    classes = runner.check_and_count_classes(chosen or [])
-    if chosen is None:
-        chosen = usual_candidates(classes)
-    made = plan([candidate.cost(classes) for candidate in chosen], epochs, budget, seeds)
-    runner.check_same_sweep()
-    report(_plan_text(made, chosen))
-
-    entered, rows = chosen[: made.candidates], []
-    for number, rung in enumerate(made.rungs, start=1):
-        found = runner.rung(number, len(made.rungs), rung, [OFF, *entered])
-        rows += found
-        if number < len(made.rungs):
-            kept = _best(found, entered)[: made.rungs[number].candidates]
-            report(f"Rung {number}: {', '.join(c.name for c in kept) or 'nothing'} goes on.")
-            entered = kept
-    last = [row for row in rows if row["rung"] == len(made.rungs) and not row["diverged"]]
-    recommendation = _recommendation(last, seeds)
-    choice = {c.name: c for c in (OFF, *chosen)}[recommendation.choice]
-    versions = package_versions()
-    written = sweep_report(
-        settings | training,
-        *(made, rows, recommendation, choice, chosen[made.candidates :], versions, command),
-    )
-    summary = {
-        "recommendation": recommendation.choice,
-        "reason": recommendation.reason,
-        "settings": settings | training,
-        "cost": made.cost,
-        "rows": rows,
-        "versions": versions,
-        "command": command,
-    }
-    _write(folder, summary, rows, page.page(*written))
-    return Sweep(recommendation, choice, made, rows, page.markdown(*written), summary)
+        return _Runner(folder, settings, training, data_dir, report, verbose).sweep(chosen, command)
 
 
 @dataclass
@@ -293,10 +238,50 @@ class _Runner:
     _data_dir: str | os.PathLike[str] | None
     _report: Callable[[str], None]
     _verbose: int | str
-    _validation_data: tuple[Any, dict[str, Any]] | None = None
+    _validation_data: tuple[object, dict[str, object]] | None = None
     _said_assumption: bool = False
 
-    def check_and_count_classes(self, candidates: list[Candidate]) -> int:
+    def sweep(self, chosen: list[Candidate] | None, command: str | None) -> Sweep:
+        """Begins or goes on in a folder that no other run is at work in."""
+        settings, training, seeds = self._settings, self._training, self._settings["seeds"]
+        classes = self._check_and_count_classes(chosen or [])
+        if chosen is None:
+            chosen = usual_candidates(classes)
+        costs = [candidate.cost(classes) for candidate in chosen]
+        made = plan(costs, training["epochs"], settings["budget"], seeds)
+        self._check_same_sweep()
+        self._report(_plan_text(made, chosen))
+
+        entered, rows = chosen[: made.candidates], []
+        for number, rung in enumerate(made.rungs, start=1):
+            found = self._rung(number, len(made.rungs), rung, [OFF, *entered])
+            rows += found
+            if number < len(made.rungs):
+                kept = _best(found, entered)[: made.rungs[number].candidates]
+                self._report(
+                    f"Rung {number}: {', '.join(c.name for c in kept) or 'nothing'} goes on."
+                )
+                entered = kept
+        recommendation = _recommendation(found, seeds)
+        choice = {c.name: c for c in (OFF, *chosen)}[recommendation.choice]
+        versions = package_versions()
+        written = sweep_report(
+            settings | training,
+            *(made, rows, recommendation, choice, chosen[made.candidates :], versions, command),
+        )
+        summary = {
+            "recommendation": recommendation.choice,
+            "reason": recommendation.reason,
+            "settings": settings | training,
+            "cost": made.cost,
+            "rows": rows,
+            "versions": versions,
+            "command": command,
+        }
+        _write(self._folder, summary, rows, page.page(*written))
+        return Sweep(recommendation, choice, made, rows, page.markdown(*written), summary)
+
+    def _check_and_count_classes(self, candidates: list[Candidate]) -> int:
         """Builds the classifier once: what is wrong with it is said before anything is trained."""
         model = self._settings["model"]
         if Path(model).suffix == ".keras":
@@ -314,9 +299,9 @@ class _Runner:
                 candidate.check_classifier(head)
         return head.num_classes
 
-    def check_same_sweep(self) -> None:
+    def _check_same_sweep(self) -> None:
         """Records what this sweep is; raises ValueError if the folder holds another."""
-        settings, path = self._settings | self._training, self._folder / "settings.json"
+        settings, job = self._settings | self._training, JobFolder(self._folder, "sweep")
         named = [settings["id"], settings["validation"], *settings["ood"]]
         # Figures that were found on other data must not stand beside new ones.
         files = {
@@ -324,19 +309,19 @@ class _Runner:
             for name in named
             if name is not None and (digest := data.files_identity(name)) is not None
         }
-        before = earlier_state(path, "sweep")
+        before = job.earlier_state("settings.json")
         if before is None:
-            check_begins(self._folder, "sweep")
-            write_state(path, {**settings, "data": files})
+            job.check_begins()
+            job.record("settings.json", {**settings, "data": files})
             return
         known, now = (
             {name: {"files": digest} for name, digest in digests.items()}
             for digests in (before.pop("data", {}), files)
         )
-        check_same_settings(before, settings, "sweep", self._folder)
-        check_same_data(known, now, "sweep", self._folder)
+        job.check_same_settings(before, settings)
+        job.check_same_data(known, now)
 
-    def rung(
+    def _rung(
         self, number: int, rungs: int, rung: Rung, candidates: list[Candidate]
     ) -> list[TrainingRow]:
         """Every training of one rung, seed by seed."""
@@ -363,11 +348,11 @@ class _Runner:
             rows.append(row)
         return rows
 
-    def _figures(self, candidate: Candidate, seed: int, epochs: int) -> dict[str, Any]:
+    def _figures(self, candidate: Candidate, seed: int, epochs: int) -> Measured:
         run = self._folder / "runs" / f"{epochs}-epochs" / candidate.folder / f"seed{seed}"
         cached = run.parent / f"seed{seed}.json"
         if cached.exists():
-            figures: dict[str, Any] = json.loads(cached.read_text(encoding="utf-8"))
+            figures: Measured = json.loads(cached.read_text(encoding="utf-8"))
             return figures
         try:
             with warnings.catch_warnings():
@@ -399,30 +384,28 @@ class _Runner:
             self._report(found.assumption)
         self._said_assumption = True
 
-    def _measured(self, run: Path) -> dict[str, Any]:
+    def _measured(self, run: Path) -> Measured:
         self._say_assumption(run)
         wrapped, inputs = load_detectors(
-            run, [self._settings["detector"]], self._training["input_range"]
+            *(run, [self._settings["detector"]], self._training["input_range"], self._data_dir)
         )
         wrapped = adapted(
             wrapped,
             inputs,
             self._settings["id"],
-            None if has_parts(self._settings["id"]) else self._settings["id"],
+            None if parse(self._settings["id"]).has_parts else self._settings["id"],
             named=True,
-            data_dir=self._data_dir,
             batch_size=128,
             verbose=0,
         )
         if self._validation_data is None:
-            source = inputs.load(
-                self._settings["validation"] or self._settings["id"], "calibration", self._data_dir
-            )
+            validation = self._settings["validation"] or self._settings["id"]
+            source = inputs.load(validation, "calibration")
             id_data, scrambled = with_scrambled(source.with_labels_of(inputs.class_names))
             warn_of_unreadable(source)
             made_up = validation_specifications(source.shape, self._settings["count"])
             others = {
-                name: inputs.load(name, "calibration", self._data_dir)
+                name: inputs.load(name, "calibration")
                 for name in (*made_up, *self._settings["ood"])
             }
             self._validation_data = id_data, {**others, SCRAMBLED: scrambled}
@@ -443,42 +426,33 @@ def _check_candidates(candidates: list[Candidate]) -> None:
 
 def _best(rows: list[TrainingRow], candidates: list[Candidate]) -> list[Candidate]:
     """Those of a screening rung that did not diverge: the accurate first, by separation."""
-    found = {row["candidate"]: row for row in rows if not row["diverged"]}
-    if OFF.name not in found:
-        raise _nothing_to_compare_with()
-    control = found[OFF.name]
-    recommendation = recommend(
-        {name: {0: row["separation"]} for name, row in found.items()},
-        {name: {0: row["id_accuracy"]} for name, row in found.items()},
-    )
+    found = _recommendation(rows, 1)
 
     def rank(candidate: Candidate) -> tuple[bool, float]:
-        admitted = recommendation.admits(candidate.name, SCREENING_ALLOWANCE)
-        return admitted, found[candidate.name]["separation"] - control["separation"]
+        admitted = found.admits(candidate.name, SCREENING_ALLOWANCE)
+        return admitted, found.separation[candidate.name].mean
 
-    return sorted((c for c in candidates if c.name in found), key=rank, reverse=True)
+    return sorted((c for c in candidates if c.name in found.separation), key=rank, reverse=True)
 
 
 def _recommendation(rows: list[TrainingRow], seeds: int) -> Recommendation:
+    """What the rule says of the rows of one rung."""
     by_candidate: dict[str, list[TrainingRow]] = {}
     for row in rows:
-        by_candidate.setdefault(row["candidate"], []).append(row)
+        if not row["diverged"]:
+            by_candidate.setdefault(row["candidate"], []).append(row)
     # One that diverges with some seeds is not to be recommended for the others.
     whole = {name: found for name, found in by_candidate.items() if len(found) == seeds}
     if OFF.name not in whole:
-        raise _nothing_to_compare_with()
+        raise ValueError(
+            "Plain training diverged, so there is nothing to compare with. Lower the learning "
+            "rate. Received: a loss of plain training that is no finite number"
+        )
 
     def by_seed(figure: Figure) -> dict[str, dict[int, float]]:
         return {name: {row["seed"]: row[figure] for row in found} for name, found in whole.items()}
 
     return recommend(by_seed("separation"), by_seed("id_accuracy"))
-
-
-def _nothing_to_compare_with() -> ValueError:
-    return ValueError(
-        "Plain training diverged, so there is nothing to compare with. Lower the learning rate. "
-        "Received: a loss of plain training that is no finite number"
-    )
 
 
 def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
@@ -496,14 +470,11 @@ def _plan_text(made: Plan, candidates: list[Candidate]) -> str:
 
 def _write(folder: Path, summary: dict[str, Any], rows: list[TrainingRow], html: str) -> None:
     sets = list(dict.fromkeys(name for row in rows for name in row.get("auroc", ())))
-    names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation"]
+    names = ["rung", "epochs", "candidate", "seed", "diverged", "id_accuracy", "separation", *sets]
+    flat = ({**row, **row.get("auroc", {})} for row in rows)
+    cells = ([csv_cell(row.get(name, "")) for name in names] for row in flat)
     with write_together(folder, "sweep.json") as written:
-        with open(written / "sweep.csv", "w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([csv_cell(name) for name in (*names, *sets)])
-            for row in rows:
-                cells = row | row.get("auroc", {})
-                writer.writerow([csv_cell(cells.get(name, "")) for name in (*names, *sets)])
+        write_file(written / "sweep.csv", csv_text(map(csv_cell, names), cells).encode())
         (written / "report.html").write_text(html, encoding="utf-8")
         document = {**encodable(summary), "files": file_digests(written)}
         text = json.dumps(document, indent=2)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -16,26 +16,31 @@ from keras_lodin.evaluation.one_pass import evaluate
 SCRAMBLED = "scrambled"
 
 
+class Measured(TypedDict, total=False):
+    """What `measure` found: detector -> OOD set -> fraction, of `auroc` and `fpr95` (ID positive).
+
+    Of a training that diverged there is the reason alone.
+    """
+
+    id_accuracy: float
+    auroc: dict[str, dict[str, float]]
+    fpr95: dict[str, dict[str, float]]
+    diverged: str
+
+
 def validation_specifications(shape: Sequence[int | None], count: int) -> list[str]:
     """The made-up OOD data that fits examples of a shape, besides scrambled copies.
 
-    Args:
-        shape: of one example. Photographs are for images, noise is for anything.
-        count: examples of each.
+    Photographs are for images, noise is for anything; `count` examples of each.
     """
     images = [f"photos:{count}"] if len(shape) == 3 and shape[-1] in (1, 3) else []
     return [f"noise:uniform:{count}", f"noise:gaussian:{count}", *images]
 
 
-def with_scrambled(id_data: Any, batch_size: int = 128) -> tuple[tuple[Any, Any], np.ndarray]:
-    """Labelled data in memory, and its scrambled copies; see `data.scrambled`.
-
-    Args:
-        id_data: labelled data in any form that `keras_lodin.evaluate` takes.
-        batch_size: samples per batch, for data that is not batched already.
-
-    Returns:
-        `(x, y)`, and an array of the shape of x.
+def with_scrambled(
+    id_data: object, batch_size: int = 128
+) -> tuple[tuple[np.ndarray, np.ndarray], np.ndarray]:
+    """Labelled data in memory, `(x, y)`, and an array of the scrambled copies of x.
 
     Raises:
         ValueError: for data without labels.
@@ -50,33 +55,28 @@ def with_scrambled(id_data: Any, batch_size: int = 128) -> tuple[tuple[Any, Any]
 
 def measure(
     detectors: Mapping[str, Detector],
-    id_data: Any,
-    ood_data: Mapping[str, Any],
+    id_data: object,
+    ood_data: Mapping[str, object],
     batch_size: int = 128,
-) -> dict[str, Any]:
-    """Figures without intervals: those of one seed among several.
-
-    Args:
-        detectors: of one classifier, by name.
-        id_data: labelled in-distribution data.
-        ood_data: name -> out-of-distribution data.
-        batch_size: samples per batch, for data that is not batched already.
-
-    Returns:
-        `id_accuracy`, and `auroc` and `fpr95` (ID positive): detector -> OOD set -> fraction.
-    """
+) -> Measured:
+    """Figures without intervals: those of one seed among several."""
     rows = evaluate(
         detectors, id_data, ood_data, batch_size=batch_size, resamples=1, verbose=0
     ).rows
-    figures: dict[str, Any] = {"id_accuracy": rows[0]["id_accuracy"]}
-    for figure in ("auroc", "fpr95"):
-        figures[figure] = {
+
+    def by_detector(figure: str) -> dict[str, dict[str, float]]:
+        return {
             name: {row["ood"]: row[figure] for row in rows if row["detector"] == name}
             for name in detectors
         }
-    return figures
+
+    return {
+        "id_accuracy": rows[0]["id_accuracy"],
+        "auroc": by_detector("auroc"),
+        "fpr95": by_detector("fpr95"),
+    }
 
 
-def mean_separation(figures: Mapping[str, Any], detector: str) -> float:
+def mean_separation(figures: Measured, detector: str) -> float:
     """The plain mean of a detector's AUROC over the OOD sets: what the selection rule compares."""
     return fmean(figures["auroc"][detector].values())

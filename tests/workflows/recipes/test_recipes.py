@@ -6,8 +6,9 @@ import inspect
 import pytest
 
 from keras_lodin import models
+from keras_lodin.data.sources.folder import Folder
 from keras_lodin.data.specification import parse
-from keras_lodin.detectors import by_name
+from keras_lodin.detectors import DETECTORS
 from keras_lodin.workflows import train
 from keras_lodin.workflows.recipes import RECIPES, SCALES
 from keras_lodin.workflows.recipes.recipe import PRETRAINED, Training
@@ -28,7 +29,7 @@ def test_the_posters_rows_are_all_there():
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_row_names_networks_and_detectors_that_exist(name):
     recipe = RECIPES[name]
-    assert recipe.detector in by_name.names()
+    assert recipe.detector in DETECTORS
     for scale in SCALES.values():
         network = scale.networks.get(recipe.network, recipe.network)
         assert network == PRETRAINED or network in models.names()
@@ -63,8 +64,8 @@ def test_every_specification_of_a_scale_is_in_the_language(name):
     for task in SCALES[name].data.values():
         sources = [task.train, task.test, *([task.validation] if task.validation else [])]
         sources += [ood.specification for ood in task.ood]
-        kinds = [parse(source.replace("{data}", "folder")).kind for source in sources]
+        named = [parse(source.replace("{data}", "folder")) for source in sources]
         assert len(set(sources)) >= len(sources) - 1  # parts of one source share its name
-        for ood, kind in zip(task.ood, kinds[-len(task.ood) :], strict=True):
+        for ood, found in zip(task.ood, named[-len(task.ood) :], strict=True):
             # What cannot be downloaded by name says in words what to download.
-            assert (kind == "dir") == bool(ood.download)
+            assert isinstance(found, Folder) == bool(ood.download)
