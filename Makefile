@@ -26,7 +26,7 @@ test: lint
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/installed
-	$(BIN)/pytest -m slow
+	KERAS_LODIN_EXAMPLES=50 $(BIN)/pytest -m "slow or hypothesis"
 
 docs: $(VENV)/installed
 	$(BIN)/mkdocs build --strict

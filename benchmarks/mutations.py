@@ -914,7 +914,7 @@ MUTATIONS: list[Mutation] = [
             "batches of nothing",
             '"--batch-size", type=click.IntRange(1)',
             '"--batch-size", type=click.IntRange(0)',
-            "tests/test_command_line.py",
+            "tests/test_command_line.py::test_a_users_mistake_ends_with_one_sentence_and_code_2",
         ),
     ),
     *_of(
@@ -924,7 +924,7 @@ MUTATIONS: list[Mutation] = [
             "infinite numbers in JSON",
             "encodable(json_value(document)), indent=2, ensure_ascii=False, allow_nan=False",
             "encodable(document), indent=2, ensure_ascii=False, allow_nan=True",
-            "tests/test_command_line.py",
+            "tests/test_command_line.py::test_what_is_no_number_is_null_in_json",
         ),
     ),
 ]

@@ -16,12 +16,12 @@ os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import keras
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
-from tests import networks
+# The process that hands out the tests waits for whatever is imported here: no Keras.
+from tests import processes
 
 # The same examples every time, on machines of any speed: a red test can be run again.
 settings.register_profile(
@@ -33,9 +33,41 @@ settings.register_profile(
 )
 settings.load_profile("repeatable")
 
-# Thousands of traced graphs make the collection of cycles a fifth of the work at Python's defaults.
-gc.freeze()
-gc.set_threshold(50_000, 10, 10)
+# The files that take longest, longest first: handed out in this order they leave no process waiting
+# for another at the end.
+LONGEST = (
+    "test_command_line",
+    "training/test_gq_model",
+    "test_documentation",
+    "detectors/test_conformance",
+    "export/test_onnx",
+    "workflows/test_train_network",
+    "export/test_onnx_layers",
+    "gradients/test_second_derivatives",
+    "export/test_litert",
+    "examples/test_scripts",
+    "detectors/test_odin",
+    "workflows/sweeps/test_run",
+    "workflows/recipes/test_run",
+    "workflows/test_jobs",
+    "workflows/test_loading",
+    "detectors/test_mahalanobis",
+    "detectors/test_mood",
+    "export/test_saved_model",
+    "models/networks/test_networks",
+    "models/networks/test_msdnet",
+    "quotient/test_distributions",
+)
+
+
+def pytest_configure(config):
+    # By number of tests, as pytest-xdist would, the longest files are the last.
+    config.option.loadscopereorder = False
+    # The processes of a run share the one that forks; the first of them makes its place.
+    if not hasattr(config, "workerinput"):
+        forks = processes.folder_for_forks()
+        forks.__enter__()
+        config.add_cleanup(lambda: forks.__exit__(None, None, None))
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -53,10 +85,28 @@ def pytest_collection_modifyitems(items):
         kept = -(-len(cases) // cases[0].get_closest_marker("grid").args[0])
         for item in sorted(cases, key=lambda item: zlib.crc32(item.name.encode()))[kept:]:
             item.add_marker(pytest.mark.slow)
+    places = {f"tests/{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick(pytestconfig):
+    """What makes thousands of small traced graphs cheaper."""
+    import tensorflow as tf
+
+    if "not slow" in pytestconfig.option.markexpr:
+        # A quarter of a graph's first run, and here most run once. The slow tests, and all that
+        # runs in a process of its own, have their graphs optimised.
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    # At Python's defaults the collection of cycles is a fifth of the work.
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
 
 
 @pytest.fixture(autouse=True)
 def _seed():
+    import keras
+
     keras.utils.set_random_seed(0)
 
 
@@ -77,6 +127,8 @@ def shared_data():
 @pytest.fixture
 def classifier():
     """Seven classes, images of 8 x 8 x 1, logits, untrained but with random statistics."""
+    from tests import networks
+
     return networks.convolutional(normalization=True)
 
 
@@ -87,6 +139,8 @@ def images(rng):
 
 @pytest.fixture
 def labels(rng):
+    from tests import networks
+
     return rng.integers(0, networks.CLASSES, size=12)
 
 

@@ -16,6 +16,8 @@ from PIL import Image
 
 from keras_lodin.workflows import train
 from keras_lodin_cli.main import main
+from keras_lodin_cli.printing import show
+from tests.processes import forked
 
 COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]
 
@@ -157,6 +159,13 @@ def write_image(path, size=8):
             "no `.keras` archive",
         ),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "x.keras", "--tpr", "2"), "tpr"),
+        (
+            (
+                *("evaluate", "{model}", "--id", "digits:0-6", "--ood", "photos"),
+                *("--batch-size", "0"),
+            ),
+            "'--batch-size': 0 is not in the range",
+        ),
         (("tune", "{model}", "--id", "digits:0-6", "--output", "{tmp}/full/x/y.keras"), "full"),
         (
             (
@@ -227,7 +236,10 @@ def test_full_disk_leaves_nothing_half_written(model, tmp_path):
     ).returncode:
         pytest.skip("cannot mount a small disk here")
     try:
-        result = run("tune", model, "--id", "digits:0-6", "--output", disk / "detector.keras")
+        result = run(
+            *("tune", model, "--id", "digits:0-6", "--detector", "msp"),
+            *("--output", disk / "detector.keras"),
+        )
         assert result.exit_code == 2, result.output
         assert "space" in result.output
         assert not list(disk.iterdir())
@@ -305,9 +317,15 @@ def test_json_is_all_that_a_machine_reads(model, tmp_path):
     assert json.loads(found.stdout) == document
 
 
+def test_what_is_no_number_is_null_in_json(capsys):
+    show(None, {"threshold": float("-inf"), "scores": [0.5, float("nan")]}, True)
+    assert json.loads(capsys.readouterr().out) == {"threshold": None, "scores": [0.5, None]}
+
+
 def test_scores_and_recipes_are_there_as_json_too(model, tmp_path):
     detector = tmp_path / "detector.keras"
-    assert run("tune", model, "--id", "digits:0-6", "--output", detector).exit_code == 0
+    tune = ("tune", model, "--id", "digits:0-6", "--detector", "energy", "--output", detector)
+    assert run(*tune).exit_code == 0
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8), dtype="uint8")
     Image.fromarray(pixels).save(tmp_path / "picture.png")
     (tmp_path / "broken.png").write_text("no picture")
@@ -339,7 +357,7 @@ def test_shells_can_complete_without_tensorflow(shell):
 def test_output_that_is_no_terminal_or_wants_no_colour_has_none():
     for colour in ({}, {"NO_COLOR": "1", "FORCE_COLOR": "1"}):
         done = subprocess.run(
-            [sys.executable, "-m", "keras_lodin", "recipe", "list"],
+            [forked("python"), "-m", "keras_lodin", "recipe", "list"],
             env={**os.environ, **colour},
             capture_output=True,
             text=True,

@@ -11,8 +11,11 @@ import pytest
 
 import keras_lodin
 from keras_lodin.workflows import train, tune_model
+from tests.processes import forked
 
 ROOT = Path(__file__).resolve().parents[1]
+# `examples/notebook` is the tutorial, and runs.
+RUN_ELSEWHERE = {Path("docs/tutorial.md")}
 PAGES = sorted(
     path.relative_to(ROOT)
     for path in [ROOT / "README.md", *(ROOT / "docs").rglob("*.md")]
@@ -58,13 +61,17 @@ def own_names():
             del registry[name]
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if any(blocks(page))], ids=str)
+@pytest.mark.parametrize(
+    "page", [page for page in PAGES if any(blocks(page)) and page not in RUN_ELSEWHERE], ids=str
+)
 @pytest.mark.usefixtures("own_names")
 def test_every_block_runs(page, world, tmp_path, monkeypatch):
     for name in ("classifier.keras", "detector.keras"):
         shutil.copy(world / name, tmp_path)
     monkeypatch.chdir(tmp_path)
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    # The page's `keras-lodin` and `python`; one as it is installed is tried by its quickstart.
+    folders = (forked("keras-lodin").parent, Path(sys.executable).parent, os.environ["PATH"])
+    path = os.pathsep.join(map(str, folders))
     names = {"__name__": "__main__"}
     for language, code, before, skipped in blocks(page):
         if skipped:

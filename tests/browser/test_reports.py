@@ -5,9 +5,11 @@ from itertools import pairwise
 
 import pytest
 
+from keras_lodin.models.networks import NETWORKS
 from keras_lodin.report import page
 from keras_lodin.workflows import evaluate_models, sweep, train
 from keras_lodin.workflows.sweeps import Candidate
+from tests import networks
 from tests.browser import colours
 
 KINDS = ["evaluation", "sweep"]
@@ -16,19 +18,22 @@ KINDS = ["evaluation", "sweep"]
 @pytest.fixture(scope="module")
 def pages(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    run = train("digits:0-3", "small_convnet", folder / "run", epochs=2, verbose=0)
+    monkeypatch = pytest.MonkeyPatch()
+    monkeypatch.setitem(NETWORKS, "perceptron", networks.perceptron)
+    run = train("digits:0-3", "perceptron", folder / "run", epochs=2, verbose=0)
     evaluation = evaluate_models(
         [run], "digits:0-3", ["digits:4-9", "noise:uniform:60"], resamples=20, command="a <b> & c"
     )
     evaluation.to_html(folder / "evaluation.html")
     sweep(
-        *("digits:0-3", "small_convnet", folder / "sweep"),
+        *("digits:0-3", "perceptron", folder / "sweep"),
         epochs=1,
         seeds=2,
         count=30,
         candidates=[Candidate.parse("gq logits projected 1")],
         report=lambda line: None,
     )
+    monkeypatch.undo()
     return {
         "evaluation": (folder / "evaluation.html").as_uri(),
         "sweep": (folder / "sweep" / "report.html").as_uri(),

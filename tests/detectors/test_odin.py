@@ -265,7 +265,10 @@ def test_temperature_matters(rng):
 # --- Settings --------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("name", "value"), [("temperature", 3.0), ("epsilon", 0.05)])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [pytest.param("temperature", 3.0, marks=pytest.mark.slow), ("epsilon", 0.05)],
+)
 def test_a_compiled_predict_follows_a_new_setting_and_the_threshold_is_forgotten(
     name, value, classifier, images
 ):
@@ -399,7 +402,7 @@ def test_a_feature_in_another_unit_leaves_the_score_as_it_is(exponents, epsilon)
     )
 
 
-@pytest.mark.parametrize("method", ["tune", "calibrate"])
+@pytest.mark.parametrize("method", [pytest.param("tune", marks=pytest.mark.slow), "calibrate"])
 def test_ranges_of_a_table_are_read_off_its_data_so_that_units_do_not_matter(rng, method):
     scales = np.float32([2**-10, 1.0, 2**10])
     x = rng.normal(size=(60, 3)).astype("float32")

@@ -56,15 +56,19 @@ def test_interval_holds_the_true_margin_about_as_often_as_it_says(paired, better
     assert 0.90 <= held / runs <= 0.99
 
 
-def test_interval_is_that_of_a_bootstrap_over_the_same_samples(rng):
+@pytest.mark.parametrize("paired", [True, False])
+def test_interval_is_that_of_a_bootstrap_over_the_same_samples(paired, rng):
     ours, theirs = rng.normal(1.0, 1.0, 150), rng.normal(0.0, 1.0, 150)
     own_noise, their_noise = rng.normal(size=150), rng.normal(size=150)
+    if paired:  # what moves one of a pair moves the other
+        their_noise = own_noise + 0.2 * their_noise
     _, (low, high) = auroc_margin(
-        placements(ours, theirs), placements(ours + own_noise, theirs + their_noise), paired=False
+        placements(ours, theirs), placements(ours + own_noise, theirs + their_noise), paired=paired
     )
     drawn = []
     for _ in range(1000):
         i, j = rng.integers(150, size=(2, 150))
+        j = i if paired else j
         drawn.append(
             placements(ours[i], theirs[j]).auroc
             - placements(ours[i] + own_noise[i], theirs[j] + their_noise[j]).auroc

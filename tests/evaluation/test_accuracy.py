@@ -14,6 +14,8 @@ from keras_lodin.evaluation.accuracy import Accuracy, is_chance
     [
         (10, 30, 3, True),
         (0, 30, 3, True),
+        (14, 30, 3, True),  # so many or more with 9 %
+        (15, 30, 3, False),
         (25, 30, 3, False),
         (5, 100, 10, True),
         (30, 100, 10, False),

@@ -4,7 +4,6 @@ import http.server
 import json
 import shutil
 import subprocess
-import sys
 import threading
 from functools import partial
 from pathlib import Path
@@ -16,6 +15,7 @@ from PIL import Image
 
 import keras_lodin
 from tests.browser import colours
+from tests.processes import forked
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser"
 FILES = ("index.html", "app.js", "package.json", "package-lock.json", "make_detector.py")
@@ -33,7 +33,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("browser")
     for name in FILES:
         shutil.copy(EXAMPLE / name, folder)
-    subprocess.run([sys.executable, "make_detector.py", "--epochs", "6"], cwd=folder, check=True)
+    subprocess.run([forked("python"), "make_detector.py", "--epochs", "6"], cwd=folder, check=True)
     subprocess.run(["npm", "ci", "--silent"], cwd=folder, check=True)
     return folder
 

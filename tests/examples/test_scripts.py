@@ -7,6 +7,7 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pytest
 
 from tests.test_documentation import blocks
 
@@ -40,6 +41,7 @@ def test_a_detector_of_ones_own_is_saved_exported_and_evaluated(tmp_path):
     assert {row["detector"] for row in evaluation.rows} == {"flatness", "msp"}
 
 
+@pytest.mark.slow
 def test_a_pretrained_network_is_fine_tuned_and_compared(shared_data, tmp_path):
     evaluation = script("fine_tune_pretrained")(
         [

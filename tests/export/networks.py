@@ -10,6 +10,8 @@ from keras_lodin.detectors import (
     ODINDetector,
 )
 
+FILES = {"tf_saved_model": "artifact", "onnx": "detector.onnx", "litert": "detector.tflite"}
+
 # With a step, so that the input gradient is in the file, and without.
 DETECTORS = {
     "ODIN": ODINDetector,

@@ -12,8 +12,7 @@ from keras_lodin.detectors import MSPDetector, ODINDetector
 from keras_lodin.export import FORMATS, load_artifact
 from keras_lodin.export.rounding_noise import with_rounding_noise
 from keras_lodin.export.serving_function import input_name, serving_function
-
-FILES = {"tf_saved_model": "artifact", "onnx": "detector.onnx", "litert": "detector.tflite"}
+from tests.export.networks import FILES
 
 
 def network(*steps, shape=(8, 8, 3)):
@@ -75,7 +74,9 @@ def test_an_input_has_a_name_that_every_format_takes(name):
 
 
 @pytest.mark.parametrize("name", over(NAMES, ["lambda"]))
-@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "format", ["tf_saved_model", "onnx", pytest.param("litert", marks=pytest.mark.slow)]
+)
 def test_a_detector_of_such_an_input_is_exported(format, name, tmp_path):
     inputs = keras.Input((5,), name=name)
     detector = MSPDetector(keras.Model(inputs, layers.Dense(4)(inputs)))

@@ -1,5 +1,7 @@
 """Small networks of every Keras layer, their ODIN score and input gradient in onnxruntime."""
 
+import itertools
+
 import keras
 import numpy as np
 import onnx
@@ -42,7 +44,7 @@ def merge(function):
     return keras.Model(inputs, layers.Dense(5)(x))
 
 
-def assert_same_in_onnxruntime(classifier, free_size=21):
+def assert_same_in_onnxruntime(classifier, free_sizes=(21,)):
     for weight in classifier.weights:
         # Keras starts biases at zero and scales at one, where half of the mistakes do not show.
         noise = np.random.default_rng(1).normal(size=weight.shape)
@@ -57,10 +59,10 @@ def assert_same_in_onnxruntime(classifier, free_size=21):
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
     names = [output.name for output in session.get_outputs()]
-    shape = [free_size if size is None else size for size in classifier.input_shape[1:]]
     rng = np.random.default_rng(0)
     threshold = np.array(0.0, "float32")
-    for count in (1, 7):
+    for count, free_size in itertools.product((1, 7), free_sizes):
+        shape = [free_size if size is None else size for size in classifier.input_shape[1:]]
         x = rng.uniform(-1, 1, (count, *shape)).astype("float32")
         expected = function(tf.constant(x), tf.constant(threshold))
         expected = {name: value.numpy() for name, value in expected.items()}
@@ -72,7 +74,7 @@ def assert_same_in_onnxruntime(classifier, free_size=21):
         assert found["score"] < 1e-4
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(name):
     activation = getattr(keras.activations, name)
@@ -208,7 +210,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer(name):
     assert_same_in_onnxruntime(chain(IMAGE, LAYERS[name]()))
@@ -222,7 +224,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", RECURRENT)
 def test_unrolled_recurrent_layer(name):
     assert_same_in_onnxruntime(chain((4, 3), RECURRENT[name]()))
@@ -270,7 +272,7 @@ MERGES = {
 }
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize("name", MERGES)
 def test_merge(name):
     assert_same_in_onnxruntime(merge(MERGES[name]))
@@ -303,16 +305,15 @@ FREE = {
 @pytest.mark.parametrize("name", FREE)
 def test_free_image_size(name):
     classifier = chain((None, None, 3), *FREE[name]())
-    assert_same_in_onnxruntime(classifier, free_size=21)
-    assert_same_in_onnxruntime(classifier, free_size=24)
+    assert_same_in_onnxruntime(classifier, free_sizes=(21, 24))
 
 
-def vision_transformer():
+def vision_transformer(blocks):
     inputs = keras.Input((16, 16, 3))
     x = layers.Conv2D(12, 4, strides=4)(inputs)
     x = layers.Reshape((16, 12))(x)
     x = x + layers.Embedding(16, 12)(ops.arange(16))
-    for _ in range(2):
+    for _ in range(blocks):
         y = layers.LayerNormalization()(x)
         x = x + layers.MultiHeadAttention(3, 4)(y, y)
         y = layers.Dense(24, activation="gelu")(layers.LayerNormalization()(x))
@@ -320,10 +321,10 @@ def vision_transformer():
     return keras.Model(inputs, layers.Dense(5)(layers.LayerNormalization()(x)[:, 0]))
 
 
-def mlp_mixer():
+def mlp_mixer(blocks):
     inputs = keras.Input((16, 16, 3))
     x = layers.Reshape((16, 12))(layers.Conv2D(12, 4, strides=4)(inputs))
-    for _ in range(2):
+    for _ in range(blocks):
         y = layers.Permute((2, 1))(layers.LayerNormalization()(x))
         y = layers.Dense(16)(layers.Dense(20, activation="gelu")(y))
         x = x + layers.Permute((2, 1))(y)
@@ -332,6 +333,7 @@ def mlp_mixer():
     return keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling1D()(x)))
 
 
+@pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", [vision_transformer, mlp_mixer])
-def test_network_without_convolutions_inside(network):
-    assert_same_in_onnxruntime(network())
+def test_network_without_convolutions_inside(network, blocks):
+    assert_same_in_onnxruntime(network(blocks))

@@ -298,7 +298,7 @@ def test_resizing_gradient(kind, size, mode, shape):
     assert run_both(resize, shape, batches=(2, 3)) < 2e-6
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (3, 20)])
 @pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])
@@ -345,7 +345,7 @@ SLICES = {
 }
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("name", SLICES)
 @pytest.mark.parametrize("shape", [(7, 6, 2), (None, None, 2)], ids=["static", "free"])
 def test_slice_gradient(name, shape):
@@ -374,7 +374,7 @@ BROADCASTS = {
 }
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("name", BROADCASTS)
 @pytest.mark.parametrize("shape", [(5, 6), (None, 6)], ids=["static", "free"])
 def test_broadcast_gradient(name, shape):

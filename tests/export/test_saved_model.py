@@ -13,6 +13,8 @@ from keras_lodin.export.formats import export_detector
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS, small_classifier
 
+FORMAT = "tf_saved_model"
+
 FRESH_PROCESS = """
 import sys
 for name in ("keras", "keras_lodin"):
@@ -33,15 +35,14 @@ def assert_same_outputs(actual, expected):
     np.testing.assert_array_equal(actual["is_ood"], expected["is_ood"])
 
 
-def test_saved_model_scores_in_a_process_without_keras_and_this_package(detector, images, tmp_path):
-    detector.export(tmp_path / "artifact", verbose=False)
+def test_saved_model_scores_in_a_process_without_keras_and_this_package(exported, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     subprocess.run(
         [
             sys.executable,
             "-c",
             FRESH_PROCESS,
-            tmp_path / "artifact",
+            exported.path,
             tmp_path / "images.npy",
             tmp_path / "outputs.npz",
         ],
@@ -51,7 +52,7 @@ def test_saved_model_scores_in_a_process_without_keras_and_this_package(detector
     )
     with np.load(tmp_path / "outputs.npz") as outputs:
         assert set(outputs) == {"logits", "score", "is_ood"}
-        assert_same_outputs(outputs, detector.predict(images, verbose=0))
+        assert_same_outputs(outputs, exported.expected)
         assert outputs["is_ood"].sum() == 3  # of 20, at a TPR of 0.8 on fresh data
 
 
@@ -61,21 +62,21 @@ def test_every_detector_exports(kind, images, tmp_path):
     detector.calibrate(images, tpr=0.8, verbose=0)
     detector.export(tmp_path / "artifact", verbose=False)
     loaded = tf.saved_model.load(str(tmp_path / "artifact"))
+    expected = detector.predict(images, verbose=0)
     for count in (1, 7):
         outputs = loaded.signatures["serving_default"](images=tf.constant(images[:count]))
-        assert_same_outputs(outputs, detector.predict(images[:count], verbose=0))
+        assert_same_outputs(outputs, {name: value[:count] for name, value in expected.items()})
 
 
-def test_second_signature_moves_the_threshold(detector, images, tmp_path):
-    detector.export(tmp_path / "artifact", verbose=False)
-    loaded = tf.saved_model.load(str(tmp_path / "artifact"))
+def test_second_signature_moves_the_threshold(exported, images):
+    loaded = tf.saved_model.load(str(exported.path))
     scored = loaded.signatures["with_threshold"]
     verdicts = [
         scored(images=tf.constant(images), threshold=tf.constant(threshold))["is_ood"].numpy()
-        for threshold in (-np.inf, detector.threshold, np.inf)
+        for threshold in (-np.inf, exported.detector.threshold, np.inf)
     ]
     assert not verdicts[0].any()
-    np.testing.assert_array_equal(verdicts[1], detector.predict(images, verbose=0)["is_ood"])
+    np.testing.assert_array_equal(verdicts[1], exported.expected["is_ood"])
     assert verdicts[2].all()
 
 
@@ -110,16 +111,15 @@ def test_weights_are_in_the_artifact_once(tmp_path):
     assert size < 4 * classifier.count_params() * 1.5
 
 
-def test_metadata_lies_inside(detector, tmp_path):
-    detector.export(tmp_path / "artifact", verbose=False)
-    path = tmp_path / "artifact" / "assets.extra" / "keras_lodin.json"
+def test_metadata_lies_inside(exported):
+    path = exported.path / "assets.extra" / "keras_lodin.json"
     metadata = json.loads(path.read_text())
     assert metadata["detector"] == "ODINDetector"
     assert metadata["temperature"] == 1000.0
     assert metadata["epsilon"] == 0.0014
     assert metadata["input_range"] == [0.0, 1.0]
     assert metadata["class_names"] == ["a", "b", "c", "d"]
-    assert metadata["threshold"] == pytest.approx(detector.threshold, rel=1e-7)
+    assert metadata["threshold"] == pytest.approx(exported.detector.threshold, rel=1e-7)
     assert metadata["calibrated"] is True
     assert metadata["input_shape"] == [None, 8, 8, 3]
     assert metadata["score_direction"] == "higher is more in-distribution"
@@ -136,20 +136,20 @@ def test_uncalibrated_detector_exports_with_a_note(images, tmp_path, capsys):
     assert metadata["calibrated"] is False
 
 
-def test_score_that_is_not_a_number_is_out_of_distribution(detector, images, tmp_path):
+def test_score_that_is_not_a_number_is_out_of_distribution(exported, images):
     images[3] = np.nan
-    detector.export(tmp_path / "artifact", verbose=False)
-    loaded = tf.saved_model.load(str(tmp_path / "artifact"))
+    loaded = tf.saved_model.load(str(exported.path))
     outputs = loaded.signatures["serving_default"](images=tf.constant(images))
     assert np.isnan(outputs["score"].numpy()[3])
     assert outputs["is_ood"].numpy()[3]
 
 
-def test_exporting_again_replaces_the_artifact(detector, images, tmp_path):
-    detector.export(tmp_path / "artifact", verbose=False)
-    detector.threshold = 100.0
-    detector.export(tmp_path / "artifact", verbose=False)
-    loaded = tf.saved_model.load(str(tmp_path / "artifact"))
+def test_exporting_again_replaces_the_artifact(exported, images, tmp_path):
+    path = exported.copied(tmp_path)
+    other = MSPDetector(small_classifier())
+    other.threshold = 100.0
+    other.export(path, verbose=False)
+    loaded = tf.saved_model.load(str(path))
     outputs = loaded.signatures["serving_default"](images=tf.constant(images))
     assert outputs["is_ood"].numpy().all()
     assert [path.name for path in tmp_path.iterdir()] == ["artifact"]

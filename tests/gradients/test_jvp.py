@@ -79,7 +79,7 @@ def check(model, x, sizes, expected_of=None, method=by_the_walk, training=False)
     assert_close(second, expected_second)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -106,6 +106,7 @@ def test_bilinear_upsampling_is_linear_in_its_input():
     assert_close(found, model(x) - model(0.0 * x))
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", [*graph_networks.CALLED, *graph_networks.LOOPS])
 def test_a_graph_inside_of_the_graph_changes_nothing(name):
     model, x = graph_networks.make(name)

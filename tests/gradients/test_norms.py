@@ -128,7 +128,7 @@ def test_other_networks_agree_in_chunks(make, rng):
     assert_close(run(model, x, 4, free_batch=True), run(model, x, None))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("chunk_size", [None, 2, 4])
 def test_eager_mode_gives_the_same(chunk_size, network, x):
     before = network.get_weights()

@@ -74,7 +74,7 @@ def check(model, x, sizes, training):
     assert_close(derivatives, expected_derivatives)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -88,13 +88,13 @@ def test_gradients_and_their_derivatives_are_those_of_the_tape(name, sizes):
     check(*graph_networks.make(name), sizes, training=False)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", graph_networks.ANY_SIZE)
 def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
     check(*graph_networks.make(name, any_size=True), "free sizes", training=False)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(5)
 @pytest.mark.parametrize("sizes", ["fixed", "free batch"])
 @pytest.mark.parametrize("name", [name for name in graph_networks.BLOCKS if "normal" in name])
 def test_training_mode_counts_a_samples_influence_on_the_others(name, sizes):

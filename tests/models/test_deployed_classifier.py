@@ -200,6 +200,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize(
     "wrap", [keras_lodin.MSPDetector, keras_lodin.GQModel, deployed_classifier]

@@ -83,6 +83,7 @@ def test_scores_of_pixels_are_those_of_the_same_network_of_floats(cls, made):
     assert integers.inputs[0].dtype == "uint8"
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("dtype", ["int8", "int16", "int32", "int64", "uint16", "bool"])
 def test_any_integers_may_be_pixels(dtype):
     integers, floats = twins(network, dtype)

@@ -18,6 +18,9 @@ from tests.gradients.linear_pass import LinearPass, literal_norms, predicted_res
 DRAWS = 4000
 PIXELS = 4
 SIZES = pytest.mark.parametrize("classes", [10, 100, 1000])
+LARGEST_SLOW = pytest.mark.parametrize(
+    "classes", [10, 100, pytest.param(1000, marks=pytest.mark.slow)]
+)
 SMALL = pytest.mark.parametrize("classes", [10, 100])
 # The label: the most probable class, or one of the others.
 RANKS = pytest.mark.parametrize("rank", [0, 3], ids=["right", "wrong"])
@@ -67,7 +70,7 @@ def test_sampled_label_norm_is_exact_and_that_of_the_others_unbiased(form, norm,
     assert others.std() > 0.01 * expected_others  # there is something to average
 
 
-@SIZES
+@LARGEST_SLOW
 @RANKS
 def test_sampled_variance_falls_as_one_over_the_draws(classes, rank):
     case = sample(classes, rank)
@@ -77,7 +80,7 @@ def test_sampled_variance_falls_as_one_over_the_draws(classes, rank):
     assert variances[0] / variances[1] == pytest.approx(4.0, rel=0.2)
 
 
-@SIZES
+@LARGEST_SLOW
 @RANKS
 def test_sampled_quotient_is_biased_by_the_relative_variance_of_its_denominator(classes, rank):
     case = sample(classes, rank)

@@ -10,6 +10,7 @@ from keras import ops
 
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.estimators import exact_norms
+from tests.dear import fewer_examples
 from tests.gradients.linear_pass import (
     LinearPass,
     literal_norms,
@@ -44,6 +45,7 @@ def softmax_quotient(logits, jacobian, labels, norm="l1"):
     return ops.convert_to_numpy(forms.quotient(*found))
 
 
+@fewer_examples
 @given(classifications(), norm_names)
 def test_softmax_form_equals_the_literal_formula_in_float64(case, norm):
     label, others = literal_norms(*case, norm=norm)
@@ -55,6 +57,7 @@ def test_softmax_form_equals_the_literal_formula_in_float64(case, norm):
     )
 
 
+@fewer_examples
 @given(classifications(), norm_names)
 def test_softmax_norms_are_the_literal_ones_divided_by_what_the_predicted_class_leaves(case, norm):
     rest = predicted_rest(case[0])
@@ -64,6 +67,7 @@ def test_softmax_norms_are_the_literal_ones_divided_by_what_the_predicted_class_
         np.testing.assert_allclose(found * rest, literal, rtol=1e-4, atol=1e-4 * rest.max())
 
 
+@fewer_examples
 @given(classifications(st.floats(-1e4, 1e4, width=32, allow_subnormal=False)), norm_names)
 def test_softmax_form_lies_between_0_and_1_for_any_logits(case, norm):
     quotient = softmax_quotient(*case, norm)
@@ -71,6 +75,7 @@ def test_softmax_form_lies_between_0_and_1_for_any_logits(case, norm):
     assert np.all(quotient <= 1.0 + 1e-5)
 
 
+@fewer_examples
 @given(classifications(st.integers(-8, 8).map(float)), st.sampled_from([-64.0, 16.0, 1024.0]))
 def test_softmax_form_does_not_see_a_constant_added_to_all_logits(case, constant):
     logits, jacobian, labels = case
@@ -80,6 +85,7 @@ def test_softmax_form_does_not_see_a_constant_added_to_all_logits(case, constant
     )
 
 
+@fewer_examples
 @given(classifications(slopes=apart), st.sampled_from([1e-20, 1e-12, 1e12, 1e30]), norm_names)
 def test_quotient_and_its_derivative_survive_any_scale_of_the_gradients(case, scale, norm):
     logits, jacobian, labels = case
@@ -119,6 +125,7 @@ def test_quotient_of_zero_gradients_is_0_with_a_zero_derivative(form, norm):
         assert gradient is None or not np.any(gradient)
 
 
+@fewer_examples
 @given(classifications(), norm_names)
 def test_logits_form_is_the_ratio_of_row_norms(case, norm):
     label, others = norms_of(*case, form="logits", norm=norm)
@@ -127,6 +134,7 @@ def test_logits_form_is_the_ratio_of_row_norms(case, norm):
     np.testing.assert_allclose(others, expected_others, rtol=1e-4, atol=1e-4)
 
 
+@fewer_examples
 @given(classifications(), norm_names)
 def test_pooled_form_is_the_norm_of_the_label_and_of_the_sum_of_the_others(case, norm):
     label, others = norms_of(*case, form="pooled", norm=norm)
@@ -135,6 +143,7 @@ def test_pooled_form_is_the_norm_of_the_label_and_of_the_sum_of_the_others(case,
     np.testing.assert_allclose(others, expected_others, rtol=1e-4, atol=1e-4)
 
 
+@fewer_examples
 @given(classifications())
 def test_pooled_norms_on_softmax_outputs_are_equal_so_the_form_is_refused_there(case):
     logits, jacobian, labels = case
@@ -143,6 +152,7 @@ def test_pooled_norms_on_softmax_outputs_are_equal_so_the_form_is_refused_there(
     np.testing.assert_allclose(label, others, atol=1e-4)
 
 
+@fewer_examples
 @given(classifications())
 def test_cotangents_and_weights_make_every_softmax_gradient_up_to_sign(case):
     logits, jacobian, _ = case
@@ -163,6 +173,7 @@ def test_cotangents_and_weights_make_every_softmax_gradient_up_to_sign(case):
     )
 
 
+@fewer_examples
 @given(classifications())
 def test_other_classes_are_all_but_the_predicted_in_ascending_order(case):
     logits, _, _ = case
@@ -174,6 +185,7 @@ def test_other_classes_are_all_but_the_predicted_in_ascending_order(case):
         assert [*rest] == [j for j in range(logits.shape[1]) if j != winner]
 
 
+@fewer_examples
 @given(classifications(st.floats(-40, 40, width=32, allow_subnormal=False)))
 def test_confidence_and_what_it_leaves_are_not_rounded_by_each_other(case):
     logits, _, _ = case

@@ -1,5 +1,7 @@
 """GQModel: the loss it minimises, and every Keras feature that has to keep working."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -84,7 +86,7 @@ def plain(classifier, optimizer=None):
     return classifier
 
 
-@over(DETERMINISTIC, RANDOM, quick=DETERMINISTIC.keys() | RANDOM.keys())
+@over(DETERMINISTIC, RANDOM, quick=QUICK | {"logits", "pooled", "in chunks"})
 def test_logged_loss_is_cross_entropy_plus_weighted_quotient(settings, images, labels):
     classifier = networks.convolutional()
     gq = quotient_of(classifier, images, labels, settings)
@@ -140,7 +142,7 @@ def test_weight_zero_trains_exactly_as_plain_keras(images, labels):
     assert "gq" not in history.history  # nothing that was not computed is reported
 
 
-@over(DETERMINISTIC, RANDOM)
+@over(DETERMINISTIC, RANDOM, quick={"softmax", "sampled"})
 def test_batch_normalization_is_updated_once_a_step(settings, images, labels):
     first, second = networks.convolutional(True), networks.convolutional(True)
     second.set_weights(first.get_weights())
@@ -188,7 +190,7 @@ def test_samples_of_weight_zero_do_not_count(settings, images, labels):
     np.testing.assert_allclose(logs["gq"], gq, rtol=1e-5)
 
 
-@over(DETERMINISTIC, RANDOM)
+@over(DETERMINISTIC, RANDOM, quick={"softmax", "sampled"})
 def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels):
     weights = np.r_[np.full(6, 2.0), np.zeros(6)].astype("float32")
     others = np.r_[labels[:6], (labels[6:] + 1) % networks.CLASSES]
@@ -202,7 +204,7 @@ def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-@over(DETERMINISTIC, RANDOM)
+@over(DETERMINISTIC, RANDOM, quick={"every third", "projected, tempered"})
 def test_eager_steps_equal_compiled_ones(settings, images, labels):
     # A directional derivative in training mode takes the batch's statistics as constant only
     # where it sees them, in a graph.
@@ -227,7 +229,11 @@ def weights_after_training(settings, images, labels, **options):
     return model.get_weights()
 
 
-@over(DETERMINISTIC, {name: RANDOM[name] for name in ("sampled", "projected, tempered")})
+@over(
+    DETERMINISTIC,
+    {name: RANDOM[name] for name in ("sampled", "projected, tempered")},
+    quick={"every third", "sampled"},
+)
 def test_several_steps_per_execution_change_nothing(settings, images, labels):
     one = weights_after_training(settings, images, labels)
     two = weights_after_training(settings, images, labels, steps_per_execution=2)
@@ -255,7 +261,7 @@ def test_jit_compilation_of_what_is_drawn_trains_as_well(settings, images, label
     assert all(np.all(np.isfinite(w)) for w in model.get_weights())
 
 
-@over(DETERMINISTIC)
+@over(DETERMINISTIC, quick={"every third"})
 def test_gradient_accumulation_equals_one_large_batch(settings, images, labels):
     if settings.get("form") == "pooled":
         pytest.skip("the pooled quotient is one value for the batch, whatever its size")
@@ -274,7 +280,11 @@ def test_gradient_accumulation_equals_one_large_batch(settings, images, labels):
 @pytest.mark.parametrize(
     "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
 )
-@over({"exact": {}, "in chunks": {"chunk_size": 2}, "every third": {"every": 3}}, RANDOM)
+@over(
+    {"exact": {}, "in chunks": {"chunk_size": 2}, "every third": {"every": 3}},
+    RANDOM,
+    quick={"exact", "projected, tempered"},
+)
 def test_mixed_precision_trains_close_to_float32(settings, policy, images, labels):
     logs = []
     for name in ("float32", policy):
@@ -334,7 +344,7 @@ def test_dropout_and_softmax_outputs_train(images, labels):
     )
 
 
-@over(DETERMINISTIC, RANDOM)
+@over(DETERMINISTIC, RANDOM, quick={"softmax", "projected, tempered"})
 def test_saved_model_continues_with_the_same_loss(settings, images, labels, tmp_path):
     model = compiled(networks.convolutional(True), settings)
     model.fit(images, labels, epochs=2, verbose=0, shuffle=False)
@@ -369,6 +379,7 @@ def test_callbacks_for_checkpoints_backups_and_tensorboard_work(images, labels, 
 
 
 REPLICAS = """
+import json, sys
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -384,7 +395,7 @@ two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 def train(strategy, normalization=False, **settings):
     with strategy.scope():
         keras.utils.set_random_seed(1)
-        classifier = networks.convolutional(normalization, activation="tanh")
+        classifier = networks.dense(normalization, shape=(8, 8, 1))
         model = keras_lodin.GQModel(classifier, 0.5, **settings)
         model.compile(
             keras.optimizers.SGD(0.1),
@@ -397,9 +408,12 @@ def train(strategy, normalization=False, **settings):
 """
 
 
-def test_two_replicas_report_the_same_loss_as_one():
+@pytest.mark.parametrize(
+    "settings", [{"every": 2}, pytest.param({"chunk_size": 4, "every": 2}, marks=pytest.mark.slow)]
+)
+def test_two_replicas_report_the_same_loss_as_one(settings):
     script = """
-for settings in ({}, {"chunk_size": 4, "every": 2}):
+for settings in (json.loads(sys.argv[1]),):
     (alone, expected), (shared, history) = train(one, **settings), train(two, **settings)
     for name in expected:
         np.testing.assert_allclose(
@@ -409,7 +423,7 @@ for settings in ({}, {"chunk_size": 4, "every": 2}):
         np.testing.assert_allclose(b, a, rtol=1e-3, atol=1e-6)
 print("equal")
 """
-    assert "equal" in run_python(REPLICAS + script)
+    assert "equal" in run_python(REPLICAS + script, json.dumps(settings))
 
 
 @pytest.mark.slow
@@ -452,7 +466,7 @@ def test_every_second_step_takes_the_quotient_with_twice_the_weight(images, labe
     assert log["gq"][0] == pytest.approx(gq, rel=1e-5)  # of the steps that computed it
 
 
-@over(RANDOM)
+@over(RANDOM, quick={"sampled"})
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settings, images, labels):
     results = []
     for seed in (1, 1, 2):
@@ -464,7 +478,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settings, 
     assert not np.array_equal(results[0], results[2])
 
 
-@over(RANDOM)
+@over(RANDOM, quick={"projected, tempered"})
 def test_every_step_draws_anew(settings, images, labels):
     settings = {name: value for name, value in settings.items() if name != "every"}
     still = compiled(networks.convolutional(), settings, optimizer=keras.optimizers.SGD(0.0))
@@ -600,22 +614,22 @@ def exit_losses(network, images, labels):
 @pytest.fixture
 def exits_without_statistics():
     """Training and inference mode agree without BatchNormalization."""
-    network = networks.with_exits()
+    network = networks.with_exits(exits=2)
     for layer in network.layers:
         layer.trainable = not isinstance(layer, layers.BatchNormalization)
     return network
 
 
-@pytest.mark.parametrize("weights", [None, [1.0, 0.5, 2.0]])
+@pytest.mark.parametrize("weights", [None, [0.5, 2.0]])
 def test_the_loss_of_several_exits_is_the_weighted_sum_of_theirs(
     exits_without_statistics, weights, images, labels
 ):
     network = exits_without_statistics
-    expected = np.dot(exit_losses(network, images, labels), weights or [1.0, 1.0, 1.0])
+    expected = np.dot(exit_losses(network, images, labels), weights or [1.0, 1.0])
     model = compiled_exits(network, loss_weights=weights)
     logs = model.train_on_batch(images, labels, return_dict=True)
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
-    assert {"exit1_logits_accuracy", "exit3_logits_accuracy"} <= set(logs)
+    assert {"exit1_logits_accuracy", "exit2_logits_accuracy"} <= set(logs)
 
 
 def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics, images, labels):
@@ -624,7 +638,7 @@ def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics,
         keras_lodin.gradient_quotient(
             keras_lodin.models.at_exit(network, number), images, labels
         ).mean()
-        for number in range(3)
+        for number in range(2)
     ]
     expected = sum(exit_losses(network, images, labels)) + 0.3 * sum(quotients)
     logs = compiled_exits(network, gq_weight=0.3).train_on_batch(images, labels, return_dict=True)
@@ -634,7 +648,7 @@ def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics,
 
 @pytest.mark.parametrize("gq_weight", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_several_exits_learn_validate_save_and_go_on(gq_weight, images, labels, tmp_path):
-    model = compiled_exits(networks.with_exits(), gq_weight)
+    model = compiled_exits(networks.with_exits(exits=2), gq_weight)
     history = model.fit(
         images,
         labels,
@@ -662,7 +676,13 @@ def test_a_loss_of_weight_zero_trains_with_the_quotient_alone(images, labels):
     np.testing.assert_allclose(logs["loss"], 0.5 * gq, rtol=1e-5)
 
 
-@pytest.mark.parametrize("settings", [{}, {"every": 2}, {"estimator": "projected"}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"every": 2},
+        *(pytest.param(one, marks=pytest.mark.slow) for one in ({}, {"estimator": "projected"})),
+    ],
+)
 def test_a_classifier_without_trainable_weights_is_measured_and_left_as_it_is(
     settings, images, labels
 ):
@@ -685,7 +705,7 @@ def test_each_part_of_an_accumulated_step_draws_its_own(images, labels):
     assert len(set(log["gq"])) == 3
 
 
-@pytest.mark.parametrize("each", [False, True])
+@pytest.mark.parametrize("each", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sample_weights_of_several_exits_weigh_the_quotient(
     each, exits_without_statistics, images, labels
 ):
@@ -695,7 +715,7 @@ def test_sample_weights_of_several_exits_weigh_the_quotient(
     expected = [
         weights
         * keras_lodin.gradient_quotient(at_exit(exits_without_statistics, number), images, labels)
-        for number in range(3)
+        for number in range(2)
     ]
     model = compiled_exits(exits_without_statistics, 0.5)
     log = model.train_on_batch(images, labels, sample_weight=given, return_dict=True)

@@ -54,6 +54,7 @@ def some_of(trees, tmp_path, names):
 NOISE = np.random.default_rng(1).uniform(size=(12, 8, 8, 3)).astype("float32")
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("known", "present"),
     [
@@ -150,7 +151,9 @@ def test_validation_goes_by_names(run_of_digits, tmp_path):
 
 
 def test_the_tuned_detector_has_the_classes_of_the_run(run_of_digits, tmp_path):
-    detector, _ = tune_model(run_of_digits, "digits:1,2", tmp_path / "d.keras", verbose=0)
+    detector, _ = tune_model(
+        run_of_digits, "digits:1,2", tmp_path / "d.keras", detector="energy", verbose=0
+    )
     assert detector.class_names == ("0", "1", "2")
     assert detector.input_range_origin == "given"
 
@@ -186,7 +189,12 @@ def test_labels_tell_the_range_of_images_to_tune(pixels_file, trees, tmp_path, c
 def test_chance_is_warned_of_with_the_likeliest_reason(pixels_file, trees, tmp_path):
     message = r"predicts 20 of 60 labels of `dir:.*no better than chance among 3 classes.*"
     with pytest.warns(UserWarning, match=message + r"taken to be from 0 to 1; if that is right"):
-        tune_model(pixels_file, f"dir:{trees}", tmp_path / "d.keras", input_range=(0, 1), verbose=0)
+        tune_model(
+            *(pixels_file, f"dir:{trees}", tmp_path / "d.keras"),
+            detector="msp",
+            input_range=(0, 1),
+            verbose=0,
+        )
     with pytest.warns(UserWarning, match=message + r"were assumed.*--input-range LO HI"):
         evaluate_models(
             [pixels_file],
@@ -218,7 +226,10 @@ def test_an_unknown_range_is_asked_for(trees, tmp_path):
     with pytest.raises(ValueError, match=r"cannot be told.*--input-range LO HI.*Received: model="):
         tune_model(tmp_path / "log.keras", flat, tmp_path / "d.keras", verbose=0)
     detector, _ = tune_model(
-        tmp_path / "log.keras", flat, tmp_path / "d.keras", input_range=(0, 1), verbose=0
+        *(tmp_path / "log.keras", flat, tmp_path / "d.keras"),
+        detector="msp",
+        input_range=(0, 1),
+        verbose=0,
     )
     assert detector.input_range_origin == "given"
 
@@ -240,7 +251,12 @@ def test_a_table_of_a_file_has_a_range_for_each_feature(tmp_path, rng):
 
 
 def test_a_detector_of_another_range_is_refused(tmp_path, pixels_file, trees):
-    tune_model(pixels_file, f"dir:{trees}", tmp_path / "d.keras", input_range=(0, 255), verbose=0)
+    tune_model(
+        *(pixels_file, f"dir:{trees}", tmp_path / "d.keras"),
+        detector="msp",
+        input_range=(0, 255),
+        verbose=0,
+    )
     with pytest.raises(ValueError, match=r"made for another range of inputs.*from 0 to 255.*Rec"):
         evaluate_models(
             [tmp_path / "d.keras"], f"dir:{trees}", ["noise:uniform:9"], input_range=(0, 1)

@@ -180,7 +180,7 @@ def test_settings_of_the_quotient_without_the_quotient_are_refused(settings, tmp
 
 
 def test_a_control_takes_the_settings_of_its_companions(tmp_path):
-    digits = {"id": "digits:0-2", "model": "small_convnet", "epochs": 1, "verbose": 0}
+    digits = {"id": "digits:0-2", "model": "perceptron", "epochs": 1, "verbose": 0}
     run = train(
         output=tmp_path / "run", gq_weight=0.0, form="logits", estimator="sampled", **digits
     )

@@ -50,7 +50,13 @@ class _StopError(Exception):
     pass
 
 
-@pytest.mark.parametrize("moment", ["before the history", "before the checkpoint", "after both"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        *("before the history", "before the checkpoint"),
+        pytest.param("after both", marks=pytest.mark.slow),
+    ],
+)
 def test_interrupted_run_ends_as_the_uninterrupted_one(
     moment, uninterrupted, tmp_path, monkeypatch
 ):
@@ -359,7 +365,7 @@ def test_mistakes_are_refused_before_anything_is_trained(settings, message, tmp_
 
 @pytest.mark.filterwarnings("ignore:.*could not be read and were skipped:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")
-@pytest.mark.parametrize("part", ["", "[50%:]"])
+@pytest.mark.parametrize("part", ["[50%:]", pytest.param("", marks=pytest.mark.slow)])
 def test_validation_on_a_folder_ends_without_a_warning(part, tmp_path, rng):
     """Keras warns of data that runs out where nobody told it how long they are."""
     for folder in ("images", "others"):

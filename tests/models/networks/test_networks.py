@@ -20,12 +20,12 @@ def trainable(model):
         (models.ResNet18, 10, 11_173_962),
         (models.ResNet18, 100, 11_220_132),
         (models.ResNet34, 10, 21_282_122),
-        (models.ResNet34, 100, 21_328_292),
+        pytest.param(models.ResNet34, 100, 21_328_292, marks=pytest.mark.slow),
         (models.ResNet20, 10, 269_722),
         (partial(models.WideResNet, 34, 1), 10, 466_714),
-        (partial(models.WideResNet, 34, 1), 100, 472_564),
+        pytest.param(partial(models.WideResNet, 34, 1), 100, 472_564, marks=pytest.mark.slow),
         (partial(models.WideResNet, 40, 4), 10, 8_949_210),
-        (partial(models.WideResNet, 40, 4), 100, 8_972_340),
+        pytest.param(partial(models.WideResNet, 40, 4), 100, 8_972_340, marks=pytest.mark.slow),
     ],
 )
 def test_trainable_parameters_are_those_of_the_literature(make, classes, count):
@@ -56,7 +56,7 @@ def test_networks_return_logits_of_images(name, shape, rng):
     assert keras_lodin.MSPDetector(model).from_logits
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize("name", models.names())
 def test_logits_are_float32_under_half_precision(name):
     before = keras.config.dtype_policy()

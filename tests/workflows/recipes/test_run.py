@@ -105,15 +105,16 @@ class Killed(BaseException):
     """What no code catches."""
 
 
+@pytest.mark.parametrize("longer", [5, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
-    finished, tmp_path, monkeypatch
+    longer, finished, tmp_path, monkeypatch
 ):
     move, moves = files._move_into_place, []
 
     def dying(source, target, aside):
         moves.append(target)
         # Longer lives from death to death: an evaluation writes many files at once.
-        if len(moves) == 3 + 2 * deaths:
+        if len(moves) == 3 + longer * deaths:
             raise Killed
         move(source, target, aside)
 
@@ -127,7 +128,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
             deaths += 1
             continue
         break
-    assert deaths >= 3
+    assert deaths >= 2
     uninterrupted = read_summary("odin-resnet18", finished)
     assert summary["settings"] == uninterrupted["settings"]
     for detector, figures in uninterrupted["figures"].items():
@@ -139,8 +140,7 @@ def test_a_pretrained_network_is_fine_tuned_with_the_quotient_alone(finished, tm
     pretrained = tmp_path / "classifier.keras"
     run = finished / "runs" / "tiny-cifar10-perceptron" / "seed0" / "training" / "model.keras"
     shutil.copy(run, pretrained)
-    for name in ("odin-imagenet", "odin-gq-imagenet"):
-        run_recipe(name, tmp_path / "out", scale="tiny", pretrained=pretrained, **QUIET)
+    run_recipe("odin-gq-imagenet", tmp_path / "out", scale="tiny", pretrained=pretrained, **QUIET)
     before = keras.models.load_model(pretrained)
     after = keras.models.load_model(
         tmp_path / "out/runs/tiny-imagenet-pretrained-gq1/seed0/training/model.keras"

@@ -29,6 +29,10 @@ SWEEP = {
 module = sys.modules["keras_lodin.workflows.sweeps.run"]
 
 
+# One rung of one candidate.
+SHORT = {**SWEEP, "candidates": SWEEP["candidates"][:1], "epochs": 1}
+
+
 def quiet(line):
     pass
 
@@ -38,6 +42,14 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("sweep") / "sweep"
     keras_lodin.sweep(output=folder, report=quiet, **SWEEP)
     return folder
+
+
+@pytest.fixture(scope="module")
+def short(tmp_path_factory):
+    """A short sweep's folder, and what it reported."""
+    folder, lines = tmp_path_factory.mktemp("short") / "sweep", []
+    keras_lodin.sweep(output=folder, report=lines.append, **SHORT)
+    return folder, lines
 
 
 def test_the_sweep_leaves_a_report_that_ends_in_a_recommendation(folder):
@@ -69,21 +81,28 @@ def test_a_sweep_that_is_complete_trains_nothing_again(folder, monkeypatch):
     assert again.choice.name == before["recommendation"]
 
 
-def test_a_sweep_that_was_killed_goes_on_to_the_same_end(folder, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    ("settings", "trainings"), [(SHORT, 4), pytest.param(SWEEP, 10, marks=pytest.mark.slow)]
+)
+def test_a_sweep_that_was_killed_goes_on_to_the_same_end(
+    settings, trainings, request, tmp_path, monkeypatch
+):
+    folder = request.getfixturevalue("short")[0] if settings is SHORT else None
+    folder = folder or request.getfixturevalue("folder")
     original, calls = module.train, []
 
-    def dies(*arguments, **settings):
-        calls.append(settings)
-        if len(calls) == 6:
+    def dies(*arguments, **options):
+        calls.append(options)
+        if len(calls) == trainings // 2 + 1:
             raise KeyboardInterrupt
-        return original(*arguments, **settings)
+        return original(*arguments, **options)
 
     monkeypatch.setattr(module, "train", dies)
     with pytest.raises(KeyboardInterrupt):
-        keras_lodin.sweep(output=tmp_path / "sweep", report=quiet, **SWEEP)
+        keras_lodin.sweep(output=tmp_path / "sweep", report=quiet, **settings)
     assert not (tmp_path / "sweep" / "sweep.json").exists()
-    keras_lodin.sweep(output=tmp_path / "sweep", report=quiet, **SWEEP)
-    assert len(calls) == 10 + 1
+    keras_lodin.sweep(output=tmp_path / "sweep", report=quiet, **settings)
+    assert len(calls) == trainings + 1
     whole, resumed = (
         json.loads((path / "sweep.json").read_text()) for path in (folder, tmp_path / "sweep")
     )
@@ -106,20 +125,15 @@ def test_a_candidate_that_diverges_is_out_and_named(tmp_path):
     found = keras_lodin.sweep(
         output=tmp_path / "sweep",
         report=lines.append,
-        **{**SWEEP, "candidates": [Candidate(gq_weight=1e30, form="logits")], "budget": 100.0},
+        **{**SHORT, "candidates": [Candidate(gq_weight=1e30, form="logits")], "budget": 100.0},
     )
     assert found.choice == Candidate()
     assert "Diverged, and out: gq logits exact 1e+30" in found.report
     assert "leave GQ off" in found.report
 
 
-def test_progress_says_which_training_of_how_many(tmp_path):
-    lines = []
-    keras_lodin.sweep(
-        output=tmp_path / "sweep",
-        report=lines.append,
-        **{**SWEEP, "candidates": SWEEP["candidates"][:1], "epochs": 1},
-    )
+def test_progress_says_which_training_of_how_many(short):
+    _, lines = short
     assert lines[0].startswith("Plan: 1 candidates for 1 epochs with 2 seeds")
     assert lines[1] == "Rung 1 of 1, training 1 of 4: off, 1 epochs, seed 0"
 
