@@ -113,6 +113,7 @@ def test_perturbation_is_in_the_file(images, tmp_path):
     assert (score > 1.01 * detector.predict(images, verbose=0)["score"]).all()
 
 
+@pytest.mark.slow
 def test_features_their_gradient_and_the_statistics_are_in_the_file(images, tmp_path):
     classifier = convolutional(normalization=True)
     names = [layer.name for layer in classifier.layers[1:3]]
@@ -207,7 +208,7 @@ CLASSIFIERS = {
 }
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(20)
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_layers_of_many_kinds_convert(name, rng, tmp_path):
     """The export itself compares outputs and input gradient; here, what the file gives again."""
@@ -232,6 +233,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_litert_lacks_is_refused_with_what_to_do(message, tmp_path):
     advice = "format='tf_saved_model'"

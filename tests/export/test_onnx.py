@@ -432,7 +432,7 @@ def as_products(builder, condition, x, y):
     return chosen + condition.op("Not").op("Cast", to=1) * y
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("operation", WRONG_RULES)
 def test_wrong_rule_is_caught(operation, tmp_path, monkeypatch):
     layer, wrong = WRONG_RULES[operation]

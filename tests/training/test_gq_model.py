@@ -86,6 +86,7 @@ def plain(classifier, optimizer=None):
     return classifier
 
 
+@pytest.mark.grid(3)
 @over(DETERMINISTIC, RANDOM, quick=QUICK | {"logits", "pooled", "in chunks"})
 def test_logged_loss_is_cross_entropy_plus_weighted_quotient(settings, images, labels):
     classifier = networks.convolutional()
@@ -142,6 +143,7 @@ def test_weight_zero_trains_exactly_as_plain_keras(images, labels):
     assert "gq" not in history.history  # nothing that was not computed is reported
 
 
+@pytest.mark.grid(2)
 @over(DETERMINISTIC, RANDOM, quick={"softmax", "sampled"})
 def test_batch_normalization_is_updated_once_a_step(settings, images, labels):
     first, second = networks.convolutional(True), networks.convolutional(True)
@@ -156,7 +158,7 @@ def test_positive_weight_lowers_the_quotient_and_negative_weight_raises_it(image
     for weight in (-1.0, 0.0, 1.0):
         keras.utils.set_random_seed(1)
         classifier = networks.convolutional(activation="tanh")
-        compiled(classifier, gq_weight=weight).fit(images, labels, epochs=30, verbose=0)
+        compiled(classifier, gq_weight=weight).fit(images, labels, epochs=15, verbose=0)
         means[weight] = keras_lodin.gradient_quotient(classifier, images, labels).mean()
     assert means[1.0] < means[0.0] < means[-1.0]
 
@@ -190,6 +192,7 @@ def test_samples_of_weight_zero_do_not_count(settings, images, labels):
     np.testing.assert_allclose(logs["gq"], gq, rtol=1e-5)
 
 
+@pytest.mark.grid(2)
 @over(DETERMINISTIC, RANDOM, quick={"softmax", "sampled"})
 def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels):
     weights = np.r_[np.full(6, 2.0), np.zeros(6)].astype("float32")
@@ -204,6 +207,7 @@ def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
+@pytest.mark.grid(2)
 @over(DETERMINISTIC, RANDOM, quick={"every third", "projected, tempered"})
 def test_eager_steps_equal_compiled_ones(settings, images, labels):
     # A directional derivative in training mode takes the batch's statistics as constant only
@@ -229,6 +233,7 @@ def weights_after_training(settings, images, labels, **options):
     return model.get_weights()
 
 
+@pytest.mark.slow
 @over(
     DETERMINISTIC,
     {name: RANDOM[name] for name in ("sampled", "projected, tempered")},
@@ -249,6 +254,7 @@ def test_jit_compilation_changes_nothing(settings, images, labels):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.slow
 @over(
     {name: RANDOM[name] for name in ("sampled", "projected, tempered")},
     quick={"projected, tempered"},
@@ -344,6 +350,7 @@ def test_dropout_and_softmax_outputs_train(images, labels):
     )
 
 
+@pytest.mark.grid(2)
 @over(DETERMINISTIC, RANDOM, quick={"softmax", "projected, tempered"})
 def test_saved_model_continues_with_the_same_loss(settings, images, labels, tmp_path):
     model = compiled(networks.convolutional(True), settings)
@@ -360,6 +367,7 @@ def test_saved_model_continues_with_the_same_loss(settings, images, labels, tmp_
         np.testing.assert_allclose(resumed[name], values, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_callbacks_for_checkpoints_backups_and_tensorboard_work(images, labels, tmp_path):
     model = compiled(networks.convolutional(True))
     model.fit(
@@ -466,6 +474,7 @@ def test_every_second_step_takes_the_quotient_with_twice_the_weight(images, labe
     assert log["gq"][0] == pytest.approx(gq, rel=1e-5)  # of the steps that computed it
 
 
+@pytest.mark.slow
 @over(RANDOM, quick={"sampled"})
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settings, images, labels):
     results = []
@@ -646,6 +655,7 @@ def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics,
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gq_weight", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_several_exits_learn_validate_save_and_go_on(gq_weight, images, labels, tmp_path):
     model = compiled_exits(networks.with_exits(exits=2), gq_weight)
@@ -705,6 +715,7 @@ def test_each_part_of_an_accumulated_step_draws_its_own(images, labels):
     assert len(set(log["gq"])) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sample_weights_of_several_exits_weigh_the_quotient(
     each, exits_without_statistics, images, labels
