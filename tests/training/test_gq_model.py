@@ -86,8 +86,7 @@ def plain(classifier, optimizer=None):
     return classifier
 
 
-@pytest.mark.grid(3)
-@over(DETERMINISTIC, RANDOM, quick=QUICK | {"logits", "pooled", "in chunks"})
+@over(DETERMINISTIC, RANDOM, quick=QUICK | {"pooled"})
 def test_logged_loss_is_cross_entropy_plus_weighted_quotient(settings, images, labels):
     classifier = networks.convolutional()
     gq = quotient_of(classifier, images, labels, settings)
@@ -143,8 +142,7 @@ def test_weight_zero_trains_exactly_as_plain_keras(images, labels):
     assert "gq" not in history.history  # nothing that was not computed is reported
 
 
-@pytest.mark.grid(2)
-@over(DETERMINISTIC, RANDOM, quick={"softmax", "sampled"})
+@over(DETERMINISTIC, RANDOM, quick={"sampled"})
 def test_batch_normalization_is_updated_once_a_step(settings, images, labels):
     first, second = networks.convolutional(True), networks.convolutional(True)
     second.set_weights(first.get_weights())
@@ -192,8 +190,7 @@ def test_samples_of_weight_zero_do_not_count(settings, images, labels):
     np.testing.assert_allclose(logs["gq"], gq, rtol=1e-5)
 
 
-@pytest.mark.grid(2)
-@over(DETERMINISTIC, RANDOM, quick={"softmax", "sampled"})
+@over(DETERMINISTIC, RANDOM, quick={"sampled"})
 def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels):
     weights = np.r_[np.full(6, 2.0), np.zeros(6)].astype("float32")
     others = np.r_[labels[:6], (labels[6:] + 1) % networks.CLASSES]
@@ -207,8 +204,7 @@ def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-@pytest.mark.grid(2)
-@over(DETERMINISTIC, RANDOM, quick={"every third", "projected, tempered"})
+@over(DETERMINISTIC, RANDOM, quick={"projected, tempered"})
 def test_eager_steps_equal_compiled_ones(settings, images, labels):
     # A directional derivative in training mode takes the batch's statistics as constant only
     # where it sees them, in a graph.
@@ -237,7 +233,7 @@ def weights_after_training(settings, images, labels, **options):
 @over(
     DETERMINISTIC,
     {name: RANDOM[name] for name in ("sampled", "projected, tempered")},
-    quick={"every third", "sampled"},
+    quick={"every third"},
 )
 def test_several_steps_per_execution_change_nothing(settings, images, labels):
     one = weights_after_training(settings, images, labels)
@@ -254,11 +250,7 @@ def test_jit_compilation_changes_nothing(settings, images, labels):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.slow
-@over(
-    {name: RANDOM[name] for name in ("sampled", "projected, tempered")},
-    quick={"projected, tempered"},
-)
+@over({name: RANDOM[name] for name in ("sampled", "projected, tempered")}, quick=set())
 def test_jit_compilation_of_what_is_drawn_trains_as_well(settings, images, labels):
     """XLA draws other numbers from the same seed."""
     model = compiled(networks.dense(shape=(8, 8, 1)), settings, jit_compile=True)
@@ -289,7 +281,7 @@ def test_gradient_accumulation_equals_one_large_batch(settings, images, labels):
 @over(
     {"exact": {}, "in chunks": {"chunk_size": 2}, "every third": {"every": 3}},
     RANDOM,
-    quick={"exact", "projected, tempered"},
+    quick={"exact"},
 )
 def test_mixed_precision_trains_close_to_float32(settings, policy, images, labels):
     logs = []
@@ -350,8 +342,7 @@ def test_dropout_and_softmax_outputs_train(images, labels):
     )
 
 
-@pytest.mark.grid(2)
-@over(DETERMINISTIC, RANDOM, quick={"softmax", "projected, tempered"})
+@over(DETERMINISTIC, RANDOM, quick={"projected, tempered"})
 def test_saved_model_continues_with_the_same_loss(settings, images, labels, tmp_path):
     model = compiled(networks.convolutional(True), settings)
     model.fit(images, labels, epochs=2, verbose=0, shuffle=False)
