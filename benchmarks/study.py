@@ -1,7 +1,6 @@
 """The study of docs/study.md: when does GQ help, with which sign, form and weight.
 
     python benchmarks/study.py --data ../shared/data          # everything: hours
-    python benchmarks/study.py --data ../shared/data --again  # the right gradient alone: hours
     python benchmarks/study.py --reduced                      # digits alone, offline: minutes
 
 Writes one CSV for each task to docs/results/study (the reduced study to runs/study/reduced), one
@@ -31,9 +30,6 @@ from keras_lodin.workflows.sweeps.separation import SCRAMBLED
 from keras_lodin.workflows.train_network import DivergenceError
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "study"
-# What was run again after the second derivatives of BatchNormalization were mended, of tasks that
-# have not been run again whole.
-AGAIN = RESULTS / "run_again"
 DETECTORS = ("msp", "max_logit", "energy", "odin")
 OFF = Candidate()
 
@@ -122,6 +118,11 @@ THIRD_ROUND = (
 SAMPLED, POOLED_SMALL = gq(1.0, "logits", "sampled"), gq(0.1, "pooled")
 BEST_OF_DIGITS = gq(-0.1, "logits", loss="label_smoothing:0.1")
 LEFT_OVER = (POOLED_SMALL, SAMPLED)
+# What the rule chose there for ODIN and for MSP once the second derivatives were right.
+CHOSEN_WITH_THE_RIGHT_GRADIENT = (
+    gq(1.0, "pooled"),
+    gq(1.0, "logits", "sampled", loss="label_smoothing:0.1"),
+)
 
 
 def tasks(data: Path, work: Path) -> dict[str, Task]:
@@ -219,7 +220,10 @@ def tasks(data: Path, work: Path) -> dict[str, Task]:
             replace(
                 digits,
                 name="digits-confirmation",
-                candidates=(OFF, *ALTERNATIVES[4:7], *LEFT_OVER, BEST_OF_DIGITS),
+                candidates=(
+                    *(OFF, *ALTERNATIVES[4:8], *LEFT_OVER, BEST_OF_DIGITS),
+                    *CHOSEN_WITH_THE_RIGHT_GRADIENT,
+                ),
                 seeds=(5, 6, 7, 8, 9),
             ),
             scratch,
@@ -409,12 +413,6 @@ def write(task: Task, work: Path, results: Path) -> None:
         writer.writerows(rows)
 
 
-def concerned(task: Task, candidate: Candidate) -> bool:
-    """Whether second derivatives of BatchNormalization in training mode train it; or a control."""
-    takes_them = candidate.gq_weight or candidate.gradient_penalty
-    return not task.freeze_batch_norm and bool(takes_them or candidate == OFF)
-
-
 def _start_worker(threads: int) -> None:
     import tensorflow as tf
 
@@ -427,16 +425,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("../shared/data"))
     parser.add_argument("--work", type=Path, default=Path("runs/study"))
     parser.add_argument("--reduced", action="store_true")
-    parser.add_argument(
-        "--again",
-        action="store_true",
-        help="Only what second derivatives train, and its controls; to results/study/run_again.",
-    )
     parser.add_argument("--task", action="append", help="Only this task; repeat.")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     options = parser.parse_args()
     work = options.work / "reduced" if options.reduced else options.work
-    results = work if options.reduced else AGAIN if options.again else RESULTS
+    results = work if options.reduced else RESULTS
     chosen = reduced(work) if options.reduced else tasks(options.data, options.work)
     unknown = set(options.task or ()) - set(chosen)
     if unknown:
@@ -459,7 +452,6 @@ def main() -> None:
             )
             for seed in task.seeds
             for candidate in task.candidates
-            if not options.again or concerned(task, candidate)
         ]
         # Workers are replaced now and then: TensorFlow keeps what it has traced.
         with context.Pool(options.workers, _start_worker, (1,), maxtasksperchild=25) as pool:

@@ -5,8 +5,7 @@
 Writes to docs/results/study: `TASK.md` (every candidate and detector), `summary.csv` (what the
 selection rule chose, and its regret), `against.csv` (GQ against the best alternative),
 `increments.csv` (what GQ adds to the same loss), `changed.csv` (what the right second derivative
-changed), and PNG figures. Tasks that were run again whole have their rows from before in
-`wrong_gradient`; of those that are not yet, `run_again` has the new ones. Then
+changed; `wrong_gradient` has the rows from before), and PNG figures. Then
 `python benchmarks/tables.py` fills the tables of docs/study.md.
 """
 
@@ -28,8 +27,8 @@ from keras_lodin.utils.files import atomic_write
 from keras_lodin.workflows.sweeps import Candidate, Recommendation, recommend
 
 PRIMARY = "odin"
-# Rows from before the second derivatives of BatchNormalization were mended, of tasks that were run
-# again whole: what they trained, and the controls.
+# Rows from before the second derivatives of BatchNormalization were mended: what they trained, and
+# the controls.
 WRONG = study.RESULTS / "wrong_gradient"
 
 
@@ -310,9 +309,7 @@ def changed_rows(before: Results, after: Results) -> list[dict[str, object]]:
     rows = []
     for candidate in after.task.candidates:
         name = candidate.name
-        ran = ({found for found, _, _ in results.rows} for results in (before, after))
-        concerned = candidate != study.OFF and study.concerned(after.task, candidate)
-        if not (concerned and all(name in found for found in ran)):
+        if candidate == study.OFF or not (name in before.names and name in after.names):
             continue
         seeds = set.intersection(
             *(
@@ -337,14 +334,6 @@ def changed_rows(before: Results, after: Results) -> list[dict[str, object]]:
                 row[f"{column} {when}"] = text(paired_difference(own, control), "+")
         rows.append(row)
     return rows
-
-
-def before_and_after(results: Results) -> list[dict[str, object]]:
-    """The changed rows of a task that was run again, whole or in part."""
-    wrong, again = load(results.task, WRONG), load(results.task, study.AGAIN)
-    if wrong:
-        return changed_rows(wrong, results)
-    return changed_rows(results, again) if again else []
 
 
 def plot_weights(results: Results, path: Path) -> None:
@@ -482,7 +471,13 @@ def main() -> None:
         [row for results in every for row in increment_rows(results)],
     )
     write_csv(
-        study.RESULTS / "changed.csv", [row for one in every for row in before_and_after(one)]
+        study.RESULTS / "changed.csv",
+        [
+            row
+            for results in every
+            if (before := load(results.task, WRONG))
+            for row in changed_rows(before, results)
+        ],
     )
     plot_weights(by_task["digits"], study.RESULTS / "weights.png")
     for results in large:

@@ -75,11 +75,11 @@ def pytest_collection_modifyitems(items):
     """A grid of cases goes whole through the slow tests, and thinned out through the others.
 
     Which of them stay is told by their names, so that no other order changes what is covered, and
-    a case more at most one of them.
+    a case more at most one of them. Cases that are slow anyway are not counted.
     """
     grids = defaultdict(list)
     for item in items:
-        if item.get_closest_marker("grid"):
+        if item.get_closest_marker("grid") and not item.get_closest_marker("slow"):
             grids[item.nodeid.partition("[")[0]].append(item)
     for cases in grids.values():
         kept = -(-len(cases) // cases[0].get_closest_marker("grid").args[0])

@@ -52,6 +52,7 @@ def test_help_does_not_import_tensorflow():
     assert "heavy: []" in output
 
 
+@pytest.mark.slow
 def test_the_whole_way_from_training_to_scores(model, tmp_path):
     detector, artifact = tmp_path / "detector.keras", tmp_path / "artifact"
     result = run("tune", model, "--id", "digits:0-6", "--output", detector)
@@ -88,6 +89,7 @@ def test_the_whole_way_from_training_to_scores(model, tmp_path):
     assert "noise.png" in row
 
 
+@pytest.mark.slow
 def test_gradients_draws_a_figure_and_writes_the_numbers(model, tmp_path):
     result = run(
         *("gradients", model, "--id", "digits:0-6", "--ood", "digits:7-9"),

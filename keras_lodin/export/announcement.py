@@ -15,14 +15,7 @@ from keras_lodin.utils.foreign_text import shown
 def announce(
     metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
 ) -> None:
-    """Prints what an artifact is, where it went, and what it cannot do yet.
-
-    Args:
-        metadata: what `artifact_metadata` gave.
-        kind: the kind of file, for a person.
-        path: where it is now.
-        more: further lines, for what only one kind of file has.
-    """
+    """Prints what an artifact is, where it went, and what it cannot do yet."""
     shape = tuple("free" if size is None else size for size in metadata["input_shape"])
     lines = [
         f"{kind} of {metadata['detector']}: {path}",

@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.value_range import checked_input_range
 from keras_lodin.export.serving_function import OUTPUT_NAMES
+from keras_lodin.utils.tensor import Tensor
 
 
 class Artifact:
@@ -32,7 +34,7 @@ class Artifact:
     """
 
     def __init__(
-        self, metadata: dict[str, Any], run: Callable[[np.ndarray], Mapping[str, Any]]
+        self, metadata: dict[str, Any], run: Callable[[np.ndarray], Mapping[str, Tensor]]
     ) -> None:
         self.metadata = metadata
         self._run = run
@@ -46,7 +48,7 @@ class Artifact:
         return tuple(shape)
 
     @property
-    def input_range(self) -> tuple[Any, Any]:
+    def input_range(self) -> tuple[Tensor, Tensor]:
         """Lowest and highest input value that the classifier was made for: two floats, or two
         float32 arrays with one number for each feature.
         """
@@ -64,7 +66,7 @@ class Artifact:
         threshold = self.metadata["threshold"]
         return -np.inf if threshold is None else threshold
 
-    def score(self, batch: Any) -> dict[str, np.ndarray]:
+    def score(self, batch: npt.ArrayLike) -> dict[str, np.ndarray]:
         """Scores a batch.
 
         Args:
@@ -97,7 +99,7 @@ class Artifact:
         return f"Artifact({self.metadata['detector']}, input_shape={self.input_shape})"
 
 
-def _numbers(batch: Any, shape: tuple[int | None, ...]) -> np.ndarray:
+def _numbers(batch: npt.ArrayLike, shape: tuple[int | None, ...]) -> np.ndarray:
     """The batch as float32; texts of numbers are texts, and no complex number is its real part."""
     try:
         array = np.asarray(batch)

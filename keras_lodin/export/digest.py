@@ -8,31 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
-
-import onnx
 
 # The field of the metadata that holds the digest, of a SavedModel and of a LiteRT file.
 DIGEST_FIELD = "sha256"
-# The metadata property of an ONNX file that holds it, the last one of the file.
-DIGEST_PROPERTY = "keras_lodin_sha256"
 
 _CHUNK = 2**20
 
 
-def metadata_digest(metadata: dict[str, Any], content: Iterable[bytes]) -> str:
-    """The digest of metadata, but for the field of the digest itself, and of what they describe.
-
-    Args:
-        metadata: as JSON values.
-        content: the bytes of the model, in pieces.
-
-    Returns:
-        64 hexadecimal digits.
-    """
+def metadata_digest(metadata: Mapping[str, object], content: Iterable[bytes]) -> str:
+    """The digest of metadata, but for its own field, and of what they describe: 64 digits."""
     described = {key: value for key, value in metadata.items() if key != DIGEST_FIELD}
     found = hashlib.sha256(json.dumps(described, sort_keys=True).encode())
     for piece in content:
@@ -45,9 +31,6 @@ def saved_model_content(folder: Path) -> Iterator[bytes]:
 
     Not `assets.extra`, which TensorFlow leaves to others: TensorFlow Serving has its warm-up
     requests there.
-
-    Args:
-        folder: of the SavedModel.
     """
     files = [folder / "saved_model.pb", folder / "fingerprint.pb"]
     for part in ("variables", "assets"):
@@ -55,40 +38,7 @@ def saved_model_content(folder: Path) -> Iterator[bytes]:
     for path in sorted(files):
         if path.is_file():
             yield f"\n{path.relative_to(folder).as_posix()} {path.stat().st_size}\n".encode()
-            yield from _pieces(path)
-
-
-def sealed_onnx(content: bytes) -> bytes:
-    """An ONNX file's bytes with their digest behind them, as one more metadata property.
-
-    Protocol buffers may be read one behind the other, as one: the digest of a file is that of
-    all bytes before its last property, whatever program reads it.
-
-    Args:
-        content: a serialised ONNX model without a digest.
-    """
-    return content + _onnx_property(hashlib.sha256(content).hexdigest())
-
-
-def onnx_digest_holds(path: str | os.PathLike[str]) -> bool | None:
-    """Whether an ONNX file's digest is that of its content; None for a file that ends in none.
-
-    Args:
-        path: of the file.
-    """
-    last = _onnx_property("0" * 64)
-    size = os.path.getsize(path) - len(last)
-    with open(path, "rb") as file:
-        file.seek(max(size, 0))
-        tail = file.read()
-    match = re.fullmatch(re.escape(last[:-64]) + rb"([0-9a-f]{64})", tail, re.DOTALL)
-    if size < 0 or match is None:
-        return None
-    found = hashlib.sha256()
-    for piece in _pieces(path):
-        found.update(piece[: max(size, 0)])
-        size -= len(piece)
-    return found.hexdigest().encode() == match[1]
+            yield from pieces(path)
 
 
 def not_as_exported(path: str | os.PathLike[str]) -> ValueError:
@@ -103,7 +53,7 @@ def not_as_exported(path: str | os.PathLike[str]) -> ValueError:
 
 
 def check_digest(
-    metadata: dict[str, Any], content: Iterable[bytes], path: str | os.PathLike[str]
+    metadata: Mapping[str, object], content: Iterable[bytes], path: str | os.PathLike[str]
 ) -> None:
     """Refuses what is not as exported; files of version 1 of the metadata have no digest."""
     if "metadata_version" not in metadata and DIGEST_FIELD not in metadata:
@@ -112,12 +62,8 @@ def check_digest(
         raise not_as_exported(path)
 
 
-def _onnx_property(digest: str) -> bytes:
-    entry = onnx.StringStringEntryProto(key=DIGEST_PROPERTY, value=digest)
-    return bytes(onnx.ModelProto(metadata_props=[entry]).SerializeToString())
-
-
-def _pieces(path: str | os.PathLike[str]) -> Iterator[bytes]:
-    with open(path, "rb") as file:
+def pieces(path: Path) -> Iterator[bytes]:
+    """The content of a file, in pieces that fit into memory."""
+    with path.open("rb") as file:
         while piece := file.read(_CHUNK):
             yield piece

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+
+import tensorflow as tf
 
 from keras_lodin.gradients.tensorflow_internals import parsed_saved_model
 
@@ -33,9 +34,6 @@ def file_operations(folder: Path) -> list[str]:
     Nested functions are searched, and what no signature runs as well. An operation that a program
     was taught by a library of its own is not known here.
 
-    Args:
-        folder: of the SavedModel.
-
     Returns:
         the names of operations such as `WriteFile` or `EagerPyFunc`, sorted; mostly none.
 
@@ -59,14 +57,14 @@ def file_operations(folder: Path) -> list[str]:
     return sorted(found)
 
 
-def _reaching_out(node: Any) -> str | None:
+def _reaching_out(node: tf.compat.v1.NodeDef) -> str | None:
     """The name of a node's operation if it is one of those, else None."""
     # `tf.print` is harmless, but for one into a file.
     into_file = node.op == "PrintV2" and node.attr["output_stream"].s.startswith(b"file")
     return str(node.op) if into_file or _OPERATIONS.fullmatch(node.op) else None
 
 
-def _saver_functions(graph: Any) -> set[str]:
+def _saver_functions(graph: tf.compat.v1.MetaGraphDef) -> set[str]:
     """Names of the functions that save and restore variables, where nothing else calls them."""
     places = {graph.saver_def.save_tensor_name, graph.saver_def.restore_op_name}
     names = {place.partition(":")[0] for place in places}

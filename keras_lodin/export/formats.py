@@ -8,7 +8,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from keras_lodin.export.artifact import Artifact
 from keras_lodin.export.format_limit_error import FormatLimitError
@@ -48,18 +47,9 @@ def export_detector(
     *,
     format: str,
     verbose: bool = True,
-    **options: Any,
+    **options: object,
 ) -> None:
     """Writes one artifact that holds a detector; `Detector.export` calls it.
-
-    Args:
-        detector: the detector.
-        path: the folder or file to write. What stands there is replaced once the new artifact has
-            been checked, and not before.
-        format: "tf_saved_model" (see `export_saved_model`), "onnx" (see `export_onnx`) or
-            "litert" (see `export_litert`).
-        verbose: whether to print what was written.
-        **options: what the format takes; see its own function.
 
     Raises:
         ValueError: for an unknown format or option, or a detector that cannot be exported.

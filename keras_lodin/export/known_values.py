@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.gradients.graph_walk import LOOPS, run_by_itself
+from keras_lodin.utils.tensor import Tensor
 
 # Operations that hold another graph.
 NESTED_GRAPHS = LOOPS | {"PartitionedCall", "StatefulPartitionedCall"}
 
 
-def known_value(tensor: Any) -> np.ndarray:
+def known_value(tensor: Tensor) -> np.ndarray:
     """The value of a tensor that depends on no input, sizes that are not free included.
 
     Raises:
@@ -40,7 +40,7 @@ def known_value(tensor: Any) -> np.ndarray:
         return np.asarray(run_by_itself(operation, values)[tensor.value_index])
 
 
-def known_shape(tensor: Any) -> list[int | None]:
+def known_shape(tensor: Tensor) -> list[int | None]:
     """What a tensor that holds a shape says before anything runs; None for free sizes.
 
     Raises:

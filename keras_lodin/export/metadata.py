@@ -6,15 +6,17 @@ import json
 import math
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from importlib.metadata import version
+from operator import eq
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import keras
 import numpy as np
 
-from keras_lodin.export.digest import DIGEST_FIELD
+from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
 
@@ -37,9 +39,6 @@ _LARGEST_INPUT = 2**28
 
 def artifact_metadata(detector: Scorer) -> dict[str, Any]:
     """Everything a person or a server should know about an artifact, as JSON values.
-
-    Args:
-        detector: the detector.
 
     Returns:
         a dictionary: the version of its fields and of the package, the detector's class and
@@ -78,10 +77,10 @@ def artifact_metadata(detector: Scorer) -> dict[str, Any]:
     }
 
 
-def json_values(config: dict[str, Any]) -> dict[str, Any]:
+def json_values(config: Mapping[str, object]) -> dict[str, Any]:
     """A Keras configuration as JSON has it: tuples and arrays as lists, NaN and infinity null."""
 
-    def serialized(value: Any) -> Any:
+    def serialized(value: object) -> object:
         if isinstance(value, (np.ndarray, np.generic)):
             return value.tolist()
         try:
@@ -94,12 +93,15 @@ def json_values(config: dict[str, Any]) -> dict[str, Any]:
     return plain
 
 
+def sealed(metadata: Mapping[str, object], content: Iterable[bytes]) -> str:
+    """Metadata as JSON text, with the digest of them and of what they describe."""
+    described: dict[str, object] = {**metadata, "metadata_version": METADATA_VERSION}
+    described[DIGEST_FIELD] = metadata_digest(described, content)
+    return json.dumps(described, indent=2)
+
+
 def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str, Any]:
     """Metadata out of an artifact, every field checked.
-
-    Args:
-        text: JSON, as an export wrote it.
-        path: of the artifact, for messages.
 
     Returns:
         the metadata. Fields that are not known here are kept as they are.
@@ -126,11 +128,11 @@ def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str
             f"cannot read. Expected metadata_version {METADATA_VERSION} or less: update "
             f"keras-lodin. Received: metadata_version={version}, path={path}"
         )
-    for name, (holds, expected) in _FIELDS.items():
+    for name, (holds, expected) in _fields(metadata).items():
         missing = name not in metadata
         if missing and (name in _NOT_IN_ALL or (version == 1 and name in _SINCE_VERSION_2)):
             continue
-        if missing or not holds(metadata[name], metadata):
+        if missing or not holds(metadata[name]):
             received = f"no {name}" if missing else f"{name}={metadata[name]!r:.200}"
             raise ValueError(
                 f"The field `{name}` of the artifact's metadata must be {expected}. The file is "
@@ -148,7 +150,7 @@ def no_metadata(path: str | os.PathLike[str]) -> ValueError:
     )
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and _is_finite(value)
 
 
@@ -157,15 +159,23 @@ def _is_finite(value: float) -> bool:
     return abs(value) < 3.5e38 if isinstance(value, int) else math.isfinite(value)
 
 
-def _is_count(value: Any) -> bool:
+def _is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _is_name(value: Any) -> bool:
+def _is_text(value: object, pattern: str = r"(?s).*") -> bool:
+    return isinstance(value, str) and re.fullmatch(pattern, value) is not None
+
+
+def _is_name(value: object) -> bool:
     return isinstance(value, str) and value.isidentifier()
 
 
-def _is_range(value: Any) -> bool:
+def _is_list(value: object, holds: Callable[[object], bool]) -> TypeGuard[list[Any]]:
+    return isinstance(value, list) and all(map(holds, value))
+
+
+def _is_range(value: object) -> bool:
     """Whether it is two numbers, or two lists of numbers for the features, lo < hi."""
     if not isinstance(value, list) or len(value) != 2:
         return False
@@ -178,114 +188,95 @@ def _is_range(value: Any) -> bool:
     return _is_number(low) and _is_number(high) and low < high
 
 
-def _is_shape(value: Any) -> bool:
+def _is_shape(value: object) -> bool:
     return (
-        isinstance(value, list)
+        _is_list(value, lambda size: size is None or _is_count(size))
         and len(value) > 1
         and value[0] is None
-        and all(size is None or _is_count(size) for size in value)
         and math.prod(size for size in value if size is not None) <= _LARGEST_INPUT
     )
 
 
-def _are_names_of_classes(value: Any, metadata: dict[str, Any]) -> bool:
-    return value is None or (
-        isinstance(value, list)
-        and all(isinstance(name, str) for name in value)
-        and len(value) == metadata["num_classes"]
-    )
+def _optional(holds: Callable[[object], bool]) -> Callable[[object], bool]:
+    return lambda value: value is None or holds(value)
 
 
-def _optional(holds: Callable[[Any], bool]) -> Callable[[Any, Any], bool]:
-    return lambda value, _: value is None or holds(value)
-
-
-# Each field with what it must be. Those that others are checked by come first.
-_FIELDS: dict[str, tuple[Callable[[Any, dict[str, Any]], bool], str]] = {
-    "metadata_version": (
-        lambda value, _: _is_count(value),
-        f"a whole number, {METADATA_VERSION} at most",
-    ),
-    "keras_lodin_version": (
-        lambda value, _: (
-            isinstance(value, str) and bool(re.fullmatch(r"\d+(\.\w+)*(\+.*)?", value))
+def _fields(metadata: Mapping[str, Any]) -> dict[str, tuple[Callable[[object], bool], str]]:
+    """Each field with what it must be. Those that others are checked by come first."""
+    return {
+        "metadata_version": (_is_count, f"a whole number, {METADATA_VERSION} at most"),
+        "keras_lodin_version": (
+            partial(_is_text, pattern=r"\d+(\.\w+)*(\+.*)?"),
+            "a version such as '1.0.0'",
         ),
-        "a version such as '1.0.0'",
-    ),
-    "detector": (lambda value, _: _is_name(value), "the name of a class"),
-    "num_classes": (
-        lambda value, _: _is_count(value) and 1 < value <= _LARGEST_INPUT,
-        "a whole number above 1",
-    ),
-    "class_names": (_are_names_of_classes, "null or a text for each of the `num_classes` classes"),
-    "configuration_version": (lambda value, _: _is_count(value), "a whole number above 0"),
-    "configuration": (
-        lambda value, _: isinstance(value, dict),
-        "an object with the settings that the detector was made with",
-    ),
-    "temperature": (
-        _optional(lambda value: _is_number(value) and value > 0),
-        "null or a finite number above 0",
-    ),
-    "epsilon": (
-        _optional(lambda value: _is_number(value) and value >= 0),
-        "null or a finite number, 0 or more",
-    ),
-    "input_range": (
-        lambda value, _: _is_range(value),
-        "two finite numbers, the lowest and the highest input value",
-    ),
-    "channel_std": (
-        _optional(
-            lambda value: isinstance(value, list) and all(_is_number(s) and s > 0 for s in value)
+        "detector": (_is_name, "the name of a class"),
+        "num_classes": (
+            lambda value: _is_count(value) and 1 < value <= _LARGEST_INPUT,
+            "a whole number above 1",
         ),
-        "null or a finite number above 0 for each channel",
-    ),
-    "input_range_origin": (
-        lambda value, _: isinstance(value, str) and bool(value),
-        "a word that says how the range is known",
-    ),
-    "calibrated": (lambda value, _: isinstance(value, bool), "true or false"),
-    "threshold": (
-        lambda value, metadata: value is None or (_is_number(value) and metadata["calibrated"]),
-        "a finite number, or null, as it is before calibration",
-    ),
-    "tpr": (
-        _optional(lambda value: _is_number(value) and 0 < value <= 1),
-        "null or a fraction of in-distribution data, above 0 and at most 1",
-    ),
-    "calibration_count": (
-        _optional(_is_count),
-        "null or the number of samples that the threshold was calibrated on",
-    ),
-    "score_direction": (lambda value, _: value == _SCORE_DIRECTION, repr(_SCORE_DIRECTION)),
-    "is_ood_rule": (lambda value, _: value == _IS_OOD_RULE, repr(_IS_OOD_RULE)),
-    "input_name": (lambda value, _: _is_name(value), "a name of letters, digits and underscores"),
-    "input_shape": (
-        lambda value, _: _is_shape(value),
-        "null for the batch and then whole numbers above 0, or null for sizes that are free, with "
-        f"at most {_LARGEST_INPUT} values in one input",
-    ),
-    "input_dtype": (lambda value, _: value == "float32", "'float32'"),
-    "side_inputs": (
-        lambda value, _: isinstance(value, list) and value in ([], list(SIDE_INPUTS)),
-        f"empty or {list(SIDE_INPUTS)}; the file of a detector with others is run by code of "
-        "one's own",
-    ),
-    "output_names": (
-        lambda value, _: value == list(OUTPUT_NAMES),
-        f"{list(OUTPUT_NAMES)}",
-    ),
-    "data_format": (
-        lambda value, _: value in ("channels_last", "channels_first"),
-        "'channels_last' or 'channels_first'",
-    ),
-    "opset": (lambda value, _: _is_count(value), "a whole number above 0"),
-    DIGEST_FIELD: (
-        lambda value, _: isinstance(value, str) and bool(re.fullmatch("[0-9a-f]{64}", value)),
-        "64 hexadecimal digits",
-    ),
-}
+        "class_names": (
+            _optional(lambda v: _is_list(v, _is_text) and len(v) == metadata["num_classes"]),
+            "null or a text for each of the `num_classes` classes",
+        ),
+        "configuration_version": (_is_count, "a whole number above 0"),
+        "configuration": (
+            lambda value: isinstance(value, dict),
+            "an object with the settings that the detector was made with",
+        ),
+        "temperature": (
+            _optional(lambda value: _is_number(value) and value > 0),
+            "null or a finite number above 0",
+        ),
+        "epsilon": (
+            _optional(lambda value: _is_number(value) and value >= 0),
+            "null or a finite number, 0 or more",
+        ),
+        "input_range": (_is_range, "two finite numbers, the lowest and the highest input value"),
+        "channel_std": (
+            _optional(lambda value: _is_list(value, lambda s: _is_number(s) and s > 0)),
+            "null or a finite number above 0 for each channel",
+        ),
+        "input_range_origin": (
+            partial(_is_text, pattern="(?s).+"),
+            "a word that says how the range is known",
+        ),
+        "calibrated": (lambda value: isinstance(value, bool), "true or false"),
+        "threshold": (
+            _optional(lambda value: _is_number(value) and metadata["calibrated"]),
+            "a finite number, or null, as it is before calibration",
+        ),
+        "tpr": (
+            _optional(lambda value: _is_number(value) and 0 < value <= 1),
+            "null or a fraction of in-distribution data, above 0 and at most 1",
+        ),
+        "calibration_count": (
+            _optional(_is_count),
+            "null or the number of samples that the threshold was calibrated on",
+        ),
+        "score_direction": (partial(eq, _SCORE_DIRECTION), repr(_SCORE_DIRECTION)),
+        "is_ood_rule": (partial(eq, _IS_OOD_RULE), repr(_IS_OOD_RULE)),
+        "input_name": (_is_name, "a name of letters, digits and underscores"),
+        "input_shape": (
+            _is_shape,
+            "null for the batch and then whole numbers above 0, or null for sizes that are free, "
+            f"with at most {_LARGEST_INPUT} values in one input",
+        ),
+        "input_dtype": (partial(eq, "float32"), "'float32'"),
+        "side_inputs": (
+            lambda value: value in ([], list(SIDE_INPUTS)),
+            f"empty or {list(SIDE_INPUTS)}; the file of a detector with others is run by code of "
+            "one's own",
+        ),
+        "output_names": (partial(eq, list(OUTPUT_NAMES)), f"{list(OUTPUT_NAMES)}"),
+        "data_format": (
+            lambda value: value in ("channels_last", "channels_first"),
+            "'channels_last' or 'channels_first'",
+        ),
+        "opset": (_is_count, "a whole number above 0"),
+        DIGEST_FIELD: (partial(_is_text, pattern="[0-9a-f]{64}"), "64 hexadecimal digits"),
+    }
+
+
 # Of ONNX files alone, or of all but those, or of files since they exist.
 _NOT_IN_ALL = (
     *("metadata_version", "data_format", "opset", DIGEST_FIELD),

@@ -22,15 +22,13 @@ _REPORT_FIELDS = {"file", "opset", "parity", "metadata"}
 def check_folder_is_own(path: Path) -> None:
     """Refuses to replace a folder with anything in it but an exported SavedModel.
 
-    Args:
-        path: of the folder, which need not be there.
-
     Raises:
         ValueError: if it holds something else, which is named.
         OSError: if no folder can be moved there.
     """
     if path.is_dir() and any(path.iterdir()):
-        foreign = next(filter(None, (_foreign(path, entry) for entry in _inside(path))), None)
+        entries = (_foreign(path, entry) for entry in sorted(path.rglob("*")))
+        foreign = next(filter(None, entries), None)
         if foreign is None and not (path / METADATA_FILE).is_file():
             foreign = "a SavedModel without the file " + METADATA_FILE.as_posix()
         if foreign is not None:
@@ -42,16 +40,20 @@ def check_folder_is_own(path: Path) -> None:
     check_replaceable(path, folder=True)
 
 
-def check_file_is_own(path: Path) -> None:
-    """Refuses to replace a file that is no artifact of this package.
-
-    Args:
-        path: of an `.onnx` or `.tflite` file, which need not be there.
+def check_file_is_own(path: Path, suffix: str, kind: str) -> None:
+    """Refuses a path that an artifact which is a file cannot be written to.
 
     Raises:
-        ValueError: if there is a file of somebody else's; an empty one is nobody's.
+        ValueError: for a name that does not end in the suffix, a folder, or a file that is no
+            artifact of this package; an empty one is nobody's.
         OSError: if no file can be moved there.
     """
+    if path.suffix != suffix:
+        raise ValueError(f"{kind} file's name must end in {suffix}. Received: path={path}")
+    if path.is_dir():
+        raise ValueError(
+            f"{kind} artifact is a file, and there is a folder of that name. Received: path={path}"
+        )
     if path.is_file() and path.stat().st_size and not _names_this_package(path):
         raise ValueError(
             "There is a file of that name which was not exported by this package, and would be "
@@ -62,9 +64,6 @@ def check_file_is_own(path: Path) -> None:
 
 def check_report_is_own(path: Path) -> None:
     """Refuses to replace a file that is no report of an export.
-
-    Args:
-        path: of the `.report.json` file, which need not be there.
 
     Raises:
         ValueError: if there is a file of somebody else's.
@@ -82,10 +81,6 @@ def check_report_is_own(path: Path) -> None:
                 f"Received: {path}"
             )
     check_replaceable(path)
-
-
-def _inside(folder: Path) -> list[Path]:
-    return sorted(folder.rglob("*"))
 
 
 def _foreign(folder: Path, entry: Path) -> str | None:

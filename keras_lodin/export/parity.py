@@ -40,14 +40,10 @@ def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None
 
     For inputs at which a classifier has kinks and ties, where two runtimes may rightly take
     different gradients: those must be gradients all the same.
-
-    Args:
-        reference: the detector's outputs for a batch.
-        artifact: the artifact's.
-        batch: the inputs.
     """
-    outputs = _outputs(reference, batch)
-    if outputs is None:
+    try:
+        outputs = reference(batch)
+    except Exception:  # whatever a classifier raises for inputs that it cannot take: codes, say
         return
     expected, actual = outputs["score"], artifact(batch)["score"]
     lost = np.isfinite(expected) & ~np.isfinite(actual)
@@ -61,6 +57,17 @@ def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None
             "constant; nothing was written. This is a fault of the export: report it, with "
             f"the classifier's layers. Received: scores {actual} instead of {expected}"
         )
+
+
+def check_threshold(artifact: Callable[..., Outputs], batch: np.ndarray) -> None:
+    """Raises ValueError unless an artifact's verdicts follow its input `threshold`."""
+    for threshold, verdict in ((-np.inf, False), (np.inf, True)):
+        is_ood = artifact(batch, threshold=np.array(threshold, "float32"))["is_ood"]
+        if (is_ood != verdict).any():
+            raise ValueError(
+                "The artifact's input `threshold` must move `is_ood`; nothing was written. "
+                f"Received: is_ood={is_ood} at threshold={threshold}"
+            )
 
 
 def differences(expected: Outputs, actual: Outputs) -> dict[str, float]:
@@ -142,19 +149,17 @@ def check(
             itself = differences(expected, reference(batch))
             if _within(itself, allowed):
                 continue
-            listed = ", ".join(f"{name} by {value:.2g}" for name, value in itself.items())
             raise ValueError(
                 "The detector gives other outputs for the same inputs; nothing was written. "
                 "There is something random in the classifier, or it changes at inference. "
-                f"Received: relative differences of {listed} from itself"
+                f"Received: relative differences of {_listed(itself)} from itself"
             )
         allowed = _with_noise(reference, batch, expected, found, allowed)
     if not _within(found, allowed):
-        listed = ", ".join(f"{name} by {value:.2g}" for name, value in found.items())
         raise ValueError(
             "The artifact disagrees with the detector; nothing was written. This is a fault of the "
             "export: report it, with the classifier's layers. "
-            f"Received: relative differences of {listed}"
+            f"Received: relative differences of {_listed(found)}"
         )
     margin = allowed["score"] * float(np.max(np.abs(expected["score"])))
     decided = np.abs(expected["score"] - threshold) > margin
@@ -175,12 +180,6 @@ def check_outside(
     well: where units are saturated, a gradient is a difference of rounding errors, and a largest
     one that everything hangs on is a tie. So inputs on which the gradient has faded are passed
     over, and where it is the logits that differ, inputs closer to the range decide.
-
-    Args:
-        reference: the detector's outputs for a batch.
-        artifact: the artifact's.
-        inside: a batch of inputs within the range.
-        input_range: the range.
     """
     low, high = input_range.bounds
     directions = np.random.default_rng(2).normal(size=inside.shape)
@@ -189,9 +188,7 @@ def check_outside(
         batch = ((low + high) / 2.0 + reach * (high - low) * directions).astype("float32")
         try:
             expected = reference(batch)
-        except (
-            Exception
-        ):  # whatever a classifier raises for numbers that it cannot take: codes, say
+        except Exception:  # as above
             continue
         finite = all(np.isfinite(value).all() for value in expected.values())
         if not finite or _slope(expected) < _FADED * slope:
@@ -205,20 +202,11 @@ def check_outside(
         if _within(found, allowed):
             return
         if found["logits"] <= allowed["logits"] or reach == _REACHES[-1]:
-            listed = ", ".join(f"{name} by {value:.2g}" for name, value in found.items())
             raise ValueError(
                 "The artifact disagrees with the detector on inputs outside of the input range; "
                 "nothing was written. This is a fault of the export: report it, with the "
-                f"classifier's layers. Received: relative differences of {listed}"
+                f"classifier's layers. Received: relative differences of {_listed(found)}"
             )
-
-
-def _outputs(reference: Reference, batch: np.ndarray) -> Outputs | None:
-    """The detector's outputs, or None for inputs that its classifier cannot take: codes, say."""
-    try:
-        return reference(batch)
-    except Exception:  # whatever it raises
-        return None
 
 
 def _slope(outputs: Outputs) -> float:
@@ -227,6 +215,10 @@ def _slope(outputs: Outputs) -> float:
         return 1.0
     gradient = outputs["gradient"].astype("float64")
     return float(np.min(np.linalg.norm(gradient.reshape(len(gradient), -1), axis=1)))
+
+
+def _listed(found: Mapping[str, float]) -> str:
+    return ", ".join(f"{name} by {value:.2g}" for name, value in found.items())
 
 
 def _within(found: Mapping[str, float], allowed: Mapping[str, float]) -> bool:
@@ -243,12 +235,7 @@ def _with_noise(
 ) -> dict[str, float]:
     """What is allowed, with what the reference differs by from itself for rounding errors.
 
-    Args:
-        reference: gives the detector's outputs.
-        batch: the inputs.
-        expected: its outputs for them.
-        found: what the artifact differs by. Once that is allowed, no more is tried.
-        allowed: what is allowed without.
+    Once it allows what was found, no more is tried.
     """
     allowed = dict(allowed)
     for outputs in _moved(reference, batch):

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.rounding_noise import with_rounding_noise
 from keras_lodin.export.scorer import Scorer
+from keras_lodin.export.tracing import Function
+from keras_lodin.utils.tensor import Tensor
 
 Outputs = Mapping[str, np.ndarray]
 
@@ -18,17 +20,12 @@ _DRAWS = 16
 
 
 class Reference:
-    """A detector's outputs for a batch, and what they are but for rounding errors.
+    """A detector's outputs for a batch, and what they are but for rounding errors."""
 
-    Args:
-        detector: the detector.
-        function: what `serving_function` gave for it, channels last.
-    """
-
-    def __init__(self, detector: Scorer, function: Any) -> None:
+    def __init__(self, detector: Scorer, function: Function) -> None:
         self._detector = detector
         self._function = function
-        self._noisy: Any = None
+        self._noisy: Callable[..., dict[str, Tensor]] | Literal[False] | None = None
 
     def __call__(self, batch: np.ndarray) -> Outputs:
         """The outputs, numpy arrays by name.
@@ -49,7 +46,7 @@ class Reference:
             for _ in range(_DRAWS):
                 yield self._run(self._noisy, batch)
 
-    def _run(self, function: Any, batch: np.ndarray) -> Outputs:
+    def _run(self, function: Callable[..., dict[str, Tensor]], batch: np.ndarray) -> Outputs:
         side = map(tf.constant, self._detector.example_side_values(len(batch)).values())
         try:
             outputs = function(tf.constant(batch), *side, tf.constant(self._detector.threshold))

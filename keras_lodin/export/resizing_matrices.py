@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
+from keras_lodin.utils.tensor import Tensor
 
-def resizing_matrix(operation: str, before: int, after: int, options: dict[str, Any]) -> np.ndarray:
+
+def resizing_matrix(
+    operation: str, before: int, after: int, options: Mapping[str, object]
+) -> np.ndarray:
     """The matrix R of one axis, with y = R x.
 
     TensorFlow's own operation says it: resized is an image of one column whose channels are the
@@ -31,7 +34,7 @@ def resizing_matrix(operation: str, before: int, after: int, options: dict[str, 
     return rows.numpy().reshape(after, before)
 
 
-def resized(images: Any, matrices: Sequence[np.ndarray]) -> Any:
+def resized(images: Tensor, matrices: Sequence[np.ndarray]) -> Tensor:
     """Images of shape `(batch, height, width, channels)`, with a matrix applied to each axis.
 
     Args:

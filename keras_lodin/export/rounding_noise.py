@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import tensorflow as tf
 
 from keras_lodin.export.known_values import NESTED_GRAPHS
-from keras_lodin.export.tracing import traced
+from keras_lodin.export.tracing import Function, copied, traced
+from keras_lodin.utils.tensor import Tensor
 
 # Operations whose results are exact: they move, choose or compare numbers, and round none off.
 _EXACT = frozenset(
@@ -28,16 +29,15 @@ _EXACT = frozenset(
 _SIZE = 1e-6
 
 
-def with_rounding_noise(function: Any) -> Any:
+def with_rounding_noise(
+    function: Function,
+) -> Callable[..., dict[str, Tensor]] | None:
     """A function whose every operation gives a result that is some rounding errors off.
 
     What two runtimes may rightly differ by depends on the network: one that adds a small signal to
     a large bias, or takes the difference of numbers that are nearly equal, has more noise than
     signal in what comes after. The results of this function, called several times, show how much
     (Monte Carlo arithmetic: Parker 1997).
-
-    Args:
-        function: a `tf.function` with an input signature and a dict of outputs.
 
     Returns:
         a function of the same inputs and outputs, which gives others at every call; None for
@@ -46,51 +46,31 @@ def with_rounding_noise(function: Any) -> Any:
     Raises:
         ValueError: if TensorFlow cannot trace the function.
     """
-    concrete = traced(function)
-    if any(operation.type in NESTED_GRAPHS for operation in concrete.graph.get_operations()):
+    trace = traced(function)
+    if any(operation.type in NESTED_GRAPHS for operation in trace.graph.get_operations()):
         return None
-    own = len(concrete.inputs) - len(concrete.captured_inputs)
 
     @tf.function(input_signature=function.input_signature, autograph=False)
-    def noisy(*inputs: Any) -> dict[str, Any]:
-        given = [*inputs, *concrete.captured_inputs]
-        values = {
-            tensor.ref(): _moved(value) if number < own else value
-            for number, (tensor, value) in enumerate(zip(concrete.inputs, given, strict=True))
-        }
-        graph = tf.compat.v1.get_default_graph()
-        copies: dict[str, Any] = {}
-        for operation in concrete.graph.get_operations():
+    def noisy(*inputs: Tensor) -> dict[str, Tensor]:
+        given = [*map(_moved, inputs), *trace.captured_inputs]
+        values = {tensor.ref(): value for tensor, value in zip(trace.inputs, given, strict=True)}
+        copies: dict[str, tf.Operation] = {}
+        for operation in trace.graph.get_operations():
             if operation.type == "Placeholder":
                 continue
-            with tf.control_dependencies(
-                [
-                    copies[before.name]
-                    for before in operation.control_inputs
-                    if before.name in copies
-                ]
-            ):
-                copied = graph.create_op(
-                    operation.type,
-                    [values[tensor.ref()] for tensor in operation.inputs],
-                    [tensor.dtype for tensor in operation.outputs],
-                    attrs={
-                        name: value
-                        for name, value in operation.node_def.attr.items()
-                        if not name.startswith("_")
-                    },
-                )
-            copies[operation.name] = copied
+            before = [copies[o.name] for o in operation.control_inputs if o.name in copies]
+            with tf.control_dependencies(before):
+                copy = copied(operation, [values[tensor.ref()] for tensor in operation.inputs])
+            copies[operation.name] = copy
             exact = operation.type in _EXACT
-            for tensor, result in zip(operation.outputs, copied.outputs, strict=True):
+            for tensor, result in zip(operation.outputs, copy.outputs, strict=True):
                 values[tensor.ref()] = result if exact else _moved(result)
-        outputs = concrete.structured_outputs
-        return {name: values[tensor.ref()] for name, tensor in outputs.items()}
+        return {name: values[tensor.ref()] for name, tensor in trace.structured_outputs.items()}
 
     return noisy.get_concrete_function()
 
 
-def _moved(tensor: Any) -> Any:
+def _moved(tensor: Tensor) -> Tensor:
     if not tensor.dtype.is_floating:
         return tensor
     noise = tf.random.uniform(tf.shape(tensor), -_SIZE, _SIZE, tensor.dtype)

@@ -5,48 +5,84 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.export.artifact import Artifact
-from keras_lodin.export.serving_function import OUTPUT_NAMES
+from keras_lodin.export.scorer import Scorer
+from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
+
+# What is no whole number above 0 is free.
+Shapes = Mapping[str, Sequence[object]]
 
 
-def artifact_in(
-    runtime: str,
-    metadata: dict[str, Any],
-    inputs: Mapping[str, Sequence[Any]],
-    outputs: Mapping[str, Sequence[Any]],
-    run: Callable[[dict[str, np.ndarray]], Mapping[str, Any]],
-    path: Path,
-) -> Artifact:
+class Model(Protocol):
+    """What a runtime has loaded: a function of arrays by name."""
+
+    @property
+    def inputs(self) -> Shapes:
+        """Shapes of its inputs by name."""
+
+    @property
+    def outputs(self) -> Shapes:
+        """Shapes of its outputs by name."""
+
+    def __call__(self, **inputs: np.ndarray) -> Mapping[str, np.ndarray]:
+        """The outputs by name."""
+
+
+def artifact_in(runtime: str, metadata: dict[str, Any], model: Model, path: Path) -> Artifact:
     """The artifact that a runtime has loaded.
 
     Args:
         runtime: its name, for messages.
         metadata: of the artifact.
-        inputs: shapes of the model's inputs by name; what is no whole number above 0 is free.
-        outputs: so of its outputs.
-        run: the model as a function of its inputs by name.
+        model: what was loaded.
         path: of the artifact, for messages.
 
     Raises:
         ValueError: for metadata that speak of another model than the one beside them.
     """
-    _check_agreement(metadata, inputs, outputs, path)
+    _check_agreement(metadata, model, path)
 
-    def run_batch(batch: np.ndarray) -> Mapping[str, Any]:
+    def run_batch(batch: np.ndarray) -> Mapping[str, np.ndarray]:
         low, high = metadata["input_range"]
         # At most the complexity of images.
         side = {name: png_sizes(batch, (low, high)).numpy() for name in metadata["side_inputs"]}
-        if metadata.get("data_format") == "channels_first":
-            batch = np.ascontiguousarray(np.moveaxis(batch, -1, 1))
+        batch = _laid_out(batch, metadata.get("data_format"))
         with refusals_of_runtime(runtime, path):
-            return run({metadata["input_name"]: batch, **side})
+            return model(**{metadata["input_name"]: batch, **side})
 
     return Artifact(metadata, run_batch)
+
+
+def on_trial(
+    detector: Scorer, model: Model, data_format: str = "channels_last"
+) -> Callable[..., Mapping[str, np.ndarray]]:
+    """A model that was written of a detector, as a function of a batch with the channels last.
+
+    Args:
+        detector: the detector.
+        model: the model.
+        data_format: where the channels of the model's input are.
+
+    Returns:
+        a function of a batch, and of further inputs by name. Side inputs have example values.
+    """
+
+    def run(batch: np.ndarray, **more: np.ndarray) -> Mapping[str, np.ndarray]:
+        side = detector.example_side_values(len(batch))
+        return model(**{input_name(detector): _laid_out(batch, data_format), **side, **more})
+
+    return run
+
+
+def _laid_out(batch: np.ndarray, data_format: str | None) -> np.ndarray:
+    if data_format != "channels_first":
+        return batch
+    return np.ascontiguousarray(np.moveaxis(batch, -1, 1))
 
 
 @contextlib.contextmanager
@@ -64,36 +100,31 @@ def refusals_of_runtime(runtime: str, path: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_agreement(
-    metadata: dict[str, Any],
-    inputs: Mapping[str, Sequence[Any]],
-    outputs: Mapping[str, Sequence[Any]],
-    path: Path,
-) -> None:
+def _check_agreement(metadata: dict[str, Any], model: Model, path: Path) -> None:
     said = {metadata["input_name"]: metadata["input_shape"]}
     said |= {name: [None] for name in metadata["side_inputs"]}
     # An ONNX file has the threshold as an input, with a default.
-    there = {name: shape for name, shape in inputs.items() if name in said or name != "threshold"}
+    there = {n: shape for n, shape in model.inputs.items() if n in said or n != "threshold"}
     logits = {"logits": [None, metadata["num_classes"]]}
     fits = (
         said.keys() == there.keys()
-        and set(OUTPUT_NAMES) <= outputs.keys()
+        and set(OUTPUT_NAMES) <= model.outputs.keys()
         and all(_agree(shape, there[name]) for name, shape in said.items())
-        and all(_agree(shape, outputs[name]) for name, shape in logits.items())
+        and all(_agree(shape, model.outputs[name]) for name, shape in logits.items())
     )
     if not fits:
         raise ValueError(
             "The artifact's metadata are of another model than the one that it holds: it is "
             f"damaged or was edited; export the detector again. Expected the inputs {said} and "
-            f"the outputs {logits}, score and is_ood. Received: the inputs {dict(there)} and the "
-            f"outputs {dict(outputs)} in path={path}"
+            f"the outputs {logits}, score and is_ood. Received: the inputs {there} and the "
+            f"outputs {dict(model.outputs)} in path={path}"
         )
 
 
-def _agree(said: Sequence[Any], there: Sequence[Any]) -> bool:
+def _agree(said: Sequence[object], there: Sequence[object]) -> bool:
     """Whether two shapes can be the same; a size that either leaves free agrees with any."""
 
-    def is_free(size: Any) -> bool:
+    def is_free(size: object) -> bool:
         return not isinstance(size, int) or size < 1
 
     return len(said) == len(there) and all(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -13,27 +12,22 @@ import tensorflow as tf
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.artifact import Artifact
-from keras_lodin.export.digest import (
-    DIGEST_FIELD,
-    check_digest,
-    metadata_digest,
-    saved_model_content,
-)
+from keras_lodin.export.digest import check_digest, saved_model_content
 from keras_lodin.export.file_operations import file_operations
 from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.metadata import (
     METADATA_FILE,
-    METADATA_VERSION,
     artifact_metadata,
     no_metadata,
     parsed_metadata,
+    sealed,
 )
 from keras_lodin.export.own_artifacts import check_folder_is_own
 from keras_lodin.export.reference import Reference
-from keras_lodin.export.runtime import artifact_in, refusals_of_runtime
+from keras_lodin.export.runtime import artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import serving_function
-from keras_lodin.export.tracing import refused_if_untraceable
+from keras_lodin.export.serving_function import serving_function, with_threshold
+from keras_lodin.export.tracing import Function, refused_if_untraceable
 from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
 
@@ -92,9 +86,8 @@ def export_saved_model(
         _write(detector, serve, temporary)
         metadata_path = temporary / METADATA_FILE
         metadata_path.parent.mkdir()
-        metadata[DIGEST_FIELD] = metadata_digest(metadata, saved_model_content(temporary))
-        metadata_path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-        _verify(Reference(detector, serve), detector, temporary, metadata["input_name"])
+        _write_metadata(metadata_path, metadata, temporary)
+        _verify(Reference(detector, serve), detector, temporary)
     if verbose:
         announce(metadata, "SavedModel", path)
 
@@ -113,14 +106,8 @@ def _check_replaceable(path: Path) -> None:
     check_folder_is_own(path)
 
 
-def _write(detector: Scorer, serve: Any, path: Path) -> None:
-    threshold = detector.threshold
-
-    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
-    def serving_default(*inputs: Any) -> Any:
-        # A call, not a copy: the classifier's graph is in the artifact once.
-        return serve(*inputs, tf.constant(threshold))
-
+def _write(detector: Scorer, serve: Function, path: Path) -> None:
+    serving_default = with_threshold(serve, detector.threshold)
     # Not `keras.export.ExportArchive`: it stores every weight twice.
     module = tf.Module()
     with refused_if_untraceable():
@@ -135,18 +122,33 @@ def _write(detector: Scorer, serve: Any, path: Path) -> None:
     tf.saved_model.save(module, str(path), signatures)
 
 
-def _verify(reference: Reference, detector: Scorer, path: Path, name: str) -> None:
-    # Held by a name: TensorFlow frees the variables with the loaded object.
-    loaded = tf.saved_model.load(str(path))
-    signature = loaded.signatures["serving_default"]
+def _write_metadata(file: Path, metadata: dict[str, Any], folder: Path) -> None:
+    file.write_text(sealed(metadata, saved_model_content(folder)) + "\n", encoding="utf-8")
 
-    def artifact(batch: np.ndarray) -> dict[str, np.ndarray]:
-        given = {name: batch, **detector.example_side_values(len(batch))}
-        outputs = signature(**{key: tf.constant(value) for key, value in given.items()})
-        return {key: value.numpy() for key, value in outputs.items()}
 
+class _Signature:
+    """A SavedModel's decision by its own threshold, a function of named arrays; see `Model`."""
+
+    def __init__(self, path: Path) -> None:
+        # Held by a name: TensorFlow frees the variables with the loaded object.
+        self._loaded = tf.saved_model.load(str(path))
+        self._signature = self._loaded.signatures["serving_default"]
+        _, inputs = self._signature.structured_input_signature
+        self.inputs, self.outputs = (
+            {name: spec.shape.as_list() for name, spec in specs.items()}
+            for specs in (inputs, self._signature.structured_outputs)
+        )
+
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
+        """The outputs by name."""
+        outputs = self._signature(**{name: tf.constant(value) for name, value in inputs.items()})
+        return {name: value.numpy() for name, value in outputs.items()}
+
+
+def _verify(reference: Reference, detector: Scorer, path: Path) -> None:
+    run = on_trial(detector, _Signature(path))
     for batch in random_batches(detector):
-        parity.check(reference, artifact, batch, detector.threshold)
+        parity.check(reference, run, batch, detector.threshold)
 
 
 def _load(path: Path) -> Artifact:
@@ -174,35 +176,17 @@ def _load(path: Path) -> Artifact:
             f"Received: the operations {', '.join(found)} in path={path}"
         )
     with refusals_of_runtime("TensorFlow", path):
-        loaded = tf.saved_model.load(str(path))
-        signature = loaded.signatures["serving_default"]
-        _, inputs = signature.structured_input_signature
-        outputs = signature.structured_outputs
-
-    def run(given: dict[str, np.ndarray]) -> dict[str, Any]:
-        # `loaded` is named here to keep it: TensorFlow frees the variables with it.
-        signature = loaded.signatures["serving_default"]
-        found = signature(**{name: tf.constant(value) for name, value in given.items()})
-        return {name: value.numpy() for name, value in found.items()}
-
-    return artifact_in(
-        "TensorFlow",
-        metadata,
-        {name: spec.shape.as_list() for name, spec in inputs.items()},
-        {name: spec.shape.as_list() for name, spec in outputs.items()},
-        run,
-        path,
-    )
+        signature = _Signature(path)
+    return artifact_in("TensorFlow", metadata, signature, path)
 
 
 def _seal(path: Path) -> None:
     file = path / METADATA_FILE
     if not file.is_file():
         raise no_metadata(path)
-    metadata = parsed_metadata(file.read_bytes(), path) | {"metadata_version": METADATA_VERSION}
-    metadata[DIGEST_FIELD] = metadata_digest(metadata, saved_model_content(path))
+    metadata = parsed_metadata(file.read_bytes(), path)
     with atomic_write(file) as temporary:
-        temporary.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+        _write_metadata(temporary, metadata, path)
 
 
 FORMATS.register("tf_saved_model", position=1)(Format(None, export_saved_model, _load, _seal))

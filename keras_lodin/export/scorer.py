@@ -9,6 +9,8 @@ import keras
 import numpy as np
 
 from keras_lodin.data.value_range import InputRange
+from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.utils.tensor import Tensor
 
 
 @runtime_checkable
@@ -20,7 +22,7 @@ class Scorer(Protocol):
     """
 
     classifier: keras.Model
-    logits_function: Callable[[Any], Any]
+    logits_function: Callable[[Tensor], Tensor]
     num_classes: int
     class_names: tuple[str, ...] | None
     input_shape_with_batch: tuple[int | None, ...]
@@ -49,17 +51,17 @@ class Scorer(Protocol):
     def config_without_classifier(self) -> dict[str, Any]:
         """Its configuration without the classifier."""
 
-    def forward_pass(self, inputs: Any, **side_values: Any) -> Any:
+    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> ForwardPass:
         """One pass of the classifier over a batch."""
 
-    def score(self, forward_pass: Any) -> Any:
+    def score(self, forward_pass: Any) -> Tensor:
         """The score of each sample of the batch."""
 
     def example_side_values(self, count: int) -> dict[str, np.ndarray]:
         """Values of `side_inputs` to try."""
 
-    def check_inputs(self, inputs: Any) -> None:
+    def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for a batch that cannot be scored truthfully."""
 
-    def predict_on_batch(self, x: Any) -> dict[str, np.ndarray]:
+    def predict_on_batch(self, x: Tensor) -> dict[str, np.ndarray]:
         """Logits, score and verdict of a batch."""

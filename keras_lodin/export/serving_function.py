@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import keyword
 import re
-from typing import Any
 
 import tensorflow as tf
 
 from keras_lodin.export.scorer import Scorer
+from keras_lodin.export.tracing import Function
+from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.metrics.scores import verdict
+from keras_lodin.utils.tensor import Tensor
 
 OUTPUT_NAMES = ("logits", "score", "is_ood")
 
@@ -18,23 +20,16 @@ _AUTOMATIC_NAME = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
 
 
 class _RecordedPass:
-    """A detector's forward pass that remembers the input gradients taken from it.
+    """A detector's forward pass that remembers the input gradients taken from it."""
 
-    Args:
-        forward_pass: the pass.
-
-    Attributes:
-        gradients: the gradients, in the order they were asked for.
-    """
-
-    def __init__(self, forward_pass: Any) -> None:
+    def __init__(self, forward_pass: ForwardPass) -> None:
         self._forward_pass = forward_pass
-        self.gradients: list[Any] = []
+        self.gradients: list[Tensor] = []
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._forward_pass, name)
 
-    def input_gradient(self, cotangent: Any) -> Any:
+    def input_gradient(self, cotangent: Tensor) -> Tensor:
         """See `ForwardPass.input_gradient`."""
         self.gradients.append(self._forward_pass.input_gradient(cotangent))
         return self.gradients[-1]
@@ -45,9 +40,6 @@ def input_name(detector: Scorer) -> str:
 
     It is an argument of TensorFlow's and LiteRT's functions, so that a name that Python has no
     argument of (`lambda`, `my images`, `input:0`) becomes `images`, too.
-
-    Args:
-        detector: the detector.
 
     Returns:
         a name of letters, digits and underscores, none of the artifact's other names.
@@ -64,7 +56,7 @@ def input_name(detector: Scorer) -> str:
 
 def serving_function(
     detector: Scorer, *, channels_first: bool = False, with_gradient: bool = False
-) -> Any:
+) -> Function:
     """A detector as a `tf.function` of a float32 batch and a float32 scalar `threshold`.
 
     Between them come the detector's `side_inputs`, if it has any, float32 of shape `(batch,)`.
@@ -90,7 +82,7 @@ def serving_function(
     ]
 
     @tf.function(input_signature=signature, autograph=False)
-    def serve(inputs: Any, *others: Any) -> dict[str, Any]:
+    def serve(inputs: Tensor, *others: Tensor) -> dict[str, Tensor]:
         *side_values, threshold = others
         if channels_first:
             inputs = tf.transpose(inputs, [0, *range(2, rank), 1])
@@ -107,3 +99,16 @@ def serving_function(
         return outputs
 
     return serve
+
+
+def with_threshold(serve: Function, threshold: float) -> Function:
+    """What `serving_function` gives, with a threshold of its own.
+
+    A call, not a copy: the classifier's graph is in an artifact once.
+    """
+
+    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
+    def serving_default(*inputs: Tensor) -> dict[str, Tensor]:
+        return serve(*inputs, tf.constant(threshold))
+
+    return serving_default

@@ -5,13 +5,17 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TypeAlias
 
+import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.known_values import known_value
 from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.gradients.tensorflow_internals import without_calls
+from keras_lodin.utils.tensor import Tensor
+
+Function: TypeAlias = tf.types.experimental.PolymorphicFunction
 
 # Branches within branches.
 _DEEPEST = 8
@@ -47,24 +51,41 @@ def refused_if_untraceable() -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Trace:
-    """A traced function, as far as its graph is copied or converted.
+    """A traced function, as far as its graph is copied or converted."""
 
-    Attributes:
-        graph: the graph.
-        inputs: its placeholders: the function's own, then one for each captured tensor.
-        captured_inputs: the tensors outside of the graph that it reads.
-        variables: the variables among them.
-        structured_outputs: its outputs by name.
-    """
+    graph: tf.Graph
+    # The function's own, then one for each captured tensor.
+    inputs: Sequence[Tensor]
+    captured_inputs: Sequence[Tensor]
+    variables: Sequence[tf.Variable]
+    structured_outputs: dict[str, Tensor]
 
-    graph: Any
-    inputs: Sequence[Any]
-    captured_inputs: Sequence[Any]
-    variables: Sequence[Any]
-    structured_outputs: dict[str, Any]
+    @property
+    def own_inputs(self) -> Sequence[Tensor]:
+        """The function's own inputs."""
+        return self.inputs[: len(self.inputs) - len(self.captured_inputs)]
+
+    @property
+    def weights(self) -> list[tuple[Tensor, np.ndarray]]:
+        """Each placeholder of a captured tensor or variable, and its value."""
+        variables = {id(variable.handle): variable for variable in self.variables}
+        placeholders = self.inputs[len(self.own_inputs) :]
+        return [
+            (placeholder, variables.get(id(source), source).numpy())
+            for placeholder, source in zip(placeholders, self.captured_inputs, strict=True)
+        ]
 
 
-def traced(function: Any) -> Trace:
+def copied(operation: tf.Operation, inputs: Sequence[Tensor]) -> tf.Operation:
+    """An operation once more, on other inputs, in the graph that is being made."""
+    # The private ones name functions for another gradient, which nobody takes here.
+    attributes = {n: value for n, value in operation.node_def.attr.items() if not n.startswith("_")}
+    dtypes = [tensor.dtype for tensor in operation.outputs]
+    graph = tf.compat.v1.get_default_graph()
+    return graph.create_op(operation.type, inputs, dtypes, attrs=attributes)
+
+
+def traced(function: Function) -> Trace:
     """A trace of a `tf.function` by its input signature, with no calls of functions in it.
 
     Raises:
@@ -92,7 +113,7 @@ def traced(function: Any) -> Trace:
     return trace
 
 
-def _taken_branches(graph: Any) -> dict[str, str]:
+def _taken_branches(graph: tf.Graph) -> dict[str, str]:
     """The branch that is taken, by the name of the operation, where sizes alone decide."""
     taken = {}
     for operation in graph.get_operations():

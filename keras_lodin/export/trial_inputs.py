@@ -15,9 +15,6 @@ _BATCH_SIZES_WITH_SIDE_INPUTS = (1, 11)
 def random_batches(detector: Scorer) -> list[np.ndarray]:
     """Random inputs within the detector's `input_range`.
 
-    Args:
-        detector: the detector.
-
     Returns:
         float32 arrays, one for each of `BATCH_SIZES` (more samples for a detector with side
         inputs). Free sizes of the input are the smallest of 32, 64, 128 and 256 that the
@@ -36,14 +33,7 @@ def random_batches(detector: Scorer) -> list[np.ndarray]:
 
 
 def constant_batch(detector: Scorer) -> np.ndarray:
-    """Three inputs that are the same everywhere: 0 or what is next to it, the middle, the end.
-
-    Args:
-        detector: the detector.
-
-    Returns:
-        a float32 array.
-    """
+    """Three inputs that are the same everywhere: 0 or the nearest to it, the middle, the end."""
     low, high = detector.judged_input_range.bounds
     shape = _runnable_shapes(detector)[0]
     values = [np.clip(0.0, low, high), (low + high) / 2.0, high]

@@ -106,10 +106,6 @@ def _only_once(tensor: Tensor, operation: tf.Operation) -> Tensor:
 def once_beside_loops(derivative: Tensor, operations: Sequence[tf.Operation]) -> Tensor:
     """A derivative that TensorFlow's tape took, if its own derivative would be a wrong one.
 
-    Args:
-        derivative: what the tape made of a graph that holds a loop.
-        operations: what `operations_between` gave.
-
     Returns:
         the same tensor; where an operation is among them whose second derivative TensorFlow lacks
         or gets wrong, one that raises a ValueError when it is differentiated.

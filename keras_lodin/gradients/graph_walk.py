@@ -20,12 +20,7 @@ LOOPS = frozenset(
 
 
 def operations_between(inputs: Tensor, outputs: Tensor) -> list[tf.Operation]:
-    """The operations of a graph through which `outputs` depends on `inputs`, in order.
-
-    Args:
-        inputs: a symbolic tensor.
-        outputs: a symbolic tensor of the same graph.
-    """
+    """The operations of a graph through which `outputs` depends on `inputs`, in order."""
     ancestors = set()
     waiting = [outputs.op]
     while waiting:
@@ -76,24 +71,14 @@ def maker(tensor: Tensor) -> tf.Operation:
 
 
 def last_operation(function: Callable[[Tensor], Tensor], inputs: Tensor) -> tf.Operation:
-    """The operation that makes the values of a function of one tensor.
-
-    Args:
-        function: maps a tensor to a tensor.
-        inputs: a tensor such as the function takes.
-    """
+    """The operation that makes the values of a function of one tensor."""
     return maker(tf.function(function).get_concrete_function(inputs).outputs[0])
 
 
 def run_by_itself(operation: tf.Operation, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """The outputs of an operation of a graph on other inputs, in the graph or eagerly as one calls.
-
-    Args:
-        operation: the operation.
-        inputs: a value for each of its inputs, in their order.
-    """
+    """An operation's outputs on other inputs: in the graph or eagerly, as one calls."""
     waiting = list(inputs)
-    arguments: list[Any] = []
+    arguments: list[Tensor | list[Tensor]] = []
     for argument in operation.op_def.input_arg:
         if argument.number_attr:
             count = operation.get_attr(argument.number_attr)
@@ -120,9 +105,6 @@ def mean_of_moments(operation: tf.Operation) -> Tensor | None:
     `2 (x - m) / n`, moves with the mean, and a second derivative that takes it for constant is
     wrong: in every BatchNormalization in training mode, and in GroupNormalization.
 
-    Args:
-        operation: a SquaredDifference of a graph.
-
     Returns:
         m as a tensor that may be differentiated, or None for any other squared difference.
     """
@@ -139,7 +121,7 @@ def mean_of_moments(operation: tf.Operation) -> Tensor | None:
     return mean if mean.op.inputs[0] is x and same_axes else None
 
 
-def _reduced(operation: tf.Operation) -> Any:
+def _reduced(operation: tf.Operation) -> object:
     """The axes of a Mean: their numbers, or the tensor that will hold them."""
     axes = reduced_axes(operation)
     return operation.inputs[1].ref() if axes is None else axes

@@ -10,12 +10,7 @@ from keras_lodin.utils.tensor import Tensor
 
 
 def norms(gradients: Tensor, norm: str) -> Tensor:
-    """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`.
-
-    Args:
-        gradients: float32 tensor.
-        norm: "l1" or "l2".
-    """
+    """Norms over all input axes: `(count, batch, ...)` to `(count, batch)`."""
     axes = tuple(range(2, len(gradients.shape)))
     if norm == "l1":
         return ops.sum(ops.abs(gradients), axis=axes)

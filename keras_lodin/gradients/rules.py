@@ -63,7 +63,7 @@ def operations_with_rules() -> dict[str, str]:
     return {name: rule.fact for name, rule in RULES.items()}
 
 
-def _fact(function: Callable[..., Any]) -> str:
+def _fact(function: Callable[..., object]) -> str:
     return inspect.getdoc(function) or ""
 
 
@@ -387,20 +387,12 @@ def _tensorflows(operation: tf.Operation, upstream: Tensor) -> None:
     """With y = L x: dy = L dx, and back by TensorFlow's gradient function"""
 
 
-_TRANSPOSED_RESIZING = {
-    "ResizeBicubic": "ResizeBicubicGrad",
-    "ResizeBilinear": "ResizeBilinearGrad",
-    "ResizeNearestNeighbor": "ResizeNearestNeighborGrad",
-    "ScaleAndTranslate": "ScaleAndTranslateGrad",
-}
-
-
-@linear(*_TRANSPOSED_RESIZING)
+@linear("ResizeBicubic", "ResizeBilinear", "ResizeNearestNeighbor", "ScaleAndTranslate")
 def _resizing(operation: tf.Operation, upstream: Tensor) -> Tensor:
     """With y = R x, a resized image: dy = R dx, and back R^T du"""
     source, size, *placing = operation.inputs
     options = attributes(operation)
-    transposed = getattr(tf.raw_ops, _TRANSPOSED_RESIZING[operation.type])
+    transposed = getattr(tf.raw_ops, f"{operation.type}Grad")
     resize = getattr(tf.raw_ops, operation.type)
     places = dict(zip(("scale", "translation"), placing, strict=False))
 

@@ -6,20 +6,18 @@ contract).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
 
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import ops
 from tensorflow.python.grappler import tf_optimizer
 
+from keras_lodin.utils.tensor import Tensor
 
-def gradient_function(operation: tf.Operation) -> Callable[..., Any] | None:
+
+def gradient_function(operation: tf.Operation) -> Callable[..., Tensor] | None:
     """The function that TensorFlow differentiates an operation of a graph with.
-
-    Args:
-        operation: a `tf.Operation`.
 
     Returns:
         a function of the operation and one cotangent per output, which gives one cotangent per
@@ -31,12 +29,8 @@ def gradient_function(operation: tf.Operation) -> Callable[..., Any] | None:
         return None
 
 
-def parsed_saved_model(content: bytes) -> Any:
-    """The message that a `saved_model.pb` holds, or None for bytes that are none.
-
-    Args:
-        content: of the file.
-    """
+def parsed_saved_model(content: bytes) -> saved_model_pb2.SavedModel | None:
+    """The message that a `saved_model.pb` holds, or None for bytes that are none."""
     message = saved_model_pb2.SavedModel()
     try:
         message.ParseFromString(content)
@@ -45,13 +39,8 @@ def parsed_saved_model(content: bytes) -> Any:
     return message
 
 
-def without_calls(graph_def: Any, needed: Sequence[str]) -> Any:
-    """A graph with the functions that it calls written out; loops and branches stay.
-
-    Args:
-        graph_def: the graph.
-        needed: names of the tensors that must keep theirs: inputs and outputs.
-    """
+def without_calls(graph_def: tf.compat.v1.GraphDef, needed: Sequence[str]) -> tf.compat.v1.GraphDef:
+    """A graph with the functions that it calls written out; loops and branches stay."""
     for function in graph_def.library.function:
         _keep_control_flow(function.node_def)
     _keep_control_flow(graph_def.node)
@@ -73,14 +62,14 @@ def without_calls(graph_def: Any, needed: Sequence[str]) -> Any:
     return written
 
 
-def _keep_control_flow(nodes: Any) -> None:
+def _keep_control_flow(nodes: Iterable[tf.compat.v1.NodeDef]) -> None:
     """Keeps loops and branches from being written out as well, which nothing converts."""
     for node in nodes:
         if "_lower_using_switch_merge" in node.attr:
             node.attr["_lower_using_switch_merge"].b = False
 
 
-def _same_tensors(graph_def: Any) -> dict[str, str]:
+def _same_tensors(graph_def: tf.compat.v1.GraphDef) -> dict[str, str]:
     """Tensors that are others under a name of their own, and those.
 
     What a call gets its variables through, and what the gradient of a branch gets the values of
@@ -103,11 +92,7 @@ def _same_tensors(graph_def: Any) -> dict[str, str]:
 
 
 def called_graphs(operation: tf.Operation) -> list[tf.Graph]:
-    """The graphs of the functions that an operation calls: of a call, or a loop's body.
-
-    Args:
-        operation: a `tf.Operation` of a graph of `tf.function`.
-    """
+    """The graphs of the functions that an operation calls: of a call, or a loop's body."""
     names = [
         value.name
         for attribute in operation.op_def.attr

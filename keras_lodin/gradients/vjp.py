@@ -9,8 +9,7 @@ and forms the zeros that are the second derivative of a ReLU.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Hashable, Sequence
 
 import tensorflow as tf
 
@@ -38,7 +37,7 @@ def vectorized_gradient(
     reached = {inputs.ref()}
     for operation in operations:
         reached.update(output.ref() for output in operation.outputs)
-    arrived: dict[Any, list[Tensor | Spread]] = {outputs.ref(): [cotangents]}
+    arrived: dict[Hashable, list[Tensor | Spread]] = {outputs.ref(): [cotangents]}
     for operation in reversed(operations):
         upstream = [_added(output, arrived.pop(output.ref(), [])) for output in operation.outputs]
         if all(cotangent is None for cotangent in upstream):

@@ -113,7 +113,7 @@ def gradient_distributions(
         label_norm, other_norm = settings.norms(forward_pass, predicted, generator)
         outputs = {"predicted": predicted, "label": label_norm, "other": other_norm}
         if settings.form == "softmax":
-            outputs["log_rest"] = log_rest(forward_pass.logits)
+            outputs["log_rest"] = forms.log_rest(forward_pass.logits)
         return outputs
 
     rows: list[dict[str, np.ndarray]] = []
@@ -149,9 +149,6 @@ def gradient_distributions(
 def norm_settings(**options: Unpack[QuotientOptions]) -> QuotientSettings:
     """The settings of norms that are a sample's own.
 
-    Args:
-        **options: as of `gradient_distributions`.
-
     Raises:
         ValueError: for settings that are not known or do not go together, or forms without such
             norms.
@@ -165,24 +162,6 @@ def norm_settings(**options: Unpack[QuotientOptions]) -> QuotientSettings:
             f"Received: form={settings.form!r}"
         )
     return settings
-
-
-def log_rest(logits: Tensor) -> Tensor:
-    """The natural logarithm of `1 - S_m`, what the predicted class m leaves to the others.
-
-    Args:
-        logits: float32 tensor of shape `(batch, classes)`.
-
-    Returns:
-        float32 tensor of shape `(batch,)`, finite for any finite logits.
-    """
-    predicted = forms.predicted_class(logits)
-    # Relative to the largest: a constant on all logits cancels before anything is rounded.
-    relative = logits - ops.max(logits, axis=-1, keepdims=True)
-    is_predicted = forms.is_class(logits, predicted)
-    # 1 - S_m is the sigmoid of this sum, whose logarithm does not underflow.
-    log_sum = ops.logsumexp(ops.where(is_predicted, -float("inf"), relative), axis=-1)
-    return ops.log_sigmoid(log_sum)
 
 
 def _check_norms(row: dict[str, np.ndarray], first: int) -> None:

@@ -18,7 +18,7 @@ its denominator: `docs/performance.md` has the measured sizes.
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TypeAlias
 
 import keras
 from keras import ops
@@ -27,6 +27,8 @@ from keras_lodin.gradients.forward_pass import ForwardPass
 from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
 from keras_lodin.utils.tensor import Tensor
+
+Seed: TypeAlias = int | keras.random.SeedGenerator | None
 
 FORMS = ("softmax", "logits", "pooled")
 ESTIMATORS = ("exact", "sampled", "projected")
@@ -85,7 +87,7 @@ def sampled_norms(
     form: str,
     samples: int,
     norm: str,
-    seed: Any,
+    seed: Seed,
     temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """The label's norm exactly, and the others' from a few of them.
@@ -164,7 +166,7 @@ def projected_norms(
     form: str,
     samples: int,
     norm: str,
-    seed: Any,
+    seed: Seed,
     temperature: float = 1.0,
 ) -> tuple[Tensor, Tensor]:
     """All norms from directional derivatives along a few random directions v.

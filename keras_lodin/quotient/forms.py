@@ -52,18 +52,25 @@ def confidence_and_rest(logits: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         `log r`, float32 of shape `(batch, classes)`: the logarithm of the softmax over the classes
         other than m, minus infinity at m.
     """
-    is_predicted = is_class(logits, predicted_class(logits))
-    # Relative to the largest: a constant on all logits cancels before anything is rounded.
-    relative = logits - ops.max(logits, axis=-1, keepdims=True)
-    # Not minus infinity: its derivative would be 0 times infinity.
-    others = ops.where(is_predicted, _FAR_BELOW, relative)
+    is_predicted, others = _others(logits)
     log_sum = ops.logsumexp(others, axis=-1)
     log_shares = ops.where(is_predicted, -float("inf"), others - log_sum[:, None])
     return ops.sigmoid(-log_sum), ops.sigmoid(log_sum), log_shares
 
 
-# Below any logit relative to the largest, and still a number.
-_FAR_BELOW = -1e30
+def log_rest(logits: Tensor) -> Tensor:
+    """The natural logarithm of `1 - S_m`: finite for any finite logits, float32, `(batch,)`."""
+    # 1 - S_m is the sigmoid of this sum, whose logarithm does not underflow.
+    return ops.log_sigmoid(ops.logsumexp(_others(logits)[1], axis=-1))
+
+
+def _others(logits: Tensor) -> tuple[Tensor, Tensor]:
+    """Where the predicted class is, and the logits without it."""
+    is_predicted = is_class(logits, predicted_class(logits))
+    # Relative to the largest: a constant on all logits cancels before anything is rounded.
+    relative = logits - ops.max(logits, axis=-1, keepdims=True)
+    # Not minus infinity: its derivative would be 0 times infinity.
+    return is_predicted, ops.where(is_predicted, -1e30, relative)
 
 
 def softmax_cotangents(logits: Tensor, classes: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from keras_lodin.quotient.estimators import (
     ESTIMATORS,
     FORMS,
     NORMS,
+    Seed,
     exact_norms,
     projected_norms,
     sampled_norms,
@@ -157,17 +158,12 @@ class QuotientSettings:
             )
 
     def norms(
-        self, forward_pass: ForwardPass, labels: Tensor, seed: Any = None
+        self, forward_pass: ForwardPass, labels: Tensor, seed: Seed = None
     ) -> tuple[Tensor, Tensor]:
         """What the quotient divides: float32, `(batch,)` each.
 
         The label's norm and the sum of the others'; of the form "share" that of all, its own
         included.
-
-        Args:
-            forward_pass: of the classifier, over a batch.
-            labels: integer tensor of shape `(batch,)`.
-            seed: an integer or a `keras.random.SeedGenerator`, for an estimator that draws.
         """
         if self.form == _SHARE:
             label_norm, other_norm = replace(self, form="logits").norms(forward_pass, labels, seed)
@@ -207,6 +203,6 @@ OPTIONS: dict[str, type] = {
 }
 
 
-def check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: object) -> None:
     """Raises ValueError unless a setting is a whole number above 0."""
     check_whole(name, value, "an int above 0")

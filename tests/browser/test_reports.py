@@ -40,6 +40,7 @@ def pages(browser, tmp_path_factory):
     }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_needs_no_network_and_says_nothing_on_the_console(kind, pages, browser):
     browser.get(pages[kind])

@@ -136,6 +136,7 @@ def test_calibration_flags_no_more_than_it_promises(make, rng, tpr):
     assert detector.calibration_count == 130
 
 
+@pytest.mark.grid(3)
 def test_calibration_is_exact_under_ties(make, rng):
     detector = make(networks.dense())
     distinct = rng.uniform(size=(3, 10)).astype("float32")
@@ -147,7 +148,7 @@ def test_calibration_is_exact_under_ties(make, rng):
         assert detector.predict_on_batch(data)["is_ood"].sum() == flagged, tpr
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_no_batch_size_moves_a_calibration_sample_across_the_threshold(make, rng):
     detector = make(networks.dense())
     # Every sample stands in several rows of a batch, where arithmetic may round differently.
@@ -160,6 +161,7 @@ def test_no_batch_size_moves_a_calibration_sample_across_the_threshold(make, rng
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("count", "tpr", "least", "most"),
     [
@@ -287,6 +289,7 @@ def reloaded(tmp_path_factory):
         return folder, images, saved, dict(results)
 
 
+@pytest.mark.grid(3)
 def test_a_saved_detector_is_the_same_in_a_fresh_process(make, reloaded):
     _, images, saved, results = reloaded
     name = make.cls.__name__
@@ -387,7 +390,7 @@ def test_the_users_classifier_is_left_as_it_was(make, images, tmp_path):
     )
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(15)
 @pytest.mark.parametrize("writing", classifiers.WRITINGS)
 def test_every_writing_of_a_classifier_has_the_scores_of_its_logits(make, writing, images):
     reference = classifiers.logits()
@@ -424,7 +427,7 @@ def test_from_logits_can_be_said(make, images):
             make(model, from_logits=from_logits)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(9)
 @pytest.mark.parametrize(
     ("model", "shape"),
     [
@@ -469,7 +472,7 @@ def half_precision(request):
     keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(9)
 @pytest.mark.parametrize("half_precision", ["mixed_float16", "mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_half_precision_classifiers_are_scored_in_float32(make, activation, half_precision, rng):

@@ -69,7 +69,7 @@ STRUCTURES = {
 }
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_one_output_may_be_in_any_structure(structure):
     classifier = STRUCTURES[structure]()

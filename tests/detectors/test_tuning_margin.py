@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from keras_lodin import metrics
-from keras_lodin.detectors.tuning_margin import TuningMargin, auroc_margin, placements
+from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
 
 tied_scores = st.lists(st.integers(-5, 5), min_size=1, max_size=40).map(np.float64)
 
@@ -99,3 +99,13 @@ def test_few_samples_have_wide_intervals_within_what_is_possible(count):
 )
 def test_settings_are_told_apart_where_zero_lies_outside_the_interval(interval, apart):
     assert TuningMargin(1.0, 0.0, 0.9, np.mean(interval), interval).told_apart is apart
+
+
+def test_what_a_pair_has_in_common_is_no_uncertainty():
+    """Where each pair takes from one score what it gives to the other, the margin is exact."""
+    gains = np.array([0.125, -0.125, 0.25, -0.25, 0.0])
+    other = Placements(np.full(5, 0.5), np.full(5, 0.5), 0.5)
+    one = Placements(other.id + gains, other.contrast - gains, 0.5)
+    assert auroc_margin(one, other, paired=True) == (0.0, (0.0, 0.0))
+    _, (low, high) = auroc_margin(one, other, paired=False)
+    assert low < -0.1 < 0.1 < high

@@ -61,3 +61,10 @@ def test_without_labels_there_is_no_accuracy():
     accuracy.update(np.arange(10) % 3, None)
     assert accuracy.value is None
     accuracy.warn_of_chance(InputRange(0.0, 1.0, "assumed"))
+
+
+@pytest.mark.parametrize(("count", "classes"), [(10, 2), (12, 3), (40, 10)])
+def test_chance_is_what_the_binomial_test_calls_so_at_every_count(count, classes):
+    for correct in range(count + 1):
+        test = binomtest(correct, count, 1 / classes, alternative="greater")
+        assert is_chance(correct, count, classes) == (test.pvalue > 0.05)

@@ -61,6 +61,7 @@ def _wait(browser, condition):
     WebDriverWait(browser, 30).until(lambda _: condition())
 
 
+@pytest.mark.slow
 def test_scores_classes_and_verdicts_are_those_of_python(page, folder, tmp_path):
     detector = keras.models.load_model(folder / "detector.keras")
     known = keras_lodin.data.load("digits:0-6", part="test")

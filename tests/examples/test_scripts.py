@@ -30,12 +30,14 @@ def test_vectors_are_told_apart():
     assert all(row["auroc"] > 0.8 for row in evaluation.rows)
 
 
+@pytest.mark.slow
 def test_a_network_of_keras_applications_is_wrapped():
     scores = script("keras_applications")(weights=None)["score"]
     assert scores.shape == (4,)
     assert np.isfinite(scores).all()
 
 
+@pytest.mark.slow
 def test_a_detector_of_ones_own_is_saved_exported_and_evaluated(tmp_path):
     evaluation = script("custom_detector")(tmp_path)
     assert {row["detector"] for row in evaluation.rows} == {"flatness", "msp"}
@@ -67,6 +69,7 @@ def test_the_notebook_is_the_tutorial():
     assert code_of(nbformat.read(NOTEBOOK, as_version=4)) == tutorial
 
 
+@pytest.mark.slow
 def test_the_notebook_runs_in_a_kernel_and_prints_what_it_shows(tmp_path):
     shown = nbformat.read(NOTEBOOK, as_version=4)
     repeated = copy.deepcopy(shown)

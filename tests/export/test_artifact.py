@@ -7,7 +7,6 @@ import pytest
 from keras_lodin.detectors import Detector, MahalanobisDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
 from keras_lodin.export.metadata import artifact_metadata
-from keras_lodin.export.parity import check
 from tests.export.networks import small_classifier
 
 
@@ -45,21 +44,6 @@ def test_artifact_knows_what_it_is(name, detector, tmp_path):
     assert artifact.threshold == detector.threshold
     assert artifact.metadata["detector"] == "ODINDetector"
     assert "ODINDetector" in repr(artifact)
-
-
-def test_an_artifact_of_other_verdicts_is_refused():
-    batch = np.zeros((3, 2), "float32")
-    said = {
-        "logits": np.eye(3, dtype="float32"),
-        "score": np.array([0.1, 0.2, 0.3], "float32"),
-        "is_ood": np.array([True, False, False]),
-    }
-    assert check(lambda x: said, lambda x: said, batch, 0.15)["score"] == 0.0
-    other = {**said, "is_ood": np.array([True, False, True])}
-    with pytest.raises(ValueError, match="`is_ood` differs from the detector's"):
-        check(lambda x: said, lambda x: other, batch, 0.15)
-    # On the threshold rounding decides.
-    check(lambda x: said, lambda x: other, batch, 0.3)
 
 
 def test_artifact_without_threshold_calls_nothing_out_of_distribution(images, tmp_path):

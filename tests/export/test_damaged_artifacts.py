@@ -147,7 +147,7 @@ def with_fields(path, change):
 
 WRONG = {
     "keras_lodin_version": [None, 3, "", "newest"],
-    "metadata_version": [0, "2", METADATA_VERSION + 1, 99, True],
+    "metadata_version": [0, "2", METADATA_VERSION + 1, True],
     "detector": [None, 5, "", "[/x]"],
     "num_classes": [None, 1, -4, "4", 4.5, True, 10**30],
     "class_names": [["a"], [1, 2, 3, 4], "abcd", [], {"a": 1}, ["a", "b", "c", None]],

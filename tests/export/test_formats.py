@@ -73,6 +73,7 @@ def test_an_input_has_a_name_that_every_format_takes(name):
     assert input_name(MSPDetector(keras.Model(inputs, layers.Dense(4)(inputs)))) == NAMES[name]
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", over(NAMES, ["lambda"]))
 @pytest.mark.parametrize(
     "format", ["tf_saved_model", "onnx", pytest.param("litert", marks=pytest.mark.slow)]
@@ -285,6 +286,7 @@ MODELS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", over(MODELS, ["erfinv"]))
 @pytest.mark.parametrize("kind", [ODINDetector, pytest.param(MSPDetector, marks=pytest.mark.slow)])
 def test_no_refusal_advises_a_format_that_refuses_too(kind, name, tmp_path):

@@ -74,7 +74,7 @@ def assert_same_in_onnxruntime(classifier, free_sizes=(21,)):
         assert found["score"] < 1e-4
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(name):
     activation = getattr(keras.activations, name)
@@ -104,7 +104,7 @@ def test_convolution(rank, options):
     assert_same_in_onnxruntime(chain((*(9, 8, 7)[:rank], 4), layer(6, **options)))
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize("options", ["plain", "strides, same", "dilation, same"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_grouped_convolution(rank, options):
@@ -118,7 +118,7 @@ def test_causal_convolution():
     assert_same_in_onnxruntime(chain((9, 4), layer))
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(15)
 @pytest.mark.parametrize("options", ["plain", "strides, same", "dilation"])
 @pytest.mark.parametrize("rank", [1, 2])
 @pytest.mark.parametrize("kind", ["DepthwiseConv", "SeparableConv"])
@@ -154,7 +154,7 @@ def test_pooling(kind, rank, options):
     assert_same_in_onnxruntime(chain((*(9, 8, 7)[:rank], 3), layer(3, **options)))
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(15)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("kind", ["GlobalMax", "GlobalAverage", "AdaptiveMax", "AdaptiveAverage"])
 def test_global_and_adaptive_pooling(kind, rank):
@@ -165,7 +165,7 @@ def test_global_and_adaptive_pooling(kind, rank):
     assert_same_in_onnxruntime(chain((*(9, 8, 7)[:rank], 3), step))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_upsampling_padding_and_cropping(rank):
     steps = [
@@ -210,7 +210,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer(name):
     assert_same_in_onnxruntime(chain(IMAGE, LAYERS[name]()))
@@ -224,7 +224,7 @@ RECURRENT = {
 }
 
 
-@pytest.mark.grid(4)
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RECURRENT)
 def test_unrolled_recurrent_layer(name):
     assert_same_in_onnxruntime(chain((4, 3), RECURRENT[name]()))
@@ -272,7 +272,7 @@ MERGES = {
 }
 
 
-@pytest.mark.grid(8)
+@pytest.mark.grid(24)
 @pytest.mark.parametrize("name", MERGES)
 def test_merge(name):
     assert_same_in_onnxruntime(merge(MERGES[name]))
@@ -301,7 +301,7 @@ FREE = {
 }
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize("name", FREE)
 def test_free_image_size(name):
     classifier = chain((None, None, 3), *FREE[name]())
@@ -333,6 +333,7 @@ def mlp_mixer(blocks):
     return keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling1D()(x)))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", [vision_transformer, mlp_mixer])
 def test_network_without_convolutions_inside(network, blocks):

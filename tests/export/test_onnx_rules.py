@@ -345,16 +345,15 @@ SLICES = {
 }
 
 
-@pytest.mark.parametrize("shape", [(7, 6, 2), (None, None, 2)], ids=["static", "free"])
-def test_gradient_of_a_slice_that_is_turned_round(shape):
-    assert run_both(SLICES["turned round"], shape) < 1e-6
-
-
 @pytest.mark.grid(5)
 @pytest.mark.parametrize("name", SLICES)
 @pytest.mark.parametrize("shape", [(7, 6, 2), (None, None, 2)], ids=["static", "free"])
 def test_slice_gradient(name, shape):
     assert run_both(SLICES[name], shape) < 1e-6
+
+
+def test_gradient_of_a_slice_that_is_turned_round_begins_at_the_end():
+    assert run_both(SLICES["turned round"], (7, 6, 2)) < 1e-6
 
 
 @pytest.mark.parametrize("mode", ["REFLECT", "SYMMETRIC"])

@@ -80,17 +80,17 @@ def test_a_foreign_file_is_not_replaced(tmp_path, content):
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(ValueError, match="was not exported by this package"):
-        check_file_is_own(path)
+        check_file_is_own(path, path.suffix, "An ONNX")
     assert path.read_bytes() == content
 
 
 def test_an_empty_and_a_damaged_file_of_ours_are_replaced(tmp_path):
     path = tmp_path / "model.onnx"
-    check_file_is_own(path)
+    check_file_is_own(path, path.suffix, "An ONNX")
     path.touch()
-    check_file_is_own(path)
+    check_file_is_own(path, path.suffix, "An ONNX")
     path.write_bytes(b"\0\0half a file keras_lodin {")
-    check_file_is_own(path)
+    check_file_is_own(path, path.suffix, "An ONNX")
 
 
 @pytest.mark.parametrize(

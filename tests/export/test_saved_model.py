@@ -56,6 +56,7 @@ def test_saved_model_scores_in_a_process_without_keras_and_this_package(exported
         assert outputs["is_ood"].sum() == 3  # of 20, at a TPR of 0.8 on fresh data
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports(kind, images, tmp_path):
     detector = adapted(DETECTORS[kind](small_classifier()))
@@ -80,6 +81,7 @@ def test_second_signature_moves_the_threshold(exported, images):
     assert verdicts[2].all()
 
 
+@pytest.mark.slow
 def test_free_image_size_stays_free(tmp_path):
     detector = ODINDetector(small_classifier((None, None, 3)))
     detector.export(tmp_path / "artifact", verbose=False)
@@ -92,6 +94,7 @@ def test_free_image_size_stays_free(tmp_path):
         )
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("name", "expected"), [("photo", "photo"), (None, "images"), ("threshold", "images")]
 )
@@ -144,6 +147,7 @@ def test_score_that_is_not_a_number_is_out_of_distribution(exported, images):
     assert outputs["is_ood"].numpy()[3]
 
 
+@pytest.mark.slow
 def test_exporting_again_replaces_the_artifact(exported, images, tmp_path):
     path = exported.copied(tmp_path)
     other = MSPDetector(small_classifier())

@@ -79,7 +79,7 @@ def check(model, x, sizes, expected_of=None, method=by_the_walk, training=False)
     assert_close(second, expected_second)
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -93,7 +93,7 @@ def test_derivatives_along_a_direction_are_those_of_tensorflow(name, sizes):
     check(*graph_networks.make(name), sizes)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("name", graph_networks.ANY_SIZE)
 def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
     check(*graph_networks.make(name, any_size=True), "free sizes")
@@ -106,7 +106,7 @@ def test_bilinear_upsampling_is_linear_in_its_input():
     assert_close(found, model(x) - model(0.0 * x))
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(9)
 @pytest.mark.parametrize("name", [*graph_networks.CALLED, *graph_networks.LOOPS])
 def test_a_graph_inside_of_the_graph_changes_nothing(name):
     model, x = graph_networks.make(name)

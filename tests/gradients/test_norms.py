@@ -121,6 +121,7 @@ def test_a_free_batch_size_changes_nothing(chunk_size, training, network, x):
     )
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("make", [networks.residual, networks.dense])
 def test_other_networks_agree_in_chunks(make, rng):
     model = make(normalization=True)
@@ -128,7 +129,7 @@ def test_other_networks_agree_in_chunks(make, rng):
     assert_close(run(model, x, 4, free_batch=True), run(model, x, None))
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("chunk_size", [None, 2, 4])
 def test_eager_mode_gives_the_same(chunk_size, network, x):
     before = network.get_weights()
@@ -164,6 +165,7 @@ def test_norms_are_those_of_tensorflows_jacobian(chunk_size, norm, order, networ
     np.testing.assert_allclose(total, np.linalg.norm(summed, order, axis=-1), rtol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads Linux's account of peak memory")
 def test_chunks_bound_the_memory_of_a_training_step():
     script = """

@@ -126,6 +126,7 @@ def test_beside_a_loop_what_tensorflow_gets_wrong_is_refused_and_the_advice_work
     assert np.isfinite(fitted(series(before(), layers.SimpleRNN(3, unroll=True)))["gq"]).all()
 
 
+@pytest.mark.slow
 def test_a_loop_alone_is_trained_through():
     assert np.isfinite(fitted(series(layers.SimpleRNN(3)))["gq"]).all()
 
@@ -149,6 +150,7 @@ def test_moments_out_of_sight_are_refused():
         fitted(model)
 
 
+@pytest.mark.slow
 def test_eager_training_takes_the_same_steps_as_a_traced_one():
     def trained(**options):
         keras.utils.set_random_seed(3)
@@ -183,6 +185,7 @@ def normalized_network(widths):
     return keras.Model(inputs, layers.Dense(4, dtype="float64")(x))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     "settings",
     [

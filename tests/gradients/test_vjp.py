@@ -74,7 +74,7 @@ def check(model, x, sizes, training):
     assert_close(derivatives, expected_derivatives)
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -88,7 +88,7 @@ def test_gradients_and_their_derivatives_are_those_of_the_tape(name, sizes):
     check(*graph_networks.make(name), sizes, training=False)
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize("name", graph_networks.ANY_SIZE)
 def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
     check(*graph_networks.make(name, any_size=True), "free sizes", training=False)
@@ -115,6 +115,7 @@ def test_a_second_derivative_that_tensorflow_lacks_is_not_needed_for_the_first(n
     assert_close(found, by_the_tape(model, tf.constant(x), model, cotangents))
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("name", "walks"),
     [*((name, True) for name in graph_networks.CALLED), ("recurrent", False)],

@@ -100,6 +100,7 @@ np.savez(folder + "/found.npz", **found)
 """
 
 
+@pytest.mark.slow
 def test_a_classifier_and_what_is_around_it_load_in_a_fresh_process_in_every_order(tmp_path):
     np.save(tmp_path / "inputs.npy", INPUTS)
     expected = {}

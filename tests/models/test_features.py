@@ -208,7 +208,7 @@ def test_features_of_unknown_size_are_refused():
         feature_layers(model, ["free"])
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("name", heads.SOFTMAX)
 def test_the_logits_are_those_of_every_head(name, rng):
     model = heads.SOFTMAX[name]()

@@ -10,7 +10,8 @@ from keras import layers
 from scipy.special import logsumexp
 
 import keras_lodin
-from keras_lodin.quotient.distributions import gradient_distributions, log_rest
+from keras_lodin.quotient.distributions import gradient_distributions
+from keras_lodin.quotient.forms import log_rest
 from tests import networks
 from tests.quotient.test_per_sample import ARCHITECTURES, finite_difference_softmax_jacobian
 
@@ -47,7 +48,7 @@ def log10_norms_of_linear_classifier(weights, x, norm):
     return np.transpose(found)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 @pytest.mark.parametrize("size", [1e-2, 1.0, 1e2, 1e3, 1e4])
 def test_norms_of_a_linear_classifier_have_their_closed_form_however_confident(size, norm, rng):
@@ -65,7 +66,7 @@ def test_norms_of_a_linear_classifier_have_their_closed_form_however_confident(s
     np.testing.assert_array_equal(found.predicted, (x @ weights).argmax(-1))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize(("make", "shape"), ARCHITECTURES)
 def test_norms_equal_float64_finite_differences(make, shape, rng):
     model = make(normalization=True, shape=shape)
@@ -101,7 +102,7 @@ SETTINGS = [
 ]
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
 def test_quotient_is_that_of_the_norms_and_of_the_predictions_as_labels(
     settings, classifier, images

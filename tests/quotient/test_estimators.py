@@ -80,6 +80,7 @@ def test_sampled_variance_falls_as_one_over_the_draws(classes, rank):
     assert variances[0] / variances[1] == pytest.approx(4.0, rel=0.2)
 
 
+@pytest.mark.grid(3)
 @LARGEST_SLOW
 @RANKS
 def test_sampled_quotient_is_biased_by_the_relative_variance_of_its_denominator(classes, rank):
@@ -217,7 +218,7 @@ def exactly(forward_pass, y, norm):
     return exact_norms(forward_pass, y, "softmax", norm)
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @ESTIMATORS_AND_NORMS
 @pytest.mark.parametrize(
     "which", [lambda label, others: label, lambda label, others: others], ids=["label", "others"]

@@ -156,7 +156,7 @@ def test_positive_weight_lowers_the_quotient_and_negative_weight_raises_it(image
     for weight in (-1.0, 0.0, 1.0):
         keras.utils.set_random_seed(1)
         classifier = networks.convolutional(activation="tanh")
-        compiled(classifier, gq_weight=weight).fit(images, labels, epochs=30, verbose=0)
+        compiled(classifier, gq_weight=weight).fit(images, labels, epochs=15, verbose=0)
         means[weight] = keras_lodin.gradient_quotient(classifier, images, labels).mean()
     assert means[1.0] < means[0.0] < means[-1.0]
 
@@ -229,6 +229,7 @@ def weights_after_training(settings, images, labels, **options):
     return model.get_weights()
 
 
+@pytest.mark.slow
 @over(
     DETERMINISTIC,
     {name: RANDOM[name] for name in ("sampled", "projected, tempered")},
@@ -357,6 +358,7 @@ def test_saved_model_continues_with_the_same_loss(settings, images, labels, tmp_
         np.testing.assert_allclose(resumed[name], values, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_callbacks_for_checkpoints_backups_and_tensorboard_work(images, labels, tmp_path):
     model = compiled(networks.convolutional(True))
     model.fit(
@@ -463,6 +465,7 @@ def test_every_second_step_takes_the_quotient_with_twice_the_weight(images, labe
     assert log["gq"][0] == pytest.approx(gq, rel=1e-5)  # of the steps that computed it
 
 
+@pytest.mark.slow
 @over(RANDOM, quick={"sampled"})
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(settings, images, labels):
     results = []
@@ -643,6 +646,7 @@ def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics,
     np.testing.assert_allclose(logs["loss"], expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("gq_weight", [pytest.param(0.0, marks=pytest.mark.slow), 0.1])
 def test_several_exits_learn_validate_save_and_go_on(gq_weight, images, labels, tmp_path):
     model = compiled_exits(networks.with_exits(exits=2), gq_weight)
@@ -702,6 +706,7 @@ def test_each_part_of_an_accumulated_step_draws_its_own(images, labels):
     assert len(set(log["gq"])) == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("each", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_sample_weights_of_several_exits_weigh_the_quotient(
     each, exits_without_statistics, images, labels

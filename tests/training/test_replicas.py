@@ -119,6 +119,7 @@ print("finite")
     assert "finite" in run_python(START + script)
 
 
+@pytest.mark.slow
 def test_replicas_draw_apart_and_the_first_as_one_device_and_no_batch_is_lost():
     script = """
 draw = lambda seed, step: keras.random.normal((4,), seed=StepSeeds(seed, step))

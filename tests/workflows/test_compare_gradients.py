@@ -67,6 +67,7 @@ def test_a_detector_is_measured_by_its_classifier_and_a_run_by_its_model(compari
     )
 
 
+@pytest.mark.slow
 def test_limit_draws_samples_from_all_of_a_set(run, comparison):
     limited = gradients([run], "digits:0-6", OOD, limit=60, verbose=0)
     everything, _ = comparison

@@ -135,6 +135,7 @@ def test_detectors_cannot_be_named_for_a_file_that_is_one(detector_file):
         evaluate_models([detector_file], "digits", ["photos"], detectors=["msp"])
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # barely trained
 def test_a_network_with_exits_goes_all_the_way(tmp_path):
     networks.with_exits(exits=2).save(tmp_path / "network.keras")

@@ -50,6 +50,7 @@ class _StopError(Exception):
     pass
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     "moment",
     [
@@ -90,6 +91,7 @@ def test_interrupted_run_ends_as_the_uninterrupted_one(
         assert ours == pytest.approx(whole, rel=1e-4)
 
 
+@pytest.mark.slow
 def test_interrupted_run_draws_on_as_the_uninterrupted_one(tmp_path, monkeypatch):
     """The estimator's random state and the place within `every` steps are part of the state."""
     settings = {**SETTINGS, "gq_weight": 1.0, "estimator": "projected", "every": 2, "epochs": 2}
@@ -161,6 +163,7 @@ def short_whole(tmp_path_factory):
     return train(output=tmp_path_factory.mktemp("short") / "run", **{**SETTINGS, "epochs": 1})
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("last", ["run.json", "checkpoint.keras", "model.keras", "complete"])
 def test_killed_at_any_write_of_a_file_it_ends_as_the_uninterrupted_one(
     last, short_whole, tmp_path, monkeypatch
@@ -259,6 +262,7 @@ def _move(folder):
     (folder / "0" / "1.png").rename(folder / "1" / "moved.png")
 
 
+@pytest.mark.grid(4)
 @pytest.mark.filterwarnings("ignore:.*could not be read and were skipped:UserWarning")
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(
@@ -323,6 +327,7 @@ def test_folder_with_other_things_is_refused(tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
+@pytest.mark.slow
 def test_several_weights_make_a_run_each_and_fine_tuning_starts_from_a_file(
     uninterrupted, tmp_path
 ):

@@ -4,49 +4,35 @@ from __future__ import annotations
 
 import re
 import tempfile
-from typing import Any
 
 import tensorflow as tf
 
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.litert.rules import RULES
-from keras_lodin.export.tracing import traced
+from keras_lodin.export.tracing import Function, copied, traced
 from keras_lodin.export.unwritable_error import UnwritableError
+from keras_lodin.utils.tensor import Tensor
 
 
-def rewritten(function: Any) -> Any:
+def rewritten(function: Function) -> Function:
     """The function once more, written with operations that LiteRT has.
-
-    Args:
-        function: a `tf.function` with an input signature and a dict of outputs.
-
-    Returns:
-        a `tf.function` of the same signature and outputs. Its weights are constants.
 
     Raises:
         ValueError: if an operation cannot be written.
     """
-    concrete = traced(function)
-    graph = concrete.graph
-    wanted = {tensor.op for tensor in concrete.structured_outputs.values()}
+    trace = traced(function)
+    wanted = {tensor.op for tensor in trace.structured_outputs.values()}
     operations = []
-    for operation in reversed(graph.get_operations()):  # an operation stands after its inputs
+    for operation in reversed(trace.graph.get_operations()):  # an operation stands after its inputs
         if operation in wanted:
             wanted.update(tensor.op for tensor in operation.inputs)
             operations.append(operation)
-    variables = {id(variable.handle): variable for variable in concrete.variables}
-    captured = concrete.captured_inputs
-    weights = [variables.get(id(source), source).numpy() for source in captured]
-    own = len(concrete.inputs) - len(captured)
+    weights = trace.weights
 
     @tf.function(input_signature=function.input_signature, autograph=False)
-    def serve(*inputs: Any) -> dict[str, Any]:
-        values = {
-            tensor.ref(): value if number < own else tf.constant(value)
-            for number, (tensor, value) in enumerate(
-                zip(concrete.inputs, [*inputs, *weights], strict=True)
-            )
-        }
+    def serve(*inputs: Tensor) -> dict[str, Tensor]:
+        values = {own.ref(): value for own, value in zip(trace.own_inputs, inputs, strict=True)}
+        values |= {tensor.ref(): tf.constant(value) for tensor, value in weights}
         problems = set()
         for operation in reversed(operations):
             if operation.type == "Placeholder":
@@ -63,38 +49,26 @@ def rewritten(function: Any) -> Any:
                 values[tensor.ref()] = value
         if problems:
             raise _refusal(problems)
-        outputs = concrete.structured_outputs
-        return {name: values[tensor.ref()] for name, tensor in outputs.items()}
+        return {name: values[tensor.ref()] for name, tensor in trace.structured_outputs.items()}
 
     serve.get_concrete_function()
     return serve
 
 
-def _written(operation: Any, inputs: list[Any]) -> list[Any]:
+def _written(operation: tf.Operation, inputs: list[Tensor]) -> list[Tensor]:
     rule = RULES.get(operation.type)
     if rule is not None:
         results = rule(operation, *inputs)
     elif operation.type == "Const":
         results = tf.constant(tf.make_ndarray(operation.get_attr("value")))
+    elif any(attribute.type == "func" for attribute in operation.op_def.attr):
+        raise UnwritableError("a loop, a branch or a call")
     else:
-        results = _copied(operation, inputs)
+        results = copied(operation, inputs).outputs
     return list(results) if isinstance(results, (list, tuple)) else [results]
 
 
-def _copied(operation: Any, inputs: list[Any]) -> Any:
-    """The operation itself, on other inputs."""
-    # The private ones name functions for another gradient, which nobody takes here.
-    attributes = {
-        name: value for name, value in operation.node_def.attr.items() if not name.startswith("_")
-    }
-    if any(value.WhichOneof("value") == "func" for value in attributes.values()):
-        raise UnwritableError("a loop, a branch or a call")
-    dtypes = [tensor.dtype for tensor in operation.outputs]
-    graph = tf.compat.v1.get_default_graph()
-    return graph.create_op(operation.type, inputs, dtypes, attrs=attributes).outputs
-
-
-def convert(signatures: dict[str, Any]) -> bytes:
+def convert(signatures: dict[str, Function]) -> bytes:
     """The content of a LiteRT file.
 
     Args:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib
 import io
-import json
 import os
 import warnings
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +19,22 @@ import tensorflow as tf
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.artifact import Artifact
-from keras_lodin.export.digest import DIGEST_FIELD, check_digest, metadata_digest
+from keras_lodin.export.digest import check_digest
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.litert.conversion import convert, rewritten
 from keras_lodin.export.metadata import (
     METADATA_FILE,
-    METADATA_VERSION,
     artifact_metadata,
     no_metadata,
     parsed_metadata,
+    sealed,
 )
 from keras_lodin.export.own_artifacts import check_file_is_own
-from keras_lodin.export.reference import Reference
-from keras_lodin.export.runtime import artifact_in, refusals_of_runtime
+from keras_lodin.export.reference import Outputs, Reference
+from keras_lodin.export.runtime import artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import input_name, serving_function
+from keras_lodin.export.serving_function import serving_function, with_threshold
 from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
 
@@ -77,25 +77,14 @@ def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bo
     ```
     """
     path = Path(path)
-    if path.suffix != ".tflite":
-        raise ValueError(f"A LiteRT file's name must end in .tflite. Received: path={path}")
-    if path.is_dir():
-        raise ValueError(
-            f"A LiteRT artifact is a file, and a folder has that name. Received: path={path}"
-        )
-    check_file_is_own(path)
+    check_file_is_own(path, ".tflite", "A LiteRT")
     batches = random_batches(detector)
     metadata = artifact_metadata(detector)
     # The gradient is there to be looked at: a score hides much. The file goes without it.
     looked_at = rewritten(serving_function(detector, with_gradient=True))
     _verify(detector, convert({"with_threshold": looked_at}), batches, with_gradient=True)
     serve = rewritten(serving_function(detector))
-    threshold = detector.threshold
-
-    @tf.function(input_signature=serve.input_signature[:-1], autograph=False)
-    def serving_default(*inputs: Any) -> Any:
-        return serve(*inputs, tf.constant(threshold))
-
+    serving_default = with_threshold(serve, detector.threshold)
     content = convert({"serving_default": serving_default, "with_threshold": serve})
     with atomic_write(path) as file:
         file.write_bytes(_with_metadata(content, metadata))
@@ -106,30 +95,18 @@ def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bo
 
 
 def _with_metadata(model: bytes, metadata: dict[str, Any]) -> bytes:
-    """A `.tflite` file's bytes: the model, and behind it its metadata with the digest of both.
-
-    Args:
-        model: the flatbuffer.
-        metadata: as `artifact_metadata` gives them.
-    """
-    described = {**metadata, "metadata_version": METADATA_VERSION}
-    described[DIGEST_FIELD] = metadata_digest(described, [model])
+    """The bytes of a file: the flatbuffer, and behind it its metadata with the digest of both."""
     file = io.BytesIO(model)
     with zipfile.ZipFile(file, "a") as archive:
         # Without a time of its own: the same detector gives the same file.
-        archive.writestr(zipfile.ZipInfo(METADATA_FILE.name), json.dumps(described, indent=2))
+        archive.writestr(zipfile.ZipInfo(METADATA_FILE.name), sealed(metadata, [model]))
     return file.getvalue()
 
 
 def _packed_metadata(content: bytes) -> tuple[bytes, int] | None:
-    """What a file that `export_litert` wrote says about itself.
+    """What a file says about itself, and how many of its bytes are the model's own.
 
-    Args:
-        content: of the file.
-
-    Returns:
-        JSON text, and how many bytes of the file come before it and all other packed files: the
-        model's own. None for any other file.
+    These come before all packed files. None for a file that no export wrote.
     """
     # What a damaged archive can raise is not listed anywhere.
     with contextlib.suppress(Exception), zipfile.ZipFile(io.BytesIO(content)) as archive:
@@ -140,10 +117,6 @@ def _packed_metadata(content: bytes) -> tuple[bytes, int] | None:
 
 class Signature:
     """A signature of a LiteRT file, a function of named arrays.
-
-    Args:
-        content: of the file.
-        name: of the signature.
 
     Attributes:
         inputs: shapes by name, -1 where a size is free.
@@ -157,18 +130,16 @@ class Signature:
     def __init__(self, content: bytes, name: str) -> None:
         with _refusals():
             self._runner = _interpreter(content).get_signature_runner(name)
-        self.inputs = _shapes(self._runner.get_input_details())
-        self.outputs = _shapes(self._runner.get_output_details())
+        self.inputs, self.outputs = (
+            {name: list(map(int, tensor["shape_signature"])) for name, tensor in details.items()}
+            for details in (self._runner.get_input_details(), self._runner.get_output_details())
+        )
 
-    def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
+    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs by name."""
         with _refusals():
             outputs: dict[str, np.ndarray] = self._runner(**inputs)
         return outputs
-
-
-def _shapes(details: dict[str, Any]) -> dict[str, list[int]]:
-    return {name: list(map(int, tensor["shape_signature"])) for name, tensor in details.items()}
 
 
 @contextlib.contextmanager
@@ -184,7 +155,7 @@ def _refusals() -> Iterator[None]:
         ) from error
 
 
-def _interpreter(content: bytes) -> Any:
+def _interpreter(content: bytes) -> tf.lite.Interpreter:
     # TensorFlow warns that its own is about to go, and names the package that will have it.
     kind = getattr(tf.lite, "Interpreter", None)
     with contextlib.suppress(ImportError):
@@ -203,26 +174,15 @@ def _verify(
     detector: Scorer, content: bytes, batches: list[np.ndarray], with_gradient: bool
 ) -> None:
     reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
-    name, threshold = input_name(detector), np.float32(detector.threshold)
-
-    def given(batch: np.ndarray) -> dict[str, np.ndarray]:
-        return {name: batch, **detector.example_side_values(len(batch))}
-
-    moved = Signature(content, "with_threshold")
-    runs = [lambda batch: moved(**given(batch), threshold=threshold)]
+    threshold = np.float32(detector.threshold)
+    moved = on_trial(detector, Signature(content, "with_threshold"))
+    runs: list[Callable[..., Outputs]] = [partial(moved, threshold=threshold)]
     if not with_gradient:
-        default = Signature(content, "serving_default")
-        runs.append(lambda batch: default(**given(batch)))
+        runs.append(on_trial(detector, Signature(content, "serving_default")))
     for run in runs:
         for batch in batches:
             parity.check(reference, run, batch, float(threshold))
-    for other, verdict in ((-np.inf, False), (np.inf, True)):
-        is_ood = moved(**given(batches[0]), threshold=np.float32(other))["is_ood"]
-        if (is_ood != verdict).any():
-            raise ValueError(
-                "The LiteRT file's `threshold` must move `is_ood`; nothing was written. "
-                f"Received: is_ood={is_ood} at threshold={other}"
-            )
+    parity.check_threshold(moved, batches[0])
 
 
 def _load(path: Path) -> Artifact:
@@ -238,12 +198,8 @@ def _load(path: Path) -> Artifact:
     metadata = parsed_metadata(text, path)
     check_digest(metadata, [content[:model_size]], path)
     with refusals_of_runtime("LiteRT", path):
-        score = Signature(content, "serving_default")
-
-    def run(given: dict[str, np.ndarray]) -> dict[str, Any]:
-        return score(**given)
-
-    return artifact_in("LiteRT", metadata, score.inputs, score.outputs, run, path)
+        signature = Signature(content, "serving_default")
+    return artifact_in("LiteRT", metadata, signature, path)
 
 
 def _seal(path: Path) -> None:

@@ -6,15 +6,16 @@ output, or a list of them. It raises `UnwritableError` with a reason for what it
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.known_values import known_shape, known_value
 from keras_lodin.export.litert.windows import (
+    counts,
     gather_windows,
+    offsets,
     placed,
     scatter_windows,
     spread,
@@ -24,13 +25,25 @@ from keras_lodin.export.resizing_matrices import resized, resizing_matrix
 from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.gradients.graph_walk import attributes
 from keras_lodin.utils.registry import Registry
+from keras_lodin.utils.tensor import Tensor
 
-RULES: Registry[Callable[..., Any]] = Registry("TensorFlow operation with a rule for LiteRT")
-_ELEMENTWISE: dict[str, Callable[..., Any]] = {
+Rule = Callable[..., Tensor | list[Tensor]]
+RULES: Registry[Rule] = Registry("TensorFlow operation with a rule for LiteRT")
+
+# Klambauer et al. 2017: the fixed point with mean 0 and variance 1.
+_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
+
+_ELEMENTWISE: dict[str, Rule] = {
     "ReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, 0.0),
     "Relu6Grad": lambda op, dy, x: tf.where((x > 0.0) & (x < 6.0), dy, 0.0),
     "LeakyReluGrad": lambda op, dy, x: tf.where(x > 0.0, dy, dy * op.get_attr("alpha")),
     "EluGrad": lambda op, dy, y: tf.where(y < 0.0, dy * (y + 1.0), dy),
+    "Selu": lambda op, x: (
+        _SELU_SCALE * tf.where(x > 0.0, x, _SELU_ALPHA * _expm1(tf.minimum(x, 0.0)))
+    ),
+    "SeluGrad": lambda op, dy, y: (
+        dy * tf.where(y < 0.0, y + _SELU_SCALE * _SELU_ALPHA, _SELU_SCALE)
+    ),
     "SigmoidGrad": lambda op, y, dy: dy * y * (1.0 - y),
     "TanhGrad": lambda op, y, dy: dy * (1.0 - y * y),
     "SoftplusGrad": lambda op, dy, x: dy * tf.sigmoid(x),
@@ -44,6 +57,7 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
     "Erfc": lambda op, x: _erfc(x),
     "Expm1": lambda op, x: _expm1(x),
     "Log1p": lambda op, x: _log1p(x),
+    "IsNan": lambda op, x: tf.not_equal(x, x),
     "ReadVariableOp": lambda op, value: value,
     "ShapeN": lambda op, *tensors: [tf.shape(tensor) for tensor in tensors],
 }
@@ -51,16 +65,14 @@ _ELEMENTWISE: dict[str, Callable[..., Any]] = {
 for _operation, _function in _ELEMENTWISE.items():
     RULES.register(_operation)(_function)
 
-_SELU_SCALE, _SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
-
-def _expm1(x: Any) -> Any:
+def _expm1(x: Tensor) -> Tensor:
     """`exp(x) - 1` loses the digits that the score is made of; this keeps them."""
     t = tf.tanh(0.5 * x)
     return 2.0 * t / (1.0 - t)
 
 
-def _log1p(x: Any) -> Any:
+def _log1p(x: Tensor) -> Tensor:
     """`2 atanh(x / (2 + x))` by its series where x is small.
 
     Not by logarithms of numbers close to 1, as Kahan does: interpreters compute them within one
@@ -81,7 +93,7 @@ _ERFC = (
 )
 
 
-def _erfc(x: Any) -> Any:
+def _erfc(x: Tensor) -> Tensor:
     """1 - erf(x), within 4e-7."""
     t = 1.0 / (1.0 + 0.5 * tf.abs(x))
     exponent = _ERFC[0] * tf.ones_like(t)
@@ -91,23 +103,8 @@ def _erfc(x: Any) -> Any:
     return tf.where(x < 0.0, 2.0 - upper, upper)
 
 
-@RULES.register("Selu")
-def _selu(op: Any, x: Any) -> Any:
-    return _SELU_SCALE * tf.where(x > 0.0, x, _SELU_ALPHA * _expm1(tf.minimum(x, 0.0)))
-
-
-@RULES.register("SeluGrad")
-def _selu_grad(op: Any, dy: Any, y: Any) -> Any:
-    return dy * tf.where(y < 0.0, y + _SELU_SCALE * _SELU_ALPHA, _SELU_SCALE)
-
-
-@RULES.register("IsNan")
-def _is_nan(op: Any, x: Any) -> Any:
-    return tf.not_equal(x, x)
-
-
 @RULES.register("BitwiseAnd")
-def _bitwise_and(op: Any, x: Any, mask: Any) -> Any:
+def _bitwise_and(op: tf.Operation, x: Tensor, mask: Tensor) -> Tensor:
     """Keras's argmax looks at the sign bit of -0.0, and at no other."""
     sign_bit = np.iinfo("int32").min
     if x.dtype != tf.int32 or tf.get_static_value(mask) != sign_bit:
@@ -116,7 +113,7 @@ def _bitwise_and(op: Any, x: Any, mask: Any) -> Any:
 
 
 @RULES.register("BroadcastGradientArgs")
-def _broadcast_gradient_args(op: Any, *shapes: Any) -> Any:
+def _broadcast_gradient_args(op: tf.Operation, *shapes: Tensor) -> Tensor:
     a, b = (known_shape(tensor) for tensor in op.inputs)
     rank = max(len(a), len(b))
     for shape in (a, b):
@@ -128,11 +125,11 @@ def _broadcast_gradient_args(op: Any, *shapes: Any) -> Any:
 
 
 @RULES.register("DynamicStitch")
-def _dynamic_stitch(op: Any, *inputs: Any) -> Any:
+def _dynamic_stitch(op: tf.Operation, *inputs: Tensor) -> Tensor:
     """The shape of a reduced tensor: numbers at places that are known."""
     count = len(inputs) // 2
     places = [known_value(tensor) for tensor in op.inputs[:count]]
-    found: dict[int, Any] = {}
+    found: dict[int, Tensor] = {}
     for place, values in zip(places, inputs[count:], strict=True):
         for n, target in enumerate(np.ravel(place)):
             found[int(target)] = tf.reshape(values, [-1])[n]
@@ -140,41 +137,43 @@ def _dynamic_stitch(op: Any, *inputs: Any) -> Any:
 
 
 @RULES.register("ConcatOffset")
-def _concat_offset(op: Any, axis: Any, *shapes: Any) -> Any:
-    axis = int(known_value(op.inputs[0]))
+def _concat_offset(op: tf.Operation, axis: Tensor, *shapes: Tensor) -> Tensor:
+    place = int(known_value(op.inputs[0]))
     offsets, at = [], 0
-    for tensor in op.inputs[1:]:
-        shape = known_shape(tensor)
-        offset = np.zeros(len(shape), "int32")
-        offset[axis] = at
-        offsets.append(tf.constant(offset))
-        if shape[axis] is None:
+    for shape in map(known_shape, op.inputs[1:]):
+        size = shape[place]
+        if size is None:
             raise UnwritableError("concatenation along a free size")
-        at += shape[axis]
+        offset = np.zeros(len(shape), "int32")
+        offset[place] = at
+        offsets.append(tf.constant(offset))
+        at += size
     return offsets
 
 
 @RULES.register(
     "ResizeBilinearGrad", "ResizeBicubicGrad", "ResizeNearestNeighborGrad", "ScaleAndTranslateGrad"
 )
-def _resizing_gradient(op: Any, dy: Any, *others: Any) -> Any:
+def _resizing_gradient(op: tf.Operation, dy: Tensor, *others: Tensor) -> Tensor:
     forward = op.type.removesuffix("Grad")
     sizes = zip(op.outputs[0].shape[1:3], dy.shape[1:3], strict=True)
     return resized(dy, [matrix.T for matrix in _resizing_matrices(op, forward, sizes)])
 
 
 @RULES.register("ResizeBicubic", "ResizeArea", "ScaleAndTranslate")
-def _resizing(op: Any, x: Any, *others: Any) -> Any:
+def _resizing(op: tf.Operation, x: Tensor, *others: Tensor) -> Tensor:
     sizes = zip(x.shape[1:3], op.outputs[0].shape[1:3], strict=True)
     return resized(tf.cast(x, tf.float32), _resizing_matrices(op, op.type, sizes))
 
 
-def _resizing_matrices(op: Any, forward: str, sizes: Any) -> list[np.ndarray]:
-    sizes = list(sizes)
-    if any(size is None for pair in sizes for size in pair):
+def _resizing_matrices(
+    op: tf.Operation, forward: str, sizes: Iterable[tuple[int | None, int | None]]
+) -> list[np.ndarray]:
+    known = [(before, after) for before, after in sizes if before and after]
+    if len(known) < 2:
         raise UnwritableError("free image sizes")
     options = {name: value for name, value in attributes(op).items() if name != "T"}
-    places: list[dict[str, Any]] = [{}, {}]
+    places: list[dict[str, object]] = [{}, {}]
     if forward == "ScaleAndTranslate":
         scale, shift = (known_value(tensor) for tensor in op.inputs[2:])
         places = [
@@ -182,12 +181,14 @@ def _resizing_matrices(op: Any, forward: str, sizes: Any) -> list[np.ndarray]:
         ]
     return [
         resizing_matrix(forward, before, after, {**options, **place})
-        for (before, after), place in zip(sizes, places, strict=True)
+        for (before, after), place in zip(known, places, strict=True)
     ]
 
 
 @RULES.register("StridedSliceGrad")
-def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy: Any) -> Any:
+def _strided_slice_grad(
+    op: tf.Operation, shape: Tensor, begin: Tensor, end: Tensor, step: Tensor, dy: Tensor
+) -> Tensor:
     """Zeros around the gradient, and between its values where the slice skipped some."""
     masks = {name: op.get_attr(f"{name}_mask") for name in ("begin", "end", "shrink_axis")}
     if op.get_attr("ellipsis_mask") or op.get_attr("new_axis_mask"):
@@ -213,9 +214,9 @@ def _strided_slice_grad(op: Any, shape: Any, begin: Any, end: Any, step: Any, dy
 
 
 @RULES.register("MaxPoolGrad")
-def _max_pool_grad(op: Any, x: Any, y: Any, dy: Any) -> Any:
+def _max_pool_grad(op: tf.Operation, x: Tensor, y: Tensor, dy: Tensor) -> Tensor:
     """The gradient goes to the first largest value of each window, as in TensorFlow."""
-    frame = window(op, x.shape, y.shape)
+    frame = window(op, x, y)
     free = tf.ones_like(y)
     pieces = []
     for values in gather_windows(x, frame, x.dtype.min):
@@ -226,33 +227,36 @@ def _max_pool_grad(op: Any, x: Any, y: Any, dy: Any) -> Any:
 
 
 @RULES.register("AvgPoolGrad")
-def _avg_pool_grad(op: Any, shape: Any, dy: Any) -> Any:
-    frame = window(op, op.outputs[0].shape, dy.shape)
-    share = dy / tf.constant(frame.counts())
-    return scatter_windows([share] * (frame.size[0] * frame.size[1]), frame)
+def _avg_pool_grad(op: tf.Operation, shape: Tensor, dy: Tensor) -> Tensor:
+    frame = window(op, op.outputs[0], dy)
+    share = dy / tf.constant(counts(frame))
+    return scatter_windows([share] * (len(list(offsets(frame)))), frame)
 
 
 @RULES.register("DepthwiseConv2dNativeBackpropInput")
-def _depthwise_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
+def _depthwise_gradient(op: tf.Operation, shape: Tensor, kernel: Tensor, dy: Tensor) -> Tensor:
     """A depthwise convolution of the gradient, zeros between its values, with the kernel turned."""
     if max(op.get_attr("dilations")) > 1:
         raise UnwritableError("dilated convolution")
     height, width, channels, multiplier = kernel.shape
-    frame = window(op, op.outputs[0].shape, dy.shape, size=(height, width))
+    frame = window(op, op.outputs[0], dy, (height, width))
     dy = spread(spread(dy, 2, frame.strides[1]), 1, frame.strides[0])
-    rows = (height - 1 - frame.before[0], frame.inputs[0] + height - 1)
-    columns = (width - 1 - frame.before[1], frame.inputs[1] + width - 1)
-    dy = placed(dy, {1: rows, 2: columns}, 0.0)
+    (above, before), (rows, columns) = frame.padding()[0], frame.input_sizes
+    dy = placed(
+        dy,
+        {1: (height - 1 - above, rows + height - 1), 2: (width - 1 - before, columns + width - 1)},
+        0.0,
+    )
     turned = tf.reshape(kernel, [height, width, channels * multiplier, 1])[::-1, ::-1]
     gradient = tf.nn.depthwise_conv2d(dy, turned, [1, 1, 1, 1], "VALID")
     if multiplier == 1:
         return gradient
-    split = tf.reshape(gradient, [-1, *frame.inputs, channels, multiplier])
+    split = tf.reshape(gradient, [-1, rows, columns, channels, multiplier])
     return tf.reduce_sum(split, axis=-1)
 
 
 @RULES.register("Conv2DBackpropInput")
-def _convolution_gradient(op: Any, shape: Any, kernel: Any, dy: Any) -> Any:
+def _convolution_gradient(op: tf.Operation, shape: Tensor, kernel: Tensor, dy: Tensor) -> Tensor:
     """LiteRT has a transposed convolution, of one group."""
     if max(op.get_attr("dilations")) > 1:
         raise UnwritableError("dilated convolution")

@@ -4,121 +4,87 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.unwritable_error import UnwritableError
+from keras_lodin.export.windows import Window, window_of
+from keras_lodin.gradients.graph_walk import attributes
+from keras_lodin.utils.tensor import Tensor
 
 
-@dataclass(frozen=True)
-class Window:
-    """How an operation's windows lie on its input; each pair is (rows, columns).
-
-    Attributes:
-        size: of a window.
-        strides: from one window to the next.
-        before: padding above and left of the input.
-        inputs: size of the input.
-        outputs: how many windows.
-    """
-
-    size: tuple[int, int]
-    strides: tuple[int, int]
-    before: tuple[int, int]
-    inputs: tuple[int, int]
-    outputs: tuple[int, int]
-
-    def offsets(self) -> itertools.product[tuple[int, ...]]:
-        """Every place in a window, in the order of its values."""
-        return itertools.product(*map(range, self.size))
-
-    def counts(self) -> np.ndarray:
-        """How many values of the input each window covers: float32, (1, rows, columns, 1)."""
-        covered = []
-        for size, stride, before, length, count in zip(
-            self.size, self.strides, self.before, self.inputs, self.outputs, strict=True
-        ):
-            first = np.arange(count) * stride - before
-            covered.append(np.minimum(first + size, length) - np.maximum(first, 0))
-        return np.outer(*covered).astype("float32")[None, :, :, None]
-
-
-def window(op: Any, inputs: Any, outputs: Any, size: Sequence[int] | None = None) -> Window:
-    """The windows of an operation, from its attributes and the shapes at both ends.
-
-    Args:
-        op: the operation, with `strides` and `padding`.
-        inputs: shape of the images that the windows lie on.
-        outputs: shape with one value per window.
-        size: of a window; None for the operation's `ksize`.
+def window(op: tf.Operation, inputs: Tensor, outputs: Tensor, kernel: Sequence[int] = ()) -> Window:
+    """The windows of an operation that slide over the one tensor and give the other.
 
     Raises:
         UnwritableError: for sizes that are free, and channels that are not last.
     """
-    if op.get_attr("data_format") not in (b"NHWC", "NHWC"):
+    options = attributes(op)
+    if options["data_format"] != "NHWC":
         raise UnwritableError("channels first")
-    if None in (*inputs[1:3], *outputs[1:3]):
+    kernel = kernel or options["ksize"][1:-1]
+    found = window_of(options.get, kernel, inputs.shape.as_list(), outputs.shape.as_list())
+    if found.free:
         raise UnwritableError("free image sizes")
-    kernel = tuple(size or op.get_attr("ksize")[1:3])
-    strides = tuple(op.get_attr("strides")[1:3])
-    padding = op.get_attr("padding")
-    if padding not in (b"SAME", b"VALID"):
+    if found.kind == "EXPLICIT":
         raise UnwritableError("explicit padding")
-    before = [0, 0]
-    if padding == b"SAME":
-        before = [
-            max((outputs[n + 1] - 1) * strides[n] + kernel[n] - inputs[n + 1], 0) // 2
-            for n in range(2)
-        ]
-    rows, columns = before
-    return Window(kernel, strides, (rows, columns), tuple(inputs[1:3]), tuple(outputs[1:3]))
+    return found
 
 
-def gather_windows(x: Any, frame: Window, fill: float) -> list[Any]:
+def offsets(frame: Window) -> itertools.product[tuple[int, ...]]:
+    """Every place in a window, in the order of its values."""
+    return itertools.product(*map(range, frame.kernel))
+
+
+def counts(frame: Window) -> np.ndarray:
+    """How many values of the input each window covers: float32, (1, rows, columns, 1)."""
+    covered = []
+    for size, stride, before, length, count in zip(
+        *(frame.kernel, frame.strides, frame.padding()[0], frame.input_sizes, frame.output_sizes),
+        strict=True,
+    ):
+        first = np.arange(count) * stride - before
+        covered.append(np.minimum(first + size, length) - np.maximum(first, 0))
+    return np.outer(*covered).astype("float32")[None, :, :, None]
+
+
+def gather_windows(x: Tensor, frame: Window, fill: float) -> list[Tensor]:
     """For every place in a window, the values of all windows there.
 
-    Args:
-        x: images, (batch, rows, columns, channels).
-        frame: the windows.
-        fill: the value of the padding.
-
     Returns:
-        tensors of shape (batch, *frame.outputs, channels).
+        tensors of shape (batch, *frame.output_sizes, channels).
     """
-    spans = [(n - 1) * s for n, s in zip(frame.outputs, frame.strides, strict=True)]
-    wanted = [span + size for span, size in zip(spans, frame.size, strict=True)]
-    x = placed(x, dict(enumerate(zip(frame.before, wanted, strict=True), 1)), fill)
+    spans = [(n - 1) * s for n, s in zip(frame.output_sizes, frame.strides, strict=True)]
+    wanted = [span + size for span, size in zip(spans, frame.kernel, strict=True)]
+    x = placed(x, dict(enumerate(zip(frame.padding()[0], wanted, strict=True), 1)), fill)
     return [
         x[:, i : i + spans[0] + 1 : frame.strides[0], j : j + spans[1] + 1 : frame.strides[1]]
-        for i, j in frame.offsets()
+        for i, j in offsets(frame)
     ]
 
 
-def scatter_windows(pieces: Sequence[Any], frame: Window) -> Any:
+def scatter_windows(pieces: Sequence[Tensor], frame: Window) -> Tensor:
     """Adds values up where `gather_windows` would take them from: its transpose."""
-    found = dict(zip(frame.offsets(), pieces, strict=True))
+    found = dict(zip(offsets(frame), pieces, strict=True))
     nothing = tf.zeros_like(pieces[0])
     down, across = frame.strides
+    (above, before), (rows, columns) = frame.padding()[0], frame.input_sizes
     total = None
     # A block of `strides` places fills an image without gaps; blocks overlap, and are added.
-    for top in range(0, frame.size[0], down):
-        for left in range(0, frame.size[1], across):
+    for top in range(0, frame.kernel[0], down):
+        for left in range(0, frame.kernel[1], across):
             block = [
                 [found.get((top + i, left + j), nothing) for j in range(across)]
                 for i in range(down)
             ]
             image = interleaved([interleaved(row, 2) for row in block], 1)
-            rows = (top - frame.before[0], frame.inputs[0])
-            columns = (left - frame.before[1], frame.inputs[1])
-            image = placed(image, {1: rows, 2: columns}, 0.0)
+            image = placed(image, {1: (top - above, rows), 2: (left - before, columns)}, 0.0)
             total = image if total is None else total + image
     return total
 
 
-def interleaved(pieces: Sequence[Any], axis: int) -> Any:
+def interleaved(pieces: Sequence[Tensor], axis: int) -> Tensor:
     """Tensors of one shape, their entries along an axis in turn."""
     if len(pieces) == 1:
         return pieces[0]
@@ -127,12 +93,12 @@ def interleaved(pieces: Sequence[Any], axis: int) -> Any:
     return tf.reshape(tf.stack(pieces, axis=axis + 1), shape)
 
 
-def spread(x: Any, axis: int, step: int) -> Any:
+def spread(x: Tensor, axis: int, step: int) -> Tensor:
     """A tensor with `step - 1` zeros after each entry along an axis."""
     return x if step == 1 else interleaved([x] + [tf.zeros_like(x)] * (step - 1), axis)
 
 
-def placed(x: Any, axes: Mapping[int, tuple[int, int]], fill: float) -> Any:
+def placed(x: Tensor, axes: Mapping[int, tuple[int, int]], fill: float) -> Tensor:
     """A tensor on a ground of another size; what sticks out is cut off.
 
     Args:

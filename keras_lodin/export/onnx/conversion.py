@@ -7,10 +7,10 @@ import copy
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import onnx
 import tensorflow as tf
+import tf2onnx.graph
 import tf2onnx.optimizer
 import tf2onnx.tf_loader
 import tf2onnx.tfonnx
@@ -20,7 +20,7 @@ from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.onnx import rules
 from keras_lodin.export.onnx.weightless_graph import weightless_graph
 from keras_lodin.export.onnx.weights import attach_weights
-from keras_lodin.export.tracing import traced
+from keras_lodin.export.tracing import Function, traced
 from keras_lodin.utils.keras_internals import patch_tf2onnx
 
 # The highest that tf2onnx writes. Below 16 onnxruntime ignores the reduction of ScatterElements
@@ -39,13 +39,15 @@ _OPTIMIZERS = {
 # Of tf2onnx's rewritings of the graph: the first leaves the gradient of a dilated convolution with
 # tensors of other shapes than it was built for, the second writes identity matrices of a type that
 # onnxruntime has not.
-_UNWANTED_REWRITERS = ("rewrite_conv_dilations", "rewrite_eye")
+_WITHOUT_REWRITERS = dict.fromkeys(
+    ("rewrite_conv_dilations", "rewrite_eye"), lambda graph, nodes: nodes
+)
 
 _LOOPS = {"While", "StatelessWhile"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 
 
-def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
+def convert(function: Function, layer_names: Sequence[str]) -> onnx.ModelProto:
     """Converts a `tf.function` with named inputs and a dict of outputs.
 
     Args:
@@ -60,9 +62,10 @@ def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
         ValueError: if an operation has no ONNX form. The message names the operations, the layers
             that they come from, and what to do instead.
     """
-    concrete = traced(function)
-    _refuse_control_flow(concrete, layer_names)
-    source = weightless_graph(concrete)
+    trace = traced(function)
+    operations = [(operation.type, operation.name) for operation in trace.graph.get_operations()]
+    _refuse([found for found in operations if found[0] in _LOOPS | _BRANCHES], layer_names)
+    source = weightless_graph(trace)
     names = {tensor: tensor.split(":")[0] for tensor in (*source.inputs, *source.weights)}
     names.update({tensor: name for name, tensor in source.outputs.items()})
     inputs = [*source.inputs, *source.weights]
@@ -70,8 +73,11 @@ def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
     patch_tf2onnx()
     with tf.device("/cpu:0"), _problems() as problems:
         graph_def = _folded(source.graph_def, inputs, outputs)
-        _refuse_unknown(graph_def, layer_names)
-        with tf.Graph().as_default() as graph, _without_rewriters(*_UNWANTED_REWRITERS):
+        known = {*handler.tf_op.create_mapping(OPSET, None), *rules.RULES}
+        functions = [node for function in graph_def.library.function for node in function.node_def]
+        nodes = [(node.op, node.name) for node in (*graph_def.node, *functions)]
+        _refuse([node for node in nodes if node[0] not in known], layer_names)
+        with tf.Graph().as_default() as graph, _changed(tf2onnx.tfonnx, **_WITHOUT_REWRITERS):
             tf.import_graph_def(graph_def, name="")
             converted = tf2onnx.tfonnx.process_tf_graph(
                 graph,
@@ -82,29 +88,25 @@ def convert(function: Any, layer_names: Sequence[str]) -> onnx.ModelProto:
                 output_names=outputs,
                 tensors_to_rename=names,
             )
-        if problems:
-            raise _refusal(problems, layer_names)
+        _refuse(problems, layer_names)
         optimized = _optimized(converted)
     model = optimized.make_model("a keras-lodin detector", graph_name="keras_lodin")
-    unknown = {
-        (node.op_type, node.name)
-        for node in model.graph.node
-        if not onnx.defs.has(node.op_type, node.domain)
-    }
-    if unknown:
-        raise _refusal(sorted(unknown), layer_names)
+    unknown = [n for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
+    _refuse([(node.op_type, node.name) for node in unknown], layer_names)
     weights = {names[tensor]: value for tensor, value in source.weights.items()}
     return attach_weights(model, weights)
 
 
-def _folded(graph_def: Any, inputs: Sequence[str], outputs: Sequence[str]) -> Any:
+def _folded(
+    graph_def: tf.compat.v1.GraphDef, inputs: Sequence[str], outputs: Sequence[str]
+) -> tf.compat.v1.GraphDef:
     """TensorFlow's own simplification: shapes that are known become constants."""
     with tf.Graph().as_default():
         tf.import_graph_def(graph_def, name="")
         return tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
 
 
-def _optimized(graph: Any) -> Any:
+def _optimized(graph: tf2onnx.graph.Graph) -> tf2onnx.graph.Graph:
     """The graph simplified, or as it was if a simplification fails.
 
     tf2onnx itself would copy the graph before each of twelve, several times over.
@@ -116,27 +118,10 @@ def _optimized(graph: Any) -> Any:
         return before
 
 
-def _refuse_unknown(graph_def: Any, layer_names: Sequence[str]) -> None:
-    known = {*handler.tf_op.create_mapping(OPSET, None), *rules.RULES}
-    functions = [node for function in graph_def.library.function for node in function.node_def]
-    nodes = [*graph_def.node, *functions]
-    unknown = [(node.op, node.name) for node in nodes if node.op not in known]
-    if unknown:
-        raise _refusal(unknown, layer_names)
-
-
-def _refuse_control_flow(concrete: Any, layer_names: Sequence[str]) -> None:
-    operations = concrete.graph.get_operations()
-    found = [
-        (operation.type, operation.name)
-        for operation in operations
-        if operation.type in _LOOPS | _BRANCHES
-    ]
-    if found:
-        raise _refusal(found, layer_names)
-
-
-def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> FormatLimitError:
+def _refuse(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> None:
+    """Raises FormatLimitError if there are operations that ONNX has no form of."""
+    if not problems:
+        return
     operations = sorted({operation for operation, _ in problems})
     layers = sorted({_layer_of(name, layer_names) for _, name in problems} - {""})
     if _LOOPS & set(operations):
@@ -151,7 +136,7 @@ def _refusal(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) ->
         )
     else:
         advice = "Replace these layers by ones of other operations."
-    return FormatLimitError(
+    raise FormatLimitError(
         "The classifier cannot be written as ONNX",
         f"TensorFlow operations {', '.join(operations)} without an ONNX form, "
         + (
@@ -191,31 +176,26 @@ class _Collector(logging.Handler):
 
 
 @contextlib.contextmanager
-def _without_rewriters(*names: str) -> Iterator[None]:
-    """Leaves out some of tf2onnx's rewritings of the graph."""
-    rewriters = {name: getattr(tf2onnx.tfonnx, name) for name in names}
-    for name in names:
-        setattr(tf2onnx.tfonnx, name, lambda graph, nodes: nodes)
+def _changed(owner: object, **values: object) -> Iterator[None]:
+    """Gives some attributes of something other values for a while."""
+    before = {name: getattr(owner, name) for name in values}
     try:
+        for name, value in values.items():
+            setattr(owner, name, value)
         yield
     finally:
-        for name, rewriter in rewriters.items():
-            setattr(tf2onnx.tfonnx, name, rewriter)
+        for name, value in before.items():
+            setattr(owner, name, value)
 
 
 @contextlib.contextmanager
 def _problems() -> Iterator[list[tuple[str, str]]]:
     """Collects what tf2onnx logs and does not raise, and keeps it off the terminal."""
-    collector = _Collector()
-    logger = logging.getLogger("tf2onnx")
-    level, propagate = logger.level, logger.propagate
-    others = list(logger.handlers)
-    logger.handlers[:] = [collector]
-    logger.setLevel(logging.ERROR)
-    logger.propagate = False
+    collector, logger = _Collector(), logging.getLogger("tf2onnx")
+    level = logger.level
     try:
-        yield collector.problems
+        logger.setLevel(logging.ERROR)
+        with _changed(logger, handlers=[collector], propagate=False):
+            yield collector.problems
     finally:
-        logger.handlers[:] = others
         logger.setLevel(level)
-        logger.propagate = propagate

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -31,49 +30,38 @@ class WeightlessGraph:
         weights: values by the tensor names of the graph's further inputs.
     """
 
-    graph_def: Any
+    graph_def: tf.compat.v1.GraphDef
     inputs: tuple[str, ...]
     outputs: dict[str, str]
     weights: dict[str, np.ndarray]
 
 
-def weightless_graph(concrete: Trace) -> WeightlessGraph:
+def weightless_graph(trace: Trace) -> WeightlessGraph:
     """Takes the weights out of a traced function's graph.
-
-    Args:
-        concrete: what `traced` gave, of a function whose value is a dict of tensors.
-
-    Returns:
-        a `WeightlessGraph`.
 
     Raises:
         ValueError: if an output depends on a variable that the function changes while it runs.
     """
-    whole = concrete.graph.as_graph_def(add_shapes=True)
-    inputs = [tensor.op.name for tensor in concrete.inputs]
-    outputs = [tensor.op.name for tensor in concrete.structured_outputs.values()]
+    whole = trace.graph.as_graph_def(add_shapes=True)
+    inputs = [tensor.op.name for tensor in trace.inputs]
+    outputs = [tensor.op.name for tensor in trace.structured_outputs.values()]
     graph_def = _what_is_read(whole, [*inputs, *outputs])
     _refuse_changed_variables(whole, graph_def)
     nodes = {node.name: node for node in graph_def.node}
-    captured = concrete.captured_inputs
-    placeholders = concrete.inputs[len(concrete.inputs) - len(captured) :]
-    variables = {id(variable.handle): variable for variable in concrete.variables}
     weights: dict[str, np.ndarray] = {}
-    for source, placeholder in zip(captured, placeholders, strict=True):
-        value = variables[id(source)] if source.dtype == tf.resource else source
-        _set_value(nodes[placeholder.op.name], value.numpy(), weights)
+    for placeholder, value in trace.weights:
+        _set_value(nodes[placeholder.op.name], value, weights)
     for node in graph_def.node:
         _read_value(node)
-    own = concrete.inputs[: len(concrete.inputs) - len(captured)]
     return WeightlessGraph(
         graph_def,
-        tuple(tensor.name for tensor in own),
-        {name: tensor.name for name, tensor in concrete.structured_outputs.items()},
+        tuple(tensor.name for tensor in trace.own_inputs),
+        {name: tensor.name for name, tensor in trace.structured_outputs.items()},
         weights,
     )
 
 
-def _what_is_read(whole: Any, wanted: Sequence[str]) -> Any:
+def _what_is_read(whole: tf.compat.v1.GraphDef, wanted: Sequence[str]) -> tf.compat.v1.GraphDef:
     """The nodes that wanted ones depend on by their numbers, not by their order in time alone.
 
     What goes: checks, and counters such as the seed that a layer of random augmentation moves on
@@ -99,7 +87,9 @@ def _what_is_read(whole: Any, wanted: Sequence[str]) -> Any:
     return graph_def
 
 
-def _refuse_changed_variables(whole: Any, graph_def: Any) -> None:
+def _refuse_changed_variables(
+    whole: tf.compat.v1.GraphDef, graph_def: tf.compat.v1.GraphDef
+) -> None:
     """Raises ValueError if a variable is read that another node of the whole graph changes."""
     changes = {
         node.input[0]: node
@@ -118,7 +108,9 @@ def _refuse_changed_variables(whole: Any, graph_def: Any) -> None:
                 )
 
 
-def _set_value(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> None:
+def _set_value(
+    node: tf.compat.v1.NodeDef, value: np.ndarray, weights: dict[str, np.ndarray]
+) -> None:
     """Turns a captured placeholder into a constant, or into an input for its value."""
     dtype = tf.as_dtype(value.dtype).as_datatype_enum
     node.ClearField("attr")
@@ -133,7 +125,7 @@ def _set_value(node: Any, value: np.ndarray, weights: dict[str, np.ndarray]) -> 
     node.attr["_output_shapes"].list.shape.add().CopyFrom(shape)
 
 
-def _read_value(node: Any) -> None:
+def _read_value(node: tf.compat.v1.NodeDef) -> None:
     """Turns an operation on a variable into the same one on its value."""
     if node.op == "ReadVariableOp":
         node.op = "Identity"

@@ -15,13 +15,6 @@ def attach_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) ->
     A weight that is only ever read in one other layout (ONNX keeps a convolution's channels
     first) is stored in that layout. Other rearrangements stay in the graph: they are done when a
     runtime loads the file, and would otherwise store the weight a second time.
-
-    Args:
-        model: the model; it is changed.
-        weights: values by the inputs' names.
-
-    Returns:
-        the model.
     """
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]

@@ -56,14 +56,13 @@ CANDIDATES = tuple(
     for name in (
         "logit_norm:1",
         "gq logits sampled 1",
-        "label_smoothing:0.1 + gq logits exact -0.1",
+        "label_smoothing:0.1 + gq logits sampled 1",
         "gq pooled exact 0.1",
         "label_smoothing:0.1",
         "logit_norm:0.3",
-        "gq logits exact -0.1",
         "gradient_penalty 0.01",
         "gq softmax exact 0.1",
-        "gq softmax exact -1",
+        "gq share exact -1",
     )
 )
 _DEAREST = 20.0

@@ -50,7 +50,7 @@ def assert_same(batches, others):
             np.testing.assert_array_equal(column, expected)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_same_specification_gives_the_same_pixels(load):
     source = load()
     first = collect(source.batches(5))
@@ -103,7 +103,7 @@ def test_an_epoch_holds_every_example_once(load):
     assert pixels(source.training_batches(5, 0, 0, 1)) == pixels(source.batches(5))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(6)
 def test_resumed_training_sees_what_the_uninterrupted_run_saw(load):
     source = load("train")
     augment = "crop-flip" if len(source.shape) == 3 else None

@@ -46,6 +46,7 @@ def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
+@pytest.mark.slow
 def test_exits_read_the_published_channels(published):
     read = [published.get_layer(f"exit{i}_1_conv").kernel.shape[2] for i in range(1, 6)]
     assert read == [224, 160, 256, 188, 284]
@@ -102,11 +103,13 @@ def published_operations(network):
     return np.cumsum(by_block[1:])
 
 
+@pytest.mark.slow
 def test_operations_are_the_published_ones(of_a_hundred_classes):
     millions = published_operations(of_a_hundred_classes) / 1e6
     assert millions.round(1).tolist() == [26.6, 51.6, 68.9, 88.4, 105.1]
 
 
+@pytest.mark.grid(2)
 def test_trainable_parameters(published, of_a_hundred_classes):
     assert trainable(published) == 2_822_082
     assert trainable(of_a_hundred_classes) == 2_880_132
@@ -125,7 +128,7 @@ def test_later_exits_build_on_the_blocks_of_earlier_ones(published):
         assert {name for name in earlier if not name.startswith("exit")} < later
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     "shape", [(32, 32, 3), (8, 8, 1), (16, 16, 3), (28, 28, 1), (5, 7, 3), (64, 64, 3)]
 )

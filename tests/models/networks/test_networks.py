@@ -14,6 +14,7 @@ def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("make", "classes", "count"),
     [
@@ -32,6 +33,7 @@ def test_trainable_parameters_are_those_of_the_literature(make, classes, count):
     assert trainable(make(num_classes=classes)) == count
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("name", "shape"),
     [

@@ -46,6 +46,7 @@ def finished(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_page_of_a_recipe_has_its_figures_and_the_posters(finished):
     page = html.unescape((finished / "odin-gq-resnet18.html").read_text())
     auroc = read_summary("odin-gq-resnet18", finished)["figures"]["odin"]["auroc"]
@@ -105,6 +106,7 @@ class Killed(BaseException):
     """What no code catches."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("longer", [5, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
     longer, finished, tmp_path, monkeypatch
@@ -136,6 +138,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_one_that_was_not(
             assert summary["figures"][detector][figure]["values"]["0"] == of_all["values"]["0"]
 
 
+@pytest.mark.slow
 def test_a_pretrained_network_is_fine_tuned_with_the_quotient_alone(finished, tmp_path):
     pretrained = tmp_path / "classifier.keras"
     run = finished / "runs" / "tiny-cifar10-perceptron" / "seed0" / "training" / "model.keras"
@@ -167,6 +170,7 @@ def test_all_that_is_missing_is_named_before_anything_runs(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_missing_sets_can_be_left_out(tmp_path, monkeypatch):
     tiny = SCALES["tiny"]
     task = tiny.data["cifar10"]

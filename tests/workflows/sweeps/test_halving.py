@@ -48,10 +48,6 @@ def test_no_wider_plan_would_fit(costs, epochs, seeds):
     assert made.candidates < len(costs)
 
 
-def test_a_third_goes_on_or_the_finalists():
-    assert [survivors(count) for count in (3, 6, 7, 9, 10)] == [2, 2, 3, 3, 4]
-
-
 def test_impossible_plans_are_refused():
     with pytest.raises(ValueError, match="one candidate or more"):
         plan([], 10, 100.0, 5)
@@ -59,3 +55,7 @@ def test_impossible_plans_are_refused():
         plan([2.0], 10, 100.0, 1)
     with pytest.raises(ValueError, match="must be 15 or more"):
         plan([2.0, 2.0], 10, 14.0, 5)
+
+
+def test_the_best_third_goes_on_rounded_up_and_two_at_least():
+    assert [survivors(count) for count in (3, 6, 7, 9, 10, 30)] == [2, 2, 3, 3, 4, 10]

@@ -120,6 +120,7 @@ def test_a_folder_with_another_sweep_is_refused(folder, tmp_path):
         keras_lodin.sweep(output=tmp_path, report=quiet, **SWEEP)
 
 
+@pytest.mark.slow
 def test_a_candidate_that_diverges_is_out_and_named(tmp_path):
     lines = []
     found = keras_lodin.sweep(
@@ -203,6 +204,7 @@ def test_what_cannot_be_swept_is_said_before_anything_is_trained(changes, messag
     assert not (tmp_path / "sweep").exists()
 
 
+@pytest.mark.slow
 def test_the_command_prints_plan_table_and_recommendation(tmp_path):
     result = CliRunner().invoke(
         main,

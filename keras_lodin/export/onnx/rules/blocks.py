@@ -6,71 +6,56 @@ tensors of other shapes than it was built for. These rules keep TensorFlow's own
 
 from __future__ import annotations
 
-from keras_lodin.export.onnx.rules.builder import Builder
+from keras_lodin.export.onnx.rules.builder import Builder, Value
 from keras_lodin.export.onnx.rules.registry import RULES
 
 
 @RULES.register("SpaceToBatchND")
-def space_to_batch(builder: Builder) -> str:
+def space_to_batch(builder: Builder, images: Value, blocks: Value, paddings: Value) -> Value:
     """x[n, s j + i] to y[i N + n, j]: the pixels i, i + s, i + 2 s, ... become images."""
-    images, blocks, paddings = builder.inputs
-    block = _block(builder, blocks)
-    spatial, rank = len(block), len(builder.known_shape(images))
-    rest = rank - 1 - spatial
-    before, after = _columns(builder, paddings)
-    first, last = builder.constant([0]), builder.constant([0] * rest)
-    pads = builder.concat([first, before, last, first, after, last])
-    padded = builder.op("Pad", images, pads)
+    block = _block(blocks)
+    spatial, rank = len(block), images.rank
+    before, after = _columns(paddings)
+    rest = [0] * (rank - 1 - spatial)
+    padded = images.op("Pad", builder.shape(0, before, *rest, 0, after, *rest))
     # (n, h, w, ...) to (n, h / s, s, w / s, s, ...) to (s, s, n, h / s, w / s, ...).
-    sizes = [builder.size_of(padded, 0)]
+    sizes: list[Value | int] = [padded.size(0)]
     for axis, size in enumerate(block):
-        quotient = builder.op("Div", builder.size_of(padded, axis + 1), size)
-        sizes += [quotient, builder.constant([size])]
-    sizes += [builder.sizes_of(padded, 1 + spatial)] * (rest > 0)
-    split = builder.op("Reshape", padded, builder.concat(sizes))
+        sizes += [padded.size(axis + 1) // size, size]
+    sizes += [padded.sizes(1 + spatial)] * bool(rest)
     inner = [2 + 2 * axis for axis in range(spatial)]
     outer = [1 + 2 * axis for axis in range(spatial)]
     behind = list(range(1 + 2 * spatial, rank + spatial))
-    moved = builder.transpose(split, [*inner, 0, *outer, *behind])
-    shape = builder.concat([builder.constant([-1]), builder.sizes_of(moved, spatial + 1)])
-    return builder.op("Reshape", moved, shape)
+    moved = padded.reshape(*sizes).transpose([*inner, 0, *outer, *behind])
+    return moved.reshape(-1, moved.sizes(spatial + 1))
 
 
 @RULES.register("BatchToSpaceND")
-def batch_to_space(builder: Builder) -> str:
+def batch_to_space(builder: Builder, images: Value, blocks: Value, crops: Value) -> Value:
     """The inverse of `space_to_batch`, its padding cut off: y[n, s j + i] = x[i N + n, j]."""
-    images, blocks, crops = builder.inputs
-    block = _block(builder, blocks)
-    spatial, rank = len(block), len(builder.known_shape(images))
-    shape = builder.concat([builder.constant([*block, -1]), builder.sizes_of(images, 1)])
-    split = builder.op("Reshape", images, shape)
+    block = _block(blocks)
+    spatial, rank = len(block), images.rank
+    split = images.reshape(*block, -1, images.sizes(1))
     # (s, s, n, h, w, ...) to (n, h, s, w, s, ...) to (n, h s, w s, ...).
     pairs = [axis for place in range(spatial) for axis in (spatial + 1 + place, place)]
-    rest = list(range(2 * spatial + 1, rank + spatial))
-    moved = builder.transpose(split, [spatial, *pairs, *rest])
-    sizes = [builder.size_of(moved, 0)]
-    for axis, size in enumerate(block):
-        sizes.append(builder.op("Mul", builder.size_of(images, axis + 1), int(size)))
-    if rank > 1 + spatial:
-        sizes.append(builder.sizes_of(images, 1 + spatial))
-    whole = builder.concat(sizes)
-    joined = builder.op("Reshape", moved, whole)
-    starts, behind = _columns(builder, crops)
-    ends = builder.op("Sub", builder.op("Slice", whole, [1], [1 + spatial]), behind)
-    return builder.op("Slice", joined, starts, ends, [1 + axis for axis in range(spatial)])
+    moved = split.transpose([spatial, *pairs, *range(2 * spatial + 1, rank + spatial)])
+    sizes = [moved.size(0)]
+    sizes += [images.size(axis + 1) * size for axis, size in enumerate(block)]
+    sizes += [images.sizes(1 + spatial)] * (rank > 1 + spatial)
+    whole = builder.shape(*sizes)
+    starts, behind = _columns(crops)
+    ends = whole.op("Slice", [1], [1 + spatial]) - behind
+    return moved.reshape(whole).op("Slice", starts, ends, [1 + axis for axis in range(spatial)])
 
 
-def _block(builder: Builder, tensor: str) -> list[int]:
-    value = builder.value(tensor)
-    if value is None:
+def _block(sizes: Value) -> list[int]:
+    if sizes.known is None:
         raise ValueError("the block of a dilated convolution is not a constant")
-    return [int(size) for size in value]
+    return [int(size) for size in sizes.known]
 
 
-def _columns(builder: Builder, amounts: str) -> tuple[str, str]:
+def _columns(amounts: Value) -> tuple[Value, Value]:
     """The two columns of (axes, 2) amounts, before and after, as int64 lists."""
-    amounts = builder.cast_to_int64(amounts)
-    before, after = (
-        builder.op("Reshape", builder.op("Slice", amounts, [n], [n + 1], [1]), [-1]) for n in (0, 1)
-    )
+    amounts = amounts.int64()
+    before, after = (amounts.op("Slice", [n], [n + 1], [1]).reshape(-1) for n in (0, 1))
     return before, after

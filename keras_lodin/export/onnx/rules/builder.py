@@ -2,183 +2,252 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 from onnx import TensorProto, helper
 from tf2onnx import utils
+from tf2onnx.graph import Graph, Node
 
-Number = int | float
+# None for a free size.
+Shape: TypeAlias = list[int | None]
+# Numbers become constants of the type of an operation's first tensor; lists of integers become
+# int64 constants, as ONNX wants its shapes and axes.
+Operand: TypeAlias = "Value | float | Sequence[int]"
+
+
+def _operator(kind: str) -> Callable[[Value, Value | float], Value]:
+    return lambda tensor, other: tensor.op(kind, other)
+
+
+class Value:
+    """A tensor of the graph that is being written: what is known of it, and what is made of it.
+
+    Python's operators write ONNX's: `dy * (1.0 - y)`.
+    """
+
+    def __init__(self, builder: Builder, name: str) -> None:
+        self.name = name
+        self._builder = builder
+        self._graph = builder.graph
+
+    def op(self, kind: str, *others: Operand, **attributes: object) -> Value:
+        """Adds an operation with this tensor as its first input; see `Builder.op`."""
+        return self._builder.op(kind, self, *others, **attributes)
+
+    __add__ = _operator("Add")
+    __sub__ = _operator("Sub")
+    __mul__ = _operator("Mul")
+    __truediv__ = _operator("Div")
+    __floordiv__ = _operator("Div")  # of integers, rounded towards zero
+    __lt__ = _operator("Less")
+    __gt__ = _operator("Greater")
+    __and__ = _operator("And")
+    __or__ = _operator("Or")
+
+    def __rsub__(self, number: float) -> Value:
+        return self._builder.op("Sub", number, self)
+
+    def __rtruediv__(self, number: float) -> Value:
+        return self._builder.op("Div", number, self)
+
+    def __neg__(self) -> Value:
+        return self.op("Neg")
+
+    def __abs__(self) -> Value:
+        return self.op("Abs")
+
+    @property
+    def shape(self) -> Shape | None:
+        """Its shape as far as it is known, None for an unknown rank."""
+        shape = self._graph.get_shape(self.name)
+        if shape is None:
+            return None
+        return [None if size is None or size < 0 else int(size) for size in shape]
+
+    @property
+    def known_shape(self) -> Shape:
+        """The shape of a tensor whose rank must be known.
+
+        Raises:
+            ValueError: if it is not.
+        """
+        if self.shape is None:
+            raise ValueError(f"the rank of {self.name!r} is unknown")
+        return self.shape
+
+    @property
+    def rank(self) -> int:
+        """How many axes it has."""
+        return len(self.known_shape)
+
+    @property
+    def dtype(self) -> int:
+        """ONNX's number of its type."""
+        return int(self._graph.get_dtype(self.name))
+
+    @property
+    def known(self) -> np.ndarray | None:
+        """The value of a constant, or None."""
+        node = self._maker("Identity", "Cast")
+        if node is None or not node.is_const():
+            return None
+        return np.asarray(node.get_tensor_value(as_list=False))
+
+    @property
+    def factors(self) -> list[Value]:
+        """The two factors of a product; none of anything else."""
+        node = self._maker("Identity")
+        if node is None or node.type != "Mul":
+            return []
+        return [Value(self._builder, name) for name in node.input]
+
+    def _maker(self, *passing: str) -> Node | None:
+        """The node that made the numbers; those of some types only pass them on."""
+        node = self._graph.get_node_by_output(self.name)
+        while node is not None and node.type in passing and node.inputs[0] is not None:
+            node = node.inputs[0]
+        return node
+
+    def like(self, values: npt.ArrayLike) -> Value:
+        """Numbers as a constant of its type."""
+        return self._builder.constant(values, helper.tensor_dtype_to_np_dtype(self.dtype))
+
+    def cast(self, dtype: int) -> Value:
+        """It in another type."""
+        return self if self.dtype == dtype else self.op("Cast", to=dtype)
+
+    def int64(self) -> Value:
+        """It in ONNX's type for shapes."""
+        return self.cast(TensorProto.INT64)
+
+    def float32(self) -> Value:
+        """It as float32."""
+        return self.cast(TensorProto.FLOAT)
+
+    def sizes(self, start: int = 0, end: int | None = None) -> Value:
+        """Some of its sizes while the graph runs: int64.
+
+        Not by `Shape`'s own `start` and `end`: tf2onnx's optimizer does not know them.
+        """
+        stop = np.iinfo("int64").max if end is None else end
+        return self.op("Shape").op("Slice", [start], [stop])
+
+    def size(self, axis: int) -> Value:
+        """One of its sizes while the graph runs: int64 of shape (1,)."""
+        return self.sizes(axis, axis + 1)
+
+    def entry(self, place: int) -> Value:
+        """One of its numbers along the first axis, of size 1."""
+        return self.op("Slice", [place], [place + 1])
+
+    def scalar(self) -> Value:
+        """It without its one axis, of size 1."""
+        return self.op("Squeeze", [0])
+
+    def reshape(self, *sizes: Value | int) -> Value:
+        """It in another shape, of numbers and int64 tensors."""
+        return self.op("Reshape", self._builder.shape(*sizes))
+
+    def pad(self, rank: int, axis: int, before: Value | int, after: Value | int) -> Value:
+        """It with zeros before and after on one of its axes; a negative amount cuts off."""
+        none, rest = [0] * axis, [0] * (rank - axis - 1)
+        amounts = self._builder.shape(*none, before, *rest, *none, after, *rest)
+        return self.op("Pad", amounts)
+
+    def where(self, x: Value, y: Value) -> Value:
+        """Gives x where it holds, else y."""
+        return self.op("Where", x, y)
+
+    def transpose(self, permutation: Sequence[int]) -> Value:
+        """It with its axes in another order."""
+        in_order = list(permutation) == sorted(permutation)
+        return self if in_order else self.op("Transpose", perm=list(permutation))
+
+    def channels_first(self) -> Value:
+        """From (batch, *spatial, channels) to (batch, channels, *spatial)."""
+        return self.transpose([0, self.rank - 1, *range(1, self.rank - 1)])
+
+    def channels_last(self, rank: int) -> Value:
+        """From (batch, channels, *spatial) to (batch, *spatial, channels)."""
+        return self.transpose([0, *range(2, rank), 1])
+
+    def reversed(self, axes: Sequence[int]) -> Value:
+        """It turned round along some axes."""
+        count, far = len(axes), np.iinfo("int64").min
+        turned = [-1] * count, [far] * count, list(axes), [-1] * count
+        return self.op("Slice", *turned) if axes else self
 
 
 class Builder:
-    """A small language for rules: names of tensors in, names of tensors out.
-
-    Python numbers among the inputs of an operation become constants of the type of its first
-    named input; lists of integers become int64 constants, as ONNX wants its shapes and axes.
-
-    Args:
-        graph: tf2onnx's graph.
-        node: the TensorFlow node to replace.
+    """Writes a graph in the place of a TensorFlow node, and knows the node.
 
     Attributes:
-        inputs: names of the node's inputs.
+        graph: as given.
+        inputs: the node's inputs.
+        output: the node's first output.
     """
 
-    def __init__(self, graph: Any, node: Any) -> None:
-        self._graph = graph
+    def __init__(self, graph: Graph, node: Node) -> None:
+        self.graph = graph
         self._node = node
-        self.inputs: list[str] = list(node.input)
+        self.inputs = [Value(self, name) for name in node.input]
+        self.output = Value(self, node.output[0])
 
     @property
     def kind(self) -> str:
         """The TensorFlow operation's name."""
         return str(self._node.type)
 
-    def attribute(self, name: str, default: Any = None) -> Any:
+    def attribute(self, name: str, default: object = None) -> Any:
         """Value of an attribute of the TensorFlow node; text is decoded."""
         value = self._node.get_attr_value(name, default)
         return value.decode() if isinstance(value, bytes) else value
 
-    def shape(self, tensor: str) -> list[int | None] | None:
-        """Shape of a tensor as far as it is known: None for a free size or an unknown rank."""
-        shape = self._graph.get_shape(tensor)
-        if shape is None:
-            return None
-        return [None if size is None or size < 0 else int(size) for size in shape]
-
-    def output_shape(self, index: int = 0) -> list[int | None] | None:
-        """Shape of one of the TensorFlow node's outputs, as far as it is known."""
-        return self.shape(self._node.output[index])
-
-    def known_shape(self, tensor: str) -> list[int | None]:
-        """Shape of a tensor whose rank must be known.
-
-        Raises:
-            ValueError: if it is not.
-        """
-        shape = self.shape(tensor)
-        if shape is None:
-            raise ValueError(f"the rank of {tensor!r} is unknown")
-        return shape
-
-    def value(self, tensor: str) -> np.ndarray | None:
-        """Value of a tensor that is a constant, or None."""
-        node = self._graph.get_node_by_output(tensor)
-        while node is not None and node.type in ("Identity", "Cast") and node.inputs[0] is not None:
-            node = node.inputs[0]
-        if node is None or not node.is_const():
-            return None
-        return np.asarray(node.get_tensor_value(as_list=False))
-
-    def factors(self, tensor: str) -> tuple[str, str] | None:
-        """The two factors of a tensor that is a product, or None."""
-        node = self._graph.get_node_by_output(tensor)
-        while node is not None and node.type == "Identity":
-            node = node.inputs[0]
-        if node is None or node.type != "Mul":
-            return None
-        return node.input[0], node.input[1]
-
-    def consumers(self) -> list[Any]:
+    def consumers(self) -> list[Node]:
         """The nodes that read the TensorFlow node's first output."""
-        return self._graph.find_output_consumers(self._node.output[0])
+        return self.graph.find_output_consumers(self.output.name)
 
-    def dtype(self, tensor: str) -> int:
-        """ONNX's number of a tensor's type."""
-        return int(self._graph.get_dtype(tensor))
-
-    def constant(self, value: Any, dtype: Any = None) -> str:
+    def constant(self, value: npt.ArrayLike, dtype: npt.DTypeLike | None = None) -> Value:
         """A constant. Integers are int64 unless a type is given."""
         array = np.asarray(value, dtype=dtype)
         if dtype is None and (array.dtype.kind == "i" or array.size == 0):
             array = array.astype("int64")
-        return self._graph.make_const(utils.make_name("constant"), array).output[0]
+        return Value(self, self.graph.make_const(utils.make_name("constant"), array).output[0])
 
-    def op(self, kind: str, *inputs: Any, **attributes: Any) -> str:
-        """Adds an operation with one output.
-
-        Args:
-            kind: the ONNX operation.
-            *inputs: names of tensors, numbers, lists of integers, or "" for one left out.
-            **attributes: the operation's attributes.
-
-        Returns:
-            the name of its output.
-        """
+    def op(self, kind: str, *inputs: Operand, **attributes: object) -> Value:
+        """Adds an operation with one output."""
         return self.ops(kind, 1, *inputs, **attributes)[0]
 
-    def ops(self, kind: str, count: int, *inputs: Any, **attributes: Any) -> list[str]:
+    def ops(self, kind: str, count: int, *inputs: Operand, **attributes: object) -> list[Value]:
         """Adds an operation with several outputs; see `op`."""
-        like = next((x for x in inputs if isinstance(x, str) and x), None)
-        names = [x if isinstance(x, str) else self._literal(x, like) for x in inputs]
-        node = self._graph.make_node(
+        like = next(x for x in inputs if isinstance(x, Value))
+        names = [self._named(x, like) for x in inputs]
+        node = self.graph.make_node(
             kind, names, attr=attributes, output_count=count, op_name_scope=self._node.name
         )
-        return list(node.output)
+        return [Value(self, name) for name in node.output]
 
-    def _literal(self, value: Number | Sequence[int], like: str | None) -> str:
-        if isinstance(value, (list, tuple)):
-            return self.constant(np.asarray(value, dtype="int64"))
-        dtype = TensorProto.FLOAT if like is None else self.dtype(like)
-        return self.constant(value, helper.tensor_dtype_to_np_dtype(dtype))
+    def _named(self, operand: Operand, like: Value) -> str:
+        if isinstance(operand, Value):
+            return operand.name
+        if isinstance(operand, (list, tuple)):
+            return self.constant(operand, "int64").name
+        return like.like(operand).name
 
-    def like(self, tensor: str, value: Number) -> str:
-        """A number as a constant of a tensor's type."""
-        return self._literal(value, tensor)
-
-    def list_like(self, tensor: str, values: Any) -> str:
-        """A list of numbers as a constant of a tensor's type."""
-        return self.constant(values, helper.tensor_dtype_to_np_dtype(self.dtype(tensor)))
-
-    def cast(self, tensor: str, dtype: int) -> str:
-        """A tensor in another type."""
-        return tensor if self.dtype(tensor) == dtype else self.op("Cast", tensor, to=dtype)
-
-    def cast_to_int64(self, tensor: str) -> str:
-        """A tensor of integers as int64, ONNX's type for shapes."""
-        return self.cast(tensor, TensorProto.INT64)
-
-    def shape_of(self, tensor: str) -> str:
-        """The shape of a tensor while the graph runs: int64."""
-        return self.op("Shape", tensor)
-
-    def sizes_of(self, tensor: str, start: int, end: int | None = None) -> str:
-        """Some sizes of a tensor while the graph runs: int64.
-
-        Not by `Shape`'s own `start` and `end`: tf2onnx's optimizer does not know them.
-        """
-        stop = np.iinfo("int64").max if end is None else end
-        return self.op("Slice", self.shape_of(tensor), [start], [stop])
-
-    def size_of(self, tensor: str, axis: int) -> str:
-        """One size of a tensor while the graph runs: int64 of shape (1,)."""
-        return self.sizes_of(tensor, axis, axis + 1)
-
-    def concat(self, parts: Sequence[str], axis: int = 0) -> str:
+    def concat(self, parts: Sequence[Value], axis: int = 0) -> Value:
         """Joins tensors along an axis."""
         return parts[0] if len(parts) == 1 else self.op("Concat", *parts, axis=axis)
 
-    def transpose(self, tensor: str, permutation: Sequence[int]) -> str:
-        """A tensor with its axes in another order."""
-        if list(permutation) == sorted(permutation):
-            return tensor
-        return self.op("Transpose", tensor, perm=list(permutation))
+    def shape(self, *sizes: Value | int) -> Value:
+        """A shape, int64, of numbers and of int64 tensors with one axis."""
+        numbers = [size for size in sizes if isinstance(size, int)]
+        if len(numbers) == len(sizes):
+            return self.constant(numbers)
+        return self.concat([n if isinstance(n, Value) else self.constant([n]) for n in sizes])
 
-    def channels_first(self, tensor: str) -> str:
-        """From (batch, *spatial, channels) to (batch, channels, *spatial)."""
-        rank = len(self.known_shape(tensor))
-        return self.transpose(tensor, [0, rank - 1, *range(1, rank - 1)])
-
-    def channels_last(self, tensor: str, rank: int) -> str:
-        """From (batch, channels, *spatial) to (batch, *spatial, channels)."""
-        return self.transpose(tensor, [0, *range(2, rank), 1])
-
-    def reversed(self, tensor: str, axes: Sequence[int]) -> str:
-        """A tensor turned round along some axes."""
-        if not axes:
-            return tensor
-        count = len(axes)
-        far = np.iinfo("int64").min
-        return self.op("Slice", tensor, [-1] * count, [far] * count, list(axes), [-1] * count)
+    def below(self, limit: Value) -> Value:
+        """0, 1, ... below an int64 scalar."""
+        return self.op("Range", self.constant(0), limit, self.constant(1))

@@ -4,58 +4,48 @@ from __future__ import annotations
 
 import numpy as np
 
-from keras_lodin.export.onnx.rules.builder import Builder
+from keras_lodin.export.onnx.rules.builder import Builder, Value
 from keras_lodin.export.onnx.rules.registry import RULES
 
 
 @RULES.register("StridedSliceGrad")
-def strided_slice_gradient(builder: Builder) -> str:
+def strided_slice_gradient(
+    builder: Builder, sizes: Value, begin: Value, end: Value, strides: Value, dy: Value
+) -> Value:
     """With y = x[begin:end:stride]: dx is zero except dx[begin + stride m] = dy[m].
 
     Axis by axis: an index's axis comes back, a new axis goes, a negative stride is turned round,
     zeros are set between the pixels for a stride above 1, and then before and after them.
     """
-    sizes, begin, _, strides, upstream = builder.inputs
-    steps = [int(step) for step in np.atleast_1d(_constant(builder, strides))]
-    begins = _begins(builder, begin, len(steps))
-    shape = builder.output_shape()
-    rank = int(builder.known_shape(sizes)[0] or 0) if shape is None else len(shape)
-    shape = [None] * rank if shape is None else shape
+    if strides.known is None:
+        raise ValueError("the steps of a slice are not constants")
+    steps = [int(step) for step in np.atleast_1d(strides.known)]
+    shape = builder.output.shape
+    rank = int(sizes.known_shape[0] or 0) if shape is None else len(shape)
     masks = {
         name: int(builder.attribute(f"{name}_mask", 0))
         for name in ("begin", "end", "ellipsis", "new_axis", "shrink_axis")
     }
-    added, shrunk, slices = _axes(begins, steps, masks, rank)
-    gradient = upstream
+    added, shrunk, slices = _axes(_begins(begin, len(steps)), steps, masks, rank)
     if added:
-        gradient = builder.op("Squeeze", gradient, added)
+        dy = dy.op("Squeeze", added)
     if shrunk:
-        gradient = builder.op("Unsqueeze", gradient, shrunk)
-    shape_of = builder.cast_to_int64(sizes)
+        dy = dy.op("Unsqueeze", shrunk)
     for axis, (first, step) in slices.items():
-        gradient = _placed(builder, gradient, axis, rank, first, step, shape[axis], shape_of)
-    return gradient
+        dy = _placed(dy, axis, rank, first, step, sizes.int64().entry(axis))
+    return dy
 
 
-def _constant(builder: Builder, tensor: str) -> np.ndarray:
-    value = builder.value(tensor)
-    if value is None:
-        raise ValueError("the steps of a slice are not constants")
-    return value
-
-
-def _begins(builder: Builder, tensor: str, count: int) -> list[int | str]:
+def _begins(begin: Value, count: int) -> list[Value | int]:
     """Where a slice begins on each axis: a number, or an int64 of shape (1,) from the graph."""
-    value = builder.value(tensor)
-    if value is not None:
-        return np.atleast_1d(value).astype(int).tolist()
-    begins = builder.cast_to_int64(tensor)
-    return [builder.op("Slice", begins, [place], [place + 1]) for place in range(count)]
+    if begin.known is not None:
+        return np.atleast_1d(begin.known).astype(int).tolist()
+    return [begin.int64().entry(place) for place in range(count)]
 
 
 def _axes(
-    begins: list[int | str], steps: list[int], masks: dict[str, int], rank: int
-) -> tuple[list[int], list[int], dict[int, tuple[int | str, int]]]:
+    begins: list[Value | int], steps: list[int], masks: dict[str, int], rank: int
+) -> tuple[list[int], list[int], dict[int, tuple[Value | int, int]]]:
     """What a slice does to each axis.
 
     Returns:
@@ -70,7 +60,7 @@ def _axes(
     named = sum(not marked("new_axis", i) and not marked("ellipsis", i) for i in range(count))
     added: list[int] = []
     shrunk: list[int] = []
-    slices: dict[int, tuple[int | str, int]] = {}
+    slices: dict[int, tuple[Value | int, int]] = {}
     axis = out = 0
     for place in range(count):
         if marked("ellipsis", place):
@@ -88,103 +78,65 @@ def _axes(
                 shrunk.append(axis)
             else:
                 out += 1
-            whole = first == 0 and step == 1 and marked("end", place)
+            whole = isinstance(first, int) and (first, step) == (0, 1) and marked("end", place)
             if not whole or marked("shrink_axis", place):
                 slices[axis] = (first, step)
             axis += 1
     return added, shrunk, slices
 
 
-def _placed(
-    builder: Builder,
-    gradient: str,
-    axis: int,
-    rank: int,
-    first: int | str,
-    step: int,
-    size: int | None,
-    shape_of: str,
-) -> str:
+def _placed(dy: Value, axis: int, rank: int, first: Value | int, step: int, total: Value) -> Value:
     """Puts dy's pixels at `first`, `first + step`, ... of an axis of x, zeros elsewhere."""
-    total = builder.op("Slice", shape_of, [axis], [axis + 1])
-    count = builder.size_of(gradient, axis)
+    count, turned = dy.size(axis), [axis] if step < 0 else []
     if abs(step) > 1:
         # (..., m, ...) to (..., m, |step|, ...) with zeros, to (..., m |step|, ...).
-        gap = builder.op("Unsqueeze", gradient, [axis + 1])
+        before = [dy.sizes(0, axis)] if axis else []
+        after = [dy.sizes(axis + 1)] if axis < rank - 1 else []
         amounts = np.zeros((2, rank + 1), int)
         amounts[1, axis + 1] = abs(step) - 1
-        gap = builder.op("Pad", gap, amounts.ravel().tolist())
-        if step < 0:
-            gap = builder.reversed(gap, [axis])
-        before = builder.sizes_of(gradient, 0, axis)
-        after = builder.sizes_of(gradient, axis + 1)
-        joined = [before] * (axis > 0) + [builder.constant([-1])] + [after] * (axis < rank - 1)
-        gradient = builder.op("Reshape", gap, builder.concat(joined))
-    elif step < 0:
-        gradient = builder.reversed(gradient, [axis])
+        gap = dy.op("Unsqueeze", [axis + 1]).op("Pad", amounts.ravel().tolist())
+        dy = gap.reversed(turned).reshape(*before, -1, *after)
+    else:
+        dy = dy.reversed(turned)
     # The place of the first pixel that x has in its own order.
-    start = _from_the_front(builder, first, total)
-    start = builder.op("Max", builder.op("Min", start, total), 0)
+    start = _from_the_front(first, total).op("Min", total).op("Max", 0)
     if step < 0:
         # A begin behind the end starts at the end.
-        start = builder.op("Min", start, builder.op("Sub", total, 1))
-        span = builder.op("Mul", builder.op("Sub", count, 1), abs(step))
-        start = builder.op("Sub", start, span)
-    length = builder.size_of(gradient, axis)
-    behind = builder.op("Sub", total, builder.op("Add", start, length))
-    zeros_before = builder.constant([0] * axis)
-    zeros_after = builder.constant([0] * (rank - axis - 1))
-    pads = builder.concat([zeros_before, start, zeros_after, zeros_before, behind, zeros_after])
+        start = start.op("Min", total - 1) - (count - 1) * abs(step)
     # Behind may be negative after a stride: the zeros that follow the last pixel are cut off.
-    return builder.op("Pad", gradient, pads)
+    return dy.pad(rank, axis, start, total - (start + dy.size(axis)))
 
 
-def _from_the_front(builder: Builder, first: int | str, total: str) -> str:
+def _from_the_front(first: Value | int, total: Value) -> Value:
     """A place that, if negative, is counted from the end: int64 of shape (1,)."""
-    if isinstance(first, str):
-        from_end = builder.op("Add", first, total)
-        return builder.op("Where", builder.op("Less", first, 0), from_end, first)
-    return builder.op("Add", total, first) if first < 0 else builder.constant([first])
+    if isinstance(first, int):
+        return total + first if first < 0 else total.like([first])
+    return (first < 0).where(first + total, first)
 
 
 @RULES.register("MirrorPadGrad")
-def mirror_padding_gradient(builder: Builder) -> str:
+def mirror_padding_gradient(builder: Builder, dy: Value, paddings: Value) -> Value:
     """With y = x with its border reflected outside: dx adds each reflected pixel to its original.
 
     Axis by axis with b pixels before and a after: the middle, plus the first b and the last a
     turned round, set at the places that they were copied from.
     """
-    upstream, paddings = builder.inputs
-    amounts = builder.value(paddings)
-    if amounts is None:
+    if paddings.known is None:
         raise ValueError("the amounts of a padding are not constants")
     # REFLECT does not repeat the border pixel, SYMMETRIC does.
     skip = 1 if builder.attribute("mode") == "REFLECT" else 0
-    rank = len(amounts)
-    gradient = upstream
-    for axis, (before, after) in enumerate(np.asarray(amounts).astype(int).tolist()):
+    far = np.iinfo("int64").max
+    for axis, (before, after) in enumerate(paddings.known.astype(int).tolist()):
         if not before and not after:
             continue
-        far = np.iinfo("int64").max
-        middle = builder.op("Slice", gradient, [before], [-after if after else far], [axis])
-        size = builder.size_of(middle, axis)
-        parts = [middle]
-        for first, last, at_start in ((0, before, True), (-after, far, False)):
-            length = before if at_start else after
+        total = dy.op("Slice", [before], [-after if after else far], [axis])
+        size = total.size(axis)
+        for first, last, length in ((0, before, before), (-after, far, after)):
             if not length:
                 continue
-            border = builder.op("Slice", gradient, [first], [last], [axis])
-            border = builder.reversed(border, [axis])
-            rest = builder.op("Sub", size, length + skip)
-            near = builder.constant([skip])
-            pair = (near, rest) if at_start else (rest, near)
-            zeros_before = builder.constant([0] * axis)
-            zeros_after = builder.constant([0] * (rank - axis - 1))
-            pads = builder.concat(
-                [zeros_before, pair[0], zeros_after, zeros_before, pair[1], zeros_after]
-            )
-            parts.append(builder.op("Pad", border, pads))
-        gradient = parts[0]
-        for part in parts[1:]:
-            gradient = builder.op("Add", gradient, part)
-    return gradient
+            border = dy.op("Slice", [first], [last], [axis]).reversed([axis])
+            rest = size - (length + skip)
+            ends = (skip, rest) if first == 0 else (rest, skip)
+            total += border.pad(len(paddings.known), axis, *ends)
+        dy = total
+    return dy

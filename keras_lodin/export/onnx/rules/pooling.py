@@ -10,114 +10,97 @@ import math
 
 import numpy as np
 
-from keras_lodin.export.onnx.rules.builder import Builder
+from keras_lodin.export.onnx.rules.builder import Builder, Value
 from keras_lodin.export.onnx.rules.convolution import convolution_adjoint
-from keras_lodin.export.onnx.rules.geometry import Window, window_of
+from keras_lodin.export.onnx.rules.geometry import forward_attributes
 from keras_lodin.export.onnx.rules.registry import RULES
+from keras_lodin.export.windows import Window, window_of
 
 
 @RULES.register("MaxPool", "MaxPool3D")
-def max_pooling(builder: Builder) -> str:
+def max_pooling(builder: Builder, x: Value) -> Value:
     """With y[m] = max of x over window m; the padding is never the largest."""
-    (inputs,) = builder.inputs
-    window = _window(builder, builder.shape(inputs), builder.output_shape())
-    first, pads = _padded(builder, builder.channels_first(inputs), window, -np.inf)
-    pooled = builder.op("MaxPool", first, **_attributes(window, pads))
-    return builder.channels_last(pooled, len(builder.known_shape(inputs)))
+    window = _window(builder, x, builder.output)
+    first, pads = _padded(builder, x.channels_first(), window, -np.inf)
+    return first.op("MaxPool", **_attributes(window, pads)).channels_last(x.rank)
 
 
 @RULES.register("AvgPool", "AvgPool3D")
-def average_pooling(builder: Builder) -> str:
+def average_pooling(builder: Builder, x: Value) -> Value:
     """With c[m] the pixels of window m in the image: y[m] = sum of x over window m / c[m]."""
-    (inputs,) = builder.inputs
-    window = _window(builder, builder.shape(inputs), builder.output_shape())
-    first, pads = _padded(builder, builder.channels_first(inputs), window, 0.0)
-    pooled = builder.op("AveragePool", first, **_attributes(window, pads))
+    window = _window(builder, x, builder.output)
+    first, pads = _padded(builder, x.channels_first(), window, 0.0)
+    pooled = first.op("AveragePool", **_attributes(window, pads))
     if pads:
         # The zeros were counted. The same average of ones is the fraction that was not zeros.
-        sizes = builder.sizes_of(builder.channels_first(inputs), 2)
-        ones = builder.op("Expand", builder.constant(np.float32(1.0)), sizes)
-        ones = builder.op("Pad", builder.op("Unsqueeze", ones, [0, 1]), pads)
-        part = builder.op("AveragePool", ones, **_attributes(window, pads))
-        pooled = builder.op("Div", pooled, part)
-    return builder.channels_last(pooled, len(builder.known_shape(inputs)))
+        ones = builder.constant(np.float32(1.0)).op("Expand", x.channels_first().sizes(2))
+        ones = ones.op("Unsqueeze", [0, 1]).op("Pad", pads)
+        pooled /= ones.op("AveragePool", **_attributes(window, pads))
+    return pooled.channels_last(x.rank)
 
 
 @RULES.register("MaxPoolGrad", "MaxPool3DGrad")
-def max_pooling_gradient(builder: Builder) -> str:
+def max_pooling_gradient(builder: Builder, x: Value, y: Value, dy: Value) -> Value:
     """With y[m] = x[n(m)], n(m) the largest pixel of window m: dx[n] = sum of dy[m] with n(m) = n.
 
     Windows that overlap may pick the same pixel, so the gradients are added up: ONNX's MaxPool
     gives n(m) as an index into the flat tensor, and ScatterElements adds dy there.
     """
-    inputs, outputs, upstream = builder.inputs
-    window = _window(builder, builder.shape(inputs), builder.shape(outputs))
-    first, pads = _padded(builder, builder.channels_first(inputs), window, -np.inf)
+    window = _window(builder, x, y)
+    first, pads = _padded(builder, x.channels_first(), window, -np.inf)
     _, places = builder.ops("MaxPool", 2, first, **_attributes(window, pads))
-    shape = builder.shape_of(first)
-    zeros = builder.op("ConstantOfShape", builder.op("ReduceProd", shape, keepdims=1))
-    added = builder.op(
-        "ScatterElements",
-        zeros,
-        builder.op("Reshape", places, [-1]),
-        builder.op("Reshape", builder.channels_first(upstream), [-1]),
-        axis=0,
-        reduction="add",
-    )
-    gradient = builder.op("Reshape", added, shape)
+    shape = first.op("Shape")
+    zeros = shape.op("ReduceProd", keepdims=1).op("ConstantOfShape")
+    places, values = places.reshape(-1), dy.channels_first().reshape(-1)
+    added = zeros.op("ScatterElements", places, values, axis=0, reduction="add")
+    gradient = added.reshape(shape)
     if pads:
-        gradient = builder.op("Pad", gradient, builder.op("Neg", pads))
-    return builder.channels_last(gradient, len(builder.known_shape(inputs)))
+        gradient = gradient.op("Pad", -pads)
+    return gradient.channels_last(x.rank)
 
 
 @RULES.register("AvgPoolGrad", "AvgPool3DGrad")
-def average_pooling_gradient(builder: Builder) -> str:
+def average_pooling_gradient(builder: Builder, sizes: Value, dy: Value) -> Value:
     """With y[m] = mean of window m, c[m] pixels: dx[n] = sum of dy[m] / c[m] over m that see n.
 
     c counts the pixels of the window that lie in the image. What remains is the adjoint of a
     convolution with a kernel of ones, the same for every channel: channels join the batch.
     """
-    sizes, upstream = builder.inputs
-    rank = len(builder.known_shape(upstream))
-    channels = builder.known_shape(upstream)[-1]
-    window = _window(builder, builder.output_shape(), builder.shape(upstream))
-    first = builder.channels_first(upstream)
+    channels = dy.known_shape[-1]
+    window = _window(builder, builder.output, dy)
+    first = dy.channels_first()
     kernel = builder.constant(np.ones((1, 1, *window.kernel), "float32"))
-    share = builder.op("Div", first, _counts(builder, kernel, window, sizes))
-    single = _with_spatial(builder, share, first, window.output_sizes, [builder.constant([-1, 1])])
+    share = first / _counts(builder, kernel, window, sizes)
+    single = share.reshape(-1, 1, *_spatial(first, window.output_sizes))
     gradient = convolution_adjoint(builder, single, kernel, window, 1, sizes)
-    size = builder.size_of(first, 1) if channels is None else builder.constant([channels])
-    joined = _with_spatial(
-        builder, gradient, gradient, window.input_sizes, [builder.constant([-1]), size]
-    )
-    return builder.channels_last(joined, rank)
+    size = first.size(1) if channels is None else channels
+    joined = gradient.reshape(-1, size, *_spatial(gradient, window.input_sizes))
+    return joined.channels_last(dy.rank)
 
 
-def _window(
-    builder: Builder, inputs: list[int | None] | None, outputs: list[int | None] | None
-) -> Window:
-    return window_of(builder, list(builder.attribute("ksize"))[1:-1], inputs, outputs)
+def _window(builder: Builder, inputs: Value, outputs: Value) -> Window:
+    kernel = list(builder.attribute("ksize"))[1:-1]
+    return window_of(builder.attribute, kernel, inputs.shape, outputs.shape)
 
 
-def _with_spatial(
-    builder: Builder, tensor: str, like: str, sizes: list[int] | None, leading: list[str]
-) -> str:
-    """A tensor in another shape: the leading sizes, then the spatial ones of `like`."""
-    spatial = builder.sizes_of(like, 2) if sizes is None else builder.constant(sizes)
-    return builder.op("Reshape", tensor, builder.concat([*leading, spatial]))
+def _spatial(tensor: Value, sizes: list[int]) -> list[Value] | list[int]:
+    """The spatial sizes of a tensor, channels first: numbers where they are known."""
+    return sizes or [tensor.sizes(2)]
 
 
-def _counts(builder: Builder, kernel: str, window: Window, sizes: str) -> str:
+def _counts(builder: Builder, kernel: Value, window: Window, sizes: Value) -> Value:
     """Pixels of the image in each window, of shape (1, 1, *spatial) or a scalar."""
     if window.kind == "VALID":
         return builder.constant(np.float32(math.prod(window.kernel)))
-    spatial = builder.op("Slice", builder.cast_to_int64(sizes), [1], [1 + len(window.kernel)])
-    ones = builder.op("Expand", builder.constant(np.float32(1.0)), spatial)
-    image, pads = _padded(builder, builder.op("Unsqueeze", ones, [0, 1]), window, 0.0)
-    return builder.op("Conv", image, kernel, **_attributes(window, pads))
+    spatial = sizes.int64().op("Slice", [1], [1 + len(window.kernel)])
+    ones = builder.constant(np.float32(1.0)).op("Expand", spatial)
+    image, pads = _padded(builder, ones.op("Unsqueeze", [0, 1]), window, 0.0)
+    return image.op("Conv", kernel, **_attributes(window, pads))
 
 
-def _padded(builder: Builder, first: str, window: Window, value: float) -> tuple[str, str | None]:
+def _padded(
+    builder: Builder, first: Value, window: Window, value: float
+) -> tuple[Value, Value | None]:
     """Pads by hand what no attribute can: free sizes with a stride larger than the window.
 
     Returns:
@@ -129,20 +112,18 @@ def _padded(builder: Builder, first: str, window: Window, value: float) -> tuple
         return first, None
     before, after = [], []
     for axis, (size, stride) in enumerate(zip(window.kernel, window.strides, strict=True)):
-        pixels = builder.size_of(first, axis + 2)
-        windows = builder.op("Div", builder.op("Add", pixels, stride - 1), stride)
-        covered = builder.op("Add", builder.op("Mul", windows, stride), size - stride)
-        excess = builder.op("Sub", covered, pixels)
-        before.append(builder.op("Div", builder.op("Max", excess, 0), 2))
+        pixels = first.size(axis + 2)
+        windows = (pixels + (stride - 1)) // stride
+        excess = windows * stride + (size - stride) - pixels
+        before.append(excess.op("Max", 0) // 2)
         # Negative where the windows end before the image: those pixels are cut off.
-        after.append(builder.op("Sub", excess, before[-1]))
-    none = builder.constant([0, 0])
-    pads = builder.concat([none, *before, none, *after])
-    return builder.op("Pad", first, pads, builder.like(first, value)), pads
+        after.append(excess - before[-1])
+    pads = builder.shape(0, 0, *before, 0, 0, *after)
+    return first.op("Pad", pads, value), pads
 
 
-def _attributes(window: Window, pads: str | None) -> dict[str, object]:
+def _attributes(window: Window, pads: Value | None) -> dict[str, object]:
     """ONNX's attributes of the windows; where `pads` are given, the padding is done."""
     if pads:
         return {"kernel_shape": window.kernel, "strides": window.strides}
-    return window.attributes()
+    return forward_attributes(window)

@@ -6,12 +6,12 @@ import string
 
 import numpy as np
 
-from keras_lodin.export.onnx.rules.builder import Builder
+from keras_lodin.export.onnx.rules.builder import Builder, Value
 from keras_lodin.export.onnx.rules.registry import RULES
 
 
 @RULES.register("Einsum")
-def einstein_sum(builder: Builder) -> str:
+def einstein_sum(builder: Builder, *factors: Value) -> Value:
     """With y[out] = sum over the other axes of the product of all x_k[term_k].
 
     The adjoint of one factor is again such a sum, and TensorFlow writes it in forms that ONNX does
@@ -19,19 +19,17 @@ def einstein_sum(builder: Builder) -> str:
     differ in upper case only, and an axis twice in the result (the adjoint of a diagonal), which
     is a product with the identity matrix.
     """
-    operands = list(builder.inputs)
+    operands = list(factors)
     terms, out = _terms(builder)
     if _is_matrix_product(terms, out):
         # Runtimes compute these faster than sums over named axes.
         turned = terms[1][1] != out[-1]
-        second = builder.transpose(operands[1], [1, 0] if turned else [0, 1])
-        return builder.op("MatMul", operands[0], second)
+        return operands[0].op("MatMul", operands[1].transpose([1, 0] if turned else [0, 1]))
     free = _unused_letters([*terms, out])
     for place, letter in enumerate(out):
         if letter in out[:place]:
             again = free.pop(0)
-            size = _size(builder, operands, terms, letter)
-            operands.append(builder.list_like(operands[0], np.eye(size)))
+            operands.append(operands[0].like(np.eye(_size(operands, terms, letter))))
             terms.append(letter + again)
             out = out[:place] + again + out[place + 1 :]
     return builder.op("Einsum", *operands, equation=f"{','.join(terms)}->{out}")
@@ -41,23 +39,17 @@ def _terms(builder: Builder) -> tuple[list[str], str]:
     """The axes of each factor and of the result, a letter each and no ellipsis left."""
     left, out = str(builder.attribute("equation")).replace(" ", "").split("->")
     terms = left.split(",")
-    ranks = [len(builder.known_shape(tensor)) for tensor in builder.inputs]
     spans = [
-        rank - len(term.replace("...", ""))
-        for term, rank in zip(terms, ranks, strict=True)
-        if "..." in term
+        tensor.rank - len(term.replace("...", ""))
+        for term, tensor in zip(terms, builder.inputs, strict=True)
     ]
-    letters = "".join(_unused_letters([*terms, out])[: max(spans, default=0)])
+    letters = "".join(_unused_letters([*terms, out])[: max(spans)])
 
     def spelled(term: str, span: int) -> str:
         # Axes of an ellipsis are counted from its end, as in every broadcast.
         return term.replace("...", letters[len(letters) - span :])
 
-    named = [
-        spelled(term, rank - len(term.replace("...", "")))
-        for term, rank in zip(terms, ranks, strict=True)
-    ]
-    return named, spelled(out, len(letters))
+    return list(map(spelled, terms, spans)), spelled(out, len(letters))
 
 
 def _unused_letters(terms: list[str]) -> list[str]:
@@ -65,10 +57,10 @@ def _unused_letters(terms: list[str]) -> list[str]:
     return [letter for letter in string.ascii_letters if letter not in used]
 
 
-def _size(builder: Builder, operands: list[str], terms: list[str], letter: str) -> int:
+def _size(operands: list[Value], terms: list[str], letter: str) -> int:
     for tensor, term in zip(operands, terms, strict=True):
         if letter in term:
-            size = builder.known_shape(tensor)[term.index(letter)]
+            size = tensor.known_shape[term.index(letter)]
             if size is not None:
                 return size
     raise ValueError("an axis that is a diagonal's has a free size")

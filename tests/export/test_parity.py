@@ -1,0 +1,48 @@
+"""What an artifact's outputs may differ by from the detector's."""
+
+import numpy as np
+import pytest
+
+from keras_lodin.export.parity import check
+
+THRESHOLD = 0.5
+SCORES = np.array([0.1, 0.4, 0.6, 0.9], "float32")
+
+
+def outputs(scores=SCORES, **others):
+    return {
+        "logits": np.stack([scores, 1.0 - scores], axis=-1),
+        "score": scores,
+        "is_ood": scores < THRESHOLD,
+        **others,
+    }
+
+
+def checked(actual):
+    return check(lambda batch: outputs(), lambda batch: actual, np.zeros((4, 2)), THRESHOLD)
+
+
+def test_the_same_outputs_agree_and_so_do_those_of_another_rounding():
+    assert checked(outputs())["score"] == 0.0
+    assert checked(outputs(scores=SCORES * np.float32(1.0 + 1e-7)))["score"] < 1e-6
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_one_verdict_that_differs_where_the_scores_agree_is_a_disagreement(place):
+    verdicts = SCORES < THRESHOLD
+    verdicts[place] = not verdicts[place]
+    with pytest.raises(ValueError, match="`is_ood` differs from the detector's"):
+        checked(outputs(is_ood=verdicts))
+
+
+def test_a_verdict_on_the_threshold_itself_may_be_either():
+    scores = np.append(SCORES, np.float32(THRESHOLD))
+    either = [outputs(scores), outputs(scores, is_ood=scores <= THRESHOLD)]
+    check(lambda batch: either[0], lambda batch: either[1], np.zeros((5, 2)), THRESHOLD)
+
+
+def test_an_output_too_few_or_of_another_shape_is_named():
+    with pytest.raises(ValueError, match="must have the outputs"):
+        checked({name: value for name, value in outputs().items() if name != "score"})
+    with pytest.raises(ValueError, match=r"artifact's score must have the shape \(4,\)"):
+        checked(outputs(score=SCORES[:3]))
