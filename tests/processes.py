@@ -44,6 +44,17 @@ def run_python(script, *arguments):
     return run([forked("python"), "-c", script, *map(str, arguments)]).stdout
 
 
+def optimised_as_here(script):
+    """A script whose graphs are optimised as those of this process: to compare bit by bit."""
+    from tensorflow import config
+
+    options = config.optimizer.get_experimental_options()
+    return f"""
+from tensorflow import config
+config.optimizer.set_experimental_options({options!r})
+{script}"""
+
+
 def run(command, **options):
     """Runs a command that must succeed, from the repository's root unless told otherwise."""
     settings = {

@@ -18,7 +18,7 @@ from keras_lodin.testing import check_detector
 from tests import networks
 from tests.detectors import classifiers
 from tests.detectors.adapting import adapted
-from tests.processes import run
+from tests.processes import optimised_as_here, run
 
 # A new detector joins here, with options that are not its defaults.
 DETECTORS = {
@@ -284,7 +284,7 @@ def reloaded(tmp_path_factory):
             model.save(paths[-1])
             saved[name] = model
     classifier.save(folder / "classifier.keras")
-    run([sys.executable, "-c", LOAD_AND_SCORE, folder, *paths])
+    run([sys.executable, "-c", optimised_as_here(LOAD_AND_SCORE), folder, *paths])
     with np.load(folder / "results.npz") as results:
         return folder, images, saved, dict(results)
 

@@ -13,7 +13,7 @@ import keras_lodin
 from keras_lodin.detectors import MahalanobisDetector
 from keras_lodin.detectors.mahalanobis import _offset
 from tests import networks
-from tests.processes import run_python
+from tests.processes import optimised_as_here, run_python
 
 CLASSES = 5
 
@@ -437,7 +437,7 @@ def test_a_saved_detector_scores_the_same_in_a_fresh_process(data, tmp_path):
     detector.calibrate(x, tpr=0.5)
     np.save(tmp_path / "x.npy", x)
     detector.save(tmp_path / "detector.keras")
-    run_python(LOAD_AND_SCORE, tmp_path)
+    run_python(optimised_as_here(LOAD_AND_SCORE), tmp_path)
     with np.load(tmp_path / "results.npz") as results:
         np.testing.assert_array_equal(results["score"], scores(detector, x))
         np.testing.assert_array_equal(results["shrinkage"], [0.25, 0.25])

@@ -14,7 +14,7 @@ import keras_lodin
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.export import load_artifact
 from tests import networks
-from tests.processes import run_python
+from tests.processes import optimised_as_here, run_python
 
 BOUNDARIES = (90.0, 126.0)
 
@@ -204,7 +204,7 @@ def test_a_saved_detector_is_the_same_in_a_fresh_process(network, images, tmp_pa
     composed.save(tmp_path / "composed.keras")
     np.save(tmp_path / "images.npy", images)
     threshold, scores, composed_scores = json.loads(
-        run_python(LOAD_AND_SCORE, tmp_path).splitlines()[-1]
+        run_python(optimised_as_here(LOAD_AND_SCORE), tmp_path).splitlines()[-1]
     )
     assert threshold == detector.threshold
     expected = detector.predict(images, verbose=0)["score"]
