@@ -137,6 +137,7 @@ def write_image(path, size=8):
     keras.utils.save_img(path, pixels, scale=False)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

@@ -145,6 +145,7 @@ def test_a_layer_whose_products_are_not_known_is_refused(layer, shape):
         multiply_adds(single(layer, shape))
 
 
+@pytest.mark.slow
 def test_multiply_adds_of_the_exits_alone_and_with_the_earlier_ones():
     published = models.MSDNet()
     alone = [24_303_872, 41_306_368, 58_754_304, 74_282_240, 86_865_152]

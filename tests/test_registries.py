@@ -4,6 +4,7 @@ import json
 import math
 import os
 import subprocess
+import sys
 import textwrap
 import warnings
 from dataclasses import replace
@@ -22,7 +23,6 @@ from keras_lodin.utils.plugins import import_plugins
 from keras_lodin.utils.registry import Registry
 from keras_lodin_cli import registered as help_texts
 from tests import networks
-from tests.processes import forked
 
 PLUGIN = """
     from dataclasses import dataclass
@@ -100,7 +100,7 @@ def test_a_detector_a_source_and_a_figure_of_another_package(tmp_path):
     installed(site, "extras", "lodin_extras", PLUGIN)
     networks.dense(shape=(8, 8, 1), classes=3).save(tmp_path / "classifier.keras")
     done = subprocess.run(
-        [forked("python"), "-c", textwrap.dedent(SESSION), "classifier.keras"],
+        [sys.executable, "-c", textwrap.dedent(SESSION), "classifier.keras"],
         cwd=tmp_path,
         env={
             **os.environ,

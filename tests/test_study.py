@@ -60,6 +60,7 @@ def test_differences_are_those_of_a_paired_t_test(name):
         np.testing.assert_allclose(gain.interval, (expected.low, expected.high), rtol=1e-6)
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", RUN)
 def test_pages_are_those_of_the_csv_files(name):
     page = (study.RESULTS / f"{name}.md").read_text(encoding="utf-8")

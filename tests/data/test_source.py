@@ -31,6 +31,7 @@ def order(dataset):
     return [y.numpy().tolist() for _, y in dataset]
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(
     count=st.integers(1, 12),

@@ -118,7 +118,7 @@ def test_an_uncalibrated_detector_flags_nothing(detector, images):
     assert not as_numpy(detector(images))["is_ood"].any()
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("tpr", [0.05, 0.5, 0.9, 0.95, 0.99])
 def test_calibration_flags_no_more_than_it_promises(make, rng, tpr):
     detector = make(networks.dense())

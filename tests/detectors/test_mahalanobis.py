@@ -193,6 +193,7 @@ class Batches(keras.utils.PyDataset):
         return self.x[part], self.y[part]
 
 
+@pytest.mark.slow
 def test_every_kind_of_data_and_every_batch_size_gives_the_same_statistics(data):
     (x, y), model = data, trunk()
     expected = MahalanobisDetector(model)
@@ -210,6 +211,7 @@ def test_every_kind_of_data_and_every_batch_size_gives_the_same_statistics(data)
         np.testing.assert_allclose(scores(detector, x), scores(expected, x), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_adapting_again_starts_from_nothing_and_forgets_the_threshold(data, rng):
     x, y = data
     detector = MahalanobisDetector(trunk())
@@ -313,6 +315,7 @@ def perturbed(detector, x):
     return ops.convert_to_numpy(detector.perturb(detector.forward_pass(x)))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("names", [None, ["early", "late"]])
 def test_step_follows_finite_differences_in_float64(names, data):
     (x, y), model = data, trunk()
@@ -392,6 +395,7 @@ def test_step_raises_the_score_and_none_costs_no_gradient(data):
     assert operations(stepping).count("Conv2DBackpropInput") == 1
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("epsilon", [0.0, 0.01])
 def test_nan_inputs_score_nan_and_do_not_touch_their_neighbours(epsilon, data):
     x, y = data

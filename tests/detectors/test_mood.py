@@ -213,7 +213,7 @@ def test_a_saved_detector_is_the_same_in_a_fresh_process(network, images, tmp_pa
     assert detector.count_params() == network.count_params() + 3 + 2 + 3  # with threshold and tpr
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize(
     ("format", "name"),
     [("tf_saved_model", "artifact"), ("onnx", "detector.onnx"), ("litert", "detector.tflite")],

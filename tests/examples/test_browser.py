@@ -17,6 +17,8 @@ import keras_lodin
 from tests.browser import colours
 from tests.processes import forked
 
+pytestmark = pytest.mark.slow
+
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "browser"
 FILES = ("index.html", "app.js", "package.json", "package-lock.json", "make_detector.py")
 

@@ -18,6 +18,7 @@ def write(detector, path):
         detector.export(path, format=kind, verbose=False)
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", ["artifact", "detector.keras", "detector.onnx"])
 def test_artifact_scores_like_its_detector(name, detector, images, tmp_path):
     write(detector, tmp_path / name)
@@ -34,6 +35,7 @@ def test_artifact_scores_like_its_detector(name, detector, images, tmp_path):
     np.testing.assert_array_equal(outputs["is_ood"], expected["is_ood"])
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("name", ["artifact", "detector.keras", "detector.onnx"])
 def test_artifact_knows_what_it_is(name, detector, tmp_path):
     write(detector, tmp_path / name)

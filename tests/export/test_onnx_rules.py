@@ -86,6 +86,7 @@ def bucket(x, boundaries):
     return tf.raw_ops.Bucketize(input=x, boundaries=boundaries)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("operation", ELEMENTWISE)
 def test_elementwise_gradient(operation):
     assert run_both(ELEMENTWISE[operation], (5, 3)) < 1e-6
@@ -151,7 +152,7 @@ POOLING = [
 ]
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("pool", [tf.nn.max_pool, tf.nn.avg_pool], ids=["max", "average"])
 @pytest.mark.parametrize(("size", "stride", "padding"), POOLING)
 @pytest.mark.parametrize(
@@ -200,7 +201,7 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), CONVOLUTIONS)
 @pytest.mark.parametrize(
     "shape",
@@ -279,7 +280,7 @@ def test_transposed_convolution_and_its_gradient(padding, stride):
     assert run_both(convolution, (5, 4, 2)) < 1e-6
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize("mode", ["half_pixel_centers", "align_corners", "neither"])
 @pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (16, 14)])
 @pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])
@@ -298,7 +299,7 @@ def test_resizing_gradient(kind, size, mode, shape):
     assert run_both(resize, shape, batches=(2, 3)) < 2e-6
 
 
-@pytest.mark.grid(10)
+@pytest.mark.grid(20)
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (3, 20)])
 @pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])

@@ -236,7 +236,7 @@ def test_logits_that_do_not_depend_on_the_inputs_have_no_derivative():
         assert directional_derivative(operations, x, logits, tf.ones((2, 3))) is None
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize(
     "combine",
     [tf.add, tf.subtract, tf.multiply, tf.math.squared_difference, tf.maximum, tf.divide],

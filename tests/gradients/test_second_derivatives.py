@@ -38,7 +38,7 @@ def test_second_derivatives_in_forward_mode_go_through_means_and_variances(name)
     check(name, layer_table.forwards)
 
 
-@pytest.mark.grid(10)
+@pytest.mark.grid(20)
 @pytest.mark.parametrize("name", OTHERS)
 def test_second_derivatives_are_those_of_finite_differences(name):
     check(name, layer_table.backwards)

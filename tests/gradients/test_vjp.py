@@ -205,7 +205,7 @@ def test_an_input_that_many_operations_read_gathers_all_their_gradients(rng):
     np.testing.assert_allclose(compute(x), cotangents * (2 * x + 2.0) + mean, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize(
     "combine",
     [tf.add, tf.subtract, tf.multiply, tf.math.squared_difference, tf.maximum, tf.divide],

@@ -157,6 +157,7 @@ WHOLE = {
 }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_preprocessor_becomes_part_of_what_is_wrapped(name, pixels):
     model = WHOLE[name]()

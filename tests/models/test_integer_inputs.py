@@ -68,7 +68,7 @@ def ready(cls, classifier, data):
     return adapted(cls(classifier, **DETECTORS[cls]), (data, labels))
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("made", MAKERS)
 @pytest.mark.parametrize("cls", DETECTORS, ids=lambda cls: cls.__name__)
 def test_scores_of_pixels_are_those_of_the_same_network_of_floats(cls, made):

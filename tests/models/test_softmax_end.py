@@ -38,13 +38,14 @@ def test_the_softmax_of_the_logits_is_what_the_classifier_returns(name, inputs):
         assert name == "weights of zero" or np.ptp(numbers(logits)) > 0.0
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("name", heads.SOFTMAX)
 def test_probabilities_are_not_taken_for_logits(name):
     with pytest.raises(ValueError, match=r"Leave `from_logits` out.*Received: .*from_logits=True"):
         find_head(heads.SOFTMAX[name](), from_logits=True)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", heads.LOGITS)
 def test_logits_are_the_classifiers_own(name, inputs):
     model = heads.LOGITS[name]()

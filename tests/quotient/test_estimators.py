@@ -119,6 +119,7 @@ def test_projected_variance_of_the_others_falls_as_one_over_the_directions(class
     assert variances[0] / variances[1] == pytest.approx(4.0, rel=0.2)
 
 
+@pytest.mark.grid(2)
 @SMALL
 @RANKS
 def test_projected_quotient_approaches_the_exact_one_with_more_directions(classes, rank):
@@ -235,6 +236,7 @@ def test_weight_gradients_of_a_network_are_unbiased(estimate, norm, which, rng):
     assert_unbiased(found, expected, deviations=5.0, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.grid(3)
 @ESTIMATORS_AND_NORMS
 def test_weight_gradient_of_the_quotient_turns_to_the_exact_one_with_more_draws(

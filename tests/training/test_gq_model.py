@@ -275,6 +275,7 @@ def test_gradient_accumulation_equals_one_large_batch(settings, images, labels):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "policy", ["mixed_float16", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)]
 )
@@ -407,6 +408,7 @@ def train(strategy, normalization=False, **settings):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "settings", [{"every": 2}, pytest.param({"chunk_size": 4, "every": 2}, marks=pytest.mark.slow)]
 )
@@ -632,6 +634,7 @@ def test_the_loss_of_several_exits_is_the_weighted_sum_of_theirs(
     assert {"exit1_logits_accuracy", "exit2_logits_accuracy"} <= set(logs)
 
 
+@pytest.mark.slow
 def test_the_quotient_of_several_exits_is_that_of_each(exits_without_statistics, images, labels):
     network = exits_without_statistics
     quotients = [

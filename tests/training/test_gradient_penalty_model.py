@@ -84,6 +84,7 @@ def test_sample_weights_weigh_the_penalty_as_the_loss(rng, samples):
     )
 
 
+@pytest.mark.slow
 def test_training_flattens_the_loss_around_the_data(images, labels):
     penalties = {}
     for weight in (1e-9, 1.0):

@@ -170,6 +170,7 @@ def test_a_network_with_exits_goes_all_the_way(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_fine_tuning_leaves_what_the_user_froze_inside_a_nested_network_frozen(tmp_path):
     inner = networks.convolutional(normalization=True)
     inner.layers[1].trainable = False

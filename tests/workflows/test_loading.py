@@ -54,7 +54,7 @@ def some_of(trees, tmp_path, names):
 NOISE = np.random.default_rng(1).uniform(size=(12, 8, 8, 3)).astype("float32")
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     ("known", "present"),
     [

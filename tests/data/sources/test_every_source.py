@@ -59,6 +59,7 @@ def test_same_specification_gives_the_same_pixels(load):
     assert_same(first, collect(load().batches(5)))
 
 
+@pytest.mark.grid(2)
 def test_examples_have_the_promised_shape_type_range_and_count(load):
     source = load()
     low, high = source.input_range
@@ -93,7 +94,7 @@ def test_labels_count_from_zero_up_to_the_number_of_classes(load):
         assert labels.max() < len(source.class_names)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_an_epoch_holds_every_example_once(load):
     source = load()
 

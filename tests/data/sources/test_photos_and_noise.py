@@ -24,6 +24,7 @@ def patches_within(patches, photos):
     )
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize(
     ("part", "columns"), [("train", (0, 213)), ("calibration", (213, 426)), ("test", (426, 640))]
 )

@@ -181,6 +181,7 @@ def test_all_exits_learn(rng):
         assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.slow
 def test_a_saved_network_is_the_same_network(tmp_path, rng):
     model = models.MSDNet(3, (8, 8, 1), exits=2, growth=2, initial_channels=4)
     model.save(tmp_path / "model.keras")

@@ -73,6 +73,7 @@ def test_class_numbers_columns_and_one_hot_rows_are_the_same_labels(loss, rng):
     assert values[0] == values[1] == values[2]
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("specification", ["logit_norm:0.1", "label_smoothing:0.1"])
 def test_a_classifier_learns_and_is_saved_with_the_loss(specification, tmp_path, images, labels):
     classifier = networks.convolutional()

@@ -55,6 +55,7 @@ def test_the_page_of_a_recipe_has_its_figures_and_the_posters(finished):
     assert "the command" in page
 
 
+@pytest.mark.slow
 def test_a_summary_has_every_value_its_mean_and_what_it_came_from(finished):
     summary = read_summary("odin-gq-resnet18", finished)
     assert summary["seeds"] == [0, 1]
@@ -74,6 +75,7 @@ def test_a_summary_has_every_value_its_mean_and_what_it_came_from(finished):
     assert all(seconds > 0 for seconds in summary["seconds"].values())
 
 
+@pytest.mark.slow
 def test_another_row_of_the_same_network_trains_and_evaluates_nothing(finished):
     lines = []
     summary = run_recipe(
@@ -83,6 +85,7 @@ def test_another_row_of_the_same_network_trains_and_evaluates_nothing(finished):
     assert not any("Evaluating" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_comparison_is_paired_by_seed(finished):
     differences = compare_recipes("odin-gq-resnet18", "odin-resnet18", finished)
     for figure, difference in differences.items():
@@ -94,6 +97,7 @@ def test_a_comparison_is_paired_by_seed(finished):
         assert difference.values == pytest.approx(expected)
 
 
+@pytest.mark.slow
 def test_the_same_again_changes_nothing(finished):
     before = read_summary("odin-resnet18", finished)
     again = run_recipe(
@@ -207,11 +211,13 @@ def test_mistakes_are_refused_with_the_reason(name, options, message, tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_another_scale_in_the_same_folder_is_refused(finished):
     with pytest.raises(ValueError, match=r"with other settings.*scale was 'tiny'"):
         run_recipe("odin-resnet18", finished, scale="digits", **QUIET)
 
 
+@pytest.mark.slow
 def test_a_row_that_has_not_run_cannot_be_compared(finished):
     with pytest.raises(FileNotFoundError, match=r"`keras-lodin recipe run mood` comes first"):
         compare_recipes("mood", "odin-resnet18", finished)

@@ -81,6 +81,7 @@ def test_a_sweep_that_is_complete_trains_nothing_again(folder, monkeypatch):
     assert again.choice.name == before["recommendation"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("settings", "trainings"), [(SHORT, 4), pytest.param(SWEEP, 10, marks=pytest.mark.slow)]
 )
