@@ -1,10 +1,13 @@
 """What stands beside the code is read by machines elsewhere: it is held to the code here."""
 
+import importlib.metadata
 import re
 from pathlib import Path
 
 import pytest
 import yaml
+from packaging.markers import Marker
+from packaging.specifiers import SpecifierSet
 
 try:
     import tomllib
@@ -55,3 +58,19 @@ def test_pre_commit_runs_what_lint_does():
     commands = [line.strip().removeprefix("$(BIN)/") for line in rule[1].splitlines()]
     (local,) = read(".pre-commit-config.yaml")["repos"]
     assert [hook["entry"] for hook in local["hooks"]] == commands
+
+
+@pytest.mark.parametrize("python", ["3.11.0", "3.11.2", "3.11.7"])
+def test_no_constraint_binds_a_python_that_the_release_does_not_take(python):
+    """Debian 12 has 3.11.2: pip tried every release of everything before it gave up."""
+    environment = {"python_version": "3.11", "python_full_version": python}
+    for line in (ROOT / "constraints.txt").read_text().splitlines():
+        pin, _, marker = line.partition(" ; ")
+        if line.startswith("#") or not Marker(marker).evaluate(environment):
+            continue
+        try:
+            found = importlib.metadata.distribution(pin.partition("==")[0])
+        except importlib.metadata.PackageNotFoundError:
+            continue
+        taken = SpecifierSet(found.metadata.get("Requires-Python") or "")
+        assert found.version != pin.partition("==")[2] or python in taken, line
