@@ -311,6 +311,22 @@ def test_mixed_float16_scales_the_loss_and_still_steps(images, labels):
     assert any(np.any(a != b) for a, b in zip(before, model.get_weights(), strict=True))
 
 
+def test_what_a_softmax_classifier_adds_to_its_loss_is_that_of_the_batch(images, labels):
+    """Not of the batch before, which here is larger."""
+    inputs = keras.Input((8, 8, 1))
+    x = layers.ActivityRegularization(l2=0.01)(layers.Flatten()(inputs))
+    classifier = keras.Model(inputs, layers.Dense(networks.CLASSES, activation="softmax")(x))
+    histories = []
+    for model in (keras_lodin.GQModel(classifier, gq_weight=0.1), classifier):
+        loss = keras.losses.SparseCategoricalCrossentropy()
+        model.compile(keras.optimizers.SGD(0.0), loss)  # which leaves the weights as they are
+        fitted = model.fit(images, labels, batch_size=7, epochs=2, shuffle=False, verbose=0)
+        histories.append(fitted.history)
+    with_gq, without = histories
+    added = np.array(with_gq["loss"]) - 0.1 * np.array(with_gq["gq"])
+    np.testing.assert_allclose(added, without["loss"], rtol=1e-5)
+
+
 def test_weight_and_activity_regularizers_are_in_the_loss(images, labels):
     def make(strength):
         keras.utils.set_random_seed(1)
