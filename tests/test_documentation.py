@@ -14,7 +14,7 @@ from keras_lodin.workflows import train, tune_model
 from tests.processes import forked
 
 ROOT = Path(__file__).resolve().parents[1]
-# `examples/notebook` is the tutorial, and runs.
+# The notebook of `examples` is the tutorial, and `make test-slow` runs it.
 RUN_ELSEWHERE = {Path("docs/tutorial.md")}
 PAGES = sorted(
     path.relative_to(ROOT)

@@ -102,8 +102,8 @@ def sampled_norms(
     with `<s, R> = ||R||` and both terms not negative. That leaves little to the draws, and the
     cancellation in a quotient near 1 intact. Where the label is the predicted class, the pass that
     another sample spends on its label is one draw more. In the logits form the draws are uniform.
-    The probability of a draw and s are taken as constant, so that the derivatives of both norms
-    are unbiased as well.
+    The probability of a draw is taken as constant, so that the derivatives of both norms are
+    unbiased as well; and so is s, whose own derivative is orthogonal to R and averages to nothing.
 
     Args:
         forward_pass, labels, norm, temperature: as of `exact_norms`.
