@@ -28,7 +28,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.gradients.norms import norms
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientSettings

@@ -343,9 +343,14 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "gradients",
+        "gradients/tensorflow",
         "rules",
-        ("sign of a subtraction", "return 1, -1", "return 1, 1", "tests/gradients/test_rules.py"),
+        (
+            "sign of a subtraction",
+            "return 1, -1",
+            "return 1, 1",
+            "tests/gradients/tensorflow/test_rules.py",
+        ),
         ("sign of a square", "return twice, -twice", "return twice, twice", ""),
         ("factors swapped", "    return b, a\n", "    return a, b\n", ""),
         (
@@ -364,13 +369,13 @@ MUTATIONS: list[Mutation] = [
             "second derivative of a product",
             "tf.reduce_sum(weights * upstream, 0)",
             "tf.zeros_like(factor)",
-            "tests/gradients/test_vjp.py"
+            "tests/gradients/tensorflow/test_vjp.py"
             "::test_operands_of_any_shapes_that_broadcast_get_the_gradients_of_the_tape "
-            "tests/gradients/test_second_derivatives.py",
+            "tests/gradients/tensorflow/test_second_derivatives.py",
         ),
     ),
     *_of(
-        "gradients",
+        "gradients/tensorflow",
         "vjp",
         (
             "gradients not gathered",
@@ -380,8 +385,8 @@ MUTATIONS: list[Mutation] = [
         ),
     ),
     *_of(
-        "gradients",
-        "norms",
+        "gradients/tensorflow",
+        "chunks",
         (
             "weights' sums not added",
             "[a + b for a, b in zip(sums, shared, strict=True)]",
@@ -390,10 +395,14 @@ MUTATIONS: list[Mutation] = [
         ),
         (
             "weights of a chunk",
-            "chunk_of(weights, index), gradients)",
-            "chunk_of(weights, 0 * index), gradients)",
+            "of_chunk(chunk_of(cotangents, index), chunk_of(weights, index))",
+            "of_chunk(chunk_of(cotangents, index), chunk_of(weights, 0 * index))",
             "::test_chunks_change_neither_the_norms_nor_their_derivatives",
         ),
+    ),
+    *_of(
+        "gradients",
+        "norms",
         (
             "scale left out",
             "return root * ops.reshape(scale, ops.shape(squares))",

@@ -419,7 +419,7 @@ def figures(path: Path) -> str:
 def conversions(path: Path) -> str:
     from keras_lodin.export.litert.rules import RULES as LITERT_RULES
     from keras_lodin.export.onnx.rules import RULES as ONNX_RULES
-    from keras_lodin.gradients.rules import operations_with_rules
+    from keras_lodin.gradients.tensorflow.rules import operations_with_rules
 
     facts = operations_with_rules()
     return _markdown(

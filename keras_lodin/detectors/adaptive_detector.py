@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.gradients import backend
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import eager_value
 
 
 class AdaptiveDetector(Detector):
@@ -32,7 +32,7 @@ class AdaptiveDetector(Detector):
     @property
     def adapted(self) -> bool:
         """Whether `adapt` has been called."""
-        return bool(eager_value(self._adapted))
+        return bool(backend.eager_value(self._adapted))
 
     def adapt(
         self, x: object, y: object = None, *, batch_size: int = 128, verbose: int | str = "auto"

@@ -12,7 +12,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_lodin.data.batches import (
@@ -26,7 +25,7 @@ from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small
 from keras_lodin.data.passes import Batch, BatchFunction
 from keras_lodin.data.value_range import GIVEN, InputRange, check_in_range, checked_input_range
 from keras_lodin.export.formats import export_detector
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass, backend
 from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
 from keras_lodin.metrics.scores import check_scores, promised, verdict
 from keras_lodin.models.classifier_head import ClassifierHead
@@ -34,9 +33,8 @@ from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.models.input_range import GivenRange, resolve_input_range
-from keras_lodin.utils.numbers import single_number
+from keras_lodin.utils.numbers import shortest_float, single_number
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import shortest_float
 
 # Nothing is called out-of-distribution.
 _UNCALIBRATED = keras.initializers.Constant(-math.inf)
@@ -234,7 +232,7 @@ class Detector(ClassifierWrapper):
     def call(self, inputs: Tensor) -> dict[str, Tensor]:
         """Logits, score and verdict of a batch."""
         if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
-            inputs = tf.ensure_shape(inputs, self.input_shape_with_batch)
+            inputs = backend.with_shape(inputs, self.input_shape_with_batch)
         forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
         score = self.score(forward_pass)
         if len(score.shape) != 1:

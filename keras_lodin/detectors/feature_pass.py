@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from keras import ops
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.utils.tensor import Tensor
 

@@ -16,11 +16,11 @@ from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
 from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon, checked_numbers
+from keras_lodin.gradients import backend
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.models.input_range import GivenRange
 from keras_lodin.utils.numbers import single_number
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import eager_value
 
 
 @DETECTORS.register(
@@ -142,7 +142,7 @@ class MahalanobisDetector(AdaptiveDetector):
         """The shrinkage of each layer's covariance; None before `adapt`."""
         if not self.adapted:
             return None
-        return tuple(float(value) for value in eager_value(self._shrinkage_used))
+        return tuple(float(value) for value in backend.eager_value(self._shrinkage_used))
 
     @property
     def pass_key(self) -> Hashable:

@@ -16,12 +16,12 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.exit_pass import ExitPass
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_numbers, checked_temperature
+from keras_lodin.gradients import backend
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.exits import ExitStages
 from keras_lodin.models.head import find_exits, has_exits
 from keras_lodin.models.input_range import GivenRange
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import eager_value
 
 # Bytes of a PNG file: the bins of the paper, for five exits and images of 32 x 32 pixels.
 PUBLISHED_BOUNDARIES = (540.0, 1080.0, 1620.0, 2160.0)
@@ -136,12 +136,12 @@ class MOODDetector(AdaptiveDetector):
     @property
     def boundaries(self) -> tuple[float, ...]:
         """The sizes in bytes between the exits."""
-        return tuple(float(value) for value in eager_value(self._boundaries))
+        return tuple(float(value) for value in backend.eager_value(self._boundaries))
 
     @property
     def mean_energies(self) -> np.ndarray:
         """`T * logsumexp(f_i / T)`, its mean over in-distribution data: float32, `(exits,)`."""
-        return eager_value(self._mean_energies)
+        return backend.eager_value(self._mean_energies)
 
     def side_values(self, inputs: Tensor) -> dict[str, Tensor]:
         """The size of each image as a PNG file."""

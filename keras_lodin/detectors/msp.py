@@ -7,7 +7,7 @@ from keras import ops
 
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.utils.tensor import Tensor
 
 

@@ -23,10 +23,10 @@ from keras_lodin.detectors.odin_score import (
 )
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon, checked_numbers, checked_temperature
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.input_range import GivenRange
+from keras_lodin.utils.numbers import shortest_float
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import shortest_float
 
 _WEIGHTS_OF_OLD_FILES = ("temperature", "epsilon", "threshold", "tpr")
 

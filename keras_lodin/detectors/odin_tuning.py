@@ -23,7 +23,7 @@ from keras_lodin.data.scrambled import scrambled
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
 from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.tensor import Tensor
 

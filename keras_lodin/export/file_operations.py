@@ -7,7 +7,7 @@ from pathlib import Path
 
 import tensorflow as tf
 
-from keras_lodin.gradients.tensorflow_internals import parsed_saved_model
+from keras_lodin.gradients.tensorflow.tensorflow_internals import parsed_saved_model
 
 # Operations that read or write files, open connections or run Python. No detector needs one.
 _OPERATIONS = re.compile(

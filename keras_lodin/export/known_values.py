@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_lodin.export.unwritable_error import UnwritableError
-from keras_lodin.gradients.graph_walk import LOOPS, run_by_itself
+from keras_lodin.gradients.tensorflow.graph_walk import LOOPS, run_by_itself
 from keras_lodin.utils.tensor import Tensor
 
 # Operations that hold another graph.

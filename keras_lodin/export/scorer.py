@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from keras_lodin.data.value_range import InputRange
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.utils.tensor import Tensor
 
 

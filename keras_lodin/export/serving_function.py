@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.tracing import Function
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics.scores import verdict
 from keras_lodin.utils.tensor import Tensor
 

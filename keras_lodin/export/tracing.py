@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from keras_lodin.export.known_values import known_value
 from keras_lodin.export.unwritable_error import UnwritableError
-from keras_lodin.gradients.tensorflow_internals import without_calls
+from keras_lodin.gradients.tensorflow.tensorflow_internals import without_calls
 from keras_lodin.utils.tensor import Tensor
 
 Function: TypeAlias = tf.types.experimental.PolymorphicFunction

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
 from keras import ops
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass, norms_in_chunks
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -48,100 +47,20 @@ def gradient_norms(
         float32 tensors of shape `(count, batch)` and `(batch,)`; the second is None without
         weights.
     """
+
+    def of_chunk(cotangents: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        gradients = forward_pass.input_gradients(cotangents)
+        return norms(gradients, norm), _weighted_sum(weights, gradients)
+
+    given = ops.zeros_like(cotangents[:, :, 0]) if weights is None else weights
     if chunk_size is not None and chunk_size < cotangents.shape[0]:
-        return _in_chunks(forward_pass, cotangents, norm, weights, chunk_size)
-    gradients = forward_pass.input_gradients(cotangents)
-    found = norms(gradients, norm)
-    if weights is None:
-        return found, None
-    return found, norms(_weighted_sum(weights, gradients)[None], norm)[0]
-
-
-def _in_chunks(
-    forward_pass: ForwardPass, cotangents: Tensor, norm: str, weights: Tensor, chunk_size: int
-) -> tuple[Tensor, Tensor]:
-    count = cotangents.shape[0]
-    chunks = -(-count // chunk_size)
-    # Cotangents of zeros fill the last chunk; their norms are cut off again.
-    filling = [[0, chunks * chunk_size - count]]
-    has_weights = weights is not None
-    if not has_weights:
-        weights = tf.zeros(tf.shape(cotangents)[:2])
-    cotangents = tf.pad(cotangents, [*filling, [0, 0], [0, 0]])
-    weights = tf.pad(weights, [*filling, [0, 0]])
-    # What the backward pass reads of the forward pass: activations and kernels.
-    read = forward_pass.read_by_gradients((chunk_size, *cotangents.shape[1:]))
-
-    def chunk_of(tensor: Tensor, index: Tensor) -> Tensor:
-        # Not `tensor[start:end]`, whose size XLA cannot tell.
-        sizes = tf.concat([[chunk_size], tf.shape(tensor)[1:]], 0)
-        start = tf.concat([[index * chunk_size], tf.zeros_like(sizes[1:])], 0)
-        part = tf.slice(tensor, start, sizes)
-        return tf.ensure_shape(part, (chunk_size, *tensor.shape[1:]))
-
-    @tf.custom_gradient
-    def norms_of(cotangents: Tensor, weights: Tensor, *read: Tensor) -> Tensor:
-        def forward(index: Tensor, total: Tensor, found: Tensor) -> Tensor:
-            gradients = forward_pass.input_gradients(chunk_of(cotangents, index))
-            total += _weighted_sum(chunk_of(weights, index), gradients)
-            return index + 1, total, found.write(index, norms(gradients, norm))
-
-        zeros = tf.zeros_like(forward_pass.inputs, tf.float32)
-        norms_by_chunk = tf.TensorArray(tf.float32, chunks)
-        _, total, norms_by_chunk = tf.while_loop(
-            lambda index, *_: index < chunks,
-            forward,
-            (0, zeros, norms_by_chunk),
-            parallel_iterations=1,
-        )
-        found = norms_by_chunk.concat()
-        found = tf.ensure_shape(found, (chunks * chunk_size, *cotangents.shape[1:2]))
-        total_norm = norms(total[None], norm)[0]
-
-        def backward(found_upstream: Tensor, total_upstream: Tensor) -> Tensor:
-            with tf.GradientTape() as tape:
-                tape.watch(total)
-                total_norm = norms(total[None], norm)[0]
-            direction = tape.gradient(total_norm, total, output_gradients=total_upstream)
-
-            def step(index: Tensor, by_chunk: Tensor, sums: Tensor) -> Tensor:
-                with tf.GradientTape() as tape:
-                    parts = [chunk_of(cotangents, index), chunk_of(weights, index)]
-                    tape.watch([*parts, *read])
-                    gradients = forward_pass.input_gradients(parts[0])
-                    found = norms(gradients, norm)
-                    partial = _weighted_sum(parts[1], gradients)
-                own, *shared = tape.gradient(
-                    [found, partial],
-                    [parts, *read],
-                    output_gradients=[chunk_of(found_upstream, index), direction],
-                    unconnected_gradients=tf.UnconnectedGradients.ZERO,
-                )
-                by_chunk = [
-                    array.write(index, value) for array, value in zip(by_chunk, own, strict=True)
-                ]
-                return index + 1, by_chunk, [a + b for a, b in zip(sums, shared, strict=True)]
-
-            _, by_chunk, sums = tf.while_loop(
-                lambda index, *_: index < chunks,
-                step,
-                (
-                    0,
-                    [tf.TensorArray(tf.float32, chunks) for _ in range(2)],
-                    [tf.zeros_like(tensor) for tensor in read],
-                ),
-                parallel_iterations=1,
-            )
-            return (*(array.concat() for array in by_chunk), *sums)
-
-        return (found, total_norm), backward
-
-    found, total_norm = norms_of(cotangents, weights, *read)
-    return found[:count], total_norm if has_weights else None
+        found, total = norms_in_chunks(forward_pass, of_chunk, cotangents, given, chunk_size)
+    else:
+        found, total = of_chunk(cotangents, given)
+    return found, None if weights is None else norms(total[None], norm)[0]
 
 
 def _weighted_sum(weights: Tensor, gradients: Tensor) -> Tensor:
     """Sum over the first axis: `(count, batch)` and `(count, batch, ...)` to `(batch, ...)`."""
-    rank = len(gradients.shape)
-    weights = tf.reshape(weights, (*tf.unstack(tf.shape(weights)), *[1] * (rank - 2)))
-    return tf.reduce_sum(weights * gradients, axis=0)
+    spread = ops.reshape(weights, (*ops.shape(weights), *[1] * (len(gradients.shape) - 2)))
+    return ops.sum(spread * gradients, axis=0)

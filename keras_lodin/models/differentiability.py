@@ -1,17 +1,17 @@
 """Whether a classifier has a gradient with respect to its inputs, told before it is asked for.
 
-TensorFlow tells when the gradient is taken, deep inside of a traced graph. To trace a whole network
+A backend tells when the gradient is taken, deep inside of a traced graph. To trace a whole network
 only to find out costs seconds, so its graph of layers is walked instead: what is Keras's own is
 known, and of anything else a graph of that one layer is traced.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 
 import keras
-import tensorflow as tf
 
+from keras_lodin.gradients import has_gradient
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.layer_graph import is_enterable, sources
 from keras_lodin.utils.keras_internals import (
@@ -59,7 +59,7 @@ def check_differentiable(head: ClassifierHead, who: str) -> None:
         received = f"with a gradient that ends at {listed}"
     elif head.input_dtype != "float32":
         received = f"which computes with its inputs as {head.input_dtype}, not with their values"
-    elif stops is None and not _has_gradient(
+    elif stops is None and not has_gradient(
         lambda inputs: head.logits(inputs, training=False),
         [keras.KerasTensor(head.input_shape, dtype="float32")],
         [0],
@@ -181,50 +181,9 @@ def _carries(tensor: keras.KerasTensor, entering: Sequence[keras.KerasTensor]) -
         return run_node(tensor, call.operation, by_id, training=False)
 
     if not is_of_keras(call.operation, "ops") or is_of_keras(call.operation, "ops.core"):
-        return _has_gradient(run, inputs, watched)
+        return has_gradient(run, inputs, watched)
     dtypes = tuple(source.dtype for source in [*inputs, tensor])
     key = type(call.operation), dtypes, tuple(watched)
     if key not in _KNOWN:
-        _KNOWN[key] = _has_gradient(run, inputs, watched)
+        _KNOWN[key] = has_gradient(run, inputs, watched)
     return _KNOWN[key]
-
-
-def _has_gradient(
-    function: Callable[..., Tensor], tensors: Sequence[keras.KerasTensor], watched: Sequence[int]
-) -> bool:
-    """Whether a function of tensors has a gradient with respect to those `watched`, by number.
-
-    True also where it cannot be traced: whoever runs it will say why.
-    """
-    specifications = [
-        tf.TensorSpec(
-            tensor.shape,
-            "float32" if number in watched and not _is_float(tensor) else tensor.dtype,
-        )
-        for number, tensor in enumerate(tensors)
-    ]
-    found = []
-
-    def run(*values: Tensor) -> None:
-        chosen = [values[number] for number in watched]
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(chosen)
-            output = function(*values)
-        output = keras.tree.flatten(output)[0]  # of several exits, the first
-        if output.dtype.is_floating:
-            found.extend(tape.gradient(output, chosen))
-
-    try:
-        # Not within `tf.init_scope`: there tapes record nothing.
-        tf.function(run, autograph=False).get_concrete_function(*specifications)
-    except Exception:  # whatever a user's layer raises
-        return True
-    return any(gradient is not None and not _is_nothing(gradient) for gradient in found)
-
-
-def _is_nothing(gradient: Tensor) -> bool:
-    """Whether a gradient is zero by its rule, as that of the sign."""
-    made_by = gradient.op
-    return made_by.type == "ZerosLike" or (
-        made_by.type == "Fill" and tf.get_static_value(made_by.inputs[1]) == 0
-    )

@@ -8,6 +8,7 @@ from functools import partial
 import keras
 from keras import ops
 
+from keras_lodin.gradients import backend
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.deployed_classifier import deployed_classifier
@@ -36,7 +37,6 @@ from keras_lodin.models.softmax_end import (
 )
 from keras_lodin.utils.keras_internals import call_of, has_own_way_to_call, runs_its_graph
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import run_eagerly
 
 # Operations that turn logits into logits, looked through in search of the head.
 PASS_THROUGH = (keras.layers.Flatten, keras.layers.Reshape, keras.layers.Dropout)
@@ -272,7 +272,7 @@ def _check_free_batch(classifier: keras.Model) -> None:
     sizes = (shape[0] + 1, *(32 if size is None else size for size in shape[1:]))
     inputs = ops.zeros(sizes, dtype=classifier.inputs[0].dtype)
     try:
-        run_eagerly(lambda: taking_a_tensor(classifier)(inputs, training=False))
+        backend.run_eagerly(lambda: taking_a_tensor(classifier)(inputs, training=False))
     except Exception as error:  # whatever its layers raise
         raise ValueError(
             f"The classifier {classifier.name!r} must take batches of any size. Build it with "

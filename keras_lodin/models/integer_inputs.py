@@ -8,11 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.gradients import backend
 from keras_lodin.models.differentiability import gradient_stops, integer_inputs
 from keras_lodin.models.one_tensor import taking_a_tensor
 from keras_lodin.utils.keras_internals import float_inputs
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import run_eagerly
 
 
 def inputs_to_take_floats(classifier: keras.Model) -> list[keras.KerasTensor]:
@@ -34,9 +34,9 @@ def inputs_to_take_floats(classifier: keras.Model) -> list[keras.KerasTensor]:
     if not casting or gradient_stops(classifier):
         return []
     inputs = _whole_numbers(casting[0])
-    as_integers = run_eagerly(lambda: _outputs(classifier, inputs))
+    as_integers = backend.run_eagerly(lambda: _outputs(classifier, inputs))
     with float_inputs(casting):
-        as_floats = run_eagerly(lambda: _outputs(classifier, ops.cast(inputs, "float32")))
+        as_floats = backend.run_eagerly(lambda: _outputs(classifier, ops.cast(inputs, "float32")))
     agree = all(
         np.allclose(left, right, rtol=1e-3, atol=1e-3 * float(np.max(np.abs(left))), equal_nan=True)
         for left, right in zip(as_integers, as_floats, strict=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from keras_lodin.gradients.graph_walk import last_operation, maker
+from keras_lodin.gradients.tensorflow.graph_walk import last_operation, maker
 from keras_lodin.utils.tensor import Tensor
 
 LOGITS = "logits"

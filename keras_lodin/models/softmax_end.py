@@ -17,11 +17,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.gradients import backend
 from keras_lodin.models.layer_graph import GraphPart, is_enterable
 from keras_lodin.models.places import Place
 from keras_lodin.utils.keras_internals import call_of, run_node, runs_its_graph, shallow_copy
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.weight_values import run_eagerly
 
 # Weightless operations are followed no further than this: a softmax is a few of them at most.
 _FURTHEST = 24
@@ -85,7 +85,7 @@ class SoftmaxEnd:
         return self.difference() <= _tolerance(self.places[0].tensor, self.tensor)
 
     def _check_again(self, layer: keras.layers.Layer) -> None:
-        found = run_eagerly(self.difference)
+        found = backend.run_eagerly(self.difference)
         if not found <= _tolerance(self.places[0].tensor, self.tensor):
             raise ValueError(
                 f"The classifier's last layer {layer.name!r} has changed since it was wrapped: the "

@@ -22,7 +22,7 @@ from typing_extensions import Unpack
 
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.passes import BatchFunction, joined
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms

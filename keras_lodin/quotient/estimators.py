@@ -23,7 +23,7 @@ from typing import TypeAlias
 import keras
 from keras import ops
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
 from keras_lodin.utils.tensor import Tensor

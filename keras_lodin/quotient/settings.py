@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from types import NoneType
 from typing import Any, TypedDict, TypeVar, cast, get_args, get_type_hints
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.quotient.estimators import (
     ESTIMATORS,

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.quotient.forms import quotient
 from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.training.input_gradient_model import InputGradientModel

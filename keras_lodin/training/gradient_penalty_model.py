@@ -9,7 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.data.value_range import Bounds, checked_input_range
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.input_range import judge_input_range
 from keras_lodin.training.input_gradient_model import InputGradientModel
 from keras_lodin.utils.numbers import checked_number

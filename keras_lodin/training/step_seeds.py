@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import keras
-import tensorflow as tf
 
+from keras_lodin.gradients import backend
 from keras_lodin.utils.tensor import Tensor
-
-# More than a step takes, so that no draw of a replica repeats one of the next.
-_DRAWS_A_STEP = 2**16
 
 
 class StepSeeds(keras.random.SeedGenerator):
@@ -32,11 +29,6 @@ class StepSeeds(keras.random.SeedGenerator):
         self._draws = 0
 
     def next(self, ordered: bool = True) -> Tensor:
-        """The seed of the step's next draw: two uint32."""
-        # A large prime apart, so that no draw of a step repeats one of a step nearby.
-        first = tf.cast(self._step, tf.int64) + self._seed * 1_000_003
+        """The seed of the step's next draw: two numbers."""
         self._draws += 1
-        context = tf.distribute.get_replica_context()
-        replica = 0 if context is None else context.replica_id_in_sync_group
-        second = tf.cast(replica, tf.int64) * _DRAWS_A_STEP + self._draws
-        return tf.cast(tf.stack([first % 2**32, second]), tf.uint32)
+        return backend.draw_seed(self._seed, self._step, self._draws)

@@ -10,13 +10,11 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
-import tensorflow as tf
 from keras.src.backend.common import global_state
-from keras.src.export import tf2onnx_lib
 from keras.src.losses.loss import unscale_loss_for_distribution as unscale_loss_for_distribution
 from keras.src.models.functional import Functional, operation_fn
 from keras.src.models.sequential import Sequential
@@ -153,41 +151,23 @@ def shallow_copy(layer: keras.layers.Layer, **attributes: object) -> keras.layer
     return twin
 
 
-class ReadyToTrace:
-    """Makes a `keras.Model` whose training step is traced once, and that draws no batch for it.
-
-    TensorFlow traces a function again that made variables in its first call. Keras leaves those of
-    the optimizer and of the metrics to that call. In a `tf.distribute` strategy, where it may not,
-    it draws a batch of the data to make them by, and drops it: a generator that cannot start again
-    has then lost it, at the start of training and before every validation.
-    """
-
-    def prepared_batch(self, data: object) -> object:
-        """A batch, or its specification, as the step takes it apart."""
-        return data
-
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: object = None) -> None:
-        """What Keras calls before it trains or evaluates."""
-        model: keras.Model = self
-        metrics = model._compile_metrics
-        if model.optimizer.built and (metrics is None or metrics.built):
-            return
-        if iterator is not None:
-            data_batch = _one_replica(iterator._distributed_dataset.element_spec)
-        # What is wrong with a batch, the step says better.
-        with model.distribute_strategy.scope(), contextlib.suppress(Exception):
-            model._symbolic_build(data_batch=model.prepared_batch(data_batch))
+_STATISTICS_LOCK = threading.RLock()
 
 
-def _one_replica(specification: object) -> object:
-    """What one replica gets of a batch, from what a distributed data set says of its batches."""
+@contextlib.contextmanager
+def batch_statistics_through(function: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """Within it, the mean and variance of a batch reach BatchNormalization through a function."""
+    with _STATISTICS_LOCK:
+        moments = keras.layers.BatchNormalization._moments
 
-    def first(part: object) -> object:
-        if isinstance(part, tf.OptionalSpec):  # what a generator leaves out
-            return None
-        return tf.nest.flatten(part, expand_composites=True)[0]
+        def changed(layer: keras.layers.Layer, inputs: Tensor, mask: Tensor) -> list[Tensor]:
+            return [function(one) for one in moments(layer, inputs, mask)]
 
-    return tf.nest.map_structure(first, specification)
+        keras.layers.BatchNormalization._moments = changed
+        try:
+            yield
+        finally:
+            keras.layers.BatchNormalization._moments = moments
 
 
 def compute_loss(
@@ -250,6 +230,8 @@ def serialized_to_share(model: keras.Model) -> dict[str, Any]:
 
 def patch_tf2onnx() -> None:
     """Makes tf2onnx run under numpy 2."""
+    from keras.src.export import tf2onnx_lib
+
     with warnings.catch_warnings():
         # It asks numpy for a name that is gone, which numpy warns about.
         warnings.simplefilter("ignore", FutureWarning)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import TypeGuard
 
+import keras
 import numpy as np
 
 
@@ -92,3 +93,8 @@ def check_seed(seed: object) -> None:
 
 def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def shortest_float(variable: keras.Variable) -> float:
+    """A float32 weight as the Python float that a person would have typed."""
+    return float(str(np.float32(keras.ops.convert_to_numpy(variable))))

@@ -11,7 +11,7 @@ from keras import layers, ops
 
 import keras_lodin
 from keras_lodin.detectors.odin_score import tempered_score, winning_cotangent
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from tests import networks
 from tests.detectors import classifiers
 

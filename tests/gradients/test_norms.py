@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from keras import ops
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
 from tests import networks
-from tests.gradients.graph_networks import assert_close, moving_moments, trainable
-from tests.gradients.linear_pass import size
+from tests.gradients.tensorflow.graph_networks import assert_close, moving_moments, trainable
+from tests.gradients.tensorflow.linear_pass import size
 from tests.processes import run_python
 
 BATCH = 3

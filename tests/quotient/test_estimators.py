@@ -9,11 +9,11 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.estimators import exact_norms, projected_norms, sampled_norms
 from tests import networks
-from tests.gradients.linear_pass import LinearPass, literal_norms, predicted_rest
+from tests.gradients.tensorflow.linear_pass import LinearPass, literal_norms, predicted_rest
 
 DRAWS = 4000
 PIXELS = 4

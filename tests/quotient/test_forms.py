@@ -11,7 +11,7 @@ from keras import ops
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.estimators import exact_norms
 from tests.dear import fewer_examples
-from tests.gradients.linear_pass import (
+from tests.gradients.tensorflow.linear_pass import (
     LinearPass,
     literal_norms,
     predicted_rest,

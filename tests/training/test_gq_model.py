@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers, ops
 
 import keras_lodin
-from keras_lodin.gradients.forward_pass import ForwardPass
+from keras_lodin.gradients import ForwardPass
 from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.training.step_seeds import StepSeeds
 from tests import networks

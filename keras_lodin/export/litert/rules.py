@@ -23,7 +23,7 @@ from keras_lodin.export.litert.windows import (
 )
 from keras_lodin.export.resizing_matrices import resized, resizing_matrix
 from keras_lodin.export.unwritable_error import UnwritableError
-from keras_lodin.gradients.graph_walk import attributes
+from keras_lodin.gradients.tensorflow.graph_walk import attributes
 from keras_lodin.utils.registry import Registry
 from keras_lodin.utils.tensor import Tensor
 

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.export.windows import Window, window_of
-from keras_lodin.gradients.graph_walk import attributes
+from keras_lodin.gradients.tensorflow.graph_walk import attributes
 from keras_lodin.utils.tensor import Tensor
 
 

@@ -8,7 +8,7 @@ import tensorflow as tf
 def internals():
     """The module, or a failure that says which TensorFlow it does not fit."""
     try:
-        from keras_lodin.gradients import tensorflow_internals
+        from keras_lodin.gradients.tensorflow import tensorflow_internals
     except (ImportError, AttributeError) as error:
         pytest.fail(f"tensorflow_internals.py does not fit TensorFlow {tf.__version__}: {error}")
     return tensorflow_internals

@@ -31,15 +31,15 @@ from typing import Any, TypeVar
 
 import tensorflow as tf
 
-from keras_lodin.gradients import by_gradient_function
-from keras_lodin.gradients.graph_walk import (
+from keras_lodin.gradients.tensorflow import by_gradient_function
+from keras_lodin.gradients.tensorflow.graph_walk import (
     attributes,
     mean_of_moments,
     padded_pooling,
     reduced_axes,
     run_by_itself,
 )
-from keras_lodin.gradients.tensorflow_internals import gradient_function
+from keras_lodin.gradients.tensorflow.tensorflow_internals import gradient_function
 from keras_lodin.utils.registry import Registry
 from keras_lodin.utils.tensor import Tensor
 

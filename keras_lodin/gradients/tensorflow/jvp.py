@@ -14,9 +14,9 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_lodin.gradients import by_gradient_function
-from keras_lodin.gradients.graph_walk import reduced_axes, without_autograph
-from keras_lodin.gradients.rules import RULES
+from keras_lodin.gradients.tensorflow import by_gradient_function
+from keras_lodin.gradients.tensorflow.graph_walk import reduced_axes, without_autograph
+from keras_lodin.gradients.tensorflow.rules import RULES
 from keras_lodin.utils.tensor import Tensor
 
 

@@ -11,12 +11,12 @@ from collections.abc import Sequence
 
 import tensorflow as tf
 
-from keras_lodin.gradients.graph_walk import (
+from keras_lodin.gradients.tensorflow.graph_walk import (
     differentiates_to_nothing,
     second_derivative_is_wrong,
     with_called,
 )
-from keras_lodin.gradients.tensorflow_internals import gradient_function
+from keras_lodin.gradients.tensorflow.tensorflow_internals import gradient_function
 from keras_lodin.utils.tensor import Tensor
 
 

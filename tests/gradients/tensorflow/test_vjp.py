@@ -6,11 +6,11 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from keras_lodin.gradients.forward_pass import ForwardPass
-from keras_lodin.gradients.graph_walk import operations_between
-from keras_lodin.gradients.vjp import vectorized_gradient
-from tests.gradients import graph_networks
-from tests.gradients.graph_networks import assert_close, trainable
+from keras_lodin.gradients import ForwardPass
+from keras_lodin.gradients.tensorflow.graph_walk import operations_between
+from keras_lodin.gradients.tensorflow.vjp import vectorized_gradient
+from tests.gradients.tensorflow import graph_networks
+from tests.gradients.tensorflow.graph_networks import assert_close, trainable
 
 COUNT = 4
 

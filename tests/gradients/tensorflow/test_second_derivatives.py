@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers
 
 import keras_lodin
-from tests.gradients import layer_table
+from tests.gradients.tensorflow import layer_table
 
 MOMENTS = [name for name in layer_table.TABLE if "ormalization" in name or "moments" in name]
 OTHERS = [name for name in layer_table.TABLE if name not in MOMENTS]

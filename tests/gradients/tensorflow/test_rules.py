@@ -3,11 +3,11 @@
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.gradients import by_gradient_function
-from keras_lodin.gradients.graph_walk import operations_between
-from keras_lodin.gradients.jvp import directional_derivative
-from keras_lodin.gradients.rules import RULES, operations_with_rules
-from keras_lodin.gradients.vjp import vectorized_gradient
+from keras_lodin.gradients.tensorflow import by_gradient_function
+from keras_lodin.gradients.tensorflow.graph_walk import operations_between
+from keras_lodin.gradients.tensorflow.jvp import directional_derivative
+from keras_lodin.gradients.tensorflow.rules import RULES, operations_with_rules
+from keras_lodin.gradients.tensorflow.vjp import vectorized_gradient
 
 COUNT = 3
 IMAGE = (2, 4, 4, 3)

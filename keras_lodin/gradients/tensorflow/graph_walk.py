@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from keras_lodin.gradients.tensorflow_internals import called_graphs, gradient_function
+from keras_lodin.gradients.tensorflow.tensorflow_internals import called_graphs, gradient_function
 from keras_lodin.utils.tensor import Tensor
 
 # Operations that hold another graph which a walk cannot go around: a loop keeps what its gradient

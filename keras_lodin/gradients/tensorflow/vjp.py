@@ -13,9 +13,9 @@ from collections.abc import Hashable, Sequence
 
 import tensorflow as tf
 
-from keras_lodin.gradients import by_gradient_function
-from keras_lodin.gradients.graph_walk import without_autograph
-from keras_lodin.gradients.rules import RULES, Spread
+from keras_lodin.gradients.tensorflow import by_gradient_function
+from keras_lodin.gradients.tensorflow.graph_walk import without_autograph
+from keras_lodin.gradients.tensorflow.rules import RULES, Spread
 from keras_lodin.utils.tensor import Tensor
 
 

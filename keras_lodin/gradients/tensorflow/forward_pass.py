@@ -13,10 +13,11 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from keras_lodin.gradients.by_gradient_function import once_beside_loops
-from keras_lodin.gradients.graph_walk import LOOPS, operations_between, with_called
-from keras_lodin.gradients.jvp import directional_derivative
-from keras_lodin.gradients.vjp import vectorized_gradient
+from keras_lodin.gradients.no_gradient import no_gradient
+from keras_lodin.gradients.tensorflow.by_gradient_function import once_beside_loops
+from keras_lodin.gradients.tensorflow.graph_walk import LOOPS, operations_between, with_called
+from keras_lodin.gradients.tensorflow.jvp import directional_derivative
+from keras_lodin.gradients.tensorflow.vjp import vectorized_gradient
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -126,13 +127,7 @@ class ForwardPass:
 
     def _checked(self, derivative: Tensor) -> Tensor:
         if derivative is None:
-            raise ValueError(
-                "The classifier's logits have no gradient with respect to its inputs: somewhere "
-                "on the way they are cast to integers, rounded or detached. Expected a classifier "
-                "that is differentiable from its input to its logits. MSPDetector, "
-                "MaxLogitDetector and EnergyDetector need no gradient. "
-                f"Received: inputs of shape {self.inputs.shape}"
-            )
+            raise no_gradient(self.inputs)
         return tf.cast(derivative, tf.float32)
 
     def input_gradients(self, cotangents: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """The names of TensorFlow that are not public, all in one place.
 
-Checked with TensorFlow 2.21 (`tests/gradients/test_tensorflow_internals.py` holds them to their
-contract).
+Checked with TensorFlow 2.21 (`tests/gradients/tensorflow/test_tensorflow_internals.py` holds them
+to their contract).
 """
 
 from __future__ import annotations

@@ -1,0 +1,55 @@
+"""Small things that only a backend can do: see `keras_lodin.gradients.tensorflow.backend`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+
+from keras_lodin.utils.tensor import Tensor
+
+T = TypeVar("T")
+
+SIZES_FOLLOW_VALUES = False
+
+
+def eager_value(variable: keras.Variable) -> np.ndarray:
+    """The present value of a Keras variable, in eager mode and while a function is traced."""
+    return run_eagerly(lambda: np.asarray(variable.value))
+
+
+def run_eagerly(function: Callable[[], T]) -> T:
+    """What a function returns when it is run at once, even while another one is traced."""
+    # A scope that knows no other values of variables than their own.
+    with jax.ensure_compile_time_eval(), keras.StatelessScope(initialize_variables=False):
+        return function()
+
+
+def with_shape(tensor: Tensor, shape: Sequence[int | None]) -> Tensor:
+    """The tensor: JAX knows every shape."""
+    return tensor
+
+
+def checked_finite(tensor: Tensor, message: str) -> Tensor:
+    """The tensor: compiled JAX cannot raise; `PenaltyStep` looks before the step."""
+    return tensor
+
+
+def draw_seed(seed: int, step: Tensor, draw: int) -> Tensor:
+    """The seed of one draw of one training step, as Keras's random functions take it."""
+    first = jnp.asarray(step).astype("uint32") + np.uint32(seed * 1_000_003 % 2**32)
+    return jnp.stack([first, jnp.uint32(draw)])
+
+
+def never_empty(batch: Tensor) -> Tensor:
+    """The batch: one program sees the batches of all devices."""
+    return batch
+
+
+def as_many(outputs: Tensor, batch: Tensor) -> Tensor:
+    """The outputs: none were added."""
+    return outputs

@@ -1,0 +1,142 @@
+"""Input gradients on the PyTorch backend."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from keras import ops
+
+from keras_lodin.gradients.no_gradient import no_gradient
+from keras_lodin.utils.keras_internals import batch_statistics_through
+from keras_lodin.utils.tensor import Tensor
+
+
+class ForwardPass:
+    """See `keras_lodin.gradients.tensorflow.forward_pass.ForwardPass`.
+
+    Under `torch.no_grad()`, as within Keras's `predict`, the derivatives are values alone.
+    """
+
+    def __init__(self, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
+        self._record(inputs, lambda x: [logits_function(x)])
+        self._keep(0)
+
+    @classmethod
+    def of_exits(
+        cls, exits_function: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor
+    ) -> list[ForwardPass]:
+        """One pass of a classifier with several exits, as a `ForwardPass` for each exit."""
+        first = cls.__new__(cls)
+        first._record(inputs, exits_function)
+        passes = [first, *(copy.copy(first) for _ in first._outputs[1:])]
+        for number, forward_pass in enumerate(passes):
+            forward_pass._keep(number)
+        return passes
+
+    @classmethod
+    def of_names(cls, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> ForwardPass:
+        """One pass over inputs that are names, tokens for example, which have no gradient."""
+        forward_pass = cls.__new__(cls)
+        forward_pass.inputs = ops.convert_to_tensor(inputs)
+        forward_pass._function = lambda x: [logits_function(x)]
+        forward_pass._number = 0
+        forward_pass.logits = forward_pass.logits_at(forward_pass.inputs)
+        return forward_pass
+
+    def _record(self, inputs: Tensor, function: Callable[[Tensor], Sequence[Tensor]]) -> None:
+        inputs = ops.convert_to_tensor(inputs)
+        if not inputs.is_floating_point():
+            inputs = ops.cast(inputs, "float32")
+        # Keras predicts without gradients, and these are part of the prediction.
+        self._differentiable = torch.is_grad_enabled()
+        self._gate = _Gate()
+        with torch.enable_grad(), batch_statistics_through(self._gate):
+            if not inputs.requires_grad:
+                inputs = inputs.detach().requires_grad_()
+            self._outputs = [ops.cast(logits, "float32") for logits in function(inputs)]
+        self.inputs = inputs
+        self._function = function
+
+    def _keep(self, number: int) -> None:
+        """Makes one output of the recorded function the logits of this pass."""
+        self._number = number
+        self.logits = self._outputs[number]
+
+    def logits_at(self, inputs: Tensor) -> Tensor:
+        """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
+        return ops.cast(self._function(inputs)[self._number], "float32")
+
+    def input_gradient(self, cotangent: Tensor) -> Tensor:
+        """The vector-Jacobian product `sum_j cotangent[b, j] * d logits[b, j] / d inputs[b]`."""
+        return self._pull(cotangent)
+
+    def input_gradients(self, cotangents: Tensor) -> Tensor:
+        """Several vector-Jacobian products at once: `(count, *inputs.shape)`."""
+        return self._pull(cotangents, is_grads_batched=True)
+
+    def _pull(self, cotangents: Tensor, **options: Any) -> Tensor:
+        create_graph = options.pop("create_graph", self._differentiable)
+        gradient = None
+        if self.inputs.requires_grad and self.logits.requires_grad:
+            (gradient,) = torch.autograd.grad(
+                self.logits,
+                self.inputs,
+                cotangents,
+                retain_graph=True,
+                create_graph=create_graph,
+                allow_unused=True,
+                **options,
+            )
+        if gradient is None:
+            raise no_gradient(self.inputs)
+        return gradient.float()
+
+    def directional_derivative(self, direction: Tensor) -> Tensor:
+        """The Jacobian-vector product of all logits along a direction: `(batch, classes)`.
+
+        The transpose of the input gradient, which is linear in its cotangent u: d <g(u), v> / du.
+        Batch statistics count as constant.
+        """
+        with torch.enable_grad(), self._gate.closed():
+            cotangent = torch.zeros_like(self.logits, requires_grad=True)
+            gradient = self._pull(cotangent, create_graph=True)
+            (derivative,) = torch.autograd.grad(
+                gradient,
+                cotangent,
+                direction.to(gradient.dtype),
+                create_graph=self._differentiable,
+            )
+        return derivative
+
+
+class _Gate:
+    """What gradients pass through, or do not while it is closed; values always do."""
+
+    def __init__(self) -> None:
+        self.is_open = True
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        return _Gated.apply(tensor, self)
+
+    @contextlib.contextmanager
+    def closed(self) -> Iterator[None]:
+        self.is_open = False
+        try:
+            yield
+        finally:
+            self.is_open = True
+
+
+class _Gated(torch.autograd.Function):
+    @staticmethod
+    def forward(context: Any, tensor: Tensor, gate: _Gate) -> Tensor:
+        context.gate = gate
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(context: Any, upstream: Tensor) -> tuple[Tensor, None]:
+        return (upstream if context.gate.is_open else torch.zeros_like(upstream)), None
