@@ -1,0 +1,56 @@
+"""Image files by Pillow, with the pixels that TensorFlow decodes."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+# What there is of a BMP file: one byte a pixel, taken for grey whatever its palette, three or four.
+_BMP_BITS = (8, 24, 32)
+_BMP_BITS_PLACE = 28
+
+
+def decoded(encoded: bytes) -> np.ndarray:
+    """The pixels of a PNG, JPEG or BMP file or of a GIF's first frame.
+
+    Returns:
+        uint8 of shape (height, width, channels), 1 to 4 of them.
+
+    Raises:
+        ValueError: with the reason, if it is none or damaged.
+    """
+    try:
+        with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
+            pixels = _pixels(image, encoded)
+    # What a damaged file can raise is not listed anywhere.
+    except Exception as error:
+        raise ValueError(str(error) or type(error).__name__) from None
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
+    if image.format == "BMP":
+        bits = int.from_bytes(encoded[_BMP_BITS_PLACE : _BMP_BITS_PLACE + 2], "little")
+        if bits not in _BMP_BITS:
+            raise ValueError(f"a BMP file of {bits} bits per pixel")
+        if image.mode == "P":
+            return np.asarray(image)
+    if image.mode.startswith("I"):  # Grey of 16 bits, of which the upper eight stay.
+        return (np.asarray(image) >> 8).astype("uint8")
+    if image.mode == "1":
+        image = image.convert("L")
+    elif image.format == "GIF" or image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    return np.asarray(image)
+
+
+def png_size(pixels: np.ndarray) -> int:
+    """Bytes of an image as a PNG file: uint8 of shape (height, width, channels), 1 to 4 of them."""
+    file = io.BytesIO()
+    Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels).save(
+        file, "PNG", optimize=True
+    )
+    return file.tell()
