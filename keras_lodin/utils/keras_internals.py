@@ -14,7 +14,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras.src.backend.common import global_state
+from keras.src.backend.common.stateless_scope import (
+    get_stateless_scope as get_stateless_scope,
+)
 from keras.src.losses.loss import unscale_loss_for_distribution as unscale_loss_for_distribution
 from keras.src.models.functional import Functional, operation_fn
 from keras.src.models.sequential import Sequential
@@ -194,6 +198,23 @@ def steps_taken(optimizer: keras.Optimizer) -> keras.Variable:
     while hasattr(optimizer, "inner_optimizer"):  # mixed precision wraps the one that counts
         optimizer = optimizer.inner_optimizer
     return optimizer._iterations
+
+
+def own_value(variable: keras.Variable) -> np.ndarray | None:
+    """What a variable holds; None while the JAX trainer has taken it out."""
+    return None if variable._value is None else np.asarray(variable._value)
+
+
+def own_values(variables: Iterable[keras.Variable]) -> list[Tensor | None]:
+    """What variables hold, as tensors of the backend."""
+    return [variable._value for variable in variables]
+
+
+def put_back(variables: Iterable[keras.Variable], values: Iterable[Tensor | None]) -> None:
+    """Gives values to those variables that have none and are not about to make their first."""
+    for variable, value in zip(variables, values, strict=True):
+        if variable._value is None and value is not None and not value.is_deleted():
+            variable._value = value
 
 
 def layers_of(model: keras.Model) -> list[keras.layers.Layer]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 import jax
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 from numpy.typing import ArrayLike
 
+from keras_lodin.utils import keras_internals
 from keras_lodin.utils.tensor import Tensor
 
 T = TypeVar("T")
@@ -18,9 +20,29 @@ T = TypeVar("T")
 SIZES_FOLLOW_VALUES = False
 
 
-def eager_value(variable: keras.Variable) -> np.ndarray:
-    """The present value of a Keras variable, in eager mode and while a function is traced."""
-    return run_eagerly(lambda: np.asarray(variable.value))
+def eager_value(variable: keras.Variable) -> np.ndarray | None:
+    """The present value of a Keras variable, in eager mode and while a function is traced.
+
+    None while `keeping_weights` lasts and Keras has taken it out of the variable.
+    """
+    return run_eagerly(lambda: keras_internals.own_value(variable))
+
+
+@contextlib.contextmanager
+def keeping_weights(model: keras.Model) -> Iterator[None]:
+    """Within it, a model's method of Keras's may fail, and the model has its weights afterwards.
+
+    Keras's loops take the values out of the variables and put them back at their end, to which an
+    error does not come.
+    """
+    before = keras_internals.own_values(model.variables)
+    try:
+        yield
+    except BaseException:
+        # What the last finished step left; where none was, what there was before.
+        model.jax_state_sync()
+        keras_internals.put_back(model.variables, before)
+        raise
 
 
 def run_eagerly(function: Callable[[], T]) -> T:
