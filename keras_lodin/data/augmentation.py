@@ -46,7 +46,7 @@ def crop_and_flip(
     margin = [_CROP_PADDING, _CROP_PADDING]
     padded = reader.pad(image, [margin, margin, [0, 0]], constant_values=fill)
     cropped = reader.reshape(padded[top : top + height, left : left + width], image.shape)
-    return reader.where(is_mirrored, cropped[:, ::-1], cropped)
+    return reader.either(is_mirrored, cropped[:, ::-1], cropped)
 
 
 AUGMENTATIONS = {"crop-flip": Augmentation(draw_crop_and_flip, crop_and_flip)}

@@ -5,7 +5,7 @@ above this folder, with the names that both readers have:
 
 * `Dataset`, tf.data's or one of Python with as many of its methods as are used; `mapped`,
   `prefetched`, `with_length`, `permuted` and `read_files`, steps of it that each takes its own way;
-* `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `where` and `decoded`, what is
+* `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `either` and `decoded`, what is
   done to images;
 * `pair`, `split`, `fold_in`, `integers`, `uniform`, `normal`, `unstacked` and `by_position`, random
   numbers that follow from a seed alone, the same with both;

@@ -5,7 +5,10 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
+from PIL.JpegImagePlugin import JpegImageFile
+
+from keras_lodin.data.readers.jpeg_files import jpeg_pixels
 
 _FORMATS = ("PNG", "JPEG", "BMP", "GIF")
 # What there is of a BMP file: one byte a pixel, taken for grey whatever its palette, three or four.
@@ -25,6 +28,8 @@ def decoded(encoded: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             pixels = _pixels(image, encoded)
+    except UnidentifiedImageError:
+        raise ValueError("its header is of none of them") from None
     # What a damaged file can raise is not listed anywhere.
     except Exception as error:
         raise ValueError(str(error) or type(error).__name__) from None
@@ -32,6 +37,8 @@ def decoded(encoded: bytes) -> np.ndarray:
 
 
 def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
+    if isinstance(image, JpegImageFile):
+        return jpeg_pixels(image)
     if image.format == "BMP":
         bits = int.from_bytes(encoded[_BMP_BITS_PLACE : _BMP_BITS_PLACE + 2], "little")
         if bits not in _BMP_BITS:
@@ -40,10 +47,17 @@ def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
             return np.asarray(image)
     if image.mode.startswith("I"):  # Grey of 16 bits, of which the upper eight stay.
         return (np.asarray(image) >> 8).astype("uint8")
-    if image.mode == "1":
-        image = image.convert("L")
-    elif image.format == "GIF" or image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("RGB")
+    if image.format == "GIF":
+        # The frame alone, which may be a part of the picture, with black where it lets through.
+        left, top, right, bottom = image.tile[0][1]
+        colours = np.array(image.convert("RGB"))
+        if image.mode == "P" and "transparency" in image.info:
+            colours[np.asarray(image) == image.info["transparency"]] = 0
+        return colours[top:bottom, left:right]
+    if image.format == "PNG" and b"IEND" not in encoded:
+        raise ValueError("the file ends early")
+    if image.mode not in ("L", "LA", "RGB", "RGBA"):
+        image = image.convert("L" if image.mode == "1" else "RGB")
     return np.asarray(image)
 
 

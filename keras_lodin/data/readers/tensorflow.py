@@ -14,10 +14,10 @@ Dataset = tf.data.Dataset
 
 clipped = tf.clip_by_value
 colour = tf.image.grayscale_to_rgb
+either = tf.where
 grey = tf.image.rgb_to_grayscale
 pad = tf.pad
 reshape = tf.reshape
-where = tf.where
 fold_in = tf.random.fold_in
 uniform = tf.random.stateless_uniform
 normal = tf.random.stateless_normal

@@ -24,7 +24,7 @@ SPECIFICATIONS = {
 
 
 @pytest.fixture(params=SPECIFICATIONS.items(), ids=SPECIFICATIONS.keys())
-def load(request, tfds_dir):
+def load(request, tfds_dir, reader):
     template, options = request.param
     paths = {
         name: request.getfixturevalue(name)
@@ -40,7 +40,7 @@ def load(request, tfds_dir):
 
 
 def collect(dataset):
-    return [[column.numpy() for column in batch] for batch in dataset]
+    return [[np.asarray(column) for column in batch] for batch in dataset]
 
 
 def assert_same(batches, others):
@@ -83,7 +83,7 @@ def test_labels_count_from_zero_up_to_the_number_of_classes(load):
     source = load()
     if not source.labelled:
         assert source.class_names is None
-        assert len(source.batches(5).element_spec) == 1
+        assert {len(batch) for batch in collect(source.batches(5))} == {1}
         return
 
     labels = np.concatenate([y for _, y in collect(source.batches(5))])
