@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import ops
 from typing_extensions import Unpack
 
 from keras_lodin import models

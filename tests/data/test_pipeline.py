@@ -119,6 +119,4 @@ def test_crop_and_flip_shifts_by_at_most_four_pixels_and_fills_with_black(pixels
 def test_augmentation_is_a_pure_function_of_its_seed(pixels, reader):
     image = reader.stored(pixels.astype("float32"))
 
-    np.testing.assert_array_equal(
-        cropped(reader, image, 3, 0.0), cropped(reader, image, 3, 0.0)
-    )
+    np.testing.assert_array_equal(cropped(reader, image, 3, 0.0), cropped(reader, image, 3, 0.0))

@@ -3,25 +3,23 @@
 What a source is made of, in which order its examples come and how they are changed is said once,
 above this folder, with the names that both readers have:
 
-* `Dataset`, tf.data's or one of Python with as many of its methods as are used; `mapped`,
-  `prefetched`, `with_length`, `permuted` and `read_files`, steps of it that each takes its own way;
-* `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `either` and `decoded`, what is
+* `Dataset`, tf.data's or one of Python with as many of its methods as are used, and `mapped`,
+  `prefetched`, `with_length`, `permuted` and `read_files`, steps of it that each does its own way;
+* `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `either`, `decoded`: what is
   done to images;
-* `pair`, `split`, `fold_in`, `integers`, `uniform`, `normal`, `unstacked` and `by_position`, random
-  numbers that follow from a seed alone, the same with both;
+* `pair`, `split`, `fold_in`, `integers`, `uniform`, `normal`, `unstacked`, `by_position`: random
+  numbers that follow from a seed alone;
 * `stored`, arrays that examples are taken from, and `png_sizes`, of a batch in a classifier's pass.
 
-Equal seeds give equal orders, crops and mirror images; pixels of image files agree to one grey
-level of 255, what was resized to a thousandth of one, gaussian noise to float32 rounding. On JAX
-and PyTorch TensorFlow is not imported, even where it is installed.
+Equal seeds give equal orders, crops, mirror images and uniform noise; gaussian noise agrees to
+float32 rounding. Decoded pixels are the same but for CMYK files (four grey levels of 255), resized
+ones to a hundredth of a level. On JAX and PyTorch TensorFlow is not imported, even where it is
+installed.
 """
 
-from types import ModuleType
+from importlib import import_module
 
 import keras
 
-READER: ModuleType
-if keras.backend.backend() == "tensorflow":
-    from keras_lodin.data.readers import tensorflow as READER
-else:
-    from keras_lodin.data.readers import numpy as READER
+_NAME = "tensorflow" if keras.backend.backend() == "tensorflow" else "numpy"
+READER = import_module(f"{__name__}.{_NAME}")

@@ -97,7 +97,7 @@ class Dataset(IterableData):
         return Dataset(lambda: iter(enumerate(self)), self._length)
 
     def flat_map(self, function: Callable[..., Dataset]) -> Dataset:
-        """The elements of the data sets that a function makes of each element, one after another."""
+        """The elements of each data set that a function makes of an element."""
         return Dataset(
             lambda: itertools.chain.from_iterable(_called(function, one) for one in self)
         )

@@ -70,9 +70,7 @@ class Digits(NamedSource):
             request.name,
             images[chosen].reshape(-1, *_NATURAL_SHAPE).astype("float32"),
             np.searchsorted(self.classes, digits[chosen]),
-            pixel_transform(
-                readers.READER, shapes, request.input_range, _LARGEST_VALUE
-            ),
+            pixel_transform(readers.READER, shapes, request.input_range, _LARGEST_VALUE),
             shape=shapes[1],
             input_range=request.input_range,
             class_names=tuple(map(str, self.classes)),

@@ -37,9 +37,7 @@ def run_eagerly(function: Callable[[], T]) -> T:
 
 def host_function(function: Callable[[np.ndarray], ArrayLike], inputs: Tensor) -> Tensor:
     """A number of each sample that NumPy computes; without a gradient."""
-    return ops.convert_to_tensor(
-        np.asarray(function(ops.convert_to_numpy(inputs)), "float32")
-    )
+    return ops.convert_to_tensor(np.asarray(function(ops.convert_to_numpy(inputs)), "float32"))
 
 
 def with_shape(tensor: Tensor, shape: Sequence[int | None]) -> Tensor:
