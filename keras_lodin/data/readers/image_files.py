@@ -28,12 +28,13 @@ def decoded(encoded: bytes) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(encoded), formats=_FORMATS) as image:
             pixels = _pixels(image, encoded)
+        return pixels if pixels.ndim == 3 else pixels[:, :, None]
     except UnidentifiedImageError:
-        raise ValueError("its header is of none of them") from None
+        reason = "its header is of none of them"
     # What a damaged file can raise is not listed anywhere.
     except Exception as error:
-        raise ValueError(str(error) or type(error).__name__) from None
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+        reason = str(error) or type(error).__name__
+    raise ValueError(reason)
 
 
 def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
@@ -42,7 +43,7 @@ def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
     if image.format == "BMP":
         bits = int.from_bytes(encoded[_BMP_BITS_PLACE : _BMP_BITS_PLACE + 2], "little")
         if bits not in _BMP_BITS:
-            raise ValueError(f"a BMP file of {bits} bits per pixel")
+            raise OSError(f"a BMP file of {bits} bits per pixel")
         if image.mode == "P":
             return np.asarray(image)
     if image.mode.startswith("I"):  # Grey of 16 bits, of which the upper eight stay.
@@ -55,7 +56,7 @@ def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
             colours[np.asarray(image) == image.info["transparency"]] = 0
         return colours[top:bottom, left:right]
     if image.format == "PNG" and b"IEND" not in encoded:
-        raise ValueError("the file ends early")
+        raise OSError("the file ends early")
     if image.mode not in ("L", "LA", "RGB", "RGBA"):
         image = image.convert("L" if image.mode == "1" else "RGB")
     return np.asarray(image)

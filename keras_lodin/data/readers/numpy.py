@@ -72,7 +72,10 @@ class Dataset(IterableData):
 
     def __len__(self) -> int:
         if self._length is None:
-            raise TypeError("How many elements the data set has is known at its end.")
+            raise TypeError(
+                "How many elements there are is known once `steps_per_epoch` has counted them. "
+                f"Received: {self!r}"
+            )
         return self._length
 
     def cardinality(self) -> int:

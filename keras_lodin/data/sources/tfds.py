@@ -34,7 +34,7 @@ class TensorFlowDataset(NamedSource):
 
     A data set that is not in `data_dir` is downloaded to there, with the progress bars of
     TensorFlow Datasets. Without an `image_shape` images are brought to that of the data set, of its
-    first image if they differ.
+    first image if they differ. They are read by TensorFlow on every backend of Keras.
 
     Args:
         dataset: Name of the data set.
