@@ -1,4 +1,4 @@
-"""Several devices: `keras.distribution` on JAX. `tf.distribute`: tests/training/test_replicas.py."""
+"""Several devices of JAX; those of TensorFlow are in `tests/training/test_replicas.py`."""
 
 import os
 import sys
