@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 from operator import attrgetter
+from typing import Any, TypeGuard
 
 
-def is_tensorflow(value: object, name: str) -> bool:
+def is_tensorflow(value: object, name: str) -> TypeGuard[Any]:
     """Whether a value is of a class of TensorFlow.
 
     Args:

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 
 from keras_lodin.data.readers.jpeg_files import jpeg_pixels
@@ -37,7 +38,7 @@ def decoded(encoded: bytes) -> np.ndarray:
     raise ValueError(reason)
 
 
-def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
+def _pixels(image: ImageFile, encoded: bytes) -> np.ndarray:
     if isinstance(image, JpegImageFile):
         return jpeg_pixels(image)
     if image.format == "BMP":
@@ -57,9 +58,9 @@ def _pixels(image: Image.Image, encoded: bytes) -> np.ndarray:
         return colours[top:bottom, left:right]
     if image.format == "PNG" and b"IEND" not in encoded:
         raise OSError("the file ends early")
-    if image.mode not in ("L", "LA", "RGB", "RGBA"):
-        image = image.convert("L" if image.mode == "1" else "RGB")
-    return np.asarray(image)
+    if image.mode in ("L", "LA", "RGB", "RGBA"):
+        return np.asarray(image)
+    return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
 
 
 def png_size(pixels: np.ndarray) -> int:

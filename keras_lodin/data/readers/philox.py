@@ -88,7 +88,7 @@ def uniform(
     shape: Sequence[int], seed: ArrayLike, minval: ArrayLike = 0.0, maxval: ArrayLike = 1.0
 ) -> np.ndarray:
     """`tf.random.stateless_uniform(shape, seed, minval, maxval)`."""
-    low, high = np.float32(minval), np.float32(maxval)
+    low, high = np.asarray(minval, "float32"), np.asarray(maxval, "float32")
     fractions = _fractions(seed, math.prod(shape))
     return fractions.reshape((*fractions.shape[:-1], *shape)) * (high - low) + low
 
@@ -102,7 +102,8 @@ def normal(
     radius = np.sqrt(np.float32(-2) * np.log(np.maximum(fractions[::2], np.float32(1e-7))))
     angle = np.float32(2 * np.pi) * fractions[1::2]
     pairs = np.stack([np.sin(angle) * radius, np.cos(angle) * radius], axis=-1)
-    return pairs.reshape(-1)[:count].reshape(shape) * np.float32(stddev) + np.float32(mean)
+    values = pairs.reshape(-1)[:count].reshape(shape)
+    return values * np.asarray(stddev, "float32") + np.asarray(mean, "float32")
 
 
 def permutation(count: int, seed: ArrayLike) -> np.ndarray:
