@@ -13,6 +13,7 @@ from PIL import Image
 from keras_lodin import data
 from keras_lodin.data.batches import batch_count, iterate_batches, prediction_data
 from keras_lodin.data.complexity import png_sizes
+from keras_lodin.data.passes import BatchFunction
 from tests import processes
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (24, 9, 8, 3), dtype=np.uint8)
@@ -98,6 +99,16 @@ def test_sources_of_every_kind_are_in_range_and_whole(specification, folder):
         assert (y is None) == (not source.labelled)
 
 
+def test_a_pass_and_keras_take_the_batches_that_a_source_gives(folder):
+    source = data.load(folder, part="test", image_shape=(8, 8, 3))
+    largest = BatchFunction(lambda images: keras.ops.max(images, axis=(1, 2, 3)))
+
+    by_source = [batch.outputs for batch in largest.over(source, "Looking", 5, verbose=0)]
+    by_batches = [batch.outputs for batch in largest.over(source.batches(5), "Looking", verbose=0)]
+
+    np.testing.assert_array_equal(np.concatenate(by_source), np.concatenate(by_batches))
+
+
 def test_keras_trains_tests_and_predicts_by_batches(folder):
     source = data.load(folder, part="train")
     model = keras.Sequential(
@@ -132,7 +143,9 @@ def test_sizes_of_png_files_are_those_of_pillow(rng, tmp_path):
         Image.fromarray(image).save(tmp_path / "image.png", optimize=True)
         sizes.append(os.path.getsize(tmp_path / "image.png"))
 
-    np.testing.assert_array_equal(np.asarray(png_sizes(images, (0.0, 1.0))), sizes)
+    compiled = BatchFunction(lambda batch: png_sizes(batch, (0.0, 1.0)))
+    for found in (png_sizes(images, (0.0, 1.0)), compiled(images)):
+        np.testing.assert_array_equal(np.asarray(found), sizes)
 
 
 WITHOUT_TENSORFLOW = """

@@ -51,7 +51,7 @@ def _pixels(image: ImageFile, encoded: bytes) -> np.ndarray:
         return (np.asarray(image) >> 8).astype("uint8")
     if image.format == "GIF":
         # The frame alone, which may be a part of the picture, with black where it lets through.
-        left, top, right, bottom = image.tile[0][1]
+        left, top, right, bottom = image.tile[0].extents or (0, 0, *image.size)
         colours = np.array(image.convert("RGB"))
         if image.mode == "P" and "transparency" in image.info:
             colours[np.asarray(image) == image.info["transparency"]] = 0
