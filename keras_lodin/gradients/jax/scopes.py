@@ -48,9 +48,7 @@ class InnerScope(keras.StatelessScope):
     @property
     def results(self) -> tuple[list[Tensor], list[Tensor]]:
         """What was assigned, and the losses that layers added: results of the function."""
-        return [super(InnerScope, self).get_current_value(v) for v in self.assigned], [
-            *self.losses
-        ]
+        return [super(InnerScope, self).get_current_value(v) for v in self.assigned], [*self.losses]
 
     def hand_out(self, results: tuple[list[Tensor], list[Tensor]]) -> None:
         """Assigns and adds what left the function."""
