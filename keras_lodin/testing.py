@@ -10,11 +10,11 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_lodin.data.batches import as_array
@@ -46,7 +46,8 @@ def check_detector(
     outputs' names, shapes and types; that a sample's score depends on that sample alone, neither
     on the training mode nor on the kind of data; NaN; the threshold and `calibrate`; the
     configuration; saving and loading; the detector within a functional model; the pass that
-    `evaluate` shares; and the exported files.
+    `evaluate` shares; and the exported files. Exports, and data of `tf.data`, are checked where
+    TensorFlow is installed.
 
     Args:
         detector: a detector that can score (one with statistics: adapted). It is left as it is:
@@ -314,11 +315,19 @@ class _Batches(keras.utils.PyDataset):
 
 def _in_other_forms(inputs: np.ndarray) -> dict[str, object]:
     labels = np.zeros(len(inputs), "int64")
-    return {
+    forms: dict[str, object] = {
         "a tuple (x, y)": (inputs, labels),
-        "a tf.data.Dataset": tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(3),
         "a PyDataset": _Batches(inputs),
     }
+    if _has_tensorflow():
+        import tensorflow as tf
+
+        forms["a tf.data.Dataset"] = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(3)
+    return forms
+
+
+def _has_tensorflow() -> bool:
+    return find_spec("tensorflow") is not None
 
 
 @_promise(
@@ -455,7 +464,7 @@ def _side_inputs(case: _Case) -> None:
     "Compute `score` with `keras.ops` alone, of free batch size: take sizes from `ops.shape`.",
 )
 def _export(case: _Case) -> None:
-    for name in case.formats:
+    for name in case.formats if _has_tensorflow() else ():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"detector{FORMATS[name].suffix or ''}"
             try:

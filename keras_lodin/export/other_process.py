@@ -199,9 +199,9 @@ def _modules_of_own_objects(path: Path) -> list[str]:
     if nowhere:
         raise ValueError(
             "The export runs in a process of its own, which cannot import what a script or "
-            "notebook defines. Expected classes and functions of your own in a module: move them to a .py "
-            f"file beside it, and import them from there. Received: {', '.join(nowhere)} of "
-            "__main__"
+            "notebook defines. Expected classes and functions of your own in a module: move them "
+            "to a .py file beside it, and import them from there. "
+            f"Received: {', '.join(nowhere)} of __main__"
         )
     return sorted(set(own.values()))
 

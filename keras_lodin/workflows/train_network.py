@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from typing_extensions import Unpack
 
 from keras_lodin import data, models
@@ -201,7 +202,7 @@ def _train(
 
     if checkpoint.exists():
         trained = read(checkpoint)
-        first_epoch = int(trained.optimizer.iterations.numpy()) // steps
+        first_epoch = int(ops.convert_to_numpy(trained.optimizer.iterations)) // steps
     else:
         classifier = start or models.build(model, num_classes, source.shape)
         if settings["freeze_batch_norm"]:
