@@ -80,15 +80,15 @@ def test_the_tutorial_runs_from_the_wheel_alone(dist, tmp_path):
         assert "quickstart" in shown.stdout
 
 
-# Digits, a training with the quotient, a detector, a report and the refusal of what needs TensorFlow.
+# A training with the quotient, a detector, a report, and the refusal of what needs TensorFlow.
 WITHOUT_TENSORFLOW_SCRIPT = """
 import sys
 import keras
 import keras_lodin
 from keras_lodin import workflows
 assert "tensorflow" not in sys.modules
-workflows.train_each([0.01], "run", id="digits:0-6", model="small_convnet", epochs=4, verbose=0)
-detector, tuning = workflows.tune_model("run", "digits:0-6", "detector.keras")
+run = workflows.train("digits:0-6", "small_convnet", "run", gq_weight=0.01, epochs=4, verbose=0)
+detector, tuning = workflows.tune_model(run, "digits:0-6", "detector.keras")
 evaluation = workflows.evaluate_models(["detector.keras"], "digits:0-6", ["digits:7-9"])
 evaluation.save("results")
 try:

@@ -452,7 +452,8 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     )
     folder.check_same_settings(before, now)
     # A run may go on with another backend than it was begun with, and then says so.
-    run["versions"] = {**backend_version(), **run.get("versions", {})}
+    for package, version in backend_version().items():
+        run.setdefault("versions", {}).setdefault(package, version)
     return run
 
 
