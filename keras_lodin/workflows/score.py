@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from keras import ops
+import numpy as np
 
 from keras_lodin.data.sources.folder import list_images, load_images
 from keras_lodin.data.value_range import Bounds, checked_input_range
@@ -79,7 +79,7 @@ def score_images(
     batches = track(source.batches(batch_size), "Scoring", verbose)
     with closing(batches):
         for (images,) in batches:
-            outputs = loaded.score(ops.convert_to_numpy(images))
+            outputs = loaded.score(np.asarray(images))
             # Not the logits: of a million images they would not fit the memory.
             classes = outputs["logits"].argmax(axis=-1)
             columns = (classes, outputs["score"], outputs["is_ood"])
