@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -51,7 +52,7 @@ def export_detector(
     *,
     format: str,
     verbose: bool = True,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Writes one artifact that holds a detector; `Detector.export` calls it.
 
@@ -81,7 +82,7 @@ def write_by_tensorflow(
     *,
     verbose: bool,
     recorded: Recorded | None = None,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Writes one artifact in a process whose backend is TensorFlow.
 

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -55,7 +56,7 @@ class Request:
     path: Path
     format: str
     verbose: bool
-    options: dict[str, object]
+    options: dict[str, Any]
     recorded: Recorded
     modules: list[str]
     keras_settings: dict[str, object]
@@ -80,7 +81,7 @@ def export_by_tensorflow(
     format: str,
     *,
     verbose: bool,
-    options: dict[str, object],
+    options: dict[str, Any],
 ) -> None:
     """Exports a detector in another process, and raises here what is raised there.
 
