@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
-from importlib.util import find_spec
 from pathlib import Path
 
 import keras
@@ -22,6 +21,7 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.export import FORMATS, load_artifact
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.metrics.figures import auroc
+from keras_lodin.utils.needed_packages import has_tensorflow
 from keras_lodin.utils.tensor import Tensor
 
 _FEWEST = 4
@@ -319,15 +319,11 @@ def _in_other_forms(inputs: np.ndarray) -> dict[str, object]:
         "a tuple (x, y)": (inputs, labels),
         "a PyDataset": _Batches(inputs),
     }
-    if _has_tensorflow():
+    if has_tensorflow():
         import tensorflow as tf
 
         forms["a tf.data.Dataset"] = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(3)
     return forms
-
-
-def _has_tensorflow() -> bool:
-    return find_spec("tensorflow") is not None
 
 
 @_promise(
@@ -464,7 +460,7 @@ def _side_inputs(case: _Case) -> None:
     "Compute `score` with `keras.ops` alone, of free batch size: take sizes from `ops.shape`.",
 )
 def _export(case: _Case) -> None:
-    for name in case.formats if _has_tensorflow() else ():
+    for name in case.formats if has_tensorflow() else ():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"detector{FORMATS[name].suffix or ''}"
             try:

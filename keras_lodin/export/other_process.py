@@ -11,7 +11,6 @@ import tempfile
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from keras_lodin.export.outputs import outputs
 from keras_lodin.export.parity import Recorded
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.trial_inputs import checked_samples, random_batches
+from keras_lodin.utils.needed_packages import has_tensorflow
 from keras_lodin.utils.progress import waiting
 
 # The files by which the two processes speak, in a folder of theirs.
@@ -102,7 +102,7 @@ def export_by_tensorflow(
             an answer.
     """
     backend = keras.backend.backend()
-    if find_spec("tensorflow") is None:
+    if not has_tensorflow():
         raise ImportError(
             "An export is done by TensorFlow, in a process of its own, and TensorFlow is not "
             "installed here. Expected it beside keras-lodin: pip install tensorflow tf2onnx; or "
