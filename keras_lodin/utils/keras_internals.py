@@ -155,6 +155,26 @@ def shallow_copy(layer: keras.layers.Layer, **attributes: object) -> keras.layer
     return twin
 
 
+class BuiltOfPreparedBatches:
+    """Makes a `keras.Model` build its loss and its metrics of batches as its step takes them apart.
+
+    The model says how in `prepared_batch`.
+    """
+
+    def _symbolic_build(self, iterator: Any = None, data_batch: object = None) -> None:
+        model: Any = self
+
+        def prepared(given: Any) -> object:
+            batch = given[0] if isinstance(given, (list, tuple)) else next(given)
+            return model.prepared_batch(batch)
+
+        if iterator is not None:  # from which Keras draws only if it must
+            iterator = ((0, 0, [prepared(given)]) for _, _, given in iterator)
+        if data_batch is not None:
+            data_batch = model.prepared_batch(data_batch)
+        super()._symbolic_build(iterator, data_batch)  # type: ignore[misc]
+
+
 _STATISTICS_LOCK = threading.RLock()
 
 
@@ -206,6 +226,13 @@ def own_value(variable: keras.Variable) -> np.ndarray | None:
 def own_values(variables: Iterable[keras.Variable]) -> list[Tensor | None]:
     """What variables hold, as tensors of the backend."""
     return [variable._value for variable in variables]
+
+
+def variables_of_training(model: keras.Model) -> list[keras.Variable]:
+    """The variables of a model, of its metrics and of its optimizer, once each."""
+    optimizer = getattr(model, "optimizer", None)
+    found = [*model.variables, *model.metrics_variables, *getattr(optimizer, "variables", ())]
+    return list({id(variable): variable for variable in found}.values())
 
 
 def put_back(variables: Iterable[keras.Variable], values: Iterable[Tensor | None]) -> None:

@@ -34,13 +34,14 @@ def keeping_weights(model: keras.Model) -> Iterator[None]:
     Keras's loops take the values out of the variables and put them back at their end, to which an
     error does not come.
     """
-    before = keras_internals.own_values(model.variables)
+    variables = keras_internals.variables_of_training(model)
+    before = keras_internals.own_values(variables)
     try:
         yield
     except BaseException:
         # What the last finished step left; where none was, what there was before.
         model.jax_state_sync()
-        keras_internals.put_back(model.variables, before)
+        keras_internals.put_back(variables, before)
         raise
 
 

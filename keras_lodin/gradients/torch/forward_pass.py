@@ -43,7 +43,7 @@ class ForwardPass:
         forward_pass = cls.__new__(cls)
         forward_pass.inputs = ops.convert_to_tensor(inputs)
         forward_pass._function = lambda x: [logits_function(x)]
-        forward_pass._number = 0
+        forward_pass._number, forward_pass._differentiable = 0, False
         forward_pass.logits = forward_pass.logits_at(forward_pass.inputs)
         return forward_pass
 
