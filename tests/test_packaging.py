@@ -95,7 +95,7 @@ try:
     detector.export("artifact")
 except ImportError as error:
     print(error)
-print(keras.backend.backend(), evaluation.to_dict()["models"])
+print(evaluation.to_dict()["versions"])
 """
 
 
