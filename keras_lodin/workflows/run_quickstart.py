@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_lodin import data
 from keras_lodin.evaluation.one_pass import evaluate
@@ -112,7 +113,7 @@ def _write_images(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (ID, *OOD):
         source = data.load(name, part="test", image_shape=(8, 8, 1), input_range=(0, 255))
-        batch = next(iter(source.batches(2)))[0].numpy()
+        batch = np.asarray(next(iter(source.batches(2)))[0])
         for number, image in enumerate(batch):
             stem = name.replace(":", "_")
             with atomic_write(folder / f"{stem}_{number}.png") as temporary:
