@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.export.artifact import Artifact
+from keras_lodin.export.outputs import OUTPUT_NAMES, input_name
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
 
 # What is no whole number above 0 is free.
 Shapes = Mapping[str, Sequence[object]]
@@ -90,6 +90,8 @@ def refusals_of_runtime(runtime: str, path: Path) -> Iterator[None]:
     """Turns what a runtime raises into ValueError: the classes of its errors are not public."""
     try:
         yield
+    except ImportError:  # there is no such runtime here, whatever the file is
+        raise
     except Exception as error:
         if isinstance(error, ValueError) and "Received: " in str(error):
             raise
