@@ -11,6 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # TensorFlow's default depends on the processor; without it grouped `tf.nn.conv2d` has no gradient.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# XLA compiles what JAX runs for seconds; here most runs once.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 # The tests run in parallel themselves.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
