@@ -43,7 +43,7 @@ LONGEST = (
     "export/test_onnx",
     "workflows/test_train_network",
     "export/test_onnx_layers",
-    "gradients/test_second_derivatives",
+    "gradients/tensorflow/test_second_derivatives",
     "export/test_litert",
     "examples/test_scripts",
     "detectors/test_odin",
