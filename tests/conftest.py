@@ -145,6 +145,37 @@ def labels(rng):
 
 
 @pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Folder of a finished training run on digits 0 to 6, of the smallest network that learns."""
+    from keras_lodin.models.networks import NETWORKS
+    from keras_lodin.workflows import train
+    from tests import networks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "perceptron", networks.perceptron)
+        folder = tmp_path_factory.mktemp("session") / "run"
+        return train("digits:0-6", "perceptron", folder, epochs=8, verbose=0)
+
+
+@pytest.fixture(scope="session")
+def detector_file(run):
+    """A tuned and calibrated ODIN detector around it."""
+    from keras_lodin.workflows import tune_model
+
+    tune_model(run, "digits:0-6", run.parent / "detector.keras", verbose=0)
+    return run.parent / "detector.keras"
+
+
+@pytest.fixture(scope="session")
+def artifact(detector_file):
+    """The same as a SavedModel."""
+    from keras_lodin.workflows import export_model
+
+    export_model(detector_file, detector_file.parent / "artifact", verbose=False)
+    return detector_file.parent / "artifact"
+
+
+@pytest.fixture(scope="session")
 def browser():
     """Chromium under its driver. Console messages are kept: `browser.get_log("browser")`."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
