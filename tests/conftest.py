@@ -92,11 +92,13 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(scope="session", autouse=True)
 def _quick(pytestconfig):
     """What makes thousands of small traced graphs cheaper."""
-    import tensorflow as tf
+    import keras
 
-    if "not slow" in pytestconfig.option.markexpr:
+    if keras.backend.backend() == "tensorflow" and "not slow" in pytestconfig.option.markexpr:
         # A quarter of a graph's first run, and here most run once. The slow tests, and all that
         # runs in a process of its own, have their graphs optimised.
+        import tensorflow as tf
+
         tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
     # At Python's defaults the collection of cycles is a fifth of the work.
     gc.freeze()

@@ -32,7 +32,9 @@ class AdaptiveDetector(Detector):
     @property
     def adapted(self) -> bool:
         """Whether `adapt` has been called."""
-        return bool(backend.eager_value(self._adapted))
+        value = backend.eager_value(self._adapted)
+        # None: within `predict`, which has looked before.
+        return value is None or bool(value)
 
     def adapt(
         self, x: object, y: object = None, *, batch_size: int = 128, verbose: int | str = "auto"
@@ -65,6 +67,11 @@ class AdaptiveDetector(Detector):
         """See `Detector.forward_pass`; refuses without statistics."""
         self._check_adapted()
         return super().forward_pass(inputs, **side_values)
+
+    def predict(self, x: object, *args: Any, **kwargs: Any) -> dict[str, np.ndarray]:
+        """See `Detector.predict`; refuses without statistics."""
+        self._check_adapted()
+        return super().predict(x, *args, **kwargs)
 
     def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for inputs that cannot be scored, or without statistics."""

@@ -98,4 +98,5 @@ def gradient_quotient(
     if settings.form == "pooled":
         label_norm = np.full_like(label_norm, label_norm.sum(dtype="float64"))
         other_norm = np.full_like(other_norm, other_norm.sum(dtype="float64"))
-    return ops.convert_to_numpy(forms.quotient(label_norm, other_norm))
+    both = map(ops.convert_to_tensor, (label_norm, other_norm))
+    return ops.convert_to_numpy(forms.quotient(*both))

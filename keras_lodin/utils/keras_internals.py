@@ -10,11 +10,15 @@ from __future__ import annotations
 import contextlib
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
+import numpy as np
 from keras.src.backend.common import global_state
+from keras.src.backend.common.stateless_scope import (
+    get_stateless_scope as get_stateless_scope,
+)
 from keras.src.losses.loss import unscale_loss_for_distribution as unscale_loss_for_distribution
 from keras.src.models.functional import Functional, operation_fn
 from keras.src.models.sequential import Sequential
@@ -151,6 +155,26 @@ def shallow_copy(layer: keras.layers.Layer, **attributes: object) -> keras.layer
     return twin
 
 
+class BuiltOfPreparedBatches:
+    """Makes a `keras.Model` build its loss and its metrics of batches as its step takes them apart.
+
+    The model says how in `prepared_batch`.
+    """
+
+    def _symbolic_build(self, iterator: Any = None, data_batch: object = None) -> None:
+        model: Any = self
+
+        def prepared(given: Any) -> object:
+            batch = given[0] if isinstance(given, (list, tuple)) else next(given)
+            return model.prepared_batch(batch)
+
+        if iterator is not None:  # from which Keras draws only if it must
+            iterator = ((0, 0, [prepared(given)]) for _, _, given in iterator)
+        if data_batch is not None:
+            data_batch = model.prepared_batch(data_batch)
+        super()._symbolic_build(iterator, data_batch)  # type: ignore[misc]
+
+
 _STATISTICS_LOCK = threading.RLock()
 
 
@@ -192,6 +216,30 @@ def steps_taken(optimizer: keras.Optimizer) -> keras.Variable:
     while hasattr(optimizer, "inner_optimizer"):  # mixed precision wraps the one that counts
         optimizer = optimizer.inner_optimizer
     return optimizer._iterations
+
+
+def own_value(variable: keras.Variable) -> np.ndarray | None:
+    """What a variable holds; None while the JAX trainer has taken it out."""
+    return None if variable._value is None else np.asarray(variable._value)
+
+
+def own_values(variables: Iterable[keras.Variable]) -> list[Tensor | None]:
+    """What variables hold, as tensors of the backend."""
+    return [variable._value for variable in variables]
+
+
+def variables_of_training(model: keras.Model) -> list[keras.Variable]:
+    """The variables of a model, of its metrics and of its optimizer, once each."""
+    optimizer = getattr(model, "optimizer", None)
+    found = [*model.variables, *model.metrics_variables, *getattr(optimizer, "variables", ())]
+    return list({id(variable): variable for variable in found}.values())
+
+
+def put_back(variables: Iterable[keras.Variable], values: Iterable[Tensor | None]) -> None:
+    """Gives values to those variables that have none and are not about to make their first."""
+    for variable, value in zip(variables, values, strict=True):
+        if variable._value is None and value is not None and not value.is_deleted():
+            variable._value = value
 
 
 def layers_of(model: keras.Model) -> list[keras.layers.Layer]:

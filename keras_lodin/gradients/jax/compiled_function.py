@@ -24,24 +24,10 @@ class CompiledFunction:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
-        self._variables: list[keras.Variable] | None = None
         self._size = 0
+        self._read: list[keras.Variable] | None = None
+        self._assigned: list[keras.Variable] = []
         self._compiled = jax.jit(self._on_values)
-
-    def _on_values(self, values: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
-        with keras.StatelessScope(list(zip(self._variables or [], values, strict=True))):
-            return self._function(*inputs)
-
-    def _read(self, inputs: Sequence[Tensor]) -> list[keras.Variable]:
-        """The variables whose values the function reads."""
-        scope = InnerScope()
-
-        def traced(*inputs: Tensor) -> Any:
-            with scope:
-                return self._function(*inputs)
-
-        jax.eval_shape(traced, *inputs)
-        return list(scope.read.values())
 
     def __call__(self, *inputs: Tensor) -> Any:
         """The function's value for a batch, as numpy arrays."""
@@ -49,10 +35,29 @@ class CompiledFunction:
         count = len(arrays[0])
         self._size = max(self._size, count)
         arrays = [_filled(array, self._size) for array in arrays]
-        if self._variables is None:
-            self._variables = self._read(arrays)
-        outputs = self._compiled([variable.value for variable in self._variables], arrays)
+        if self._read is None:
+            self._find_variables(arrays)
+        read = [variable.value for variable in self._read or []]
+        outputs, assigned = self._compiled(read, arrays)
+        for variable, value in zip(self._assigned, assigned, strict=True):
+            variable.assign(value)
         return keras.tree.map_structure(lambda output: np.asarray(output)[:count], outputs)
+
+    def _on_values(self, read: Sequence[Tensor], inputs: Sequence[Tensor]) -> Any:
+        with keras.StatelessScope(list(zip(self._read or [], read, strict=True))) as scope:
+            outputs = self._function(*inputs)
+        return outputs, [scope.get_current_value(variable) for variable in self._assigned]
+
+    def _find_variables(self, inputs: Sequence[Tensor]) -> None:
+        """Runs the function for the variables that it reads and assigns, random states say."""
+        scope = InnerScope()
+
+        def traced(*inputs: Tensor) -> Any:
+            with scope:
+                return self._function(*inputs)
+
+        jax.eval_shape(traced, *inputs)
+        self._read, self._assigned = scope.read, scope.assigned
 
 
 def _as_array(values: Tensor) -> np.ndarray:

@@ -12,7 +12,7 @@ from keras_lodin.utils import keras_internals
 from keras_lodin.utils.tensor import Tensor
 
 
-class PenaltyStep:
+class PenaltyStep(keras_internals.BuiltOfPreparedBatches):
     """See `keras_lodin.gradients.tensorflow.penalty_step.PenaltyStep`.
 
     Keras's own step calls what is replaced here, differentiates it and updates the weights, all in

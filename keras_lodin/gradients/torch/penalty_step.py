@@ -10,7 +10,7 @@ from keras_lodin.utils import keras_internals
 from keras_lodin.utils.tensor import Tensor
 
 
-class PenaltyStep:
+class PenaltyStep(keras_internals.BuiltOfPreparedBatches):
     """See `keras_lodin.gradients.tensorflow.penalty_step.PenaltyStep`."""
 
     def train_step(self, data: object) -> dict[str, Tensor]:

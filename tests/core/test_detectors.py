@@ -1,0 +1,92 @@
+"""Detectors, tuning and evaluation on every backend, and files between them."""
+
+import keras
+import numpy as np
+import pytest
+
+import keras_lodin
+from tests.core import expected, networks
+
+EXPECTED = np.load(expected.FOLDER / "expected.npz")
+NAMES = ["msp", "max_logit", "energy", "odin", "mahalanobis", "mood"]
+
+
+@pytest.fixture(scope="module")
+def detectors():
+    return expected.detectors()
+
+
+def check(name, detector):
+    found = detector.predict(expected.to_score(name), batch_size=32, verbose=0)
+    for output, value in found.items():
+        np.testing.assert_allclose(
+            value, EXPECTED[f"detector {name}: {output}"], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_every_detector_of_the_registry_is_here():
+    assert set(NAMES) == set(keras_lodin.detectors.DETECTORS)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_those_of_tensorflow(name, detectors):
+    check(name, detectors[name])
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_written_on_tensorflow_scores_the_same(name):
+    check(name, keras_lodin.models.load(expected.FOLDER / "saved" / f"{name}.keras"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_file_written_here_scores_the_same(name, detectors, tmp_path):
+    detectors[name].save(tmp_path / "detector.keras")
+    loaded = keras_lodin.models.load(tmp_path / "detector.keras")
+    assert loaded.threshold == detectors[name].threshold
+    check(name, loaded)
+
+
+def test_tuning_chooses_what_it_does_on_tensorflow():
+    for name, value in expected.tuned().items():
+        np.testing.assert_allclose(value, EXPECTED[f"tuned: {name}"], rtol=1e-6)
+
+
+def test_an_evaluation_gives_the_figures_of_tensorflow():
+    for name, value in expected.evaluated().items():
+        np.testing.assert_allclose(value, EXPECTED[f"evaluated: {name}"], atol=1e-4)
+
+
+def test_a_detector_before_adapting_refuses_and_keeps_its_weights():
+    detector = keras_lodin.MahalanobisDetector(networks.classifier(), input_range=(0, 1))
+    x, y = networks.batch(40)
+    with pytest.raises(ValueError, match="call `adapt"):
+        detector.predict(x, verbose=0)
+    detector.adapt(x, y, verbose=0)
+    assert np.isfinite(detector.predict(x, verbose=0)["score"]).all()
+
+
+def test_a_call_of_a_detector_gives_what_predicting_does():
+    detector = keras_lodin.ODINDetector(networks.classifier(), input_range=(0, 1), epsilon=0.02)
+    x, _ = networks.batch(6)
+    called = keras.tree.map_structure(keras.ops.convert_to_numpy, detector(x))
+    for name, value in detector.predict(x, verbose=0).items():
+        np.testing.assert_allclose(called[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_that_ends_in_a_softmax_scores_and_trains_as_its_logits():
+    model = networks.classifier("softplus", normalization=True)
+    softmax = keras.layers.Dense(networks.CLASSES, activation="softmax")
+    whole = keras.Model(model.input, softmax(model.get_layer("logits").input))
+    softmax.set_weights(model.get_layer("logits").get_weights())
+    x, y = networks.batch(6)
+    scores = [
+        keras_lodin.ODINDetector(one, input_range=(0, 1)).predict(x, verbose=0)["score"]
+        for one in (model, whole)
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+    trained = keras_lodin.GQModel(whole, gq_weight=0.1)
+    trained.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(trained.fit(x, y, verbose=0).history["gq"]).all()
+    softmax.activation = keras.activations.relu
+    with pytest.raises(ValueError, match="has changed since it was wrapped"):
+        trained.fit(x, y, verbose=0)
