@@ -272,11 +272,13 @@ def test_tune_says_how_sure_it_is_and_warns_in_a_sentence(model, tmp_path):
     assert "UserWarning" not in result.output
 
 
-def check_quickstart(folder, printed, sets=("digits:7-9", "photos", "noise:uniform")):
+def check_quickstart(folder, printed, sets, least_accuracy):
     results = json.loads((folder / "results" / "results.json").read_text())
     assert {row["model"] for row in results["results"]} == {"cross-entropy", "gq"}
     assert {row["ood"] for row in results["results"]} == set(sets)
-    assert all(accuracy > 0.9 for accuracy in results["id"]["accuracy_by_model"].values())
+    assert all(
+        accuracy > least_accuracy for accuracy in results["id"]["accuracy_by_model"].values()
+    )
     assert "ID accuracy" in printed
     assert printed.count("score ") >= 8
     assert len(list((folder / "results" / "plots").glob("*.png"))) == 6
@@ -292,7 +294,7 @@ def test_quickstart_trains_evaluates_exports_and_scores(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "executable", str(forked("python")))
     result = run("quickstart", "--output", tmp_path / "q")
     assert result.exit_code == 0, result.output
-    check_quickstart(tmp_path / "q", result.stdout, sets)
+    check_quickstart(tmp_path / "q", result.stdout, sets, 0.9)
 
 
 @pytest.mark.slow
@@ -307,7 +309,7 @@ def test_the_whole_quickstart_takes_less_than_three_minutes(tmp_path):
         env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     assert time.monotonic() - start < 180
-    check_quickstart(tmp_path / "q", finished.stdout)
+    check_quickstart(tmp_path / "q", finished.stdout, run_quickstart.OOD, 0.95)
     assert "Traceback" not in finished.stderr
 
 
