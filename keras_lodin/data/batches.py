@@ -31,7 +31,7 @@ def iterate_batches(
             * a tuple `(x,)`, `(x, y)` or `(x, y, sample_weight)` of them;
             * a `tf.data.Dataset` of batches x or tuples as above;
             * a `keras.utils.PyDataset`;
-            * a `keras_lodin.data.Source`.
+            * a `keras_lodin.data.Source`, or batches of one.
             Labels y are whole numbers of shape (batch,) or (batch, 1), or one-hot rows. Sample
             weights are ignored.
         batch_size: Examples per batch, where the data are not batched already.

@@ -8,12 +8,13 @@ from hypothesis import strategies as st
 
 from keras_lodin import data
 from keras_lodin.data import readers
+from keras_lodin.data.readers import numpy as numpy_reader
 from keras_lodin.data.source import Source
 
 
-def numbers(count, window=None):
+def numbers(count, window=None, reader=None):
     """A source whose examples are 1x1 images of their own number."""
-    reader = readers.READER
+    reader = reader or readers.READER
     return Source(
         "numbers",
         reader.Dataset.from_tensor_slices((np.arange(count),)),
@@ -25,6 +26,7 @@ def numbers(count, window=None):
         count=count,
         labelled=True,
         window=window,
+        reader=reader,
     )
 
 
@@ -52,6 +54,8 @@ def test_any_resumed_run_sees_the_tail_of_the_uninterrupted_one(
     steps = source.steps_per_epoch(batch_size)
     assert len(whole) == 3 * steps
     assert resumed == whole[resume * steps :]
+    by_numpy = numbers(count, window, numpy_reader)
+    assert order(by_numpy.training_batches(batch_size, seed, 0, 3)) == whole
     for epoch in range(3):
         batches = whole[epoch * steps : (epoch + 1) * steps]
         assert sorted(number for batch in batches for number in batch) == list(range(count))

@@ -269,8 +269,7 @@ def by_position(
     As examples come in their order, the numbers of many are drawn at once, where one at a time
     takes fifty times as long.
     """
-    # Two, as positions around the end of the first may be asked for in turn.
-    block = functools.lru_cache(maxsize=2)(
+    block = functools.lru_cache(maxsize=1)(
         lambda number: draw(np.arange(number * _AT_ONCE, (number + 1) * _AT_ONCE))
     )
 

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_lodin import data
+from tests.data.conftest import READERS
 
 SPECIFICATIONS = {
     "digits:0-6": {},
@@ -23,9 +24,20 @@ SPECIFICATIONS = {
 }
 
 
-@pytest.fixture(params=SPECIFICATIONS.items(), ids=SPECIFICATIONS.keys())
-def load(request, tfds_dir, reader):
-    template, options = request.param
+# TensorFlow's data sets are read by tf.data whatever the backend.
+CASES = [
+    (template, name)
+    for template in SPECIFICATIONS
+    for name in READERS
+    if name == "tf.data" or "tfds" not in template
+]
+
+
+@pytest.fixture(params=CASES, ids=" ".join)
+def load(request, tfds_dir, monkeypatch):
+    template, reader = request.param
+    options = SPECIFICATIONS[template]
+    monkeypatch.setattr(data.readers, "READER", READERS[reader])
     paths = {
         name: request.getfixturevalue(name)
         for name in ("flat_folder", "class_folder", "image_npz", "vector_npz")
