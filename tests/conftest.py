@@ -87,6 +87,11 @@ def pytest_collection_modifyitems(items):
     Which of them stay is told by their names, so that no other order changes what is covered, and
     a case more at most one of them. Cases that are slow anyway are not counted.
     """
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    for item in items:
+        marker = item.get_closest_marker("slow_on")
+        if marker and backend in marker.args:
+            item.add_marker(pytest.mark.slow)
     grids = defaultdict(list)
     for item in items:
         if item.get_closest_marker("grid") and not item.get_closest_marker("slow"):

@@ -32,30 +32,35 @@ def check(name, derivative):
     assert measured.by(derivative) == pytest.approx(expected, rel=tolerance, abs=tolerance / 10)
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.grid(2)
 @pytest.mark.parametrize("name", MOMENTS)
 def test_second_derivatives_go_through_means_and_variances(name):
     check(name, layer_table.backwards)
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.grid(3)
 @pytest.mark.parametrize("name", [name for name in MOMENTS if name not in BATCH_STATISTICS])
 def test_second_derivatives_in_forward_mode_go_through_means_and_variances(name):
     check(name, layer_table.forwards)
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.grid(20)
 @pytest.mark.parametrize("name", OTHERS)
 def test_second_derivatives_are_those_of_finite_differences(name):
     check(name, layer_table.backwards)
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.grid(20)
 @pytest.mark.parametrize("name", OTHERS)
 def test_second_derivatives_in_forward_mode_are_those_of_finite_differences(name):
     check(name, layer_table.forwards)
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.parametrize("derivative", [layer_table.backwards, layer_table.forwards])
 @pytest.mark.parametrize("name", layer_table.MENDED)
 def test_what_pytorch_gets_wrong_is_right(name, derivative):
