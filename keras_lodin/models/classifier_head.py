@@ -26,6 +26,7 @@ class ClassifierHead:
         exits: how many exits the classifier has; 0 for one that has one output, no list.
         input_dtype: what `logits` takes: "float32", also of a classifier of integers that are
             quantities, such as pixels; the type of its input where they are names, such as tokens.
+        check: raises ValueError if the classifier's end has changed since it was split.
     """
 
     classifier: keras.Model
@@ -36,3 +37,4 @@ class ClassifierHead:
     input_shape: tuple[int | None, ...]
     exits: int = 0
     input_dtype: str = "float32"
+    check: Callable[[], None] = lambda: None

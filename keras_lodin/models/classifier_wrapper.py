@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from keras_lodin.gradients import backend
+from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.utils import keras_internals
 
 
@@ -24,6 +25,7 @@ class ClassifierWrapper(keras.Model):
 
     classifier: keras.Model
     from_logits: bool
+    _head: ClassifierHead
     _in_config = True
 
     # No property: Keras saves what every property of a model gives.
@@ -33,17 +35,17 @@ class ClassifierWrapper(keras.Model):
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """See `keras.Model.fit`. Where it fails, the model has what its last finished step left."""
-        with backend.keeping_weights(self):
+        with backend.keeping_weights(self, self._head.check):
             return super().fit(*args, **kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """See `keras.Model.evaluate`."""
-        with backend.keeping_weights(self):
+        with backend.keeping_weights(self, self._head.check):
             return super().evaluate(*args, **kwargs)
 
     def predict(self, *args: Any, **kwargs: Any) -> Any:
         """See `keras.Model.predict`."""
-        with backend.keeping_weights(self):
+        with backend.keeping_weights(self, self._head.check):
             return super().predict(*args, **kwargs)
 
     def save(

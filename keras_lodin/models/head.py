@@ -208,6 +208,7 @@ def _head(
         input_shape=shape,
         exits=exits,
         input_dtype=input_dtype(classifier) if are_names else "float32",
+        check=(lambda: None) if end is None else end.check,
     )
 
 

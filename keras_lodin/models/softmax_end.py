@@ -62,13 +62,26 @@ class SoftmaxEnd:
                 and what it gives without its activation are no longer its logits.
         """
         layer = self.operation
-        if layer is not None:
-            state = _state(layer)
-            # What is built into a graph stays there, so it is looked at once more before.
-            if state != self._checked or not hasattr(values[0], "numpy"):
-                self._check_again(layer)
-                self._checked = state
+        # What is built into a graph stays there, so it is looked at once more before.
+        is_built_in = not hasattr(values[0], "numpy")
+        if layer is not None and (is_built_in or _state(layer) != self._checked):
+            self.check()
         return self._logits_of(values, training)
+
+    def check(self) -> None:
+        """Raises ValueError if the layer has changed and its logits with it."""
+        layer = self.operation
+        found = None if layer is None else backend.run_eagerly(self.difference)
+        if found is None:  # nothing to change; or looked at before Keras's loop began
+            return
+        if not found <= _tolerance(self.places[0].tensor, self.tensor):
+            raise ValueError(
+                f"The classifier's last layer {layer.name!r} has changed since it was wrapped: the "
+                "softmax of what it gives without its activation is no longer what it returns. "
+                "Give it back the `call` and the activation it had, or wrap the classifier again. "
+                f"Received: a {type(layer).__name__} whose output differs by {found:.2g}"
+            )
+        self._checked = _state(layer)
 
     def difference(self) -> float:
         """How far the softmax of the logits is from the output, at most, on random values."""
@@ -83,16 +96,6 @@ class SoftmaxEnd:
     def is_right(self) -> bool:
         """Whether the softmax of the logits is the output, to the rounding of its precision."""
         return self.difference() <= _tolerance(self.places[0].tensor, self.tensor)
-
-    def _check_again(self, layer: keras.layers.Layer) -> None:
-        found = backend.run_eagerly(self.difference)
-        if not found <= _tolerance(self.places[0].tensor, self.tensor):
-            raise ValueError(
-                f"The classifier's last layer {layer.name!r} has changed since it was wrapped: the "
-                "softmax of what it gives without its activation is no longer what it returns. "
-                "Give it back the `call` and the activation it had, or wrap the classifier again. "
-                f"Received: a {type(layer).__name__} whose output differs by {found:.2g}"
-            )
 
     def _logits_of(self, values: Sequence[Tensor], training: bool | None) -> Tensor:
         # A copy of the layer as it is now: quantisation and LoRA replace its weights.

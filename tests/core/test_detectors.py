@@ -71,3 +71,22 @@ def test_a_call_of_a_detector_gives_what_predicting_does():
     called = keras.tree.map_structure(keras.ops.convert_to_numpy, detector(x))
     for name, value in detector.predict(x, verbose=0).items():
         np.testing.assert_allclose(called[name], value, rtol=1e-4, atol=1e-5)
+
+
+def test_a_classifier_that_ends_in_a_softmax_scores_and_trains_as_its_logits():
+    model = networks.classifier("softplus", normalization=True)
+    softmax = keras.layers.Dense(networks.CLASSES, activation="softmax")
+    whole = keras.Model(model.input, softmax(model.get_layer("logits").input))
+    softmax.set_weights(model.get_layer("logits").get_weights())
+    x, y = networks.batch(6)
+    scores = [
+        keras_lodin.ODINDetector(one, input_range=(0, 1)).predict(x, verbose=0)["score"]
+        for one in (model, whole)
+    ]
+    np.testing.assert_allclose(*scores, rtol=1e-4, atol=1e-5)
+    trained = keras_lodin.GQModel(whole, gq_weight=0.1)
+    trained.compile("sgd", "sparse_categorical_crossentropy")
+    assert np.isfinite(trained.fit(x, y, verbose=0).history["gq"]).all()
+    softmax.activation = keras.activations.relu
+    with pytest.raises(ValueError, match="has changed since it was wrapped"):
+        trained.fit(x, y, verbose=0)

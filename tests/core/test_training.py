@@ -114,11 +114,12 @@ def test_a_failing_call_of_keras_leaves_the_weights(wrong):
     x, y = networks.batch(6)
     trained.fit(x, y, verbose=0)
     before = trained.classifier.get_weights()
+    calls = {
+        "fit": lambda: trained.fit(x[:, :, :, :1], y, verbose=0),
+        "predict": lambda: trained.predict(x[:, :1], verbose=0),
+    }
     with pytest.raises(Exception, match=r".+"):
-        if wrong == "fit":
-            trained.fit(x[:, :, :, :1], y, verbose=0)
-        else:
-            trained.predict(x[:, :1, :, :], verbose=0)
+        calls[wrong]()
     for kept, weight in zip(before, trained.classifier.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, weight)
 

@@ -17,6 +17,8 @@ from keras_lodin.utils.tensor import Tensor
 T = TypeVar("T")
 
 SIZES_FOLLOW_VALUES = False
+# The models that Keras trains, evaluates or predicts with just now.
+_KEPT: list[keras.Model] = []
 
 
 def eager_value(variable: keras.Variable) -> np.ndarray | None:
@@ -24,18 +26,21 @@ def eager_value(variable: keras.Variable) -> np.ndarray | None:
 
     None while `keeping_weights` lasts and Keras has taken it out of the variable.
     """
-    return run_eagerly(lambda: keras_internals.own_value(variable))
+    with jax.ensure_compile_time_eval():
+        return keras_internals.own_value(variable)
 
 
 @contextlib.contextmanager
-def keeping_weights(model: keras.Model) -> Iterator[None]:
-    """Within it, a model's method of Keras's may fail, and the model has its weights afterwards.
+def keeping_weights(model: keras.Model, check: Callable[[], None]) -> Iterator[None]:
+    """Within it, a method of Keras's may fail, and the model has its weights afterwards.
 
     Keras's loops take the values out of the variables and put them back at their end, to which an
     error does not come.
     """
+    check()
     variables = keras_internals.variables_of_training(model)
     before = keras_internals.own_values(variables)
+    _KEPT.append(model)
     try:
         yield
     except BaseException:
@@ -43,10 +48,17 @@ def keeping_weights(model: keras.Model) -> Iterator[None]:
         model.jax_state_sync()
         keras_internals.put_back(variables, before)
         raise
+    finally:
+        _KEPT.remove(model)
 
 
-def run_eagerly(function: Callable[[], T]) -> T:
-    """What a function returns when it is run at once, even while another one is traced."""
+def run_eagerly(function: Callable[[], T]) -> T | None:
+    """What a function returns when it is run at once, even while another one is traced.
+
+    None while `keeping_weights` lasts: the values may be out of the variables.
+    """
+    if _KEPT:
+        return None
     # A scope that knows no other values of variables than their own.
     with jax.ensure_compile_time_eval(), keras.StatelessScope(initialize_variables=False):
         return function()

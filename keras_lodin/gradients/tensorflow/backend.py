@@ -26,8 +26,15 @@ def eager_value(variable: keras.Variable) -> np.ndarray:
         return variable.value.numpy()
 
 
-def keeping_weights(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    """Within it, a model's method of Keras's may fail, and the model has its weights afterwards."""
+def keeping_weights(
+    model: keras.Model, check: Callable[[], None]
+) -> contextlib.AbstractContextManager[None]:
+    """Within it, a method of Keras's may fail, and the model has its weights afterwards.
+
+    Args:
+        model: whose method is called.
+        check: what could not be told within: JAX calls it before.
+    """
     return contextlib.nullcontext()
 
 

@@ -23,8 +23,10 @@ def eager_value(variable: keras.Variable) -> np.ndarray:
     return ops.convert_to_numpy(variable.value)
 
 
-def keeping_weights(model: keras.Model) -> contextlib.AbstractContextManager[None]:
-    """Within it, a model's method of Keras's may fail, and the model has its weights afterwards."""
+def keeping_weights(
+    model: keras.Model, check: Callable[[], None]
+) -> contextlib.AbstractContextManager[None]:
+    """Within it, a method of Keras's may fail, and the model has its weights afterwards."""
     return contextlib.nullcontext()
 
 

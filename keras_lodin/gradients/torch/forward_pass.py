@@ -11,6 +11,7 @@ import torch
 from keras import ops
 
 from keras_lodin.gradients.no_gradient import no_gradient
+from keras_lodin.gradients.torch.composites import differentiable_functions
 from keras_lodin.utils.keras_internals import batch_statistics_through
 from keras_lodin.utils.tensor import Tensor
 
@@ -54,7 +55,11 @@ class ForwardPass:
         # Keras predicts without gradients, and these are part of the prediction.
         self._differentiable = torch.is_grad_enabled()
         self._gate = _Gate()
-        with torch.enable_grad(), batch_statistics_through(self._gate):
+        with (
+            torch.enable_grad(),
+            differentiable_functions(),
+            batch_statistics_through(self._gate),
+        ):
             if not inputs.requires_grad:
                 inputs = inputs.detach().requires_grad_()
             self._outputs = [ops.cast(logits, "float32") for logits in function(inputs)]

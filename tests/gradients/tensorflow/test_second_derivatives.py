@@ -1,7 +1,6 @@
-"""What trains is the derivative of what is logged: every layer of Keras, in training mode.
+"""What trains is the derivative of what is logged, or is refused, where TensorFlow is at fault.
 
-The oracle is finite differences of the logits in float64 (`layer_table.SecondDerivative`), which
-need no gradient of anybody's.
+Every layer and activation of Keras: `tests/core/test_second_derivatives.py`.
 """
 
 import keras
@@ -11,70 +10,6 @@ import tensorflow as tf
 from keras import layers
 
 import keras_lodin
-from tests.gradients.tensorflow import layer_table
-
-MOMENTS = [name for name in layer_table.TABLE if "ormalization" in name or "moments" in name]
-OTHERS = [name for name in layer_table.TABLE if name not in MOMENTS]
-# In forward mode the statistics of the batch count as constant: see the test below.
-BATCH_STATISTICS = [name for name in MOMENTS if "BatchNorm" in name]
-
-
-def check(name, derivative):
-    measured = layer_table.SecondDerivative(name)
-    expected = measured.by_differences()
-    tolerance = 0.02 if name in layer_table.SINGLE_PRECISION else 1e-4
-    assert measured.by(derivative) == pytest.approx(expected, rel=tolerance, abs=tolerance / 10)
-
-
-@pytest.mark.grid(2)
-@pytest.mark.parametrize("name", MOMENTS)
-def test_second_derivatives_go_through_means_and_variances(name):
-    check(name, layer_table.backwards)
-
-
-@pytest.mark.grid(3)
-@pytest.mark.parametrize("name", [name for name in MOMENTS if name not in BATCH_STATISTICS])
-def test_second_derivatives_in_forward_mode_go_through_means_and_variances(name):
-    check(name, layer_table.forwards)
-
-
-@pytest.mark.grid(20)
-@pytest.mark.parametrize("name", OTHERS)
-def test_second_derivatives_are_those_of_finite_differences(name):
-    check(name, layer_table.backwards)
-
-
-@pytest.mark.grid(20)
-@pytest.mark.parametrize("name", OTHERS)
-def test_second_derivatives_in_forward_mode_are_those_of_finite_differences(name):
-    check(name, layer_table.forwards)
-
-
-@pytest.mark.grid(3)
-@pytest.mark.parametrize("name", [name for name in BATCH_STATISTICS if "renorm" not in name])
-def test_in_forward_mode_the_value_may_hold_statistics_but_its_derivative_does_not(name):
-    """The value takes the batch's statistics for constant; the weights still move them."""
-    measured = layer_table.SecondDerivative(name)
-    assert measured.by(layer_table.forwards) == pytest.approx(
-        measured.slope_of(layer_table.forwards), rel=1e-3, abs=1e-4
-    )
-
-
-def test_every_layer_and_activation_is_in_the_table_or_named_with_the_reason():
-    known = {name.split(" ")[0] for name in layer_table.TABLE} | set(layer_table.LEFT_OUT)
-    aliases = {
-        name
-        for name in dir(layers)
-        if any(
-            getattr(layers, other, None) is getattr(layers, name)
-            for other in known
-            if other != name
-        )
-    }
-    public = {name for name in dir(layers) if isinstance(getattr(layers, name), type)}
-    if keras.__version__ > layer_table.CHECKED_WITH:
-        pytest.skip(f"Keras {keras.__version__} may have layers that nobody has looked at")
-    assert public - known - aliases == set()
 
 
 def response_normalized(x):
