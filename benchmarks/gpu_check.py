@@ -50,8 +50,9 @@ def _pack(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> None:
     deadline = time.monotonic() + options.budget
-    from device.wheels import install_missing
+    from device.wheels import describe_checkout, install_missing
 
+    describe_checkout(ROOT, SITE)
     installed = install_missing(WHEELS, SITE)
     if installed:
         print(f"installed from {WHEELS}: {', '.join(installed)}", flush=True)

@@ -97,5 +97,23 @@ def install_missing(wheels: Path, site: Path) -> list[str]:
     return missing
 
 
+def describe_checkout(root: Path, site: Path) -> None:
+    """Writes the metadata that the package reads its version from, as nobody installed it.
+
+    Args:
+        root: of the checkout.
+        site: a folder for PYTHONPATH.
+    """
+    import tomllib
+
+    with open(root / "pyproject.toml", "rb") as file:
+        project = tomllib.load(file)["project"]
+    name, version = project["name"].replace("-", "_"), project["version"]
+    folder = site / f"{name}-{version}.dist-info"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = f"Metadata-Version: 2.1\nName: {project['name']}\nVersion: {version}\n"
+    (folder / "METADATA").write_text(text, encoding="utf-8")
+
+
 def _found(module: str) -> bool:
     return importlib.util.find_spec(module) is not None
