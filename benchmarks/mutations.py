@@ -865,8 +865,8 @@ MUTATIONS: list[Mutation] = [
         "saved_model",
         (
             "not verified",
-            "_verify(Reference(detector, serve), detector, temporary)",
-            "Reference(detector, serve)",
+            "_verify(reference, run, detector, recorded)",
+            "pass",
             "::test_classifier_that_changes_by_itself_is_not_written",
         ),
         (

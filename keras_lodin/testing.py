@@ -14,7 +14,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import ops
 
 from keras_lodin.data.batches import as_array
@@ -22,6 +21,7 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.export import FORMATS, load_artifact
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.metrics.figures import auroc
+from keras_lodin.utils.needed_packages import has_tensorflow
 from keras_lodin.utils.tensor import Tensor
 
 _FEWEST = 4
@@ -46,7 +46,8 @@ def check_detector(
     outputs' names, shapes and types; that a sample's score depends on that sample alone, neither
     on the training mode nor on the kind of data; NaN; the threshold and `calibrate`; the
     configuration; saving and loading; the detector within a functional model; the pass that
-    `evaluate` shares; and the exported files.
+    `evaluate` shares; and the exported files. Exports, and data of `tf.data`, are checked where
+    TensorFlow is installed.
 
     Args:
         detector: a detector that can score (one with statistics: adapted). It is left as it is:
@@ -314,11 +315,15 @@ class _Batches(keras.utils.PyDataset):
 
 def _in_other_forms(inputs: np.ndarray) -> dict[str, object]:
     labels = np.zeros(len(inputs), "int64")
-    return {
+    forms: dict[str, object] = {
         "a tuple (x, y)": (inputs, labels),
-        "a tf.data.Dataset": tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(3),
         "a PyDataset": _Batches(inputs),
     }
+    if has_tensorflow():
+        import tensorflow as tf
+
+        forms["a tf.data.Dataset"] = tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(3)
+    return forms
 
 
 @_promise(
@@ -455,7 +460,7 @@ def _side_inputs(case: _Case) -> None:
     "Compute `score` with `keras.ops` alone, of free batch size: take sizes from `ops.shape`.",
 )
 def _export(case: _Case) -> None:
-    for name in case.formats:
+    for name in case.formats if has_tensorflow() else ():
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / f"detector{FORMATS[name].suffix or ''}"
             try:

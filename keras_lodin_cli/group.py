@@ -13,8 +13,8 @@ from typing import Any
 
 import click
 
+from keras_lodin_cli.keras_quietly import import_keras_quietly
 from keras_lodin_cli.registered import with_listings
-from keras_lodin_cli.tensorflow_quietly import import_tensorflow_quietly
 
 
 class Command(click.Command):
@@ -26,9 +26,9 @@ class Command(click.Command):
             return super().parse_args(ctx, args)
 
     def invoke(self, context: click.Context) -> Any:
-        """With TensorFlow there, and nothing of it on the screen."""
+        """With Keras's backend there, and nothing of it on the screen."""
         try:
-            import_tensorflow_quietly()
+            import_keras_quietly()
             _print_every_name()
             with _names_shown_as_text(), _warnings_as_sentences():
                 return super().invoke(context)
@@ -63,7 +63,7 @@ def _one_line(message: str) -> str:
     line = " ".join(message.split())
     if line.isprintable():
         return line
-    # Here, and not above: it imports TensorFlow, and few messages need it.
+    # Here, and not above: it imports Keras and its backend, and few messages need it.
     from keras_lodin.utils.foreign_text import shown
 
     return shown(line)
@@ -119,5 +119,6 @@ class Group(click.Group):
 def main() -> None:
     """Teach a classifier to know when it does not know, measure it, and ship it in one file.
 
-    Set KERAS_LODIN_TRACEBACK=1 to see where an error comes from.
+    Set KERAS_BACKEND=jax or KERAS_BACKEND=torch to run on that backend of Keras instead of
+    TensorFlow, and KERAS_LODIN_TRACEBACK=1 to see where an error comes from.
     """

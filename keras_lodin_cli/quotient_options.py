@@ -1,6 +1,6 @@
 """The options of the Gradient Quotient: the fields of `QuotientSettings`, as its code says.
 
-Names, types, defaults and words are read without running it, which would import TensorFlow.
+Names, types, defaults and words are read without running it, which would import Keras.
 """
 
 from __future__ import annotations

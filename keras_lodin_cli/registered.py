@@ -1,4 +1,4 @@
-"""What help texts list, without the seconds that the import of TensorFlow takes.
+"""What help texts list, without the seconds that the import of Keras takes.
 
 Everything that has a name registers itself with a decorator, which can be read in the code without
 running it. Plug-ins can be anywhere and register what they like: where there is one, it is
@@ -14,7 +14,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-from keras_lodin_cli.tensorflow_quietly import import_tensorflow_quietly
+from keras_lodin_cli.keras_quietly import import_keras_quietly
 
 # Where things of a kind are written, the registry there, and what registers them.
 _KINDS = {
@@ -35,7 +35,7 @@ def registered(kind: str) -> dict[str, str]:
     """
     package, registry, decorator = _KINDS[kind]
     if entry_points(group="keras_lodin"):
-        import_tensorflow_quietly()
+        import_keras_quietly()
         there = getattr(import_module(package), registry)
         return {name: there.description(name) for name in there}
     return _written(package, decorator)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import click
@@ -45,7 +46,8 @@ def quickstart(output: str, seed: int) -> None:
 
     evaluation = workflows.quickstart(output, seed=seed, report=say)
     print_tables(evaluation.table())
-    say(f"Everything is in {output}: results/report.html, results/plots, saved_model.")
+    made = ("results/report.html", "results/plots", "saved_model")
+    say(f"Everything is in {output}: {', '.join(x for x in made if Path(output, x).exists())}.")
 
 
 @main.command(

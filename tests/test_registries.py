@@ -29,7 +29,6 @@ PLUGIN = """
 
     import keras
     import numpy as np
-    import tensorflow as tf
     from keras import ops
 
     import keras_lodin
@@ -57,9 +56,7 @@ PLUGIN = """
         def load(self, request):
             shape, input_range = request.image_shape, request.input_range
             x = np.full((self.count, *shape), np.mean(input_range), "float32")
-            return array_source(
-                request.name, x, None, tf.identity, shape=shape, input_range=input_range
-            )
+            return array_source(request.name, x, None, None, shape=shape, input_range=input_range)
 
 
     @keras_lodin.metrics.figure("fpr80", "FPR80", "Kept OOD.", higher_is_better=False)

@@ -21,7 +21,7 @@ ROOMS = (
 )
 # Where TensorFlow may be named: whole rooms, and single files of others. Keras does elsewhere.
 TENSORFLOW = (
-    *("gradients.", "export.", "data."),
+    *("gradients.", "export.", "data.readers.tensorflow", "data.sources.tfds"),
     *("utils.keras_internals", "utils.weight_values", "models.differentiability"),
     *("detectors.detector", "training.step_seeds", "training.input_gradient_model", "testing"),
 )

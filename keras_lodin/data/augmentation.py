@@ -1,29 +1,52 @@
-"""Random changes to training images, each a pure function of an image and a seed."""
+"""Random changes to training images, each a pure function of an image and what is drawn for it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from types import ModuleType
+from typing import NamedTuple
+
 import numpy as np
-import tensorflow as tf
+
+from keras_lodin.utils.tensor import Tensor
 
 _CROP_PADDING = 4
 
 
-def crop_and_flip(image: tf.Tensor, seed: tf.Tensor, fill: float | np.ndarray) -> tf.Tensor:
+class Augmentation(NamedTuple):
+    """A way to change images, in the words of a reader (`keras_lodin.data.readers`).
+
+    Attributes:
+        draw: function from a reader and a seed to what is drawn of it. Equal seeds give equal
+            draws.
+        change: function from a reader, an image of shape (height, width, channels), what was drawn
+            and the value of black to an image of the same shape.
+    """
+
+    draw: Callable[[ModuleType, Tensor], tuple[Tensor, ...]]
+    change: Callable[[ModuleType, Tensor, tuple[Tensor, ...], float | np.ndarray], Tensor]
+
+
+def draw_crop_and_flip(reader: ModuleType, seed: Tensor) -> tuple[Tensor, ...]:
+    """How far an image is shifted down and right, from 0 to 8, and whether it is mirrored."""
+    crop_seed, flip_seed = reader.split(seed)
+    top, left, _ = reader.unstacked(reader.integers(3, crop_seed) % (2 * _CROP_PADDING + 1))
+    return top, left, reader.uniform((), flip_seed) < 0.5
+
+
+def crop_and_flip(
+    reader: ModuleType, image: Tensor, drawn: tuple[Tensor, ...], fill: float | np.ndarray
+) -> Tensor:
     """The usual recipe for CIFAR: a shift of up to 4 pixels, and a mirror image half of the time.
 
-    Args:
-        image: An image, shape (height, width, channels).
-        seed: Two int64. Equal seeds give equal results.
-        fill: The value of the pixels that come in at the border: black.
-
-    Returns:
-        An image of the same shape.
+    The pixels that come in at the border are black.
     """
+    top, left, is_mirrored = drawn
+    height, width, _ = image.shape
     margin = [_CROP_PADDING, _CROP_PADDING]
-    padded = tf.pad(image, [margin, margin, [0, 0]], constant_values=fill)
-    crop_seed, flip_seed = tf.unstack(tf.random.split(seed, 2))
-    cropped = tf.image.stateless_random_crop(padded, image.shape, crop_seed)
-    return tf.image.stateless_random_flip_left_right(cropped, flip_seed)
+    padded = reader.pad(image, [margin, margin, [0, 0]], constant_values=fill)
+    cropped = reader.reshape(padded[top : top + height, left : left + width], image.shape)
+    return reader.either(is_mirrored, cropped[:, ::-1], cropped)
 
 
-AUGMENTATIONS = {"crop-flip": crop_and_flip}
+AUGMENTATIONS = {"crop-flip": Augmentation(draw_crop_and_flip, crop_and_flip)}

@@ -7,12 +7,17 @@ from types import GeneratorType
 
 import keras
 import numpy as np
-import tensorflow as tf
+from keras import ops
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from keras_lodin.data.source import Source, check_batch_size
+from keras_lodin.utils.keras_internals import IterableData
 from keras_lodin.utils.tensor import Tensor
+from keras_lodin.utils.tensorflow_types import is_tensorflow
+
+# What `tf.data.Dataset.cardinality` says of one that never ends.
+_INFINITE = -1
 
 
 def iterate_batches(
@@ -26,7 +31,7 @@ def iterate_batches(
             * a tuple `(x,)`, `(x, y)` or `(x, y, sample_weight)` of them;
             * a `tf.data.Dataset` of batches x or tuples as above;
             * a `keras.utils.PyDataset`;
-            * a `keras_lodin.data.Source`.
+            * a `keras_lodin.data.Source`, or batches of one.
             Labels y are whole numbers of shape (batch,) or (batch, 1), or one-hot rows. Sample
             weights are ignored.
         batch_size: Examples per batch, where the data are not batched already.
@@ -59,9 +64,9 @@ def iterate_batches(
 
 def batch_count(data: object, batch_size: int) -> int | None:
     """How many batches `iterate_batches` will yield; None where that is not known before."""
-    if isinstance(data, keras.utils.PyDataset):
+    if isinstance(data, (keras.utils.PyDataset, IterableData)):
         return data.num_batches
-    if isinstance(data, tf.data.Dataset):
+    if is_tensorflow(data, "data.Dataset"):
         batches = int(data.cardinality())
         return batches if batches >= 0 else None
     if isinstance(data, Source):
@@ -97,10 +102,10 @@ def one_batch(inputs: object, rank: int) -> Tensor:
                 "A detector takes one tensor: join several with `keras.layers.Concatenate()`. "
                 f"Received: {described(inputs)}"
             )
-        if not isinstance(inputs, dict) and any(tf.is_tensor(entry) for entry in entries):
+        if not isinstance(inputs, dict) and any(ops.is_tensor(entry) for entry in entries):
             shapes = {tuple(entry.shape) if hasattr(entry, "shape") else () for entry in entries}
             if len(shapes) == 1:
-                return tf.stack(entries)  # In a graph, which has no values for an array.
+                return ops.stack(entries)  # In a graph, which has no values for an array.
         inputs = entries if isinstance(inputs, tuple) else inputs
     return as_array(inputs, "the batch")
 
@@ -123,7 +128,7 @@ def prediction_data(data: object) -> object:
     if isinstance(data, GeneratorType):
         # Keras takes no batch that is not in a tuple.
         return (batch if isinstance(batch, tuple) else (batch,) for batch in data)
-    if isinstance(data, tf.data.Dataset):
+    if is_tensorflow(data, "data.Dataset"):
         empty = data.cardinality() == 0
     elif isinstance(data, keras.utils.PyDataset) or _is_iterable_of_batches(data):
         empty = False  # Not known before it is gone through.
@@ -176,14 +181,14 @@ def as_array(values: object, name: str) -> Tensor:
                 f"Received: {int(np.ma.getmaskarray(values).sum())} of {values.size} values masked"
             )
         return np.asarray(values.data)
-    if isinstance(values, tf.RaggedTensor):
+    if is_tensorflow(values, "RaggedTensor"):
         raise TypeError(
             f"Examples of {name} must be of one size: pad them with `x.to_tensor()`, or cut them. "
             f"Received: RaggedTensor of shape {tuple(values.shape)}"
         )
     # Those of TensorFlow, of SciPy and of PyTorch, by what each alone has.
     is_sparse = getattr(values, "is_sparse", False) is True
-    if isinstance(values, tf.SparseTensor) or hasattr(values, "tocoo") or is_sparse:
+    if is_tensorflow(values, "SparseTensor") or hasattr(values, "tocoo") or is_sparse:
         raise TypeError(
             f"Examples of {name} must hold every value: make a dense array with "
             "`tf.sparse.to_dense(x)`, or `x.toarray()` in SciPy. "
@@ -199,7 +204,7 @@ def as_array(values: object, name: str) -> Tensor:
             f"`keras_lodin.data.load`. Received: {described(values)}"
         )
     if getattr(values, "dtype", None) == np.longdouble and np.longdouble != np.float64:
-        return np.asarray(values, "float64")  # TensorFlow has no more precise numbers.
+        return np.asarray(values, "float64")  # No backend has more precise numbers.
     return values
 
 
@@ -214,7 +219,9 @@ def _pixels(image: Image.Image, name: str) -> np.ndarray:
 
 def _stacked(values: list[object], name: str) -> np.ndarray:
     items = [
-        as_array(value, name) if _is_array(value) or isinstance(value, Image.Image) else value
+        _as_numpy(as_array(value, name))
+        if _is_array(value) or isinstance(value, Image.Image)
+        else value
         for value in values
     ]
     shapes = [tuple(item.shape) for item in items if hasattr(item, "shape")]
@@ -232,6 +239,14 @@ def _stacked(values: list[object], name: str) -> np.ndarray:
     )
 
 
+def _as_numpy(values: Tensor) -> np.ndarray:
+    """An array of values, which PyTorch may have on an accelerator, or in a type of its own."""
+    try:
+        return np.asarray(values)
+    except (TypeError, RuntimeError):
+        return ops.convert_to_numpy(values)
+
+
 def integer_labels(y: ArrayLike, count: int, name: str) -> np.ndarray:
     """Brings labels to whole numbers, one per example.
 
@@ -247,7 +262,7 @@ def integer_labels(y: ArrayLike, count: int, name: str) -> np.ndarray:
     Raises:
         ValueError: If there is not one label per example, or one is not a whole number.
     """
-    y = np.asarray(y)
+    y = _as_numpy(y)
     if y.ndim not in (1, 2) or len(y) != count:
         raise ValueError(
             f"Labels of {name} must be one per example: shape ({count},), or ({count}, classes) "
@@ -285,7 +300,7 @@ def check_numbers(x: Tensor, name: str) -> None:
         name: What they belong to, for messages.
     """
     dtype = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
-    dtype = dtype.as_numpy_dtype if isinstance(dtype, tf.DType) else dtype
+    dtype = getattr(dtype, "as_numpy_dtype", dtype)  # TensorFlow's
     if not isinstance(dtype, np.dtype) and not isinstance(dtype, type):
         return  # Another library's, all of which are numbers.
     dtype = np.dtype(dtype)
@@ -312,7 +327,7 @@ def check_finite(x: Tensor, name: str, first: int = 0) -> None:
         first: The number of x's first example within the data.
     """
     check_numbers(x, name)
-    values = np.asarray(x)
+    values = _as_numpy(x)
     if values.dtype.kind not in "fV":
         return
     wrong = ~np.isfinite(values)
@@ -350,7 +365,7 @@ def check_images(x: Tensor, shape: tuple[int | None, ...]) -> None:
     """
     expected = ", ".join(str(size) for size in ("batch", *shape))
     # TensorFlow makes one graph for batches that differ in rank, and knows no shape in it.
-    if isinstance(x.shape, tf.TensorShape) and x.shape.rank is None:
+    if is_tensorflow(x.shape, "TensorShape") and x.shape.rank is None:
         raise ValueError(
             f"Inputs do not fit the classifier, which takes shape ({expected}). Received: inputs "
             "of another number of axes than before"
@@ -387,12 +402,14 @@ def _shape_hint(received: tuple[int, ...], shape: tuple[int | None, ...]) -> str
 def _raw_batches(data: object, batch_size: int) -> Iterable[object]:
     if isinstance(data, Source):
         return data.batches(batch_size)
-    if isinstance(data, tf.data.Dataset):
-        if data.cardinality() == tf.data.INFINITE_CARDINALITY:
+    if is_tensorflow(data, "data.Dataset"):
+        if data.cardinality() == _INFINITE:
             raise ValueError(
                 "The dataset never ends: remove its `repeat()`, or cut it with `take(batches)`. "
                 f"Received: {described(data)}"
             )
+        return data
+    if isinstance(data, IterableData):
         return data
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
@@ -407,9 +424,7 @@ def _raw_batches(data: object, batch_size: int) -> Iterable[object]:
 def _columns(data: object) -> tuple[Tensor, ...]:
     """Examples, and labels where there are some, as arrays."""
     columns = data if isinstance(data, tuple) else (data,)
-    if not 1 <= len(columns) <= 3 or isinstance(
-        columns[0], (Source, tf.data.Dataset, keras.utils.PyDataset)
-    ):
+    if not 1 <= len(columns) <= 3 or _holds_batches(columns[0]):
         raise TypeError(
             "Examples and labels must both be arrays, a tuple (x, y); a data set holds its labels "
             f"itself, and is given alone. Received: {described(data)}"
@@ -417,6 +432,11 @@ def _columns(data: object) -> tuple[Tensor, ...]:
     x, y = columns[0], columns[1] if len(columns) > 1 else None
     x = as_array(_only_entry(x), "the data")
     return (x,) if y is None else (x, as_array(y, "the data"))
+
+
+def _holds_batches(data: object) -> bool:
+    kinds = (Source, IterableData, keras.utils.PyDataset)
+    return isinstance(data, kinds) or is_tensorflow(data, "data.Dataset")
 
 
 def _only_entry(x: object) -> object:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import tensorflow as tf
+from keras import ops
 
+from keras_lodin.data import readers
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.utils.tensor import Tensor
 
 _CHANNELS = (1, 2, 3, 4)
-_SMALLEST_FILE = 9  # zlib's level: the slowest, and the one that `optimize=True` means in Pillow
 
 
-def png_sizes(images: Tensor, input_range: Bounds) -> tf.Tensor:
+def png_sizes(images: Tensor, input_range: Bounds) -> Tensor:
     """The size of each image as a PNG file, after Lin, Roy & Li (2021).
 
     Pillow's `image.save(file, "PNG", optimize=True)` writes files of these sizes, so that
@@ -26,11 +26,9 @@ def png_sizes(images: Tensor, input_range: Bounds) -> tf.Tensor:
         float32 tensor of shape `(batch,)`, bytes.
     """
     low, high = input_range
-    pixels = (tf.cast(images, tf.float32) - low) * (255.0 / (high - low))
-    pixels = tf.where(tf.math.is_nan(pixels), 0.0, tf.clip_by_value(pixels, 0.0, 255.0))
-    pixels = tf.cast(tf.round(pixels), tf.uint8)
-    files = tf.io.encode_png(pixels, compression=_SMALLEST_FILE)
-    return tf.cast(tf.strings.length(files), tf.float32)
+    pixels = (ops.cast(images, "float32") - low) * (255.0 / (high - low))
+    pixels = ops.where(ops.isnan(pixels), 0.0, ops.clip(pixels, 0.0, 255.0))
+    return readers.READER.png_sizes(ops.cast(ops.round(pixels), "uint8"))
 
 
 def check_image_shape(shape: tuple[int | None, ...]) -> None:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-from pathlib import Path
 
-import tensorflow as tf
 from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
@@ -15,6 +13,10 @@ _BYTES_PER_PIXEL = 4
 _HEADER_BYTES = 26
 # How files begin, and how and where they write their width and height: PNG, BMP and GIF.
 _SIZES = ((b"\x89PNG\r\n\x1a\n", ">II", 16), (b"BM", "<ii", 18), (b"GIF8", "<HH", 6))
+# Segments of JPEG files: frames that are decoded, what has no length, and what ends the headers.
+_JPEG_FRAMES = (b"\xc0", b"\xc1", b"\xc2", b"\xc9", b"\xca")
+_JPEG_ALONE = (b"\x00", b"\x01", *(bytes([number]) for number in range(0xD0, 0xD8)))
+_JPEG_ENDS = (b"", b"\xd8", b"\xd9", b"\xda")
 
 
 def too_large(path: str | os.PathLike[str]) -> str | None:
@@ -58,11 +60,7 @@ def _size(path: str | os.PathLike[str]) -> tuple[int, int]:
     with open(path, "rb") as file:
         start = file.read(_HEADER_BYTES)
     if start.startswith(b"\xff\xd8\xff"):
-        try:
-            height, width, _ = tf.io.extract_jpeg_shape(Path(path).read_bytes()).numpy()
-        except tf.errors.OpError:
-            return 0, 0
-        return int(width), int(height)
+        return _jpeg_size(path)
     if len(start) < _HEADER_BYTES:
         return 0, 0
     # Not through Pillow, which gives up on damage that the decoder passes over.
@@ -70,6 +68,31 @@ def _size(path: str | os.PathLike[str]) -> tuple[int, int]:
         if start.startswith(magic):
             width, height = struct.unpack_from(layout, start, place)
             return abs(width), abs(height)
+    return 0, 0
+
+
+def _jpeg_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height that a JPEG file says of its frame, wherever in it that stands."""
+    with open(path, "rb") as file:
+        file.seek(2)
+        # As decoders do, over what lies between segments and what fills them up.
+        while byte := file.read(1):
+            if byte != b"\xff":
+                continue
+            while byte == b"\xff":
+                byte = file.read(1)
+            if byte in _JPEG_ENDS:
+                break
+            if byte in _JPEG_ALONE:
+                continue
+            length = int.from_bytes(file.read(2), "big")
+            if byte not in _JPEG_FRAMES:
+                file.seek(max(length - 2, 0), os.SEEK_CUR)
+                continue
+            header = file.read(5)
+            if len(header) == 5:
+                height, width = struct.unpack_from(">HH", header, 1)
+                return width, height
     return 0, 0
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from types import ModuleType
 
 import numpy as np
-import tensorflow as tf
 
 from keras_lodin.data.value_range import Bounds
+from keras_lodin.utils.tensor import Tensor
 
 
 def resolve_shapes(
@@ -53,10 +54,11 @@ def resolve_shapes(
     )
 
 
-def to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
+def to_channels(reader: ModuleType, pixels: Tensor, channels: int) -> Tensor:
     """Turns an image grey or RGB.
 
     Args:
+        reader: Who reads, see `keras_lodin.data.readers`.
         pixels: An image, shape (height, width, channels) with 1 to 4 channels: grey, grey with
             alpha, RGB or RGB with alpha. Alpha is ignored.
         channels: 1 or 3.
@@ -64,27 +66,28 @@ def to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
     Returns:
         The image as float32, values in the range they had. Grey is the luma of ITU-R BT.601.
     """
-    pixels = tf.cast(pixels, tf.float32)
+    pixels = reader.floats(pixels)
     stored = pixels.shape[2]
     if stored in (2, 4):
         pixels = pixels[:, :, : stored - 1]
     if pixels.shape[2] == channels:
         return pixels
-    convert = tf.image.rgb_to_grayscale if channels == 1 else tf.image.grayscale_to_rgb
-    return convert(pixels)
+    return reader.grey(pixels) if channels == 1 else reader.colour(pixels)
 
 
 def pixel_transform(
+    reader: ModuleType,
     shapes: tuple[tuple[int, int, int], tuple[int, ...]],
     input_range: Bounds,
     largest: float = 255.0,
-) -> Callable[[tf.Tensor], tf.Tensor]:
+) -> Callable[[Tensor], Tensor]:
     """Builds the function that makes an example of an image's pixels.
 
     The whole image is resized (bilinear, with antialiasing when it shrinks), without keeping its
     aspect ratio and without cropping.
 
     Args:
+        reader: Who reads, see `keras_lodin.data.readers`.
         shapes: The image's and the example's shape, from `resolve_shapes`.
         input_range: Where 0 and `largest` go, linearly; two numbers, or two arrays that broadcast
             against an example.
@@ -92,7 +95,7 @@ def pixel_transform(
 
     Returns:
         A function from an image, any numeric type, shape (height, width, channels) with known
-        channels, to a float32 tensor of the example's shape.
+        channels, to an example, float32 of the example's shape.
     """
     (height, width, channels), example_shape = shapes
     low, high = input_range
@@ -100,14 +103,14 @@ def pixel_transform(
     scale = (high - low) / largest
     per_feature = np.ndim(scale) > 0
 
-    def transform(pixels: tf.Tensor) -> tf.Tensor:
-        image = to_channels(pixels, channels)
+    def transform(pixels: Tensor) -> Tensor:
+        image = to_channels(reader, pixels, channels)
         if tuple(image.shape[:2]) != (height, width):
-            image = tf.image.resize(image, (height, width), antialias=True)
+            image = reader.resized(image, (height, width))
         if per_feature:
-            image = tf.reshape(image, example_shape)
+            image = reader.reshape(image, example_shape)
         # Rounding may leave the range by the last bit.
-        image = tf.clip_by_value(image * scale + low, low, high)
-        return tf.reshape(image, example_shape)
+        image = reader.clipped(image * scale + low, low, high)
+        return reader.reshape(image, example_shape)
 
     return transform

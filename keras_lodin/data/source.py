@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from types import ModuleType
+from typing import Any
 
-import tensorflow as tf
-
-from keras_lodin.data.augmentation import AUGMENTATIONS
+from keras_lodin.data import readers
+from keras_lodin.data.augmentation import AUGMENTATIONS, Augmentation
 from keras_lodin.data.class_names import label_places
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.utils.numbers import check_whole
+from keras_lodin.utils.tensor import Tensor
+
+# Of a reader: a `tf.data.Dataset`, or one of Python.
+Dataset = Any
 
 
 class Source:
@@ -21,7 +26,7 @@ class Source:
 
     Args:
         name: The specification, e.g. `"digits:0-6"`.
-        records: What is stored, a `tf.data.Dataset` in a fixed order: indices, file names or
+        records: What is stored, a `Dataset` of the reader in a fixed order: indices, file names or
             encoded images. Shuffling works on records, so they should be small.
         decode: Function from a dataset of records to one of examples, `(x,)` or `(x, y)`, with x
             float32 of shape `shape` and y an int64 scalar.
@@ -36,9 +41,11 @@ class Source:
         window: How many consecutive records are shuffled among themselves in training; `None`:
             all of them.
         unreadable: A dictionary that `decode` fills: path of a skipped image to the reason.
+        reader: Who reads; `None` for the one of Keras's backend, see `keras_lodin.data.readers`.
 
     Attributes:
         stored: how many records there are: examples, or files that may turn out unreadable.
+        reader: who reads, see `keras_lodin.data.readers`.
 
     Example:
     ```python
@@ -52,8 +59,8 @@ class Source:
     def __init__(
         self,
         name: str,
-        records: tf.data.Dataset,
-        decode: Callable[[tf.data.Dataset], tf.data.Dataset],
+        records: Dataset,
+        decode: Callable[[Dataset], Dataset],
         *,
         shape: tuple[int, ...],
         input_range: Bounds,
@@ -64,7 +71,9 @@ class Source:
         scaled: bool = True,
         window: int | None = None,
         unreadable: dict[str, str] | None = None,
+        reader: ModuleType | None = None,
     ) -> None:
+        self.reader = reader or readers.READER
         self.name = name
         self.shape = shape
         self.input_range = input_range
@@ -84,25 +93,26 @@ class Source:
         """Unreadable images met so far, `(path, reason)`, in the order of their paths."""
         return sorted(self._unreadable.items())
 
-    def batches(self, batch_size: int = 128) -> tf.data.Dataset:
+    def batches(self, batch_size: int = 128) -> Dataset:
         """All examples once, in the fixed order.
 
         Args:
             batch_size: Examples per batch; the last batch may be smaller.
 
         Returns:
-            A `tf.data.Dataset` of `(x, y)`, or `(x,)` when there are no labels: x float32 of shape
-            (batch, *shape), y int64 of shape (batch,). It knows its length once `count` is known:
-            without, Keras warns at the end of every pass that it ran out of data.
+            What can be iterated over again and again and is taken by Keras's `fit`, `evaluate` and
+            `predict`: on TensorFlow a `tf.data.Dataset`, on JAX and PyTorch one of NumPy arrays. Of
+            `(x, y)`, or `(x,)` when there are no labels: x float32 of shape (batch, *shape), y
+            int64 of shape (batch,). It knows its length once `count` is known: without, Keras warns
+            at the end of every pass that it ran out of data.
         """
         check_batch_size(batch_size)
         batches = self._batched(self._decode(self._records), batch_size)
         if self.count is not None:
-            length = self.steps_per_epoch(batch_size)
-            batches = batches.apply(tf.data.experimental.assert_cardinality(length))
-        return batches.prefetch(tf.data.AUTOTUNE)
+            batches = self.reader.with_length(batches, self.steps_per_epoch(batch_size))
+        return self.reader.prefetched(batches)
 
-    def _batched(self, examples: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+    def _batched(self, examples: Dataset, batch_size: int) -> Dataset:
         # TensorFlow makes room for a whole batch beforehand, however few examples there are. Below
         # zero means that it does not know.
         most = self.stored if self.stored > 0 else batch_size
@@ -115,12 +125,13 @@ class Source:
         first_epoch: int,
         last_epoch: int,
         augment: str | None = None,
-    ) -> tf.data.Dataset:
+    ) -> Dataset:
         """Shuffled batches of several epochs, one after the other.
 
         The batches of an epoch depend on `seed`, the epoch's number, `batch_size` and `augment`
         alone, neither on the global seeds nor on where the run began: a run that starts again at
-        epoch 7 sees what the uninterrupted run saw from there on.
+        epoch 7 sees what the uninterrupted run saw from there on. Order, crops and mirror images
+        are the same on all of Keras's backends.
 
         Args:
             batch_size: Examples per batch. The last batch of an epoch holds what is left: every
@@ -132,8 +143,8 @@ class Source:
                 flips, for images.
 
         Returns:
-            A `tf.data.Dataset` like that of `batches`, of
-            `(last_epoch - first_epoch) * steps_per_epoch(batch_size)` batches.
+            The same as `batches`, of `(last_epoch - first_epoch) * steps_per_epoch(batch_size)`
+            batches.
 
         Raises:
             ValueError: If an argument is out of range, or the examples are no images.
@@ -155,24 +166,42 @@ class Source:
                 f"Received: augment={augment!r}, examples of {self.name!r} of shape {self.shape}"
             )
 
-        def epoch_batches(epoch: tf.Tensor) -> tf.data.Dataset:
-            order_seed, augment_seed = tf.unstack(
-                tf.random.split(tf.stack([tf.constant(seed, tf.int64), epoch]), 2)
-            )
-            examples = self._decode(_shuffled(self._records, self._window, order_seed))
+        reader = self.reader
+
+        def epoch_batches(epoch: Tensor) -> Dataset:
+            order_seed, augment_seed = reader.split(reader.pair(seed, epoch))
+            examples = self._decode(self._shuffled(order_seed))
             if augment is not None:
-                change, black = AUGMENTATIONS[augment], self.input_range[0]
-                examples = examples.enumerate().map(
-                    lambda position, example: (
-                        change(example[0], tf.random.fold_in(augment_seed, position), black),
-                        *example[1:],
-                    ),
-                    num_parallel_calls=tf.data.AUTOTUNE,
-                )
+                examples = self._augmented(examples, AUGMENTATIONS[augment], augment_seed)
             return self._batched(examples, batch_size)
 
-        epochs = tf.data.Dataset.range(first_epoch, last_epoch)
-        return epochs.flat_map(epoch_batches).prefetch(tf.data.AUTOTUNE)
+        return reader.prefetched(
+            reader.Dataset.range(first_epoch, last_epoch).flat_map(epoch_batches)
+        )
+
+    def _shuffled(self, seed: Tensor) -> Dataset:
+        """The records, permuted within windows."""
+        reader = self.reader
+        return (
+            self._records.batch(self._window)
+            .enumerate()
+            .flat_map(
+                lambda number, columns: reader.permuted(columns, reader.fold_in(seed, number))
+            )
+        )
+
+    def _augmented(self, examples: Dataset, augmentation: Augmentation, seed: Tensor) -> Dataset:
+        reader, black = self.reader, self.input_range[0]
+        draw = reader.by_position(
+            lambda position: augmentation.draw(reader, reader.fold_in(seed, position))
+        )
+        return reader.mapped(
+            examples.enumerate(),
+            lambda position, example: (
+                augmentation.change(reader, example[0], draw(position), black),
+                *example[1:],
+            ),
+        )
 
     def steps_per_epoch(self, batch_size: int) -> int:
         """Number of batches in an epoch.
@@ -205,11 +234,11 @@ class Source:
         places = label_places(self.class_names, class_names, f"`{self.name}`", self.empty_classes)
         if class_names is None or places is None or not self.labelled:
             return self
-        table = tf.constant(places)
+        table = self.reader.stored(places)
         mapped = copy.copy(self)
         mapped.class_names, mapped.empty_classes = tuple(class_names), ()
-        mapped._decode = lambda records: self._decode(records).map(
-            lambda x, y: (x, table[y]), num_parallel_calls=tf.data.AUTOTUNE
+        mapped._decode = lambda records: self.reader.mapped(
+            self._decode(records), lambda x, y: (x, table[y])
         )
         return mapped
 
@@ -218,20 +247,6 @@ class Source:
             f"Source({self.name!r}, shape={self.shape}, input_range={self.input_range}, "
             f"count={self.count}, labelled={self.labelled})"
         )
-
-
-def _shuffled(records: tf.data.Dataset, window: int, seed: tf.Tensor) -> tf.data.Dataset:
-    """Permutes the records within windows; `Dataset.shuffle` would mix the global seed in."""
-
-    def permuted(number: tf.Tensor, *columns: tf.Tensor) -> tf.data.Dataset:
-        places = tf.range(tf.shape(columns[0])[0])
-        order = tf.random.experimental.stateless_shuffle(places, tf.random.fold_in(seed, number))
-        return tf.data.Dataset.from_tensor_slices(
-            tuple(tf.gather(column, order) for column in columns)
-        )
-
-    windows = records.batch(window).enumerate()
-    return windows.flat_map(lambda number, columns: permuted(number, *columns))
 
 
 def check_batch_size(batch_size: int) -> None:

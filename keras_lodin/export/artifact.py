@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.value_range import checked_input_range
-from keras_lodin.export.serving_function import OUTPUT_NAMES
+from keras_lodin.export.outputs import OUTPUT_NAMES
 from keras_lodin.utils.tensor import Tensor
 
 

@@ -12,10 +12,13 @@ class FormatLimitError(ValueError):
         problem: what it has no way to write, a sentence without its full stop.
         received: what was met.
         change: None, or what to change in the classifier, a sentence.
+
+    Attributes:
+        parts: these three.
     """
 
     def __init__(self, problem: str, received: str, change: str | None = None) -> None:
-        self._problem, self._received, self._change = problem, received, change
+        self.parts = (problem, received, change)
         super().__init__(self._text())
 
     def with_formats(self, accepted: Sequence[str]) -> ValueError:
@@ -33,6 +36,7 @@ class FormatLimitError(ValueError):
         return ValueError(self._text(advice))
 
     def _text(self, advice: str | None = None) -> str:
-        sentences = [f"{self._problem}; nothing was written.", self._change, advice]
+        problem, received, change = self.parts
+        sentences = [f"{problem}; nothing was written.", change, advice]
         said = " ".join(sentence for sentence in sentences if sentence)
-        return f"{said} Received: {self._received}"
+        return f"{said} Received: {received}"

@@ -8,10 +8,15 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+
+import keras
 
 from keras_lodin.export.artifact import Artifact
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.metadata import artifact_metadata
+from keras_lodin.export.other_process import export_by_tensorflow
+from keras_lodin.export.parity import Recorded
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.models.loading import load
 from keras_lodin.utils.checked_path import checked_path
@@ -25,8 +30,8 @@ class Format:
 
     Attributes:
         suffix: what the names of such files end in; None for a folder.
-        write: `(detector, path, *, verbose, ...)`, which writes one. Its other keyword arguments
-            are the format's options.
+        write: `(detector, path, *, verbose, recorded, ...)`, which writes one by TensorFlow. Its
+            other keyword arguments are the format's options.
         load: makes an `Artifact` of the path of one.
         seal: writes the digest of the one at a path anew.
     """
@@ -47,22 +52,54 @@ def export_detector(
     *,
     format: str,
     verbose: bool = True,
-    **options: object,
+    **options: Any,
 ) -> None:
     """Writes one artifact that holds a detector; `Detector.export` calls it.
 
+    On another of Keras's backends than TensorFlow the detector goes to a process that has it.
+
     Raises:
         ValueError: for an unknown format or option, or a detector that cannot be exported.
+        ImportError: if a package is missing that the export needs: TensorFlow, say.
         OSError: if the artifact cannot be written. Nothing half-written stays.
     """
     write = FORMATS.find(format, "format").write
-    known = set(write.__kwdefaults__ or {}) - {"verbose"}
+    known = set(write.__kwdefaults__ or {}) - {"verbose", "recorded"}
     unknown = sorted(set(options) - known)
     if unknown:
         expected = f"the options {', '.join(sorted(known))}" if known else "no options"
         raise ValueError(f"Format {format!r} takes {expected}. Received: {', '.join(unknown)}")
+    if keras.backend.backend() == "tensorflow":
+        write_by_tensorflow(detector, path, format, verbose=verbose, **options)
+    else:
+        export_by_tensorflow(detector, path, format, verbose=verbose, options=options)
+
+
+def write_by_tensorflow(
+    detector: Scorer,
+    path: str | os.PathLike[str],
+    format: str,
+    *,
+    verbose: bool,
+    recorded: Recorded | None = None,
+    **options: Any,
+) -> None:
+    """Writes one artifact in a process whose backend is TensorFlow.
+
+    Args:
+        detector: the detector.
+        path: what to write.
+        format: one of `FORMATS`.
+        verbose: whether to print what was written.
+        recorded: what the detector gave on another backend, to hold the artifact to as well.
+        **options: of the format.
+
+    Raises:
+        ValueError: if the detector cannot be exported.
+        OSError: if the artifact cannot be written.
+    """
     try:
-        write(detector, path, verbose=verbose, **options)
+        FORMATS[format].write(detector, path, verbose=verbose, recorded=recorded, **options)
     except FormatLimitError as refusal:
         raise refusal.with_formats(_accepted(detector, format)) from refusal
 

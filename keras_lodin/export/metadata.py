@@ -17,8 +17,8 @@ import keras
 import numpy as np
 
 from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
+from keras_lodin.export.outputs import OUTPUT_NAMES, input_name
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
 
 # Where a SavedModel keeps it, inside its folder; TensorFlow leaves this folder to others.
 METADATA_FILE = Path("assets.extra/keras_lodin.json")

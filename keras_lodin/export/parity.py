@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 from keras_lodin.data.value_range import InputRange
-from keras_lodin.export.reference import Outputs, Reference
 
+Outputs = Mapping[str, np.ndarray]
 Run = Callable[[np.ndarray], Outputs]
 
 _TINY = float(np.finfo("float32").tiny)
@@ -33,6 +35,38 @@ _REPETITIONS = 3
 _NOISE = 4e-6
 _NOISE_DRAWS = 4
 _NOISE_FACTOR = 5.0
+
+
+class Reference(Protocol):
+    """The detector itself, as TensorFlow runs it."""
+
+    def __call__(self, batch: np.ndarray) -> Outputs:
+        """Its outputs for a batch, arrays by name."""
+
+    def noisy(self, batch: np.ndarray) -> Iterator[Outputs]:
+        """The outputs several times, with other rounding errors each time; or none at all."""
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What a detector gave on another of Keras's backends.
+
+    Attributes:
+        backend: its name.
+        batches: inputs, and the outputs for them, with `gradient` where the detector takes one.
+    """
+
+    backend: str
+    batches: Sequence[tuple[np.ndarray, Outputs]]
+
+    def check(
+        self, reference: Reference, artifact: Run, threshold: float
+    ) -> list[dict[str, float]]:
+        """See `check`: the artifact is held to what the other backend gave; for each batch."""
+        return [
+            check(reference, artifact, batch, threshold, expected)
+            for batch, expected in self.batches
+        ]
 
 
 def check_finite(reference: Reference, artifact: Run, batch: np.ndarray) -> None:
@@ -100,7 +134,11 @@ def differences(expected: Outputs, actual: Outputs) -> dict[str, float]:
 
 
 def check(
-    reference: Reference, artifact: Run, batch: np.ndarray, threshold: float
+    reference: Reference,
+    artifact: Run,
+    batch: np.ndarray,
+    threshold: float,
+    recorded: Outputs | None = None,
 ) -> dict[str, float]:
     """Raises ValueError unless an artifact gives a detector's outputs on a batch, up to rounding.
 
@@ -115,6 +153,8 @@ def check(
         artifact: gives the artifact's.
         batch: the inputs.
         threshold: of the detector.
+        recorded: None, or the detector's outputs as another of Keras's backends gave them, which
+            the artifact is then held to.
 
     Returns:
         the `differences`.
@@ -122,7 +162,8 @@ def check(
     Raises:
         ValueError: if an output is missing or differs.
     """
-    expected, actual = reference(batch), artifact(batch)
+    here, actual = reference(batch), artifact(batch)
+    expected = here if recorded is None else {name: recorded[name] for name in here}
     if set(actual) != set(expected):
         raise ValueError(
             f"The artifact must have the outputs {sorted(expected)}. Received: {sorted(actual)}"
@@ -146,7 +187,7 @@ def check(
                 )
         # A classifier that differs from itself would allow its artifact anything.
         for _ in range(_REPETITIONS):
-            itself = differences(expected, reference(batch))
+            itself = differences(here, reference(batch))
             if _within(itself, allowed):
                 continue
             raise ValueError(
@@ -154,11 +195,12 @@ def check(
                 "There is something random in the classifier, or it changes at inference. "
                 f"Received: relative differences of {_listed(itself)} from itself"
             )
-        allowed = _with_noise(reference, batch, expected, found, allowed)
+        allowed = _with_noise(reference, batch, here, found, allowed)
     if not _within(found, allowed):
+        where = "" if recorded is None else " on the backend that exports it"
         raise ValueError(
-            "The artifact disagrees with the detector; nothing was written. This is a fault of the "
-            "export: report it, with the classifier's layers. "
+            f"The artifact disagrees with the detector{where}; nothing was written. This is a "
+            "fault of the export: report it, with the classifier's layers. "
             f"Received: relative differences of {_listed(found)}"
         )
     margin = allowed["score"] * float(np.max(np.abs(expected["score"])))

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Literal
 
 import numpy as np
 import tensorflow as tf
 
+from keras_lodin.export.parity import Outputs
 from keras_lodin.export.rounding_noise import with_rounding_noise
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.tracing import Function
 from keras_lodin.utils.tensor import Tensor
 
-Outputs = Mapping[str, np.ndarray]
-
 # A noise that decides between two classes shows in half of the draws.
 _DRAWS = 16
 
 
-class Reference:
+class TensorFlowReference:
     """A detector's outputs for a batch, and what they are but for rounding errors."""
 
     def __init__(self, detector: Scorer, function: Function) -> None:

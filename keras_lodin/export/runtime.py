@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.export.artifact import Artifact
+from keras_lodin.export.outputs import OUTPUT_NAMES, input_name
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import OUTPUT_NAMES, input_name
 
 # What is no whole number above 0 is free.
 Shapes = Mapping[str, Sequence[object]]
@@ -50,7 +50,7 @@ def artifact_in(runtime: str, metadata: dict[str, Any], model: Model, path: Path
     def run_batch(batch: np.ndarray) -> Mapping[str, np.ndarray]:
         low, high = metadata["input_range"]
         # At most the complexity of images.
-        side = {name: png_sizes(batch, (low, high)).numpy() for name in metadata["side_inputs"]}
+        side = {name: np.asarray(png_sizes(batch, (low, high))) for name in metadata["side_inputs"]}
         batch = _laid_out(batch, metadata.get("data_format"))
         with refusals_of_runtime(runtime, path):
             return model(**{metadata["input_name"]: batch, **side})
@@ -90,6 +90,8 @@ def refusals_of_runtime(runtime: str, path: Path) -> Iterator[None]:
     """Turns what a runtime raises into ValueError: the classes of its errors are not public."""
     try:
         yield
+    except ImportError:  # there is no such runtime here, whatever the file is
+        raise
     except Exception as error:
         if isinstance(error, ValueError) and "Received: " in str(error):
             raise

@@ -6,14 +6,10 @@ import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import tensorflow as tf
-
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
 from keras_lodin.export.artifact import Artifact
 from keras_lodin.export.digest import check_digest, saved_model_content
-from keras_lodin.export.file_operations import file_operations
 from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.metadata import (
     METADATA_FILE,
@@ -23,13 +19,11 @@ from keras_lodin.export.metadata import (
     sealed,
 )
 from keras_lodin.export.own_artifacts import check_folder_is_own
-from keras_lodin.export.reference import Reference
 from keras_lodin.export.runtime import artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import serving_function, with_threshold
-from keras_lodin.export.tracing import Function, refused_if_untraceable
 from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
+from keras_lodin.utils.needed_packages import imported_for
 
 # Names that promise a file of another kind, and what writes it.
 _WRITTEN_BY = {
@@ -40,7 +34,11 @@ _WRITTEN_BY = {
 
 
 def export_saved_model(
-    detector: Scorer, path: str | os.PathLike[str], *, verbose: bool = True
+    detector: Scorer,
+    path: str | os.PathLike[str],
+    *,
+    verbose: bool = True,
+    recorded: parity.Recorded | None = None,
 ) -> None:
     """Writes a SavedModel that scores without this package and without Keras.
 
@@ -64,6 +62,7 @@ def export_saved_model(
         path: the folder to write or replace. What is replaced is an earlier export and nothing
             else: a folder with other files in it is refused.
         verbose: whether to print where the artifact went.
+        recorded: None, or what the detector gave on another backend, to hold the artifact to.
 
     Raises:
         ValueError: if the detector cannot be traced, the artifact disagrees with it, or the folder
@@ -81,13 +80,20 @@ def export_saved_model(
     path = Path(path)
     _check_replaceable(path)
     metadata = artifact_metadata(detector)
+    with imported_for("An export to a SavedModel"):
+        from keras_lodin.export import saved_program
+        from keras_lodin.export.reference import TensorFlowReference
+        from keras_lodin.export.serving_function import serving_function
+
     serve = serving_function(detector)
+    reference = TensorFlowReference(detector, serve)
     with atomic_write(path) as temporary:
-        _write(detector, serve, temporary)
+        saved_program.write(serve, detector.threshold, temporary)
         metadata_path = temporary / METADATA_FILE
         metadata_path.parent.mkdir()
         _write_metadata(metadata_path, metadata, temporary)
-        _verify(Reference(detector, serve), detector, temporary)
+        run = on_trial(detector, saved_program.Signature(temporary))
+        _verify(reference, run, detector, recorded)
     if verbose:
         announce(metadata, "SavedModel", path)
 
@@ -106,49 +112,17 @@ def _check_replaceable(path: Path) -> None:
     check_folder_is_own(path)
 
 
-def _write(detector: Scorer, serve: Function, path: Path) -> None:
-    serving_default = with_threshold(serve, detector.threshold)
-    # Not `keras.export.ExportArchive`: it stores every weight twice.
-    module = tf.Module()
-    with refused_if_untraceable():
-        serve.get_concrete_function()
-    module.weights = list(serve.get_concrete_function().variables)
-    module.serving_default = serving_default
-    module.with_threshold = serve
-    signatures = {
-        "serving_default": serving_default.get_concrete_function(),
-        "with_threshold": serve.get_concrete_function(),
-    }
-    tf.saved_model.save(module, str(path), signatures)
-
-
 def _write_metadata(file: Path, metadata: dict[str, Any], folder: Path) -> None:
     file.write_text(sealed(metadata, saved_model_content(folder)) + "\n", encoding="utf-8")
 
 
-class _Signature:
-    """A SavedModel's decision by its own threshold, a function of named arrays; see `Model`."""
-
-    def __init__(self, path: Path) -> None:
-        # Held by a name: TensorFlow frees the variables with the loaded object.
-        self._loaded = tf.saved_model.load(str(path))
-        self._signature = self._loaded.signatures["serving_default"]
-        _, inputs = self._signature.structured_input_signature
-        self.inputs, self.outputs = (
-            {name: spec.shape.as_list() for name, spec in specs.items()}
-            for specs in (inputs, self._signature.structured_outputs)
-        )
-
-    def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        """The outputs by name."""
-        outputs = self._signature(**{name: tf.constant(value) for name, value in inputs.items()})
-        return {name: value.numpy() for name, value in outputs.items()}
-
-
-def _verify(reference: Reference, detector: Scorer, path: Path) -> None:
-    run = on_trial(detector, _Signature(path))
+def _verify(
+    reference: parity.Reference, run: parity.Run, detector: Scorer, recorded: parity.Recorded | None
+) -> None:
     for batch in random_batches(detector):
         parity.check(reference, run, batch, detector.threshold)
+    if recorded is not None:
+        recorded.check(reference, run, detector.threshold)
 
 
 def _load(path: Path) -> Artifact:
@@ -167,6 +141,10 @@ def _load(path: Path) -> Artifact:
         ) from None
     metadata = parsed_metadata(text, path)
     check_digest(metadata, saved_model_content(path), path)
+    with imported_for("A SavedModel"):
+        from keras_lodin.export.file_operations import file_operations
+        from keras_lodin.export.saved_program import Signature
+
     found = file_operations(path)
     if found:
         raise ValueError(
@@ -176,7 +154,7 @@ def _load(path: Path) -> Artifact:
             f"Received: the operations {', '.join(found)} in path={path}"
         )
     with refusals_of_runtime("TensorFlow", path):
-        signature = _Signature(path)
+        signature = Signature(path)
     return artifact_in("TensorFlow", metadata, signature, path)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -62,6 +63,9 @@ class Scorer(Protocol):
 
     def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for a batch that cannot be scored truthfully."""
+
+    def save(self, filepath: str | os.PathLike[str]) -> None:
+        """Writes a `.keras` file."""
 
     def predict_on_batch(self, x: Tensor) -> dict[str, np.ndarray]:
         """Logits, score and verdict of a batch."""

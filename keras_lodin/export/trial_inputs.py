@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 from keras_lodin.export.scorer import Scorer
 
@@ -30,6 +31,19 @@ def random_batches(detector: Scorer) -> list[np.ndarray]:
         rng.uniform(low, high, (size, *shape)).astype("float32")
         for size, shape in zip(sizes, _runnable_shapes(detector), strict=True)
     ]
+
+
+def checked_samples(detector: Scorer, sample_inputs: npt.ArrayLike) -> np.ndarray:
+    """Inputs of a user's to try as well, float32.
+
+    Raises:
+        ValueError: if there are none, or the detector does not take them.
+    """
+    samples = np.asarray(sample_inputs, "float32")
+    if not len(samples):
+        raise ValueError("`sample_inputs` must not be empty. Received: an array of no samples")
+    detector.check_inputs(samples)
+    return samples
 
 
 def constant_batch(detector: Scorer) -> np.ndarray:

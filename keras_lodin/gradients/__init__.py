@@ -7,6 +7,7 @@ A backend is a folder with the same names, each in a file of its own:
 * `compiled_function.py`: `CompiledFunction`, a function of a batch;
 * `penalty_step.py`: `PenaltyStep`, a training step with a penalty on input gradients;
 * `has_gradient.py`: whether there is a gradient, told beforehand;
+* `is_unbounded.py`: how a function ends, in something with an upper end or without;
 * `backend.py`: small things that only a backend can do.
 
 What they promise is said once, in the folder `tensorflow`. Above this room, arithmetic is
@@ -23,6 +24,7 @@ if _BACKEND == "tensorflow":
     from keras_lodin.gradients.tensorflow import PenaltyStep as PenaltyStep
     from keras_lodin.gradients.tensorflow import backend as backend
     from keras_lodin.gradients.tensorflow import has_gradient as has_gradient
+    from keras_lodin.gradients.tensorflow import is_unbounded as is_unbounded
     from keras_lodin.gradients.tensorflow import norms_in_chunks as norms_in_chunks
 elif _BACKEND == "jax":
     from keras_lodin.gradients.jax import CompiledFunction as CompiledFunction
@@ -30,6 +32,7 @@ elif _BACKEND == "jax":
     from keras_lodin.gradients.jax import PenaltyStep as PenaltyStep
     from keras_lodin.gradients.jax import backend as backend
     from keras_lodin.gradients.jax import has_gradient as has_gradient
+    from keras_lodin.gradients.jax import is_unbounded as is_unbounded
     from keras_lodin.gradients.jax import norms_in_chunks as norms_in_chunks
 elif _BACKEND == "torch":
     from keras_lodin.gradients.torch import CompiledFunction as CompiledFunction
@@ -37,6 +40,7 @@ elif _BACKEND == "torch":
     from keras_lodin.gradients.torch import PenaltyStep as PenaltyStep
     from keras_lodin.gradients.torch import backend as backend
     from keras_lodin.gradients.torch import has_gradient as has_gradient
+    from keras_lodin.gradients.torch import is_unbounded as is_unbounded
     from keras_lodin.gradients.torch import norms_in_chunks as norms_in_chunks
 else:
     raise ImportError(

@@ -7,20 +7,13 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
-from keras_lodin.gradients.tensorflow.graph_walk import last_operation, maker
+from keras_lodin.gradients import is_unbounded
 from keras_lodin.utils.tensor import Tensor
 
 LOGITS = "logits"
 PROBABILITIES = "probabilities"
 # Each class by itself, between 0 and 1: what a sigmoid gives.
 SCORES = "scores"
-
-# Operations of a graph that end a classifier in logits: a product, with or without an offset,
-_PRODUCTS = ("MatMul", "BatchMatMulV2", "Conv1D", "Conv2D", "Conv3D", "Einsum", "BiasAdd")
-# (which may be added by itself; the product is one of the operands)
-_SUMS = ("AddV2", "Add")
-# and activations without an upper end, whose values happen to lie between 0 and 1.
-_UNBOUNDED = ("Relu", "LeakyRelu", "Elu", "Selu", "Softplus", "Exp", "Square", "Abs")
 
 
 def made_inputs(shape: tuple[int | None, ...], dtype: str) -> Tensor:
@@ -71,11 +64,4 @@ def kind_of_output(classifier: Callable[[Tensor], Tensor], inputs: Tensor) -> st
         return LOGITS
     if np.allclose(outputs.sum(axis=-1), 1.0, atol=1e-2):
         return PROBABILITIES
-    return LOGITS if np.ptp(outputs) == 0.0 or _is_unbounded(classifier, inputs) else SCORES
-
-
-def _is_unbounded(classifier: Callable[[Tensor], Tensor], inputs: Tensor) -> bool:
-    operation = last_operation(classifier, inputs)
-    if operation.type in _SUMS:
-        return any(maker(source).type in _PRODUCTS for source in operation.inputs)
-    return operation.type in (*_PRODUCTS, *_UNBOUNDED)
+    return LOGITS if np.ptp(outputs) == 0.0 or is_unbounded(classifier, inputs) else SCORES

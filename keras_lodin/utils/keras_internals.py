@@ -22,6 +22,8 @@ from keras.src.backend.common.stateless_scope import (
 from keras.src.losses.loss import unscale_loss_for_distribution as unscale_loss_for_distribution
 from keras.src.models.functional import Functional, operation_fn
 from keras.src.models.sequential import Sequential
+from keras.src.trainers.data_adapters import data_adapter_utils
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from keras.src.trainers.data_adapters.data_adapter_utils import (
     unpack_x_y_sample_weight as unpack_x_y_sample_weight,
 )
@@ -284,3 +286,26 @@ def patch_tf2onnx() -> None:
         # It asks numpy for a name that is gone, which numpy warns about.
         warnings.simplefilter("ignore", FutureWarning)
         tf2onnx_lib.patch_tf2onnx()
+
+
+class IterableData(DataAdapter):
+    """Batches that `fit`, `evaluate` and `predict` take on JAX and PyTorch, by iteration alone.
+
+    Keras takes a class of a user's only where each batch can be asked for by its number; a
+    generator ends with the first epoch. Subclasses have `__iter__`, which starts a pass over
+    tuples of arrays, and `num_batches`, None where that is not known.
+    """
+
+    batch_size = None
+
+    def get_numpy_iterator(self) -> Iterator[Any]:
+        """A pass, for Keras's own loops."""
+        return iter(self)
+
+    def get_jax_iterator(self) -> Iterator[Any]:
+        """A pass, for JAX."""
+        return iter(self)
+
+    def get_torch_dataloader(self) -> Iterable[Any]:
+        """The passes, for PyTorch."""
+        return data_adapter_utils.get_torch_dataloader(self)

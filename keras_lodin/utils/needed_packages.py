@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 
 @contextlib.contextmanager
@@ -24,3 +25,8 @@ def imported_for(work: str) -> Iterator[None]:
             f"{work} needs the package {package}, which is not installed here. Expected it beside "
             f"keras-lodin: pip install {package}. Received: {error}"
         ) from error
+
+
+def has_tensorflow() -> bool:
+    """Whether TensorFlow is installed, which Keras's backend may be or not. It is not imported."""
+    return find_spec("tensorflow") is not None

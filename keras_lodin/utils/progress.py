@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+import contextlib
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+)
 
 from keras_lodin.utils.foreign_text import shown
 
@@ -39,3 +47,19 @@ def track(
     hidden = verbose == 0 or (verbose == "auto" and not console.is_terminal)
     with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
         yield from progress.track(items, description=shown(description), total=total)
+
+
+@contextlib.contextmanager
+def waiting(description: str, verbose: bool = True) -> Iterator[None]:
+    """Shows that work goes on whose length nobody knows, when standard error is a terminal.
+
+    Args:
+        description: what is being done.
+        verbose: whether to show anything at all.
+    """
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    hidden = not (verbose and console.is_terminal)
+    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
+        progress.add_task(shown(description), total=None)
+        yield

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 
 import keras
 import numpy as np
-from keras import ops
 from typing_extensions import Unpack
 
 from keras_lodin import models
@@ -143,8 +142,9 @@ def _part_of(source: Source, limit: int | None, seed: int, batch_size: int) -> o
     count = source.steps_per_epoch(1)
     is_chosen = np.arange(count) < limit
     np.random.default_rng(seed).shuffle(is_chosen)
+    table = source.reader.stored(is_chosen)
     numbered = source.batches(batch_size).unbatch().enumerate()
-    chosen = numbered.filter(lambda position, _: ops.take(is_chosen, position))
+    chosen = numbered.filter(lambda position, _: table[position])
     return chosen.map(lambda _, sample: sample).batch(batch_size)
 
 

@@ -58,13 +58,13 @@ def warn_where_labels_are_chance(detector: Detector, source: Source) -> None:
     predict = BatchFunction(lambda inputs: ops.argmax(detector(inputs)["logits"], axis=-1))
     accuracy = Accuracy(LabelPlaces(detector.num_classes, detector.class_names, source))
     for inputs, labels in source.training_batches(_BATCH_SIZE, 0, 0, 1).take(_BATCHES):
-        accuracy.update(predict(inputs), labels.numpy())
+        accuracy.update(predict(inputs), np.asarray(labels))
     accuracy.warn_of_chance(detector.judged_input_range)
 
 
 def _right(predict: BatchFunction, source: Source) -> np.ndarray:
     batches = source.training_batches(_BATCH_SIZE, 0, 0, 1).take(_BATCHES)
-    return np.concatenate([predict(inputs) == labels.numpy() for inputs, labels in batches])
+    return np.concatenate([predict(inputs) == np.asarray(labels) for inputs, labels in batches])
 
 
 def _clearly_better(first: np.ndarray, second: np.ndarray) -> bool:

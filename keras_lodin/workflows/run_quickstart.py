@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from keras_lodin import data
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.files import atomic_write
+from keras_lodin.utils.needed_packages import has_tensorflow
 from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import adapted, load_detectors
 from keras_lodin.workflows.run_folder import results_folder
@@ -35,8 +37,8 @@ def quickstart(
     """Trains a small network twice on real digits, with cross-entropy and with GQ, and compares.
 
     Digits 0 to 6 are in-distribution. The folder then holds both runs, `results/` with tables and
-    plots, the detector as `detector.keras` and as a SavedModel, a few images, and their scores,
-    which another process computed from the exported file.
+    plots, the detector as `detector.keras` and, where TensorFlow is installed, as a SavedModel, a
+    few images, and their scores, which another process computed from the exported file.
 
     Args:
         output: the folder. Finished training runs in it are not trained again.
@@ -83,12 +85,16 @@ def _quickstart(output: Path, seed: int, report: Callable[[str], None]) -> Evalu
     report("Choosing temperature, epsilon and threshold from in-distribution data, and exporting")
     detector, _ = tune_model(output / "gq", ID, output / "detector.keras")
     report(f"  {detector.promise()}")
-    detector.export(output / "saved_model", verbose=False)
+    artifact = output / ("saved_model" if has_tensorflow() else "detector.keras")
+    if has_tensorflow():
+        detector.export(artifact, verbose=False)
+    else:
+        report("  no export: it takes TensorFlow, which is not installed here")
 
     report("Scoring a few images from the exported file, in a fresh process")
     images = _write_images(output / "images")
     scores = output / "scores.csv"
-    command = [sys.executable, "-m", "keras_lodin", "score", str(output / "saved_model")]
+    command = [sys.executable, "-m", "keras_lodin", "score", str(artifact)]
     done = subprocess.run(
         [*command, str(images), "--output", str(scores)], capture_output=True, text=True
     )
@@ -107,7 +113,7 @@ def _write_images(folder: Path) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in (ID, *OOD):
         source = data.load(name, part="test", image_shape=(8, 8, 1), input_range=(0, 255))
-        batch = next(iter(source.batches(2)))[0].numpy()
+        batch = np.asarray(next(iter(source.batches(2)))[0])
         for number, image in enumerate(batch):
             stem = name.replace(":", "_")
             with atomic_write(folder / f"{stem}_{number}.png") as temporary:

@@ -8,6 +8,8 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from keras_lodin.data.sources.folder import list_images, load_images
 from keras_lodin.data.value_range import Bounds, checked_input_range
 from keras_lodin.export import load_artifact
@@ -77,7 +79,7 @@ def score_images(
     batches = track(source.batches(batch_size), "Scoring", verbose)
     with closing(batches):
         for (images,) in batches:
-            outputs = loaded.score(images.numpy())
+            outputs = loaded.score(np.asarray(images))
             # Not the logits: of a million images they would not fit the memory.
             classes = outputs["logits"].argmax(axis=-1)
             columns = (classes, outputs["score"], outputs["is_ood"])

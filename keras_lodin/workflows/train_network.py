@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras import ops
 from typing_extensions import Unpack
 
 from keras_lodin import data, models
@@ -38,7 +39,7 @@ from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, file_digest
 from keras_lodin.utils.keras_internals import layers_of
 from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
-from keras_lodin.utils.versions import version_of
+from keras_lodin.utils.versions import backend_version, version_of
 from keras_lodin.workflows.loading import InputFormat, recorded_range, run_facts
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
@@ -201,7 +202,7 @@ def _train(
 
     if checkpoint.exists():
         trained = read(checkpoint)
-        first_epoch = int(trained.optimizer.iterations.numpy()) // steps
+        first_epoch = int(ops.convert_to_numpy(trained.optimizer.iterations)) // steps
     else:
         classifier = start or models.build(model, num_classes, source.shape)
         if settings["freeze_batch_norm"]:
@@ -432,11 +433,14 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
     run = folder.earlier_state("run.json", settings=dict, history=list, complete=bool)
     if run is None:
         folder.check_begins()
-        packages = ("keras-lodin", "keras", "tensorflow", "numpy")
-        versions = {package: version_of(package) for package in packages}
         return {
             "settings": settings,
-            "versions": {**versions, "python": platform.python_version()},
+            "versions": {
+                **{package: version_of(package) for package in ("keras-lodin", "keras")},
+                **backend_version(),
+                "numpy": version_of("numpy"),
+                "python": platform.python_version(),
+            },
             "complete": False,
             "history": [],
         }
@@ -447,6 +451,9 @@ def _read_run(output: Path, settings: dict[str, Any]) -> dict[str, Any]:
         for found in (run["settings"], settings)
     )
     folder.check_same_settings(before, now)
+    # A run may go on with another backend than it was begun with, and then says so.
+    for package, version in backend_version().items():
+        run.setdefault("versions", {}).setdefault(package, version)
     return run
 
 

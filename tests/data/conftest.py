@@ -6,7 +6,36 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from keras_lodin.data import readers
+from keras_lodin.data.readers import numpy as numpy_reader
+from keras_lodin.data.readers import tensorflow as tensorflow_reader
+
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 10, 12, 3), dtype=np.uint8)
+
+
+READERS = {"tf.data": tensorflow_reader, "NumPy": numpy_reader}
+
+
+@pytest.fixture(params=READERS)
+def reader(request, monkeypatch):
+    """Each of the two in turn, and data are read by it."""
+    monkeypatch.setattr(readers, "READER", READERS[request.param])
+    return READERS[request.param]
+
+
+@pytest.fixture
+def read_by_both(monkeypatch):
+    """What a function returns with either reader: that of tf.data, and that of NumPy."""
+
+    def read_by_both(function):
+        found = []
+        for reader in READERS.values():
+            with monkeypatch.context() as patch:
+                patch.setattr(readers, "READER", reader)
+                found.append(function())
+        return found
+
+    return read_by_both
 
 
 @pytest.fixture

@@ -6,10 +6,11 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 from keras_lodin import data
-from keras_lodin.data.image_size import too_large
+from keras_lodin.data.image_size import _jpeg_size, too_large
 from keras_lodin.data.sources.folder import load_images
 
 BOMB = 23_000
@@ -66,6 +67,19 @@ def test_an_image_of_too_many_pixels_is_named_and_skipped(content, suffix, tmp_p
     source = data.load(f"dir:{tmp_path}", part="all")
     assert sum(len(x) for (x,) in source.batches()) == 1
     assert source.skipped == [(str(bomb), too_large(bomb))]
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"comment": b"\xff\xc0" * 99}])
+def test_the_size_of_a_jpeg_is_what_its_decoder_reads(options, tmp_path):
+    path = tmp_path / "a.jpg"
+    Image.effect_noise((70, 30), 9).save(path, "JPEG", **options)
+    content = path.read_bytes()
+    path.write_bytes(content[:2] + b"\xff\xff" + content[2:])
+    height, width, _ = tf.io.extract_jpeg_shape(path.read_bytes()).numpy()
+    assert _jpeg_size(path) == (width, height) == (70, 30)
+    for length in (3, 20, content.index(b"\xff\xda")):
+        path.write_bytes(content[:length] + b"\xff\xd9")
+        assert _jpeg_size(path) in ((0, 0), (70, 30))
 
 
 def test_all_frames_of_a_gif_count(tmp_path, monkeypatch):

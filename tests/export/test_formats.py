@@ -10,8 +10,9 @@ from keras import layers, ops
 
 from keras_lodin.detectors import MSPDetector, ODINDetector
 from keras_lodin.export import FORMATS, load_artifact
+from keras_lodin.export.outputs import input_name
 from keras_lodin.export.rounding_noise import with_rounding_noise
-from keras_lodin.export.serving_function import input_name, serving_function
+from keras_lodin.export.serving_function import serving_function
 from tests.export.networks import FILES
 
 

@@ -12,6 +12,7 @@ from keras import layers
 from keras_lodin.detectors import MahalanobisDetector, ODINDetector
 from keras_lodin.export import load_artifact
 from keras_lodin.export.litert import file as litert
+from keras_lodin.export.litert.rules import RULES
 from tests import networks
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS
@@ -249,7 +250,7 @@ def test_a_mistake_in_a_rule_is_not_taken_for_a_limit_of_litert(
     def mistaken(op, dy, x):
         raise mistake("of ours")
 
-    monkeypatch.setitem(litert.rewritten.__globals__["RULES"], "ReluGrad", mistaken)
+    monkeypatch.setitem(RULES, "ReluGrad", mistaken)
     with pytest.raises(mistake, match="of ours"):
         written(detector, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -258,7 +259,7 @@ def test_a_mistake_in_a_rule_is_not_taken_for_a_limit_of_litert(
 def test_wrong_file_is_never_left_behind(exported, tmp_path, monkeypatch):
     path = exported.copied(tmp_path)
     before = path.read_bytes()
-    monkeypatch.setitem(litert.rewritten.__globals__["RULES"], "ReluGrad", lambda op, dy, x: dy)
+    monkeypatch.setitem(RULES, "ReluGrad", lambda op, dy, x: dy)
     with pytest.raises(ValueError, match="disagrees with the detector; nothing was written"):
         written(exported.detector, tmp_path)
     assert path.read_bytes() == before

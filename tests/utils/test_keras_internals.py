@@ -342,3 +342,19 @@ def test_steps_taken_counts_every_batch_of_an_accumulated_step(batch):
         model.train_on_batch(*batch)
         assert int(internals().steps_taken(optimizer)) == count, says("steps_taken")
     assert int(optimizer.iterations) == 1
+
+
+def test_data_that_are_iterated_over_are_an_adapter_of_keras():
+    from keras.src.trainers.data_adapters import get_data_adapter
+
+    class Batches(internals().IterableData):
+        num_batches = 3
+
+        def __iter__(self):
+            return iter([(np.full((2, 1), number), np.zeros(2)) for number in range(3)])
+
+    data = Batches()
+    assert get_data_adapter(data) is data, says("DataAdapter")
+    assert data.batch_size is None
+    for passed in (data.get_numpy_iterator(), data.get_jax_iterator(), data.get_numpy_iterator()):
+        assert [int(x[0, 0]) for x, _ in passed] == [0, 1, 2], says("DataAdapter")

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import tensorflow as tf
 
+from keras_lodin.data import readers
 from keras_lodin.data.source import Source
 from keras_lodin.data.value_range import Bounds
+from keras_lodin.utils.tensor import Tensor
 
 
 def array_source(
     name: str,
     x: np.ndarray,
     y: np.ndarray | None,
-    transform: Callable[[tf.Tensor], tf.Tensor],
+    transform: Callable[[Tensor], Tensor] | None,
     *,
     shape: tuple[int, ...],
     input_range: Bounds,
@@ -28,29 +29,30 @@ def array_source(
         name: The specification.
         x: What is stored, shape (count, ...), in the order the source shall have.
         y: int64 labels, shape (count,), or `None`.
-        transform: Function from one stored x to one example, float32 of shape `shape`.
+        transform: Function from one stored x to one example, float32 of shape `shape`: a tensor in
+            a graph of tf.data on TensorFlow, an array of NumPy on JAX and PyTorch. `None` where x
+            holds the examples.
         shape: Shape of one example.
         input_range: The smallest and the largest value that examples take.
         class_names: Names of the classes, where known.
-        scaled: Whether `transform` brings values to `input_range`.
+        scaled: Whether values lie in the `input_range` that was asked for.
 
     Returns:
         A `Source`.
     """
-    # An accelerator's memory is for the classifier; tf.data works on the host.
-    with tf.device("CPU"):
-        stored = tf.constant(x)
-        labels = None if y is None else tf.constant(y, tf.int64)
+    reader = readers.READER
+    stored = reader.stored(x)
 
-    def example(index: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def example(index: Tensor, *label: Tensor) -> tuple[Tensor, ...]:
         # A slice, not tf.gather: what a gather cannot find it replaces by zeros in silence.
-        inputs = transform(stored[index])
-        return (inputs,) if labels is None else (inputs, labels[index])
+        one = stored[index]
+        return (one if transform is None else transform(one), *label)
 
+    labels = () if y is None else (np.asarray(y, "int64"),)
     return Source(
         name,
-        tf.data.Dataset.from_tensor_slices((tf.range(len(x), dtype=tf.int64),)),
-        lambda records: records.map(example, num_parallel_calls=tf.data.AUTOTUNE),
+        reader.Dataset.from_tensor_slices((np.arange(len(x)), *labels)),
+        lambda records: reader.mapped(records, example),
         shape=shape,
         input_range=input_range,
         count=len(x),

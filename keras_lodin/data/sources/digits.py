@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_lodin.data import readers
 from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
@@ -69,7 +70,7 @@ class Digits(NamedSource):
             request.name,
             images[chosen].reshape(-1, *_NATURAL_SHAPE).astype("float32"),
             np.searchsorted(self.classes, digits[chosen]),
-            pixel_transform(shapes, request.input_range, _LARGEST_VALUE),
+            pixel_transform(readers.READER, shapes, request.input_range, _LARGEST_VALUE),
             shape=shapes[1],
             input_range=request.input_range,
             class_names=tuple(map(str, self.classes)),

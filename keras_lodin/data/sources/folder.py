@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
+from keras_lodin.data import readers
 from keras_lodin.data.image_size import too_large
 from keras_lodin.data.named_source import SOURCES, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes, to_channels
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.slices import SlicedPath, select
 from keras_lodin.data.value_range import Bounds
+from keras_lodin.utils.tensor import Tensor
 
 # Files with these endings are meant as images: those that cannot be read are reported.
 _SUFFIXES = {
@@ -131,33 +131,21 @@ def _images(
     input_range: Bounds,
 ) -> Source:
     channels = shapes[0][2]
-    transform = pixel_transform(shapes, input_range)
+    reader = readers.READER
+    transform = pixel_transform(reader, shapes, input_range)
     unreadable: dict[str, str] = {}
 
-    def read(path: tf.Tensor) -> tf.Tensor:
-        pixels = _read_image(os.fsdecode(path.numpy()), unreadable)
-        return tf.zeros((0, 0, channels)) if pixels is None else to_channels(pixels, channels)
-
-    def read_all(path: tf.Tensor, *label: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        # In Python, because a graph can tell neither which file failed nor why.
-        pixels = tf.py_function(read, [path], tf.float32)
-        return (tf.ensure_shape(pixels, (None, None, channels)), *label)
-
-    def decode(records: tf.data.Dataset) -> tf.data.Dataset:
-        images = records.map(read_all, num_parallel_calls=tf.data.AUTOTUNE)
-        readable = images.filter(lambda pixels, *label: tf.size(pixels) > 0)
-        return readable.map(
-            lambda pixels, *label: (transform(pixels), *label),
-            num_parallel_calls=tf.data.AUTOTUNE,
-        )
+    def read(path: bytes) -> Tensor | None:
+        pixels = _read_image(os.fsdecode(path), unreadable)
+        return None if pixels is None else to_channels(reader, pixels, channels)
 
     columns = [np.array([os.fsencode(path) for path in paths])]
     if labels is not None:
         columns.append(np.array(labels, "int64"))
     return Source(
         name,
-        tf.data.Dataset.from_tensor_slices(tuple(columns)),
-        decode,
+        reader.Dataset.from_tensor_slices(tuple(columns)),
+        lambda records: reader.read_files(records, read, channels, transform),
         shape=shapes[1],
         input_range=input_range,
         count=None,
@@ -228,7 +216,7 @@ def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
     )
 
 
-def _read_image(path: str, unreadable: dict[str, str]) -> tf.Tensor | None:
+def _read_image(path: str, unreadable: dict[str, str]) -> Tensor | None:
     """Decodes an image to uint8, or notes in `unreadable` why that is impossible."""
     try:
         problem = too_large(path)
@@ -239,11 +227,9 @@ def _read_image(path: str, unreadable: dict[str, str]) -> tf.Tensor | None:
         if not encoded:
             unreadable[path] = "the file is empty"
             return None
-        return tf.io.decode_image(encoded, expand_animations=False)
+        return readers.READER.decoded(encoded)
     except OSError as error:
         unreadable[path] = error.strerror or str(error)
-    except tf.errors.OpError as error:
-        # Without the names of graph nodes that TensorFlow puts around its messages.
-        reason = re.sub(r"^\{\{.*?\}\} | \[Op:\w+\]$", "", error.message)
-        unreadable[path] = f"not a complete PNG, JPEG, BMP or GIF image ({reason})"
+    except ValueError as error:
+        unreadable[path] = f"not a complete PNG, JPEG, BMP or GIF image ({error})"
     return None

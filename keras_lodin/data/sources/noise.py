@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
+from keras_lodin.data import readers
 from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.arrays import array_source
 from keras_lodin.data.sources.counts import parse_count
+from keras_lodin.utils.tensor import Tensor
 
 _DISTRIBUTIONS = ("uniform", "gaussian")
 
@@ -65,14 +66,15 @@ class Noise(NamedSource):
                 f"Received: image_shape={request.image_shape}"
             )
         low, high = request.input_range
-        key_of_part = tf.constant([request.seed, _PART_NUMBERS[request.part]], tf.int64)
+        reader = readers.READER
+        seed_of_part = reader.pair(request.seed, _PART_NUMBERS[request.part])
 
-        def draw(index: tf.Tensor) -> tf.Tensor:
-            key = tf.random.fold_in(key_of_part, index)
+        def draw(index: Tensor) -> Tensor:
+            seed = reader.fold_in(seed_of_part, index)
             if self.distribution == "uniform":
-                return tf.random.stateless_uniform(shape, key, low, high)
-            values = tf.random.stateless_normal(shape, key, (low + high) / 2, (high - low) / 4)
-            return tf.clip_by_value(values, low, high)
+                return reader.uniform(shape, seed, low, high)
+            values = reader.normal(shape, seed, (low + high) / 2, (high - low) / 4)
+            return reader.clipped(values, low, high)
 
         name, indices = request.name, np.arange(self.count)
         return array_source(name, indices, None, draw, shape=shape, input_range=request.input_range)

@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
-import tensorflow as tf
 
+from keras_lodin.data import readers
 from keras_lodin.data.batches import check_finite, check_images, integer_labels
 from keras_lodin.data.named_source import SOURCES, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
@@ -64,17 +64,19 @@ class NPZFile(SlicedPath):
         chosen = select(request.name, len(x), self.slice_text)
         if self.slice_text is not None:
             x, y = x[chosen], None if y is None else y[chosen]
-        if x.dtype == np.uint8:
+        is_image = x.dtype == np.uint8
+        transform = None
+        if is_image:
             x = _with_channels(x, path)
             shapes = resolve_shapes(request.name, x.shape[1:], image_shape)
-            transform, shape = pixel_transform(shapes, input_range), shapes[1]
+            transform, shape = pixel_transform(readers.READER, shapes, input_range), shapes[1]
         else:
             with np.errstate(over="ignore"):
                 x = x.astype("float32", copy=False)
             check_finite(x, f"{path} in float32")
             shape = x.shape[1:]
             check_images(x, shape if image_shape is None else image_shape)
-            transform, input_range = tf.identity, (float(x.min()), float(x.max()))
+            input_range = (float(x.min()), float(x.max()))
         return array_source(
             request.name,
             x,
@@ -82,7 +84,7 @@ class NPZFile(SlicedPath):
             transform,
             shape=shape,
             input_range=input_range,
-            scaled=transform is not tf.identity,
+            scaled=is_image,
         )
 
 

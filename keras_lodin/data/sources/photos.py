@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import tensorflow as tf
 
+from keras_lodin.data import readers
 from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.arrays import array_source
 from keras_lodin.data.sources.counts import parse_count
+from keras_lodin.utils.tensor import Tensor
 
 _NATURAL_SHAPE = (64, 64, 3)
 # The photographs are 427x640. Larger patches would leave too few different ones in a third of
@@ -71,14 +72,16 @@ class Photos(NamedSource):
             np.prod(places), self.count, replace=False
         )
         photo, top, column = np.unravel_index(chosen, places)
-        corners = np.stack([photo, top, left + column, np.zeros_like(photo)], axis=1)
+        corners = np.stack([photo, top, left + column], axis=1)
 
-        transform = pixel_transform(shapes, request.input_range)
-        with tf.device("CPU"):
-            stored = tf.constant(photos)
+        reader = readers.READER
+        transform = pixel_transform(reader, shapes, request.input_range)
+        stored = reader.stored(photos)
 
-        def patch(corner: tf.Tensor) -> tf.Tensor:
-            return transform(tf.slice(stored, corner, (1, size, size, 3))[0])
+        def patch(corner: Tensor) -> Tensor:
+            photo, top, left = reader.unstacked(corner)
+            cut = stored[photo, top : top + size, left : left + size]
+            return transform(reader.reshape(cut, (size, size, 3)))
 
         return array_source(
             *(request.name, corners, None, patch),

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
-
 from keras_lodin.data.named_source import SOURCES, NamedSource, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes
 from keras_lodin.data.source import Source
@@ -36,7 +34,7 @@ class TensorFlowDataset(NamedSource):
 
     A data set that is not in `data_dir` is downloaded to there, with the progress bars of
     TensorFlow Datasets. Without an `image_shape` images are brought to that of the data set, of its
-    first image if they differ.
+    first image if they differ. They are read by TensorFlow on every backend of Keras.
 
     Args:
         dataset: Name of the data set.
@@ -69,7 +67,7 @@ class TensorFlowDataset(NamedSource):
         try:
             name = ":".join(filter(None, ("tfds", self.dataset, self.split)))
             builder = _find_builder(name, self.dataset, data_dir)
-        except (ValueError, OSError) as error:
+        except (ImportError, ValueError, OSError) as error:
             return str(error)
         instructions = builder.MANUAL_DOWNLOAD_INSTRUCTIONS
         if not builder.info.splits and instructions:
@@ -84,11 +82,13 @@ class TensorFlowDataset(NamedSource):
 
         Raises:
             FileNotFoundError: If there is no folder `data_dir`.
+            ImportError: If TensorFlow or TensorFlow Datasets is not installed.
             OSError: If the data set has to be downloaded and cannot be.
             ValueError: If data set or split are unknown, or hold no 8-bit images.
         """
-        # Imported where it is needed, so that importing the package stays fast.
-        import tensorflow_datasets as tfds
+        tfds = _tensorflow_datasets()
+        # On all of Keras's backends: TensorFlow Datasets reads by tf.data.
+        from keras_lodin.data.readers import tensorflow as reader
 
         name = request.name
         builder = _find_builder(name, self.dataset, request.data_dir)
@@ -119,14 +119,13 @@ class TensorFlowDataset(NamedSource):
         if None in natural:
             natural = tuple(decode_pixels(next(iter(records))[0]).shape)
         shapes = resolve_shapes(name, natural, request.image_shape)
-        transform = pixel_transform(shapes, request.input_range)
+        transform = pixel_transform(reader, shapes, request.input_range)
         bytes_per_example = info.dataset_size / max(info.splits.total_num_examples, 1)
         return Source(
             name,
             records,
-            lambda rows: rows.map(
-                lambda encoded, *label: (transform(decode_pixels(encoded)), *label),
-                num_parallel_calls=tf.data.AUTOTUNE,
+            lambda rows: reader.mapped(
+                rows, lambda encoded, *label: (transform(decode_pixels(encoded)), *label)
             ),
             shape=shapes[1],
             input_range=request.input_range,
@@ -134,13 +133,29 @@ class TensorFlowDataset(NamedSource):
             labelled=label_key is not None,
             class_names=None if label_key is None else tuple(info.features[label_key].names),
             window=max(1, int(_WINDOW_BYTES / max(bytes_per_example, 1))),
+            reader=reader,
         )
+
+
+def _tensorflow_datasets() -> Any:
+    """The package, imported where it is needed, so that importing this one stays fast."""
+    try:
+        # It imports without TensorFlow, and fails later in other words.
+        import tensorflow  # noqa: F401
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            "Data sets of TensorFlow Datasets are read by TensorFlow, whatever Keras's backend: "
+            "`pip install tensorflow tensorflow-datasets` installs both. Images in a folder "
+            "('dir:PATH') and arrays in a file ('npz:PATH') need neither. "
+            f"Received: {error}"
+        ) from None
+    return tensorflow_datasets
 
 
 def _find_builder(name: str, dataset: str, data_dir: str | os.PathLike[str] | None) -> Any:
     """The builder of a data set by name; nothing is downloaded."""
-    import tensorflow_datasets as tfds
-
+    tfds = _tensorflow_datasets()
     if data_dir is not None and not Path(data_dir).is_dir():
         raise FileNotFoundError(
             f"There is no folder {data_dir} with data sets. Received: data_dir={str(data_dir)!r}"
@@ -191,8 +206,7 @@ def _find_split(name: str, info: Any, split: str | None, part: str) -> str:
 
 def _find_features(name: str, info: Any) -> tuple[str, str | None]:
     """Finds the image and the class label: the supervised pair if it is one, else by type."""
-    import tensorflow_datasets as tfds
-
+    tfds = _tensorflow_datasets()
     features = dict(info.features)
     supervised = info.supervised_keys or ()
     in_order = [key for key in supervised if isinstance(key, str)] + list(features)

@@ -10,11 +10,11 @@ import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from keras_lodin.export import parity
 from keras_lodin.export.announcement import announce
@@ -22,7 +22,6 @@ from keras_lodin.export.artifact import Artifact
 from keras_lodin.export.digest import check_digest
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.formats import FORMATS, Format
-from keras_lodin.export.litert.conversion import convert, rewritten
 from keras_lodin.export.metadata import (
     METADATA_FILE,
     artifact_metadata,
@@ -31,15 +30,20 @@ from keras_lodin.export.metadata import (
     sealed,
 )
 from keras_lodin.export.own_artifacts import check_file_is_own
-from keras_lodin.export.reference import Outputs, Reference
 from keras_lodin.export.runtime import artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import serving_function, with_threshold
 from keras_lodin.export.trial_inputs import random_batches
 from keras_lodin.utils.files import atomic_write
+from keras_lodin.utils.needed_packages import imported_for
 
 
-def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bool = True) -> None:
+def export_litert(
+    detector: Scorer,
+    path: str | os.PathLike[str],
+    *,
+    verbose: bool = True,
+    recorded: parity.Recorded | None = None,
+) -> None:
     """Writes a `.tflite` file of LiteRT's own operations, for phones and small devices.
 
     It has the signatures of the SavedModel, `serving_default` (the batch) and `with_threshold`
@@ -61,6 +65,7 @@ def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bo
         path: the file to write or replace; ends in `.tflite`. A file that no export wrote is not
             replaced.
         verbose: whether to print where the file went.
+        recorded: None, or what the detector gave on another backend, to hold the file to.
 
     Raises:
         ValueError: if the classifier cannot be converted, or the file disagrees with it.
@@ -80,15 +85,20 @@ def export_litert(detector: Scorer, path: str | os.PathLike[str], *, verbose: bo
     check_file_is_own(path, ".tflite", "A LiteRT")
     batches = random_batches(detector)
     metadata = artifact_metadata(detector)
+    with imported_for("An export to LiteRT"):
+        from keras_lodin.export.litert.conversion import convert, rewritten
+        from keras_lodin.export.serving_function import serving_function, with_threshold
+
+    trial = partial(_verify, detector, batches, recorded)
     # The gradient is there to be looked at: a score hides much. The file goes without it.
     looked_at = rewritten(serving_function(detector, with_gradient=True))
-    _verify(detector, convert({"with_threshold": looked_at}), batches, with_gradient=True)
+    trial(convert({"with_threshold": looked_at}), with_gradient=True)
     serve = rewritten(serving_function(detector))
     serving_default = with_threshold(serve, detector.threshold)
     content = convert({"serving_default": serving_default, "with_threshold": serve})
     with atomic_write(path) as file:
         file.write_bytes(_with_metadata(content, metadata))
-        _verify(detector, file.read_bytes(), batches, with_gradient=False)
+        trial(file.read_bytes(), with_gradient=False)
     if verbose:
         size = f"  {path.stat().st_size / 2**20:.1f} MB, LiteRT's own operations"
         announce(metadata, "LiteRT file", path, [size])
@@ -155,15 +165,17 @@ def _refusals() -> Iterator[None]:
         ) from error
 
 
-def _interpreter(content: bytes) -> tf.lite.Interpreter:
+def _interpreter(content: bytes) -> Any:
+    kind = None
     # TensorFlow warns that its own is about to go, and names the package that will have it.
-    kind = getattr(tf.lite, "Interpreter", None)
-    with contextlib.suppress(ImportError):
-        kind = importlib.import_module("ai_edge_litert.interpreter").Interpreter
+    for module, path in (("ai_edge_litert.interpreter", ""), ("tensorflow", "lite.")):
+        with contextlib.suppress(ImportError, AttributeError):
+            kind = kind or attrgetter(f"{path}Interpreter")(importlib.import_module(module))
     if kind is None:
         raise ImportError(
             "There is no LiteRT interpreter here, in TensorFlow or beside it. Expected the package "
-            f"ai-edge-litert: pip install ai-edge-litert. Received: tensorflow {tf.__version__}"
+            "ai-edge-litert: pip install ai-edge-litert. Received: neither it, nor a TensorFlow "
+            "that has one"
         )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -171,17 +183,28 @@ def _interpreter(content: bytes) -> tf.lite.Interpreter:
 
 
 def _verify(
-    detector: Scorer, content: bytes, batches: list[np.ndarray], with_gradient: bool
+    detector: Scorer,
+    batches: list[np.ndarray],
+    recorded: parity.Recorded | None,
+    content: bytes,
+    *,
+    with_gradient: bool,
 ) -> None:
-    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
+    from keras_lodin.export.reference import TensorFlowReference
+    from keras_lodin.export.serving_function import serving_function
+
+    function = serving_function(detector, with_gradient=with_gradient)
+    reference = TensorFlowReference(detector, function)
     threshold = np.float32(detector.threshold)
     moved = on_trial(detector, Signature(content, "with_threshold"))
-    runs: list[Callable[..., Outputs]] = [partial(moved, threshold=threshold)]
+    runs: list[Callable[..., parity.Outputs]] = [partial(moved, threshold=threshold)]
     if not with_gradient:
         runs.append(on_trial(detector, Signature(content, "serving_default")))
     for run in runs:
         for batch in batches:
             parity.check(reference, run, batch, float(threshold))
+        if recorded is not None:
+            recorded.check(reference, run, float(threshold))
     parity.check_threshold(moved, batches[0])
 
 

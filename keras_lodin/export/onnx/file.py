@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -22,11 +23,9 @@ from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.formats import FORMATS, Format
 from keras_lodin.export.metadata import artifact_metadata, parsed_metadata
 from keras_lodin.export.own_artifacts import check_file_is_own, check_report_is_own
-from keras_lodin.export.reference import Reference
 from keras_lodin.export.runtime import Model, artifact_in, on_trial, refusals_of_runtime
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.export.serving_function import serving_function
-from keras_lodin.export.trial_inputs import constant_batch, random_batches
+from keras_lodin.export.trial_inputs import checked_samples, constant_batch, random_batches
 from keras_lodin.utils.files import write_together
 from keras_lodin.utils.keras_internals import compute_dtypes, layer_names
 from keras_lodin.utils.needed_packages import imported_for
@@ -41,6 +40,7 @@ def export_onnx(
     path: str | os.PathLike[str],
     *,
     verbose: bool = True,
+    recorded: parity.Recorded | None = None,
     data_format: str = "channels_last",
     sample_inputs: npt.ArrayLike | None = None,
 ) -> None:
@@ -65,6 +65,7 @@ def export_onnx(
         path: the file to write or replace; ends in `.onnx`. A file, or a report beside it, that no
             export wrote is not replaced.
         verbose: whether to print the report.
+        recorded: None, or what the detector gave on another backend, to hold the file to.
         data_format: "channels_last", as Keras has it, or "channels_first": the file's input is
             then (batch, channels, *spatial).
         sample_inputs: None, or inputs to check the file on as well, an array with the channels
@@ -91,12 +92,13 @@ def export_onnx(
     _refuse_other_precisions(detector)
     batches = random_batches(detector)
     if sample_inputs is not None:
-        batches.append(_checked_samples(detector, sample_inputs))
+        batches.append(checked_samples(detector, sample_inputs))
     with imported_for("An export to ONNX"):
         import onnx
 
         from keras_lodin.export.onnx import model as models
         from keras_lodin.export.onnx.conversion import OPSET, convert
+        from keras_lodin.export.serving_function import serving_function
 
     metadata = artifact_metadata(detector)
     metadata |= {"data_format": data_format, "opset": OPSET}
@@ -111,12 +113,13 @@ def export_onnx(
         file, report_file = written / path.name, written / report_path.name
         with _refusals_of_runtimes():
             models.save(model, file)
-            figures = _verify(detector, models.Session(file), batches, data_format, True)
+            trial = partial(_verify, detector, batches, recorded, data_format)
+            figures = trial(models.Session(file), with_gradient=True)
             # The gradient was there to be looked at. Without it a runtime fuses other operations,
             # so the file as it will be is checked again.
             if models.drop_output(model, "gradient"):
                 models.save(model, file)
-                _verify(detector, models.Session(file), batches, data_format, False)
+                trial(models.Session(file), with_gradient=False)
             onnx.checker.check_model(str(file), full_check=True)
         report = {
             "file": path.name,
@@ -160,14 +163,6 @@ def _refuse_other_precisions(detector: Scorer) -> None:
         )
 
 
-def _checked_samples(detector: Scorer, sample_inputs: npt.ArrayLike) -> np.ndarray:
-    samples = np.asarray(sample_inputs, "float32")
-    if not len(samples):
-        raise ValueError("`sample_inputs` must not be empty. Received: an array of no samples")
-    detector.check_inputs(samples)
-    return samples
-
-
 @contextlib.contextmanager
 def _refusals_of_runtimes() -> Iterator[None]:
     """Turns the errors of ONNX and onnxruntime, whose classes are not public, into ValueError."""
@@ -185,18 +180,30 @@ def _refusals_of_runtimes() -> Iterator[None]:
 
 def _verify(
     detector: Scorer,
-    session: Model,
     batches: list[np.ndarray],
+    recorded: parity.Recorded | None,
     data_format: str,
+    session: Model,
+    *,
     with_gradient: bool,
 ) -> list[dict[str, object]]:
     """Compares a file with the detector on all batches; the figures of each batch."""
-    reference = Reference(detector, serving_function(detector, with_gradient=with_gradient))
+    from keras_lodin.export.reference import TensorFlowReference
+    from keras_lodin.export.serving_function import serving_function
+
+    function = serving_function(detector, with_gradient=with_gradient)
+    reference = TensorFlowReference(detector, function)
     run = on_trial(detector, session, data_format)
     figures = [
         {"batch": list(batch.shape), **parity.check(reference, run, batch, detector.threshold)}
         for batch in batches
     ]
+    if recorded is not None:
+        found = recorded.check(reference, run, detector.threshold)
+        figures += [
+            {"batch": list(batch.shape), "backend": recorded.backend, **differences}
+            for (batch, _), differences in zip(recorded.batches, found, strict=True)
+        ]
     if with_gradient:
         parity.check_outside(reference, run, batches[1], detector.judged_input_range)
         parity.check_finite(reference, run, constant_batch(detector))
@@ -212,8 +219,10 @@ def _report_lines(report: dict[str, Any]) -> list[str]:
     ]
     for figures in report["parity"]:
         shape = " x ".join(map(str, figures["batch"]))
-        values = ", ".join(f"{key} {value:.1e}" for key, value in figures.items() if key != "batch")
-        lines.append(f"    batch {shape}: {values}")
+        numbers = {key: value for key, value in figures.items() if isinstance(value, float)}
+        values = ", ".join(f"{key} {value:.1e}" for key, value in numbers.items())
+        against = f", against {figures['backend']}" if "backend" in figures else ""
+        lines.append(f"    batch {shape}{against}: {values}")
     return lines
 
 

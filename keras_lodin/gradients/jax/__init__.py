@@ -5,4 +5,5 @@ from keras_lodin.gradients.jax.chunks import norms_in_chunks as norms_in_chunks
 from keras_lodin.gradients.jax.compiled_function import CompiledFunction as CompiledFunction
 from keras_lodin.gradients.jax.forward_pass import ForwardPass as ForwardPass
 from keras_lodin.gradients.jax.has_gradient import has_gradient as has_gradient
+from keras_lodin.gradients.jax.is_unbounded import is_unbounded as is_unbounded
 from keras_lodin.gradients.jax.penalty_step import PenaltyStep as PenaltyStep

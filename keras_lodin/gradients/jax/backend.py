@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import keras
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_lodin.utils import keras_internals
 from keras_lodin.utils.tensor import Tensor
@@ -62,6 +63,15 @@ def run_eagerly(function: Callable[[], T]) -> T | None:
     # A scope that knows no other values of variables than their own.
     with jax.ensure_compile_time_eval(), keras.StatelessScope(initialize_variables=False):
         return function()
+
+
+def host_function(function: Callable[[np.ndarray], ArrayLike], inputs: Tensor) -> Tensor:
+    """A number of each sample that NumPy computes, amid a compiled function; without a gradient."""
+    return jax.pure_callback(
+        lambda batch: np.asarray(function(np.asarray(batch)), "float32"),
+        jax.ShapeDtypeStruct(inputs.shape[:1], "float32"),
+        jax.lax.stop_gradient(inputs),
+    )
 
 
 def with_shape(tensor: Tensor, shape: Sequence[int | None]) -> Tensor:

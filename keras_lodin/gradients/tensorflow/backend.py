@@ -9,6 +9,7 @@ from typing import TypeVar
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_lodin.utils.tensor import Tensor
 
@@ -42,6 +43,22 @@ def run_eagerly(function: Callable[[], T]) -> T:
     """What a function returns when it is run at once, even while another one is traced."""
     with tf.init_scope():
         return function()
+
+
+def host_function(function: Callable[[np.ndarray], ArrayLike], inputs: Tensor) -> Tensor:
+    """A number of each sample that NumPy computes, amid a compiled function; without a gradient.
+
+    Args:
+        function: from an array of inputs to a number of each of them.
+        inputs: tensor of shape `(batch, ...)`.
+
+    Returns:
+        float32 tensor of shape `(batch,)`.
+    """
+    values = tf.numpy_function(
+        lambda batch: np.asarray(function(batch), "float32"), [inputs], tf.float32
+    )
+    return tf.ensure_shape(values, inputs.shape[:1])
 
 
 def with_shape(tensor: Tensor, shape: Sequence[int | None]) -> Tensor:

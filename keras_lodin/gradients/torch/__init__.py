@@ -5,4 +5,5 @@ from keras_lodin.gradients.torch.chunks import norms_in_chunks as norms_in_chunk
 from keras_lodin.gradients.torch.compiled_function import CompiledFunction as CompiledFunction
 from keras_lodin.gradients.torch.forward_pass import ForwardPass as ForwardPass
 from keras_lodin.gradients.torch.has_gradient import has_gradient as has_gradient
+from keras_lodin.gradients.torch.is_unbounded import is_unbounded as is_unbounded
 from keras_lodin.gradients.torch.penalty_step import PenaltyStep as PenaltyStep

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 import torch
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_lodin.utils.tensor import Tensor
 
@@ -34,6 +35,11 @@ def run_eagerly(function: Callable[[], T]) -> T:
     """What a function returns: PyTorch runs everything at once."""
     with torch.no_grad():
         return function()
+
+
+def host_function(function: Callable[[np.ndarray], ArrayLike], inputs: Tensor) -> Tensor:
+    """A number of each sample that NumPy computes; without a gradient."""
+    return ops.convert_to_tensor(np.asarray(function(ops.convert_to_numpy(inputs)), "float32"))
 
 
 def with_shape(tensor: Tensor, shape: Sequence[int | None]) -> Tensor:

@@ -7,6 +7,7 @@ import pytest
 import tensorflow as tf
 
 from keras_lodin import data
+from tests.data.conftest import READERS
 
 SPECIFICATIONS = {
     "digits:0-6": {},
@@ -23,9 +24,20 @@ SPECIFICATIONS = {
 }
 
 
-@pytest.fixture(params=SPECIFICATIONS.items(), ids=SPECIFICATIONS.keys())
-def load(request, tfds_dir):
-    template, options = request.param
+# TensorFlow's data sets are read by tf.data whatever the backend.
+CASES = [
+    (template, name)
+    for template in SPECIFICATIONS
+    for name in READERS
+    if name == "tf.data" or "tfds" not in template
+]
+
+
+@pytest.fixture(params=CASES, ids=" ".join)
+def load(request, tfds_dir, monkeypatch):
+    template, reader = request.param
+    options = SPECIFICATIONS[template]
+    monkeypatch.setattr(data.readers, "READER", READERS[reader])
     paths = {
         name: request.getfixturevalue(name)
         for name in ("flat_folder", "class_folder", "image_npz", "vector_npz")
@@ -40,7 +52,7 @@ def load(request, tfds_dir):
 
 
 def collect(dataset):
-    return [[column.numpy() for column in batch] for batch in dataset]
+    return [[np.asarray(column) for column in batch] for batch in dataset]
 
 
 def assert_same(batches, others):
@@ -83,7 +95,7 @@ def test_labels_count_from_zero_up_to_the_number_of_classes(load):
     source = load()
     if not source.labelled:
         assert source.class_names is None
-        assert len(source.batches(5).element_spec) == 1
+        assert {len(batch) for batch in collect(source.batches(5))} == {1}
         return
 
     labels = np.concatenate([y for _, y in collect(source.batches(5))])
@@ -134,3 +146,46 @@ def test_arguments_out_of_range_are_refused(argument, message):
 def test_names_are_the_known_kinds():
     assert data.names() == ("digits", "photos", "tfds", "dir", "npz", "noise")
     assert all(data.SOURCES.description(kind).startswith(kind) for kind in data.SOURCES)
+
+
+BY_BOTH = {name: options for name, options in SPECIFICATIONS.items() if "tfds" not in name}
+
+
+@pytest.mark.parametrize(("template", "options"), BY_BOTH.items(), ids=BY_BOTH.keys())
+def test_both_readers_give_the_same(template, options, request, read_by_both):
+    """The same order, labels, crops and mirror images, and pixels to one grey level."""
+    paths = {
+        name: request.getfixturevalue(name)
+        for name in ("flat_folder", "class_folder", "image_npz", "vector_npz")
+        if name in template
+    }
+
+    def read():
+        source = data.load(template.format(**paths), part="train", **options)
+        augment = "crop-flip" if len(source.shape) == 3 else None
+        batches = collect(source.batches(5)) + collect(source.training_batches(5, 3, 1, 3, augment))
+        return source.input_range, batches
+
+    (input_range, theirs), (_, ours) = read_by_both(read)
+    assert len(theirs) == len(ours)
+    low, high = input_range
+    for (x, *y), (others, *other_labels) in zip(ours, theirs, strict=True):
+        assert x.dtype == others.dtype
+        assert x.shape == others.shape
+        np.testing.assert_allclose(x, others, rtol=0.0, atol=1e-4 * (high - low))
+        assert [one.dtype for one in y] == [one.dtype for one in other_labels]
+        np.testing.assert_array_equal(y, other_labels)
+
+
+def test_both_readers_map_labels_and_skip_the_same_files(class_folder, read_by_both):
+    (class_folder / "bean" / "broken.png").write_bytes(b"broken")
+
+    def read():
+        source = data.load(f"dir:{class_folder}", part="test")
+        mapped = source.with_labels_of(("corn", "bean", "apple"))
+        labels = np.concatenate([y for _, y in collect(mapped.training_batches(5, 0, 0, 1))])
+        return labels.tolist(), [path for path, _ in source.skipped], mapped.steps_per_epoch(5)
+
+    theirs, ours = read_by_both(read)
+    assert theirs == ours
+    assert len(ours[1]) == 1

@@ -1,0 +1,25 @@
+"""Who reads data: tf.data on Keras's TensorFlow backend, NumPy and Pillow on the others.
+
+What a source is made of, in which order its examples come and how they are changed is said once,
+above this folder, with the names that both readers have:
+
+* `Dataset`, tf.data's or one of Python with as many of its methods as are used, and `mapped`,
+  `prefetched`, `with_length`, `permuted` and `read_files`, steps of it that each does its own way;
+* `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `either`, `decoded`: what is
+  done to images;
+* `pair`, `split`, `fold_in`, `integers`, `uniform`, `normal`, `unstacked`, `by_position`: random
+  numbers that follow from a seed alone;
+* `stored`, arrays that examples are taken from, and `png_sizes`, of a batch in a classifier's pass.
+
+Equal seeds give equal orders, crops, mirror images and uniform noise; gaussian noise agrees to
+float32 rounding. Decoded pixels are the same but for CMYK files (four grey levels of 255), resized
+ones to a hundredth of a level. On JAX and PyTorch TensorFlow is not imported, even where it is
+installed.
+"""
+
+from importlib import import_module
+
+import keras
+
+_NAME = "tensorflow" if keras.backend.backend() == "tensorflow" else "numpy"
+READER = import_module(f"{__name__}.{_NAME}")
