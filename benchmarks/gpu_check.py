@@ -33,6 +33,7 @@ BACKENDS = ("jax", "torch", "tensorflow")
 _GRACE_SECONDS = 5.0
 # Less is not enough to start a backend and check anything.
 _LEAST_SECONDS = 20.0
+_COMPILED_IN_A_HURRY = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 
 
 def main() -> None:
@@ -86,6 +87,8 @@ def _run_backend(backend: str, seconds: float, options: argparse.Namespace) -> b
             ),
             "TF_CPP_MIN_LOG_LEVEL": "3",
         }
+        if options.tiny:  # nobody reads these times
+            environment["XLA_FLAGS"] = _COMPILED_IN_A_HURRY
         print(f"{backend}: {left:.0f} s", flush=True)
         child = subprocess.Popen(command, env=environment)
         try:
@@ -106,7 +109,7 @@ def _run_backend(backend: str, seconds: float, options: argparse.Namespace) -> b
 def _child(options: argparse.Namespace) -> None:
     deadline = time.monotonic() + options.budget
     from device import costs, runtime
-    from device.checks import checks
+    from device.checks import FIRST_CHECKS, checks
     from device.record import Record
 
     sizes = costs.TINY if options.tiny else costs.GPU
@@ -116,24 +119,16 @@ def _child(options: argparse.Namespace) -> None:
     print(f"{runtime.BACKEND} on {runtime.header()['device']}: {record.path}", flush=True)
     queue = Queue(record, deadline)
     found = checks()
-    with runtime.whole_float32():
-        for name, check in found.items():
-            queue.run(name, check, estimate=0.0)
+    network = sizes.networks[0]
+    rows = costs.steps(sizes)
+    ask(queue, found, FIRST_CHECKS)
+    time_steps(queue, rows[:4], sizes, record)
+    queue.run(f"scores: {network}", lambda: costs.timed_scoring(network, sizes), estimate=20.0)
+    ask(queue, found, len(found))
     # Once more as it is by default, where some devices round more: said, and no failure.
     name = next(iter(found))
     queue.run(f"{name}, default precision", found[name], estimate=0.0)
-    rows = costs.steps(sizes)
-    network = sizes.networks[0]
-    scoring_follows = 4
-    for place, row in enumerate(rows):
-        if place == scoring_follows:
-            name = f"scores: {network}"
-            queue.run(name, lambda: costs.timed_scoring(network, sizes), estimate=20.0)
-        queue.run(
-            row.name,
-            lambda row=row: _with_ratio(costs.timed_step(row, sizes), row, record),
-            estimate=_estimate(row, record),
-        )
+    time_steps(queue, rows, sizes, record)
     failed = [
         name
         for name, row in record.rows.items()
@@ -142,6 +137,27 @@ def _child(options: argparse.Namespace) -> None:
     if failed:
         print(f"NOT RIGHT: {', '.join(failed)}", flush=True)
     raise SystemExit(bool(failed))
+
+
+def ask(queue: Queue, found: dict[str, Callable[[], dict[str, Any]]], count: int) -> None:
+    """Runs as many of the checks, where float32 is all of float32."""
+    from device import runtime
+
+    with runtime.whole_float32():
+        for name, check in list(found.items())[:count]:
+            queue.run(name, check, estimate=0.0)
+
+
+def time_steps(queue: Queue, rows: list[Any], sizes: Any, record: Any) -> None:
+    """Times rows, in their order."""
+    from device import costs
+
+    for row in rows:
+        queue.run(
+            row.name,
+            lambda row=row: _with_ratio(costs.timed_step(row, sizes), row, record),
+            estimate=_estimate(row, record),
+        )
 
 
 class Queue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import keras
@@ -13,36 +14,50 @@ from tests.core import expected, networks
 
 # A direction's derivative is a difference of two quotients this far apart.
 _STEP = 1e-5
+_NETWORKS = (("softplus", True), ("relu", False), ("gelu", True))
+_FORMS = sorted(expected.FORMS, key=lambda form: form not in ("softmax", "logits", "pooled"))
+_DETECTORS = ("mahalanobis", "mood", "energy", "max_logit", "msp")
+FIRST_CHECKS = 7
+# Relative and absolute, a few times what the tests allow on a CPU.
 _TOLERANCES = {"quotient": (1e-3, 1e-4), "form": (2e-3, 2e-4), "detector": (1e-3, 1e-3)}
 
 
 def checks() -> dict[str, Callable[[], dict[str, Any]]]:
-    """Every check by its name, the most important first; each says how far off it was.
+    """Every check by its name, the `FIRST_CHECKS` before all others.
 
     A check returns `worst`, the largest difference over what is allowed for it, so that 1 is the
-    most.
+    most; what that was a difference of; and whether it passed.
     """
-    found: dict[str, Callable[[], dict[str, Any]]] = {}
-    for activation, normalization in (("softplus", True), ("relu", False), ("gelu", True)):
-        name = f"GQ against float64: {activation}{', normalized' * normalization}"
-        found[name] = lambda a=activation, n=normalization: _compared(
-            quotient_found(a, n), quotient_expected(a, n), "quotient"
-        )
     known = np.load(expected.FOLDER / "expected.npz")
 
     def of(group: str) -> dict[str, np.ndarray]:
         return {key.split(": ")[1]: known[key] for key in known if key.startswith(f"{group}: ")}
 
-    for name in ("odin", "mahalanobis", "mood", "energy", "max_logit", "msp"):
-        found[f"scores against the CPU: {name}"] = lambda name=name: _compared(
-            _scores(name), of(f"detector {name}"), "detector"
-        )
-    for form in expected.FORMS:
+    def quotient(activation: str, normalization: bool) -> dict[str, Any]:
+        found = quotient_found(activation, normalization)
+        return _compared(found, quotient_expected(activation, normalization), "quotient")
+
+    def scores(name: str) -> dict[str, Any]:
+        return _compared(_scores(name), of(f"detector {name}"), "detector")
+
+    def epoch(form: str) -> dict[str, Any]:
         key = f"softplus normalized {form}"
-        found[f"an epoch against the CPU: {form}"] = lambda key=key: _compared(
-            expected.after_training(*expected.TRAININGS[key]), of(f"trained {key}"), "form"
-        )
-    return found
+        found = expected.after_training(*expected.TRAININGS[key])
+        return _compared(found, of(f"trained {key}"), "form")
+
+    first, then = _FORMS[:3], _FORMS[3:]
+    return {
+        **{
+            f"GQ against float64: {activation}{', normalized' * normalization}": partial(
+                quotient, activation, normalization
+            )
+            for activation, normalization in _NETWORKS
+        },
+        "scores against the CPU: odin": partial(scores, "odin"),
+        **{f"an epoch against the CPU: {form}": partial(epoch, form) for form in first},
+        **{f"scores against the CPU: {name}": partial(scores, name) for name in _DETECTORS},
+        **{f"an epoch against the CPU: {form}": partial(epoch, form) for form in then},
+    }
 
 
 def quotient_found(activation: str, normalization: bool) -> dict[str, np.ndarray]:
