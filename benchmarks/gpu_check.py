@@ -27,7 +27,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
 WHEELS = ROOT / ".gpu" / "wheels"
-SITE = ROOT / ".gpu" / "site"
+SITE = ROOT / ".gpu" / f"site-{sys.version_info.major}.{sys.version_info.minor}"
 BACKENDS = ("jax", "torch", "tensorflow")
 # How long a process may outlive its share, to come to the end of a row.
 _GRACE_SECONDS = 5.0
