@@ -126,7 +126,8 @@ def backends(path: Path) -> str:
     rows = _rows(path)
     cells = {}
     for row in rows:
-        text = f"{float(row['milliseconds']):.0f} ms, {float(row['images_per_second']):.0f} a second"
+        text = f"{float(row['milliseconds']):.0f} ms, "
+        text += f"{float(row['images_per_second']):.0f} a second"
         if "plain" not in row["what"]:
             text += f"; **{row['ratio']}** ({row['least']} to {row['most']})"
         cells[row["what"], row["backend"]] = text
