@@ -1,12 +1,17 @@
 # Two commands do everything, each with its own set-up in .venv:
 #   make quickstart   trains, evaluates, exports and scores, offline on real digits
-#   make test         lint, types and every test but the slow ones
+#   make test         lint, types and every test but the slow ones; the core on JAX and PyTorch too
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: quickstart test test-slow lint docs clean
+# JAX and PyTorch, and no TensorFlow.
+BACKENDS := jax torch
+CORE := $(VENV)-core
+INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
+
+.PHONY: quickstart test test-all test-core test-core-tensorflow test-slow lint docs clean $(BACKENDS:%=test-core-%)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,8 +27,28 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint
+test: lint test-all $(BACKENDS:%=test-core-%)
+
+test-all: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
+
+# The tests of what every backend does: KERAS_BACKEND=jax make test-core
+test-core: test-core-$(or $(KERAS_BACKEND),jax)
+
+test-core-tensorflow: $(VENV)/installed
+	KERAS_BACKEND=tensorflow $(BIN)/pytest --numprocesses 2 tests/core
+
+$(BACKENDS:%=test-core-%): test-core-%: $(CORE)/installed
+	KERAS_BACKEND=$* $(CORE)/bin/pytest --numprocesses 2 tests/core
+
+# PyTorch for processors alone, from where its makers keep it, or else what the usual index has.
+$(CORE)/installed: pyproject.toml requirements/without-tensorflow.txt constraints.txt
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/pip $(INSTALL) --index-url https://download.pytorch.org/whl/cpu --retries 0 --timeout 10 torch \
+		>/dev/null 2>&1 || $(CORE)/bin/pip $(INSTALL) torch
+	$(CORE)/bin/pip $(INSTALL) -r requirements/without-tensorflow.txt jax hypothesis pytest pytest-xdist
+	$(CORE)/bin/pip $(INSTALL) --no-deps -e .
+	touch $@
 
 test-slow: $(VENV)/installed
 	KERAS_LODIN_EXAMPLES=50 $(BIN)/pytest -m "slow or hypothesis"
@@ -32,4 +57,4 @@ docs: $(VENV)/installed
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(CORE)

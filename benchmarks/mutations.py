@@ -391,12 +391,14 @@ MUTATIONS: list[Mutation] = [
             "weights' sums not added",
             "[a + b for a, b in zip(sums, shared, strict=True)]",
             "[b for a, b in zip(sums, shared, strict=True)]",
+            "tests/gradients/test_norms.py"
             "::test_chunks_change_neither_the_norms_nor_their_derivatives",
         ),
         (
             "weights of a chunk",
             "of_chunk(chunk_of(cotangents, index), chunk_of(weights, index))",
             "of_chunk(chunk_of(cotangents, index), chunk_of(weights, 0 * index))",
+            "tests/gradients/test_norms.py"
             "::test_chunks_change_neither_the_norms_nor_their_derivatives",
         ),
     ),

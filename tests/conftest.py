@@ -11,6 +11,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 # TensorFlow's default depends on the processor; without it grouped `tf.nn.conv2d` has no gradient.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+# XLA compiles what JAX runs for seconds; here most runs once.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
 # The tests run in parallel themselves.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
 os.environ.setdefault("TF_NUM_INTEROP_THREADS", "1")
@@ -36,23 +40,29 @@ settings.load_profile("repeatable")
 # The files that take longest, longest first: handed out in this order they leave no process waiting
 # for another at the end.
 LONGEST = (
-    "test_command_line",
     "training/test_gq_model",
-    "test_documentation",
     "detectors/test_conformance",
+    "test_command_line",
+    "test_documentation",
     "export/test_onnx",
     "workflows/test_train_network",
     "export/test_onnx_layers",
-    "gradients/test_second_derivatives",
+    "gradients/tensorflow/test_second_derivatives",
     "export/test_litert",
-    "examples/test_scripts",
-    "detectors/test_odin",
-    "workflows/sweeps/test_run",
-    "workflows/recipes/test_run",
-    "workflows/test_jobs",
+    "gradients/test_norms",
+    "quotient/test_per_sample",
     "workflows/test_loading",
     "detectors/test_mahalanobis",
+    "test_registries",
+    "evaluation/test_one_pass",
+    "detectors/test_odin",
+    "detectors/test_odin_tuning",
+    "models/test_softmax_end",
+    "workflows/sweeps/test_run",
+    "workflows/test_jobs",
+    "workflows/test_compare_gradients",
     "detectors/test_mood",
+    "browser/test_reports",
     "export/test_saved_model",
     "models/networks/test_networks",
     "models/networks/test_msdnet",
@@ -144,6 +154,37 @@ def labels(rng):
     from tests import networks
 
     return rng.integers(0, networks.CLASSES, size=12)
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Folder of a finished training run on digits 0 to 6, of the smallest network that learns."""
+    from keras_lodin.models.networks import NETWORKS
+    from keras_lodin.workflows import train
+    from tests import networks
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(NETWORKS, "perceptron", networks.perceptron)
+        folder = tmp_path_factory.mktemp("session") / "run"
+        return train("digits:0-6", "perceptron", folder, epochs=8, verbose=0)
+
+
+@pytest.fixture(scope="session")
+def detector_file(run):
+    """A tuned and calibrated ODIN detector around it."""
+    from keras_lodin.workflows import tune_model
+
+    tune_model(run, "digits:0-6", run.parent / "detector.keras", verbose=0)
+    return run.parent / "detector.keras"
+
+
+@pytest.fixture(scope="session")
+def artifact(detector_file):
+    """The same as a SavedModel."""
+    from keras_lodin.workflows import export_model
+
+    export_model(detector_file, detector_file.parent / "artifact", verbose=False)
+    return detector_file.parent / "artifact"
 
 
 @pytest.fixture(scope="session")

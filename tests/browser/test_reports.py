@@ -1,14 +1,19 @@
 """The pages that evaluate and sweep write, in a real browser."""
 
 import re
+import warnings
 from itertools import pairwise
 
 import pytest
 
-from keras_lodin.models.networks import NETWORKS
+import keras_lodin
+from keras_lodin import data
+from keras_lodin.detectors import EnergyDetector, MSPDetector
 from keras_lodin.report import page
-from keras_lodin.workflows import evaluate_models, sweep, train
 from keras_lodin.workflows.sweeps import Candidate
+from keras_lodin.workflows.sweeps.halving import plan
+from keras_lodin.workflows.sweeps.page import sweep_report
+from keras_lodin.workflows.sweeps.recommendation import recommend
 from tests import networks
 from tests.browser import colours
 
@@ -18,26 +23,57 @@ KINDS = ["evaluation", "sweep"]
 @pytest.fixture(scope="module")
 def pages(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    monkeypatch = pytest.MonkeyPatch()
-    monkeypatch.setitem(NETWORKS, "perceptron", networks.perceptron)
-    run = train("digits:0-3", "perceptron", folder / "run", epochs=2, verbose=0)
-    evaluation = evaluate_models(
-        [run], "digits:0-3", ["digits:4-9", "noise:uniform:60"], resamples=20, command="a <b> & c"
-    )
-    evaluation.to_html(folder / "evaluation.html")
-    sweep(
-        *("digits:0-3", "perceptron", folder / "sweep"),
-        epochs=1,
-        seeds=2,
-        count=30,
-        candidates=[Candidate.parse("gq logits projected 1")],
-        report=lambda line: None,
-    )
-    monkeypatch.undo()
-    return {
-        "evaluation": (folder / "evaluation.html").as_uri(),
-        "sweep": (folder / "sweep" / "report.html").as_uri(),
+    for kind, write in (("evaluation", write_evaluation), ("sweep", write_sweep)):
+        write(folder / f"{kind}.html")
+    return {kind: (folder / f"{kind}.html").as_uri() for kind in KINDS}
+
+
+def write_evaluation(path):
+    classifier = networks.convolutional(classes=4)
+    known = data.load("digits:0-3", part="test")
+    unknown = {
+        name: data.load(name, part="test", image_shape=known.shape)
+        for name in ("digits:4-9", "noise:uniform:60")
     }
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*no better than chance", UserWarning)  # untrained
+        evaluation = keras_lodin.evaluate(
+            {"msp": MSPDetector(classifier), "energy": EnergyDetector(classifier)},
+            *(known, unknown),
+            **{"resamples": 20, "command": "a <b> & c", "verbose": 0},
+        )
+    evaluation.to_html(path)
+
+
+def write_sweep(path):
+    candidates = [Candidate.parse(f"gq logits projected {weight}") for weight in (1, 2, 3)]
+    made = plan([candidate.cost(4) for candidate in candidates], epochs=3, budget=30, seeds=2)
+    names = ["off", *(candidate.name for candidate in candidates)]
+    rows = [
+        {
+            **{"rung": rung, "epochs": made.rungs[rung - 1].epochs, "candidate": name},
+            **{"seed": seed, "diverged": False, "id_accuracy": 0.9 + 0.01 * seed},
+            **{"separation": 0.8 + 0.01 * place, "auroc": {"noise:uniform:30": 0.8}},
+        }
+        for rung, entered in ((1, names), (2, names[:3]))
+        for seed in range(made.rungs[rung - 1].seeds)
+        for place, name in enumerate(entered)
+    ]
+    figures = [
+        {
+            name: {row["seed"]: row[figure] for row in rows[-6:] if row["candidate"] == name}
+            for name in names[:3]
+        }
+        for figure in ("separation", "id_accuracy")
+    ]
+    settings = {"id": "digits:0-3", "model": "perceptron", "detector": "odin", "budget": 30.0}
+    settings |= {"epochs": 3, "batch_size": 64, "learning_rate": None, "weight_decay": None}
+    settings |= {"augment": None, "freeze_batch_norm": False}
+    recommendation = recommend(*figures)
+    written = sweep_report(
+        settings, made, rows, recommendation, candidates[1], [], {"keras": "3"}, "x"
+    )
+    path.write_text(page.page(*written), encoding="utf-8")
 
 
 @pytest.mark.grid(2)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_lodin.evaluation.plots import histogram_figure, roc_figure
+from keras_lodin.evaluation.plots import histogram_figure, plot_files, roc_figure
 from keras_lodin.metrics.figures import fpr_at_tpr, threshold_at_tpr
 from tests.evaluation.conftest import make_evaluation
 
@@ -32,17 +32,21 @@ def test_drawing_leaves_the_state_of_pyplot_alone(evaluation, tmp_path):
     assert sys.modules.get("matplotlib.pyplot") is before
 
 
-def test_names_of_sets_become_safe_file_names(tmp_path):
+def test_names_of_sets_become_safe_file_names():
     oods = ("tfds:mnist[:50%]", "dir:/some/where", "dir:/some/where/", "///", "a$b$", "..")
-    make_evaluation(oods=oods, detectors=("m$s$p",)).to_plots(tmp_path)
-    assert sorted(path.name for path in tmp_path.glob("*_roc.png")) == [
-        "a_b_roc.png",
-        "data_2_roc.png",
-        "data_roc.png",
-        "dir_some_where_2_roc.png",
-        "dir_some_where_roc.png",
-        "tfds_mnist_50_roc.png",
-    ]
+    assert sorted(plot_files({name: {"roc": b"", "scores": b""} for name in oods})) == sorted(
+        f"{stem}_{kind}.png"
+        for stem in (
+            *("tfds_mnist_50", "dir_some_where", "dir_some_where_2"),
+            *("data", "a_b", "data_2"),
+        )
+        for kind in ("roc", "scores")
+    )
+
+
+def test_names_that_are_mathematics_to_matplotlib_are_drawn_as_they_are(tmp_path):
+    make_evaluation(oods=("a$b$",), detectors=("m$s$p",)).to_plots(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a_b_roc.png", "a_b_scores.png"]
 
 
 def test_histograms_hold_all_samples_and_the_threshold(evaluation):

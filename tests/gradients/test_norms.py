@@ -1,9 +1,11 @@
 """Norms a chunk at a time against norms all at once, against norms of TensorFlow's gradients."""
 
+import functools
 import re
 import sys
 
 import hypothesis.extra.numpy as npst
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -89,14 +91,21 @@ def run(model, x, chunk_size, free_batch=False, **options):
     return results
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def network():
+    keras.utils.set_random_seed(0)
     return networks.convolutional(normalization=True, activation="tanh")
 
 
-@pytest.fixture
-def x(rng):
-    return rng.normal(size=(BATCH, 8, 8, 1)).astype("float32")
+@pytest.fixture(scope="module")
+def x():
+    return np.random.default_rng(0).normal(size=(BATCH, 8, 8, 1)).astype("float32")
+
+
+@pytest.fixture(scope="module")
+def whole(network, x):
+    """The results without chunks, of each kind once."""
+    return functools.cache(functools.partial(run, network, x, None))
 
 
 @pytest.mark.grid(5)
@@ -104,20 +113,20 @@ def x(rng):
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 @pytest.mark.parametrize("chunk_size", [1, 2, 4, 5, 6, 9])
 def test_chunks_change_neither_the_norms_nor_their_derivatives(
-    chunk_size, norm, weighted, network, x
+    chunk_size, norm, weighted, network, x, whole
 ):
-    whole = run(network, x, None, norm=norm, weighted=weighted)
-    assert_close(run(network, x, chunk_size, norm=norm, weighted=weighted), whole)
-    assert all(np.any(derivative) for derivative in whole[2][:3])
+    expected = whole(norm=norm, weighted=weighted, training=True)
+    assert_close(run(network, x, chunk_size, norm=norm, weighted=weighted), expected)
+    assert all(np.any(derivative) for derivative in expected[2][:3])
 
 
 @pytest.mark.grid(3)
 @pytest.mark.parametrize("chunk_size", [None, 4])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
-def test_a_free_batch_size_changes_nothing(chunk_size, training, network, x):
+def test_a_free_batch_size_changes_nothing(chunk_size, training, network, x, whole):
     assert_close(
         run(network, x, chunk_size, free_batch=True, training=training),
-        run(network, x, None, training=training),
+        whole(norm="l1", weighted=True, training=training),
     )
 
 
@@ -131,12 +140,12 @@ def test_other_networks_agree_in_chunks(make, rng):
 
 @pytest.mark.grid(6)
 @pytest.mark.parametrize("chunk_size", [None, 2, 4])
-def test_eager_mode_gives_the_same(chunk_size, network, x):
+def test_eager_mode_gives_the_same(chunk_size, network, x, whole):
     before = network.get_weights()
     with moving_moments():  # in eager mode all is TensorFlow's tape
         eager = norms_and_derivatives(network, chunk_size)(tf.constant(x))
     network.set_weights(before)
-    assert_close(eager, run(network, x, None))
+    assert_close(eager, whole(norm="l1", weighted=True, training=True))
 
 
 @pytest.mark.grid(5)

@@ -66,6 +66,10 @@ def quotient_of(classifier, images, labels, settings):
     return label.sum() / others.sum() if pooled else np.mean(label / others)
 
 
+# Of which a step is traced in half the time: for what is not about the form.
+SOON = {"form": "logits"}
+
+
 def compiled(classifier, settings=None, gq_weight=0.1, optimizer=None, **options):
     model = keras_lodin.GQModel(classifier, gq_weight=gq_weight, **(settings or {}))
     model.compile(
@@ -162,7 +166,7 @@ def test_positive_weight_lowers_the_quotient_and_negative_weight_raises_it(image
 
 
 def test_validation_reports_the_loss_without_a_quotient_that_nobody_computed(images, labels):
-    model = compiled(networks.convolutional())
+    model = compiled(networks.convolutional(), SOON)
     history = model.fit(images, labels, validation_data=(images, labels), verbose=0).history
     assert set(history) == {"loss", "accuracy", "gq", "val_loss", "val_accuracy"}
     assert set(model.evaluate(images, labels, verbose=0, return_dict=True)) == {"loss", "accuracy"}
@@ -170,7 +174,7 @@ def test_validation_reports_the_loss_without_a_quotient_that_nobody_computed(ima
 
 def test_fit_takes_datasets_class_weights_and_one_hot_labels(images, labels):
     one_hot = keras.utils.to_categorical(labels, networks.CLASSES)
-    model = keras_lodin.GQModel(networks.convolutional())
+    model = keras_lodin.GQModel(networks.convolutional(), **SOON)
     model.compile("sgd", keras.losses.CategoricalCrossentropy(from_logits=True))
     dataset = tf.data.Dataset.from_tensor_slices((images, one_hot)).batch(5)
     history = model.fit(
@@ -302,7 +306,7 @@ def test_mixed_precision_trains_close_to_float32(settings, policy, images, label
 def test_mixed_float16_scales_the_loss_and_still_steps(images, labels):
     keras.config.set_dtype_policy("mixed_float16")
     try:
-        model = compiled(networks.convolutional(activation="tanh"))
+        model = compiled(networks.convolutional(activation="tanh"), SOON)
     finally:
         keras.config.set_dtype_policy("float32")
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
@@ -317,7 +321,7 @@ def test_what_a_softmax_classifier_adds_to_its_loss_is_that_of_the_batch(images,
     x = layers.ActivityRegularization(l2=0.01)(layers.Flatten()(inputs))
     classifier = keras.Model(inputs, layers.Dense(networks.CLASSES, activation="softmax")(x))
     histories = []
-    for model in (keras_lodin.GQModel(classifier, gq_weight=0.1), classifier):
+    for model in (keras_lodin.GQModel(classifier, gq_weight=0.1, **SOON), classifier):
         loss = keras.losses.SparseCategoricalCrossentropy()
         model.compile(keras.optimizers.SGD(0.0), loss)  # which leaves the weights as they are
         fitted = model.fit(images, labels, batch_size=7, epochs=2, shuffle=False, verbose=0)
@@ -338,7 +342,7 @@ def test_weight_and_activity_regularizers_are_in_the_loss(images, labels):
         x = layers.ActivityRegularization(l1=strength)(x)
         return keras.Model(inputs, layers.Dense(networks.CLASSES)(x))
 
-    with_gq = compiled(make(0.1)).train_on_batch(images, labels, return_dict=True)
+    with_gq = compiled(make(0.1), SOON).train_on_batch(images, labels, return_dict=True)
     without = plain(make(0.1)).train_on_batch(images, labels, return_dict=True)
     assert with_gq["loss"] == pytest.approx(without["loss"] + 0.1 * with_gq["gq"], rel=1e-5)
     assert (
@@ -350,7 +354,7 @@ def test_dropout_and_softmax_outputs_train(images, labels):
     inputs = keras.Input((8, 8, 1))
     x = layers.Dropout(0.5)(layers.Dense(8, activation="relu")(layers.Flatten()(inputs)))
     classifier = keras.Model(inputs, layers.Dense(networks.CLASSES, activation="softmax")(x))
-    model = keras_lodin.GQModel(classifier)
+    model = keras_lodin.GQModel(classifier, **SOON)
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     history = model.fit(images, labels, epochs=2, verbose=0).history
     assert np.all(np.isfinite(history["loss"]))
@@ -468,12 +472,12 @@ def test_every_second_step_takes_the_quotient_with_twice_the_weight(images, labe
 
     classifier, by_hand = start(), start()
     optimizer = keras.optimizers.SGD(0.05)
-    model = compiled(classifier, {"every": 2}, gq_weight=0.4, optimizer=optimizer)
+    model = compiled(classifier, {**SOON, "every": 2}, gq_weight=0.4, optimizer=optimizer)
     log = model.fit(images, labels, batch_size=6, shuffle=False, verbose=0).history
     after = classifier.get_weights()
 
-    gq = keras_lodin.gradient_quotient(by_hand, images[:6], labels[:6]).mean()
-    twice = compiled(by_hand, gq_weight=0.8, optimizer=keras.optimizers.SGD(0.05))
+    gq = keras_lodin.gradient_quotient(by_hand, images[:6], labels[:6], **SOON).mean()
+    twice = compiled(by_hand, SOON, gq_weight=0.8, optimizer=keras.optimizers.SGD(0.05))
     first = twice.train_on_batch(images[:6], labels[:6], return_dict=True)["loss"]
     without = plain(by_hand, keras.optimizers.SGD(0.05))
     second = without.train_on_batch(images[6:], labels[6:], return_dict=True)["loss"]
@@ -526,7 +530,7 @@ def test_a_dropped_input_has_no_gradient_in_the_step_that_dropped_it(estimator):
 
 def test_nan_inputs_stop_training_before_they_reach_a_weight(images, labels):
     images[2, 0, 0, 0] = np.nan
-    model = compiled(networks.convolutional())
+    model = compiled(networks.convolutional(), SOON)
     before = model.get_weights()
     with pytest.raises(tf.errors.InvalidArgumentError, match="GQModel needs finite inputs"):
         model.fit(images, labels, verbose=0)
@@ -551,7 +555,9 @@ def test_uint8_images_train(images, labels):
     classifier.add(layers.Dense(networks.CLASSES))
     pixels = (images * 255).astype("uint8")
     dataset = tf.data.Dataset.from_tensor_slices((pixels, labels)).batch(6)
-    assert np.isfinite(compiled(classifier).fit(dataset, shuffle=False, verbose=0).history["gq"][0])
+    assert np.isfinite(
+        compiled(classifier, SOON).fit(dataset, shuffle=False, verbose=0).history["gq"][0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -600,11 +606,11 @@ def test_unusable_settings_are_refused_with_the_reason(make, message):
 
 def test_missing_labels_are_refused(images):
     with pytest.raises(ValueError, match=r"Training needs one array of labels"):
-        compiled(networks.convolutional()).fit(images, verbose=0)
+        compiled(networks.convolutional(), SOON).fit(images, verbose=0)
 
 
 def test_epoch_without_a_quotient_logs_no_number_instead_of_zero(images, labels):
-    model = compiled(networks.convolutional(), {"every": 3})
+    model = compiled(networks.convolutional(), {**SOON, "every": 3})
     logged = model.fit(images, labels, batch_size=6, epochs=3, verbose=0).history["gq"]
     # Steps 0 and 1, 2 and 3, 4 and 5, of which 0 and 3 compute the quotient.
     assert [np.isnan(value) for value in logged] == [False, False, True]
@@ -690,8 +696,8 @@ def test_several_exits_learn_validate_save_and_go_on(gq_weight, images, labels, 
 
 def test_a_loss_of_weight_zero_trains_with_the_quotient_alone(images, labels):
     classifier = networks.convolutional()
-    gq = keras_lodin.gradient_quotient(classifier, images, labels).mean()
-    model = compiled(classifier, gq_weight=0.5, loss_weights=0.0)
+    gq = keras_lodin.gradient_quotient(classifier, images, labels, **SOON).mean()
+    model = compiled(classifier, SOON, gq_weight=0.5, loss_weights=0.0)
     logs = model.train_on_batch(images, labels, return_dict=True)
     np.testing.assert_allclose(logs["loss"], 0.5 * gq, rtol=1e-5)
 
@@ -699,7 +705,7 @@ def test_a_loss_of_weight_zero_trains_with_the_quotient_alone(images, labels):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"every": 2},
+        {**SOON, "every": 2},
         *(pytest.param(one, marks=pytest.mark.slow) for one in ({}, {"estimator": "projected"})),
     ],
 )

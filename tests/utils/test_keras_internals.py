@@ -181,46 +181,6 @@ def test_tf2onnx_runs_after_its_patch():
     )
 
 
-def test_a_training_step_is_traced_once_and_no_batch_is_drawn_for_it(batch):
-    x, y = batch
-    starts = []
-
-    class Counting(internals().ReadyToTrace, keras.Model):
-        traces = 0
-
-        def train_step(self, data):
-            self.traces += 1
-            return super().train_step(data)
-
-    def batches():
-        starts.append(None)
-        while True:
-            yield x, y
-
-    plain = trained_model()
-    model = Counting(plain.inputs, plain.outputs)
-    model.compile(
-        "adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True), metrics=["accuracy"]
-    )
-    specs = tuple(tf.TensorSpec(array.shape, array.dtype) for array in batch)
-    data = tf.data.Dataset.from_generator(batches, output_signature=specs)
-    model.fit(data, steps_per_epoch=2, shuffle=False, verbose=0)
-    assert model.traces == 1, says("ReadyToTrace")
-    assert len(starts) == 1, says("ReadyToTrace")
-
-
-def test_a_wrong_batch_is_refused_by_the_step(batch):
-    x, y = batch
-
-    class Ready(internals().ReadyToTrace, keras.Sequential):
-        pass
-
-    model = Ready([keras.Input((4,)), layers.Dense(3)])
-    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(), metrics=["accuracy"])
-    with pytest.raises(ValueError, match="expected axis -1"):
-        model.fit(x[:, :3], y, verbose=0)
-
-
 @pytest.mark.parametrize("kind", ["functional", "sequential", "a part", "nested"])
 def test_float_inputs_leaves_out_the_cast_to_integers(kind):
     inputs = keras.Input((4,), dtype="uint8")

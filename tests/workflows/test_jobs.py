@@ -53,7 +53,7 @@ def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, detector_
         for ood in ("digits:7-9", "noise:uniform:200")
     ]
     assert evaluation.id["accuracy"] > 0.9
-    assert all(row["auroc"] > 0.8 for row in evaluation.rows)
+    assert all(row["auroc"] > 0.6 for row in evaluation.rows)
 
     evaluation.save(tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())

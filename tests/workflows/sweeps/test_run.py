@@ -38,13 +38,6 @@ def quiet(line):
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sweep") / "sweep"
-    keras_lodin.sweep(output=folder, report=quiet, **SWEEP)
-    return folder
-
-
-@pytest.fixture(scope="module")
 def short(tmp_path_factory):
     """A short sweep's folder, and what it reported."""
     folder, lines = tmp_path_factory.mktemp("short") / "sweep", []
@@ -52,44 +45,76 @@ def short(tmp_path_factory):
     return folder, lines
 
 
-def test_the_sweep_leaves_a_report_that_ends_in_a_recommendation(folder):
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A sweep's folder."""
+    folder = tmp_path_factory.mktemp("sweep") / "sweep"
+    keras_lodin.sweep(output=folder, report=quiet, **SWEEP)
+    return folder
+
+
+def check_report(folder, count):
     summary = json.loads((folder / "sweep.json").read_text())
-    assert {row["rung"] for row in summary["rows"]} == {1, 2}
-    assert summary["recommendation"] in {"off", *(c.name for c in SWEEP["candidates"])}
     report = html.unescape((folder / "report.html").read_text())
     assert summary["reason"] in report.split(">Recommendation</h2>")[1]
     with open(folder / "sweep.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == len(summary["rows"]) == 4 + 2 * 3
+    assert len(rows) == len(summary["rows"]) == count
     means = [np.mean([float(row[n]) for n in row if ":" in n or n == "scrambled"]) for row in rows]
     np.testing.assert_allclose(means, [float(row["separation"]) for row in rows])
+    return summary
 
 
-def test_the_last_rung_has_every_seed_of_plain_training_beside_it(folder):
-    rows = json.loads((folder / "sweep.json").read_text())["rows"]
-    last = [row for row in rows if row["rung"] == 2]
-    assert [(row["candidate"], row["seed"]) for row in last][::3] == [("off", 0), ("off", 1)]
-    assert all(row["epochs"] == 3 for row in last)
-    assert [row["epochs"] for row in rows if row["rung"] == 1] == [1] * 4
+def test_the_sweep_leaves_a_report_that_ends_in_a_recommendation(short):
+    summary = check_report(short[0], 4)
+    assert summary["recommendation"] in {"off", SHORT["candidates"][0].name}
 
 
-def test_a_sweep_that_is_complete_trains_nothing_again(folder, monkeypatch):
+@pytest.mark.slow
+def test_a_sweep_of_several_rungs_leaves_one_too(whole):
+    summary = check_report(whole, 4 + 2 * 3)
+    assert summary["recommendation"] in {"off", *(c.name for c in SWEEP["candidates"])}
+
+
+def test_of_a_rung_the_best_go_on_to_every_seed_beside_plain_training(tmp_path, monkeypatch):
+    worst, better, best = (candidate.name for candidate in SWEEP["candidates"])
+    auroc = {"off": 0.8, worst: 0.7, better: 0.85, best: 0.9}
+
+    def figures(runner, candidate, seed, epochs):
+        found = auroc[candidate.name] + 1e-3 * seed
+        return {"id_accuracy": 0.9, "auroc": {"odin": {"noise:uniform:40": found}}}
+
+    monkeypatch.setattr(module._Runner, "_figures", figures)
+    lines = []
+    found = keras_lodin.sweep(output=tmp_path / "sweep", report=lines.append, **SWEEP)
+    assert lines[0].startswith("Plan: 3 candidates for 1 epochs; 2 candidates for 3 epochs with 2")
+    assert lines[1] == "Rung 1 of 2, training 1 of 4: off, 1 epochs, seed 0"
+    assert f"Rung 1: {best}, {better} goes on." in lines
+    summary = check_report(tmp_path / "sweep", 4 + 2 * 3)
+    rows = [(row["rung"], row["epochs"], row["candidate"], row["seed"]) for row in summary["rows"]]
+    assert rows == [
+        *((1, 1, name, 0) for name in ("off", worst, better, best)),
+        *((2, 3, name, seed) for seed in (0, 1) for name in ("off", best, better)),
+    ]
+    assert found.choice.name == summary["recommendation"] == best
+
+
+def test_a_sweep_that_is_complete_trains_nothing_again(short, monkeypatch):
+    folder, _ = short
     monkeypatch.setattr(module, "train", None)
     before = json.loads((folder / "sweep.json").read_text())
-    again = keras_lodin.sweep(output=folder, report=quiet, **SWEEP)
+    again = keras_lodin.sweep(output=folder, report=quiet, **SHORT)
     assert again.rows == before["rows"]
     assert again.choice.name == before["recommendation"]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("settings", "trainings"), [(SHORT, 4), pytest.param(SWEEP, 10, marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("settings", "trainings"), [(SHORT, 4), (SWEEP, 10)])
 def test_a_sweep_that_was_killed_goes_on_to_the_same_end(
     settings, trainings, request, tmp_path, monkeypatch
 ):
-    folder = request.getfixturevalue("short")[0] if settings is SHORT else None
-    folder = folder or request.getfixturevalue("folder")
+    short = settings is SHORT
+    folder = request.getfixturevalue("short")[0] if short else request.getfixturevalue("whole")
     original, calls = module.train, []
 
     def dies(*arguments, **options):
@@ -104,18 +129,18 @@ def test_a_sweep_that_was_killed_goes_on_to_the_same_end(
     assert not (tmp_path / "sweep" / "sweep.json").exists()
     keras_lodin.sweep(output=tmp_path / "sweep", report=quiet, **settings)
     assert len(calls) == trainings + 1
-    whole, resumed = (
+    finished, resumed = (
         json.loads((path / "sweep.json").read_text()) for path in (folder, tmp_path / "sweep")
     )
-    assert resumed["recommendation"] == whole["recommendation"]
-    for ours, theirs in zip(resumed["rows"], whole["rows"], strict=True):
+    assert resumed["recommendation"] == finished["recommendation"]
+    for ours, theirs in zip(resumed["rows"], finished["rows"], strict=True):
         assert ours["candidate"] == theirs["candidate"]
         assert ours["separation"] == pytest.approx(theirs["separation"], abs=0.02)
 
 
-def test_a_folder_with_another_sweep_is_refused(folder, tmp_path):
+def test_a_folder_with_another_sweep_is_refused(short, tmp_path):
     with pytest.raises(ValueError, match=r"a sweep with other settings.*seeds was 2 and is 3"):
-        keras_lodin.sweep(output=folder, report=quiet, **{**SWEEP, "seeds": 3})
+        keras_lodin.sweep(output=short[0], report=quiet, **{**SHORT, "seeds": 3})
     (tmp_path / "letter").write_text("mine")
     with pytest.raises(ValueError, match="new or empty folder"):
         keras_lodin.sweep(output=tmp_path, report=quiet, **SWEEP)
