@@ -19,8 +19,18 @@ ROOMS = (
     *("utils", "metrics", "gradients", "report", "data", "models"),
     *("quotient", "export", "detectors", "training", "evaluation", "workflows"),
 )
-# Where TensorFlow may be named: whole rooms, and single files of others. Keras does elsewhere.
-TENSORFLOW = ("gradients.", "export.", "data.readers.tensorflow", "data.sources.tfds", "testing")
+# What is made of TensorFlow: imported where it is Keras's backend, where an export has begun, or
+# where a file is read by it.
+TENSORFLOW = (
+    *("gradients.tensorflow", "data.readers.tensorflow"),
+    *("export.file_operations", "export.known_values", "export.reference"),
+    *("export.resizing_matrices", "export.rounding_noise", "export.saved_program"),
+    *("export.serving_function", "export.tracing"),
+    *("export.litert.conversion", "export.litert.rules", "export.litert.windows"),
+    *("export.onnx.conversion", "export.onnx.rules", "export.onnx.weightless_graph"),
+)
+# Beside the formats of `export`, these import one of them when they need it.
+CHOOSE = ("gradients", "data.sources.tfds", "testing")
 
 
 def test_the_rooms_are_those_of_the_design():
@@ -66,18 +76,43 @@ def test_no_import_is_for_the_type_checker_alone():
     assert not guarded
 
 
-def test_tensorflow_is_imported_where_the_design_says_and_nowhere_else():
-    def names(path):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                yield from (alias.name.split(".")[0] for alias in node.names)
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                yield node.module.split(".")[0]
+def is_of_tensorflow(name):
+    name = name.removeprefix("keras_lodin.")
+    return any(f"{name}.".startswith(f"{one}.") for one in ("tensorflow", *TENSORFLOW))
 
-    found = {
+
+def naming_tensorflow(statements):
+    """The modules of others that import TensorFlow, or what is made of it, among statements."""
+
+    def names(path):
+        for node in statements(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                yield node.module
+                yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+    return {
         module.removeprefix("keras_lodin.")
         for module, path in MODULES.items()
-        if module.startswith("keras_lodin.") and "tensorflow" in names(path)
+        if module.startswith("keras_lodin.")
+        and not is_of_tensorflow(module)
+        and any(map(is_of_tensorflow, names(path)))
     }
-    assert found
-    assert not {module for module in found if not module.startswith(TENSORFLOW)}
+
+
+def test_tensorflow_is_imported_where_the_design_says_and_nowhere_else():
+    found = naming_tensorflow(ast.walk)
+    assert found >= set(CHOOSE)
+    assert not {name for name in found - set(CHOOSE) if not name.startswith("export.")}
+
+
+def test_nothing_imports_tensorflow_before_it_is_needed():
+    """On JAX and PyTorch the package is there without it."""
+    assert not naming_tensorflow(lambda tree: tree.body)
+
+
+def test_what_is_made_of_tensorflow_is_listed_once_and_exists():
+    known = {name.removeprefix("keras_lodin.") for name in MODULES}
+    assert not set(TENSORFLOW) - known
+    assert len(set(TENSORFLOW)) == len(TENSORFLOW)

@@ -28,10 +28,11 @@ class Augmentation(NamedTuple):
 
 
 def draw_crop_and_flip(reader: ModuleType, seed: Tensor) -> tuple[Tensor, ...]:
-    """How far an image is shifted down and right, from 0 to 8, and whether it is mirrored."""
+    """Where an image begins in the one with margins, (0 to 8, 0 to 8, 0); and if it is mirrored."""
     crop_seed, flip_seed = reader.split(seed)
-    top, left, _ = reader.unstacked(reader.integers(3, crop_seed) % (2 * _CROP_PADDING + 1))
-    return top, left, reader.uniform((), flip_seed) < 0.5
+    places = 2 * _CROP_PADDING + 1
+    corner = reader.integers(3, crop_seed) % [places, places, 1]
+    return corner, reader.uniform((), flip_seed) < 0.5
 
 
 def crop_and_flip(
@@ -41,11 +42,10 @@ def crop_and_flip(
 
     The pixels that come in at the border are black.
     """
-    top, left, is_mirrored = drawn
-    height, width, _ = image.shape
+    corner, is_mirrored = drawn
     margin = [_CROP_PADDING, _CROP_PADDING]
     padded = reader.pad(image, [margin, margin, [0, 0]], constant_values=fill)
-    cropped = reader.reshape(padded[top : top + height, left : left + width], image.shape)
+    cropped = reader.cut(padded, corner, image.shape)
     return reader.either(is_mirrored, cropped[:, ::-1], cropped)
 
 

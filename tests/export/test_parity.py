@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from keras_lodin.export.parity import check
+from keras_lodin.export.parity import Recorded, check
 
 THRESHOLD = 0.5
 SCORES = np.array([0.1, 0.4, 0.6, 0.9], "float32")
@@ -46,3 +46,29 @@ def test_an_output_too_few_or_of_another_shape_is_named():
         checked({name: value for name, value in outputs().items() if name != "score"})
     with pytest.raises(ValueError, match=r"artifact's score must have the shape \(4,\)"):
         checked(outputs(score=SCORES[:3]))
+
+
+class Unmoved:
+    """A reference that no rounding error moves."""
+
+    def __call__(self, batch):
+        return outputs()
+
+    def noisy(self, batch):
+        return iter(())
+
+
+def test_outputs_that_another_backend_gave_are_compared_within_the_same_tolerances():
+    batch = np.zeros((4, 2))
+
+    def differences(recorded):
+        others = Recorded("jax", [(batch, recorded)])
+        return others.check(Unmoved(), lambda batch: outputs(), THRESHOLD)
+
+    # What it gave beside, such as a gradient that the artifact has no more, is left out.
+    assert differences(outputs(gradient=batch))[0]["score"] == 0.0
+    assert 0.0 < differences(outputs(scores=SCORES * np.float32(1.0 + 1e-6)))[0]["score"] < 1e-5
+    with pytest.raises(ValueError, match="disagrees with the detector on the backend that exports"):
+        differences(outputs(scores=SCORES + np.float32(0.01)))
+    with pytest.raises(ValueError, match=r"must be finite .* Received: logits with 8 of 8"):
+        differences(outputs(scores=SCORES * np.float32("nan")))

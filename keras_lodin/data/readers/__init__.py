@@ -5,10 +5,10 @@ above this folder, with the names that both readers have:
 
 * `Dataset`, tf.data's or one of Python with as many of its methods as are used, and `mapped`,
   `prefetched`, `with_length`, `permuted` and `read_files`, steps of it that each does its own way;
-* `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `either`, `decoded`: what is
-  done to images;
-* `pair`, `split`, `fold_in`, `integers`, `uniform`, `normal`, `unstacked`, `by_position`: random
-  numbers that follow from a seed alone;
+* `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `cut`, `either`, `decoded`:
+  what is done to images;
+* `pair`, `split`, `fold_in`, `integers`, `uniform`, `normal`, `by_position`: random numbers that
+  follow from a seed alone;
 * `stored`, arrays that examples are taken from, and `png_sizes`, of a batch in a classifier's pass.
 
 Equal seeds give equal orders, crops, mirror images and uniform noise; gaussian noise agrees to

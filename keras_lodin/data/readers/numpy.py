@@ -246,6 +246,12 @@ def pad(image: np.ndarray, margins: Sequence[Sequence[int]], constant_values: fl
     return padded
 
 
+def cut(values: np.ndarray, corner: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """A part of values, from a corner on."""
+    places = zip(corner, sizes, strict=True)
+    return values[tuple(slice(first, first + size) for first, size in places)]
+
+
 def either(condition: bool, one: np.ndarray, other: np.ndarray) -> np.ndarray:
     """The one where a truth holds, the other where it does not."""
     return one if condition else other
@@ -254,11 +260,6 @@ def either(condition: bool, one: np.ndarray, other: np.ndarray) -> np.ndarray:
 def pair(first: int, second: int) -> np.ndarray:
     """Two numbers as a seed, int64."""
     return np.array([first, second], "int64")
-
-
-def unstacked(values: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What lies along the last axis."""
-    return tuple(np.moveaxis(values, -1, 0))
 
 
 def by_position(

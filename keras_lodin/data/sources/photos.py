@@ -72,16 +72,14 @@ class Photos(NamedSource):
             np.prod(places), self.count, replace=False
         )
         photo, top, column = np.unravel_index(chosen, places)
-        corners = np.stack([photo, top, left + column], axis=1)
+        corners = np.stack([photo, top, left + column, np.zeros_like(photo)], axis=1)
 
         reader = readers.READER
         transform = pixel_transform(reader, shapes, request.input_range)
         stored = reader.stored(photos)
 
         def patch(corner: Tensor) -> Tensor:
-            photo, top, left = reader.unstacked(corner)
-            cut = stored[photo, top : top + size, left : left + size]
-            return transform(reader.reshape(cut, (size, size, 3)))
+            return transform(reader.cut(stored, corner, (1, size, size, 3))[0])
 
         return array_source(
             *(request.name, corners, None, patch),
