@@ -14,11 +14,12 @@ What they promise is said once, in the folder `tensorflow`. Above this room, ari
 `keras.ops`, and nothing asks which backend runs; `export` and what reads by TensorFlow name it.
 """
 
-# The docstrings' promises and the types are those of TensorFlow's.
 import keras
 
 _BACKEND = keras.backend.backend()
-if _BACKEND == "tensorflow":
+# The type checker takes it for true: the types are those of the folder that says the promises.
+ON_TENSORFLOW = _BACKEND == "tensorflow"
+if ON_TENSORFLOW:
     from keras_lodin.gradients.tensorflow import CompiledFunction as CompiledFunction
     from keras_lodin.gradients.tensorflow import ForwardPass as ForwardPass
     from keras_lodin.gradients.tensorflow import PenaltyStep as PenaltyStep

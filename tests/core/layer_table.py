@@ -237,6 +237,10 @@ SINGLE_PRECISION = frozenset(
 )
 
 
+if keras.backend.backend() == "jax":  # whose attention takes its softmax in single precision
+    SINGLE_PRECISION |= {"GroupQueryAttention", "MultiHeadAttention"}
+
+
 def largest_of_cubes(x):
     """What a 3D max pooling of cubes of two gives, of volumes of four."""
     return ops.max(ops.reshape(x, (-1, 2, 2, 2, 2, 2, 2, x.shape[-1])), axis=(2, 4, 6))

@@ -14,10 +14,12 @@ import jax.numpy as jnp
 import keras
 from keras import ops
 
-from keras_lodin.gradients.jax.scopes import InnerScope
+from keras_lodin.gradients.jax.scopes import InnerScope, Results
 from keras_lodin.gradients.no_gradient import no_gradient
 from keras_lodin.utils.keras_internals import batch_statistics_through
 from keras_lodin.utils.tensor import Tensor
+
+_Push = Callable[[Tensor], list[Tensor]]
 
 
 class ForwardPass:
@@ -59,20 +61,19 @@ class ForwardPass:
             inputs = ops.cast(inputs, "float32")
         self.inputs = inputs
         self._function = function
-        self._outputs, self._push, scope, results = self._linearized()
+        scope = InnerScope()
+        self._outputs, self._push, results = self._linearized(scope)
         self._pull = jax.linear_transpose(self._push, inputs)
+        self._before = scope.before
         scope.hand_out(results)
 
-    def _linearized(self) -> tuple[list[Tensor], Callable[[Tensor], list[Tensor]], InnerScope, ...]:
-        scope = InnerScope()
-
-        def traced(x: Tensor) -> tuple[list[Tensor], tuple[list[Tensor], list[Tensor]]]:
+    def _linearized(self, scope: InnerScope) -> tuple[list[Tensor], _Push, Results]:
+        def traced(x: Tensor) -> tuple[list[Tensor], Results]:
             with scope:
                 outputs = [ops.cast(logits, "float32") for logits in self._function(x)]
             return outputs, scope.results
 
-        outputs, push, results = jax.linearize(traced, self.inputs, has_aux=True)
-        return outputs, push, scope, results
+        return jax.linearize(traced, self.inputs, has_aux=True)
 
     def _keep(self, number: int) -> None:
         """Makes one output of the recorded function the logits of this pass."""
@@ -99,12 +100,30 @@ class ForwardPass:
     def directional_derivative(self, direction: Tensor) -> Tensor:
         """The Jacobian-vector product of all logits along a direction: `(batch, classes)`.
 
-        Batch statistics count as constant. That takes another linearisation, from the same state:
-        compiled, the two share one forward pass.
+        Batch statistics count as constant, except within a loop: there they move with the inputs.
         """
-        held = self.__dict__.get("_push_held")
-        if held is None:
-            with batch_statistics_through(jax.lax.stop_gradient):
-                held = self._linearized()[1]
-            self._push_held = held
-        return held(direction.astype(self.inputs.dtype))[self._number]
+        if "_push_held" not in self.__dict__:
+            self._push_held = self._holding_statistics() or self._push
+        return self._push_held(direction.astype(self.inputs.dtype))[self._number]
+
+    def _holding_statistics(self) -> _Push | None:
+        """The derivative with the statistics of the batch as constants; None if there are none.
+
+        That takes another pass for what they are and another linearisation, from the state that
+        the first had: compiled, they share the work. No `stop_gradient`, which would hold the
+        statistics for the derivative by the weights as well.
+        """
+        statistics: list[Tensor] = []
+
+        def keeping(one: Tensor) -> Tensor:
+            statistics.append(one)
+            return one
+
+        with InnerScope(self._before), batch_statistics_through(keeping):
+            self._function(self.inputs)
+        held = iter(statistics)
+        try:
+            with batch_statistics_through(lambda one: next(held)):
+                return self._linearized(InnerScope(self._before))[1] if statistics else None
+        except jax.errors.UnexpectedTracerError:  # what a loop computes stays in it
+            return None

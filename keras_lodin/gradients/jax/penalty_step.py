@@ -32,13 +32,13 @@ class PenaltyStep(keras_internals.BuiltOfPreparedBatches):
     ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """The loss and what else changes, a pure function of all variables' values."""
         model: Any = self
-        groups = {
+        groups: dict[str, tuple[list[keras.Variable], list[Tensor]]] = {
             "trainable": (model.trainable_variables, trainable_variables),
             "other": (model.non_trainable_variables, non_trainable_variables),
             "metrics": (model.metrics_variables, metrics_variables),
         }
         if training:
-            groups["optimizer"] = (model.optimizer.variables, optimizer_variables)
+            groups["optimizer"] = (model.optimizer.variables, optimizer_variables or [])
         mapping = [pair for group in groups.values() for pair in zip(*group, strict=True)]
         with keras.StatelessScope(mapping, collect_losses=True) as scope:
             due = training and model.penalty_is_due()

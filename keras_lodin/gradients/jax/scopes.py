@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import keras
 
 from keras_lodin.utils.keras_internals import get_stateless_scope
 from keras_lodin.utils.tensor import Tensor
+
+# What was assigned, and the losses that layers added.
+Results = tuple[list[Tensor], list[Tensor]]
 
 
 class InnerScope(keras.StatelessScope):
@@ -14,11 +19,14 @@ class InnerScope(keras.StatelessScope):
     What is assigned inside must leave the function as one of its results, or JAX calls it a leak.
     It is kept here until `hand_out` gives it to the scope around, or to the variables themselves.
 
+    Args:
+        values: pairs of variables and the values to begin with; others have those around.
+
     """
 
-    def __init__(self) -> None:
+    def __init__(self, values: Sequence[tuple[keras.Variable, Tensor]] = ()) -> None:
         outer = self._outer = get_stateless_scope()
-        super().__init__(collect_losses=outer is not None and outer.collect_losses)
+        super().__init__(values, collect_losses=outer is not None and outer.collect_losses)
         self._read: dict[int, keras.Variable] = {}
         self._assigned: dict[int, keras.Variable] = {}
 
@@ -46,11 +54,19 @@ class InnerScope(keras.StatelessScope):
         return list(self._assigned.values())
 
     @property
-    def results(self) -> tuple[list[Tensor], list[Tensor]]:
-        """What was assigned, and the losses that layers added: results of the function."""
-        return [super(InnerScope, self).get_current_value(v) for v in self.assigned], [*self.losses]
+    def before(self) -> list[tuple[keras.Variable, Tensor]]:
+        """The variables that were assigned, with the values that they have around, until then."""
+        outer = self._outer or keras.StatelessScope()
+        pairs = ((one, outer.get_current_value(one)) for one in self.assigned)
+        return [(one, one.value if value is None else value) for one, value in pairs]
 
-    def hand_out(self, results: tuple[list[Tensor], list[Tensor]]) -> None:
+    @property
+    def results(self) -> Results:
+        """What was assigned and added, to be results of the function."""
+        assigned = [super(InnerScope, self).get_current_value(one) for one in self.assigned]
+        return assigned, list(self.losses)
+
+    def hand_out(self, results: Results) -> None:
         """Assigns and adds what left the function."""
         values, losses = results
         for variable, value in zip(self.assigned, values, strict=True):

@@ -39,19 +39,18 @@ class PenaltyStep:
         due = model.penalty_is_due()
         if due is False:  # and never will be
             return super().train_step(model.prepared_batch(data))  # type: ignore[misc]
-        batch = model.checked_batch(data)
+        x, y, sample_weight = model.checked_batch(data)
         # Second derivatives are right in a graph alone, so that `run_eagerly` makes one for them.
         gradients_of = self._traced if tf.executing_eagerly() else self._gradients
         gradients, y_pred, loss, penalty = (
-            gradients_of(*batch, True)
+            gradients_of(x, y, sample_weight, True)
             if due is True
             else tf.cond(
                 due,
-                lambda: self._dense(gradients_of(*batch, True)),
-                lambda: self._dense(gradients_of(*batch, False)),
+                lambda: self._dense(gradients_of(x, y, sample_weight, True)),
+                lambda: self._dense(gradients_of(x, y, sample_weight, False)),
             )
         )
-        x, y, sample_weight = batch
         batch_size = tf.shape(x)[0]
         keras_internals.update_loss_tracker(model, loss, batch_size)
         if gradients:
