@@ -93,7 +93,7 @@ def main() -> None:
         print(json.dumps(measure(task)))
         return
 
-    machine = describe_machine()
+    machine = describe_machine("tensorflow", "keras", "numpy")
     print(", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
     wanted = [case for case in TABLE if not options.network or case[0] in options.network]
     table = [row for case in wanted for row in rows_of(case, options, memory=True)]
@@ -293,7 +293,8 @@ def plot(rows: list[dict[str, Any]], fits: list[dict[str, Any]], path: Path) -> 
         picture.savefig(temporary, format="png", dpi=110)
 
 
-def describe_machine() -> dict[str, Any]:
+def describe_machine(*packages: str) -> dict[str, Any]:
+    """Processor, cores, memory, and the versions of Python and some packages."""
     from importlib.metadata import version
 
     model = platform.processor() or platform.machine()
@@ -307,7 +308,7 @@ def describe_machine() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "python": platform.python_version(),
-        **{name: version(name) for name in ("tensorflow", "keras", "numpy")},
+        **{name: version(name) for name in packages},
     }
 
 

@@ -28,6 +28,7 @@ PAGES = (
     "docs/full_scale.md",
     "docs/guides/threshold.md",
 )
+_ESTIMATORS = ("exact", "sampled", "projected")
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
 
 
@@ -118,6 +119,50 @@ def pairs(path: Path) -> str:
             for row in _rows(path)
         ],
     )
+
+
+def backends(path: Path) -> str:
+    """A column for each backend; ratios are to the plain step or prediction of the same one."""
+    rows = _rows(path)
+    cells = {}
+    for row in rows:
+        text = f"{float(row['milliseconds']):.0f} ms, "
+        text += f"{float(row['images_per_second']):.0f} a second"
+        if "plain" not in row["what"]:
+            text += f"; **{row['ratio']}** ({row['least']} to {row['most']})"
+        cells[row["what"], row["backend"]] = text
+    names = list(dict.fromkeys(row["backend"] for row in rows))
+    return _markdown(
+        ["", *names],
+        [
+            [what if "predict" in what else f"{what} step", *(cells[what, name] for name in names)]
+            for what in dict.fromkeys(row["what"] for row in rows)
+        ],
+    )
+
+
+def gpu(path: Path) -> str:
+    """Every network, number of classes and dtype, on every device and backend."""
+    lines = []
+    for file in sorted(path.glob("*.json")):
+        document = json.loads(file.read_text(encoding="utf-8"))
+        groups: dict[str, dict[str, str]] = {}
+        for name, row in document["rows"].items():
+            group, _, estimator = name.rpartition(", ")
+            if "milliseconds" in row:
+                text = f"{row['milliseconds']:.3g} ms"
+                text += f"; **{row['ratio']}**" if "ratio" in row else ""
+                # A peak that another row made says nothing of this one.
+                text += f"; {row['peak_mib']} MiB" if row.get("peak_is_its_own") else ""
+                groups.setdefault(group, {})[estimator] = text
+            elif row.get("out_of_memory"):
+                groups.setdefault(group, {})[estimator] = "out of memory"
+        where = f"{document['device']}, {document['backend']}"
+        lines += [
+            [where, group, *(cells.get(name, "") for name in ("plain", *_ESTIMATORS))]
+            for group, cells in groups.items()
+        ]
+    return _markdown(["device, backend", "network", "plain", *_ESTIMATORS], lines)
 
 
 def ratios(path: Path) -> str:
@@ -448,6 +493,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/promise.csv": promise,
     "docs/results/ratios.csv": ratios,
+    "docs/results/backends/costs.csv": backends,
+    "docs/results/gpu": gpu,
     "docs/results/mood_cost.csv": mood_cost,
     "docs/results/gradients/gradients.json": gradient_medians,
     "docs/results/study/methods.csv": methods,

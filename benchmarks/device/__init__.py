@@ -1,0 +1,1 @@
+"""What `gpu_check.py` runs on a device: checks, costs, and the file that they go to."""
