@@ -189,10 +189,9 @@ class InputGradientModel(PenaltyStep, ClassifierWrapper):
         """A log but for the penalty."""
         return {name: value for name, value in logs.items() if name != self._log_name}
 
-    @property
-    def not_finite(self) -> str:
-        """What is said of a batch with a NaN."""
-        return (
+    def not_finite(self) -> ValueError:
+        """The error for a batch with a NaN."""
+        return ValueError(
             f"{type(self).__name__} needs finite inputs. "
             "Received: a batch with NaN or infinite values"
         )
@@ -208,7 +207,7 @@ class InputGradientModel(PenaltyStep, ClassifierWrapper):
         if not keras.backend.is_float_dtype(x.dtype):
             return ops.cast(x, "float32")
         # A single NaN would spread to every weight, through the penalty, in one step.
-        return backend.checked_finite(x, self.not_finite)
+        return backend.checked_finite(x, str(self.not_finite()))
 
 
 _NOTHING_TO_TRAIN = (

@@ -88,5 +88,6 @@ def test_a_classifier_that_ends_in_a_softmax_scores_and_trains_as_its_logits():
     trained.compile("sgd", "sparse_categorical_crossentropy")
     assert np.isfinite(trained.fit(x, y, verbose=0).history["gq"]).all()
     softmax.activation = keras.activations.relu
+    trained.compile("sgd", "sparse_categorical_crossentropy")
     with pytest.raises(ValueError, match="has changed since it was wrapped"):
         trained.fit(x, y, verbose=0)

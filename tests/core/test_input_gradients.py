@@ -103,7 +103,7 @@ def test_a_compiled_function_follows_the_weights_and_takes_batches_of_any_size()
 
 def test_a_generator_of_seeds_goes_on_from_batch_to_batch():
     generator = keras.random.SeedGenerator(3)
-    draws = BatchFunction(lambda x: keras.random.normal(x.shape, seed=generator))
+    draws = BatchFunction(lambda x: keras.random.normal(ops.shape(x), seed=generator))
     x = np.zeros((4, 2), "float32")
     assert not np.allclose(draws(x), draws(x))
 

@@ -90,5 +90,5 @@ class PenaltyStep(keras_internals.BuiltOfPreparedBatches):
             model.checked_inputs(x)
             for part in keras.tree.flatten(x):
                 if jnp.issubdtype(part.dtype, jnp.floating) and not jnp.isfinite(part).all():
-                    raise ValueError(model.not_finite)
+                    raise model.not_finite()
             yield batch
