@@ -9,9 +9,11 @@ import keras_lodin
 from tests.core import expected, networks
 
 EXPECTED = np.load(expected.FOLDER / "expected.npz")
+# XLA compiles for seconds, and on TensorFlow tests/training tries the same.
+ELSEWHERE = pytest.mark.slow_on("jax", "tensorflow")
 STOCHASTIC = [
-    pytest.param({"estimator": "sampled", "samples": 2}, marks=pytest.mark.slow_on("jax")),
-    pytest.param({"estimator": "sampled", "form": "logits"}, marks=pytest.mark.slow_on("jax")),
+    pytest.param({"estimator": "sampled", "samples": 2}, marks=ELSEWHERE),
+    pytest.param({"estimator": "sampled", "form": "logits"}, marks=ELSEWHERE),
     {"estimator": "projected", "samples": 2},
 ]
 
@@ -54,13 +56,17 @@ def test_what_is_drawn_follows_from_seed_and_step(settings):
     [
         {"chunk_size": 2},
         *(
-            pytest.param(one, marks=pytest.mark.slow_on("jax"))
+            pytest.param(one, marks=ELSEWHERE)
             for one in ({}, {"estimator": "sampled"}, {"estimator": "projected"})
         ),
     ],
     ids=str,
 )
-@pytest.mark.parametrize("options", [{"run_eagerly": True}, {"jit_compile": True}], ids=str)
+@pytest.mark.parametrize(
+    "options",
+    [{"run_eagerly": True}, pytest.param({"jit_compile": True}, marks=ELSEWHERE)],
+    ids=str,
+)
 def test_a_step_is_the_same_compiled_or_not(settings, options):
     if keras.backend.backend() == "torch" and "jit_compile" in options:
         pytest.skip("torch.compile is not required, and needs a compiler of C++")
@@ -122,6 +128,7 @@ def test_a_batch_with_a_nan_is_refused_and_the_weights_stay(settings):
     trained.fit(x[6:], y[6:], verbose=0)
 
 
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("wrong", ["predict", "fit"])
 def test_a_failing_call_of_keras_leaves_the_weights(wrong):
     trained = compiled({})
