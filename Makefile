@@ -11,7 +11,8 @@ BACKENDS := jax torch
 CORE := $(VENV)-core
 INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: quickstart test test-all test-core test-core-tensorflow test-slow lint docs clean $(BACKENDS:%=test-core-%)
+.PHONY: quickstart test test-all test-core test-core-tensorflow test-slow lint docs clean $(BACKENDS:%=test-core-%) \
+	$(BACKENDS:%=test-core-slow-%)
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +53,10 @@ $(CORE)/installed: pyproject.toml requirements/without-tensorflow.txt constraint
 
 test-slow: $(VENV)/installed
 	KERAS_LODIN_EXAMPLES=50 $(BIN)/pytest -m "slow or hypothesis"
+	$(MAKE) $(BACKENDS:%=test-core-slow-%)
+
+$(BACKENDS:%=test-core-slow-%): test-core-slow-%: $(CORE)/installed
+	KERAS_BACKEND=$* $(CORE)/bin/pytest -m slow tests/core
 
 docs: $(VENV)/installed
 	$(BIN)/mkdocs build --strict

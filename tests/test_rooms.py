@@ -116,3 +116,18 @@ def test_what_is_made_of_tensorflow_is_listed_once_and_exists():
     known = {name.removeprefix("keras_lodin.") for name in MODULES}
     assert not set(TENSORFLOW) - known
     assert len(set(TENSORFLOW)) == len(TENSORFLOW)
+
+
+# What a backend does is behind one seam; a reader, an export and a list of versions go by its name.
+ASKING = {
+    *("gradients", "data.readers", "export.formats", "export.other_process", "utils.versions"),
+}
+
+
+def test_nothing_else_asks_which_backend_runs():
+    asking = {
+        module.removeprefix("keras_lodin.")
+        for module, path in MODULES.items()
+        if module.startswith("keras_lodin.") and "backend.backend()" in path.read_text()
+    }
+    assert asking == ASKING
