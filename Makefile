@@ -9,6 +9,7 @@ BIN := $(VENV)/bin
 # JAX and PyTorch, and no TensorFlow.
 BACKENDS := jax torch
 CORE := $(VENV)-core
+# Python compiles what it imports; pip would compile everything.
 INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
 .PHONY: quickstart test test-all test-core test-core-tensorflow test-slow lint docs clean $(BACKENDS:%=test-core-%) \
@@ -16,8 +17,8 @@ INSTALL := install --quiet --disable-pip-version-check --no-compile -c constrain
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=23" -c constraints.txt
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	$(BIN)/pip $(INSTALL) --upgrade "pip>=23"
+	$(BIN)/pip $(INSTALL) -e ".[dev]"
 	touch $@
 
 quickstart: $(VENV)/installed

@@ -89,8 +89,7 @@ def pytest_collection_modifyitems(items):
     """
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
     for item in items:
-        marker = item.get_closest_marker("slow_on")
-        if marker and backend in marker.args:
+        if any(backend in marker.args for marker in item.iter_markers("slow_on")):
             item.add_marker(pytest.mark.slow)
     grids = defaultdict(list)
     for item in items:

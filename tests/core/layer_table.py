@@ -433,7 +433,7 @@ class SecondDerivative:
                 model.trainable_variables, self.weights, self.changes, strict=True
             ):
                 variable.assign(weight + s * change)
-            return float(compute(_tensor(self.x + s * self.moved)))
+            return float(ops.convert_to_numpy(compute(_tensor(self.x + s * self.moved))))
 
         slope = (value(step) - value(-step)) / (2 * step)
         value(0.0)

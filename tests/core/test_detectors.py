@@ -8,6 +8,8 @@ import keras_lodin
 from tests.core import expected, networks
 
 EXPECTED = np.load(expected.FOLDER / "expected.npz")
+# On TensorFlow tests/detectors tries it all.
+pytestmark = pytest.mark.slow_on("tensorflow")
 NAMES = ["msp", "max_logit", "energy", "odin", "mahalanobis", "mood"]
 
 

@@ -67,6 +67,7 @@ def test_what_pytorch_gets_wrong_is_right(name, derivative):
     check(name, derivative)
 
 
+@pytest.mark.slow_on("jax")
 @pytest.mark.grid(3)
 @pytest.mark.parametrize("name", [name for name in BATCH_STATISTICS if "renorm" not in name])
 def test_in_forward_mode_the_value_may_hold_statistics_but_its_derivative_does_not(name):
