@@ -140,6 +140,22 @@ def test_a_failing_call_of_keras_leaves_the_weights(wrong):
         np.testing.assert_array_equal(kept, weight)
 
 
+def test_a_callback_may_wrap_a_classifier_while_another_trains():
+    """Of whole numbers, which is found out by running it."""
+    inputs = keras.Input((6,), dtype="uint8")
+    outputs = keras.layers.Dense(3)(keras.layers.Rescaling(1 / 255)(inputs))
+    pixels = networks.drawn(keras.Model(inputs, outputs))
+    made = []
+
+    class Wrapping(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            made.append(keras_lodin.ODINDetector(pixels))
+
+    x, y = networks.batch(6)
+    compiled({}).fit(x, y, verbose=0, callbacks=[Wrapping()])
+    assert made[0].input_range == (0.0, 255.0)
+
+
 def test_the_log_of_validation_and_of_evaluation_has_no_quotient():
     trained = compiled({})
     x, y = networks.batch(8)

@@ -56,9 +56,11 @@ def keeping_weights(model: keras.Model, check: Callable[[], None]) -> Iterator[N
 def run_eagerly(function: Callable[[], T]) -> T | None:
     """What a function returns when it is run at once, even while another one is traced.
 
-    None while `keeping_weights` lasts: the values may be out of the variables.
+    None while `keeping_weights` lasts and Keras has the values out of the variables; it puts them
+    back for callbacks.
     """
-    if _KEPT:
+    kept = (one for model in _KEPT for one in keras_internals.own_values(model.variables))
+    if any(value is None for value in kept):
         return None
     # A scope that knows no other values of variables than their own.
     with jax.ensure_compile_time_eval(), keras.StatelessScope(initialize_variables=False):
