@@ -112,5 +112,10 @@ def test_names_have_no_gradient(rng):
     forward_pass = ForwardPass.of_names(
         lambda x: ops.one_hot(x[:, 0], 3), ops.convert_to_tensor([[1], [2]], dtype="int32")
     )
-    with pytest.raises(ValueError, match=r"no gradient.*Received: inputs of shape \(2, 1\)"):
-        forward_pass.input_gradient(ops.ones((2, 3)))
+    for derivative in (
+        lambda: forward_pass.input_gradient(ops.ones((2, 3))),
+        lambda: forward_pass.input_gradients(ops.ones((1, 2, 3))),
+        lambda: forward_pass.directional_derivative(ops.ones((2, 1))),
+    ):
+        with pytest.raises(ValueError, match=r"no gradient.*Received: inputs of shape \(2, 1\)"):
+            derivative()

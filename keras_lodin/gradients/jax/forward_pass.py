@@ -6,7 +6,6 @@ map, which pushes tangents forward and, transposed, pulls cotangents back.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import jax
@@ -15,45 +14,18 @@ import keras
 from keras import ops
 
 from keras_lodin.gradients.jax.scopes import InnerScope, Results
-from keras_lodin.gradients.no_gradient import no_gradient
+from keras_lodin.gradients.recorded_pass import RecordedPass
 from keras_lodin.utils.keras_internals import batch_statistics_through
 from keras_lodin.utils.tensor import Tensor
 
 _Push = Callable[[Tensor], list[Tensor]]
 
 
-class ForwardPass:
+class ForwardPass(RecordedPass):
     """See `keras_lodin.gradients.tensorflow.forward_pass.ForwardPass`.
 
     Where the logits do not depend on the inputs, every derivative is zero.
     """
-
-    def __init__(self, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
-        self._record(inputs, lambda x: [logits_function(x)])
-        self._keep(0)
-
-    @classmethod
-    def of_exits(
-        cls, exits_function: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor
-    ) -> list[ForwardPass]:
-        """One pass of a classifier with several exits, as a `ForwardPass` for each exit."""
-        first = cls.__new__(cls)
-        first._record(inputs, exits_function)
-        passes = [first, *(copy.copy(first) for _ in first._outputs[1:])]
-        for number, forward_pass in enumerate(passes):
-            forward_pass._keep(number)
-        return passes
-
-    @classmethod
-    def of_names(cls, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> ForwardPass:
-        """One pass over inputs that are names, tokens for example, which have no gradient."""
-        forward_pass = cls.__new__(cls)
-        forward_pass.inputs = ops.convert_to_tensor(inputs)
-        forward_pass._function = lambda x: [logits_function(x)]
-        forward_pass._number = 0
-        forward_pass._pull = None
-        forward_pass.logits = forward_pass.logits_at(forward_pass.inputs)
-        return forward_pass
 
     def _record(self, inputs: Tensor, function: Callable[[Tensor], Sequence[Tensor]]) -> None:
         inputs = ops.convert_to_tensor(inputs)
@@ -75,19 +47,9 @@ class ForwardPass:
 
         return jax.linearize(traced, self.inputs, has_aux=True)
 
-    def _keep(self, number: int) -> None:
-        """Makes one output of the recorded function the logits of this pass."""
-        self._number = number
-        self.logits = self._outputs[number]
-
-    def logits_at(self, inputs: Tensor) -> Tensor:
-        """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
-        return ops.cast(self._function(inputs)[self._number], "float32")
-
     def input_gradient(self, cotangent: Tensor) -> Tensor:
         """The vector-Jacobian product `sum_j cotangent[b, j] * d logits[b, j] / d inputs[b]`."""
-        if self._pull is None:
-            raise no_gradient(self.inputs)
+        self._refuse_names()
         cotangents = [jnp.zeros_like(logits) for logits in self._outputs]
         cotangents[self._number] = cotangent
         (gradient,) = self._pull(cotangents)
@@ -102,6 +64,7 @@ class ForwardPass:
 
         Batch statistics count as constant, except within a loop: there they move with the inputs.
         """
+        self._refuse_names()
         if "_push_held" not in self.__dict__:
             self._push_held = self._holding_statistics() or self._push
         return self._push_held(direction.astype(self.inputs.dtype))[self._number]

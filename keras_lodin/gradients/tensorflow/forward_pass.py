@@ -8,12 +8,12 @@ an exported graph stays free of their gradient operations.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
 from keras_lodin.gradients.no_gradient import no_gradient
+from keras_lodin.gradients.recorded_pass import RecordedPass
 from keras_lodin.gradients.tensorflow.by_gradient_function import once_beside_loops
 from keras_lodin.gradients.tensorflow.graph_walk import LOOPS, operations_between, with_called
 from keras_lodin.gradients.tensorflow.jvp import directional_derivative
@@ -21,46 +21,8 @@ from keras_lodin.gradients.tensorflow.vjp import vectorized_gradient
 from keras_lodin.utils.tensor import Tensor
 
 
-class ForwardPass:
-    """One pass of a classifier over a batch, from which input gradients can still be taken.
-
-    Detectors that watch the same classifier share one: the pass is paid once, and what a
-    detector adds (ODIN: one backward and one more forward pass) is paid by that detector alone.
-
-    The gradient for sample `b` is that of the SUM of the batch's terms, never of their mean, so
-    that it does not depend on the batch size. In training mode BatchNormalization couples the
-    samples of a batch; the gradient then includes a sample's influence on the others.
-
-    Args:
-        logits_function: maps inputs to logits of shape `(batch, classes)`.
-        inputs: tensor of shape `(batch, ...)`. Integers are cast to float32, because an integer
-            has no gradient.
-
-    Attributes:
-        inputs: float tensor of shape `(batch, ...)`.
-        logits: float32 tensor of shape `(batch, classes)`.
-    """
-
-    def __init__(self, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
-        self._record(inputs, lambda x: [logits_function(x)])
-        self._keep(0)
-
-    @classmethod
-    def of_exits(
-        cls, exits_function: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor
-    ) -> list[ForwardPass]:
-        """One pass of a classifier with several exits, as a `ForwardPass` for each exit.
-
-        Args:
-            exits_function: maps inputs to a list of logits, each of shape `(batch, classes)`.
-            inputs: as of the constructor.
-        """
-        first = cls.__new__(cls)
-        first._record(inputs, exits_function)
-        passes = [first, *(copy.copy(first) for _ in first._outputs[1:])]
-        for number, forward_pass in enumerate(passes):
-            forward_pass._keep(number)
-        return passes
+class ForwardPass(RecordedPass):
+    """See `RecordedPass`; here is what a derivative promises on every backend."""
 
     def _record(self, inputs: Tensor, function: Callable[[Tensor], Sequence[Tensor]]) -> None:
         inputs = tf.convert_to_tensor(inputs)
@@ -75,26 +37,9 @@ class ForwardPass:
             self._outputs = [tf.cast(logits, tf.float32) for logits in function(inputs)]
         self._tape = tape
 
-    @classmethod
-    def of_names(cls, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> ForwardPass:
-        """One pass over inputs that are names, tokens for example, which have no gradient.
-
-        Args:
-            logits_function: as of the constructor.
-            inputs: tensor of integers, of shape `(batch, ...)`, which are not cast to floats: not
-                every one of them is a float32.
-        """
-        forward_pass = cls.__new__(cls)
-        forward_pass.inputs = tf.convert_to_tensor(inputs)
-        forward_pass._function = lambda x: [logits_function(x)]
-        forward_pass.logits = tf.cast(logits_function(forward_pass.inputs), tf.float32)
-        forward_pass._operations, forward_pass._tape = None, None
-        return forward_pass
-
     def _keep(self, number: int) -> None:
         """Makes one output of the recorded function the logits of this pass."""
-        self._number = number
-        self.logits = self._outputs[number]
+        super()._keep(number)
         # None in eager mode, where there is no graph, and beside loops, which no walk can follow.
         self._operations = self._around_loops = None
         if not tf.executing_eagerly():
@@ -103,10 +48,6 @@ class ForwardPass:
                 self._around_loops = operations
             else:
                 self._operations = operations
-
-    def logits_at(self, inputs: Tensor) -> Tensor:
-        """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
-        return tf.cast(self._function(inputs)[self._number], tf.float32)
 
     def input_gradient(self, cotangent: Tensor) -> Tensor:
         """The vector-Jacobian product `sum_j cotangent[b, j] * d logits[b, j] / d inputs[b]`.
@@ -120,8 +61,7 @@ class ForwardPass:
         Raises:
             ValueError: if the logits do not depend on the inputs differentiably.
         """
-        if self._tape is None:
-            return self._checked(None)
+        self._refuse_names()
         gradient = self._tape.gradient(self.logits, self.inputs, output_gradients=cotangent)
         return self._checked(gradient)
 
@@ -142,6 +82,7 @@ class ForwardPass:
         Returns:
             float32 tensor of shape `(count, *inputs.shape)`.
         """
+        self._refuse_names()
         if self._operations is None:
             gradients = tf.vectorized_map(self.input_gradient, cotangents)
             return once_beside_loops(gradients, self._around_loops or ())
@@ -175,6 +116,7 @@ class ForwardPass:
         Raises:
             ValueError: if the logits do not depend on the inputs differentiably.
         """
+        self._refuse_names()
         if self._operations is None:
             derivative = self._transposed_twice(direction)
             return once_beside_loops(derivative, self._around_loops or ())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -11,42 +10,17 @@ import torch
 from keras import ops
 
 from keras_lodin.gradients.no_gradient import no_gradient
+from keras_lodin.gradients.recorded_pass import RecordedPass
 from keras_lodin.gradients.torch.composites import differentiable_functions
 from keras_lodin.utils.keras_internals import batch_statistics_through
 from keras_lodin.utils.tensor import Tensor
 
 
-class ForwardPass:
+class ForwardPass(RecordedPass):
     """See `keras_lodin.gradients.tensorflow.forward_pass.ForwardPass`.
 
     Under `torch.no_grad()`, as within Keras's `predict`, the derivatives are values alone.
     """
-
-    def __init__(self, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> None:
-        self._record(inputs, lambda x: [logits_function(x)])
-        self._keep(0)
-
-    @classmethod
-    def of_exits(
-        cls, exits_function: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor
-    ) -> list[ForwardPass]:
-        """One pass of a classifier with several exits, as a `ForwardPass` for each exit."""
-        first = cls.__new__(cls)
-        first._record(inputs, exits_function)
-        passes = [first, *(copy.copy(first) for _ in first._outputs[1:])]
-        for number, forward_pass in enumerate(passes):
-            forward_pass._keep(number)
-        return passes
-
-    @classmethod
-    def of_names(cls, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> ForwardPass:
-        """One pass over inputs that are names, tokens for example, which have no gradient."""
-        forward_pass = cls.__new__(cls)
-        forward_pass.inputs = ops.convert_to_tensor(inputs)
-        forward_pass._function = lambda x: [logits_function(x)]
-        forward_pass._number, forward_pass._differentiable = 0, False
-        forward_pass.logits = forward_pass.logits_at(forward_pass.inputs)
-        return forward_pass
 
     def _record(self, inputs: Tensor, function: Callable[[Tensor], Sequence[Tensor]]) -> None:
         inputs = ops.convert_to_tensor(inputs)
@@ -66,15 +40,6 @@ class ForwardPass:
         self.inputs = inputs
         self._function = function
 
-    def _keep(self, number: int) -> None:
-        """Makes one output of the recorded function the logits of this pass."""
-        self._number = number
-        self.logits = self._outputs[number]
-
-    def logits_at(self, inputs: Tensor) -> Tensor:
-        """Logits of other inputs, by another forward pass. Float32, `(batch, classes)`."""
-        return ops.cast(self._function(inputs)[self._number], "float32")
-
     def input_gradient(self, cotangent: Tensor) -> Tensor:
         """The vector-Jacobian product `sum_j cotangent[b, j] * d logits[b, j] / d inputs[b]`."""
         return self._pull(cotangent)
@@ -84,9 +49,10 @@ class ForwardPass:
         return self._pull(cotangents, is_grads_batched=True)
 
     def _pull(self, cotangents: Tensor, **options: Any) -> Tensor:
+        self._refuse_names()
         create_graph = options.pop("create_graph", self._differentiable)
         gradient = None
-        if self.inputs.requires_grad and self.logits.requires_grad:
+        if self.logits.requires_grad:
             (gradient,) = torch.autograd.grad(
                 self.logits,
                 self.inputs,
@@ -106,6 +72,7 @@ class ForwardPass:
         The transpose of the input gradient, which is linear in its cotangent u: d <g(u), v> / du.
         Batch statistics count as constant.
         """
+        self._refuse_names()
         with torch.enable_grad(), self._gate.closed():
             cotangent = torch.zeros_like(self.logits, requires_grad=True)
             gradient = self._pull(cotangent, create_graph=True)
