@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import Bounds
+from keras_lodin.detectors import registry
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.numbers import check_seed
@@ -43,7 +44,8 @@ def evaluate_models(
         paths: `.keras` files of classifiers or detectors, or folders of training runs.
         id: specification of the in-distribution data.
         ood: specifications of the out-of-distribution data.
-        detectors: names of the detectors to wrap classifiers in; None for all that apply.
+        detectors: names of the detectors to wrap classifiers in; `["all"]` for all that apply,
+            None for those of them that every evaluation has.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
         input_range: range of the classifiers' inputs; None for a detector's own, or what each
@@ -88,7 +90,7 @@ def evaluate_models(
             inputs,
             id,
             statistics,
-            named=bool(detectors),
+            named=bool(detectors) and list(detectors or []) != [registry.ALL],
             batch_size=batch_size,
             verbose=verbose,
         )
