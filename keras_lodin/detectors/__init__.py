@@ -11,6 +11,7 @@ from keras_lodin.detectors.mood import MOODDetector as MOODDetector
 from keras_lodin.detectors.msp import MSPDetector as MSPDetector
 from keras_lodin.detectors.odin import ODINDetector as ODINDetector
 from keras_lodin.detectors.registry import DETECTORS as DETECTORS
+from keras_lodin.detectors.rmds import RMDSDetector as RMDSDetector
 from keras_lodin.utils.plugins import import_folder
 
 import_folder(__name__, __path__)

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.detectors.directions import on_sphere, rows_on_sphere
 from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.setting import Setting
@@ -93,8 +94,7 @@ class KNNDetector(StatisticsDetector, HeadDetector):
         labels: np.ndarray,
     ) -> None:
         """Keeps features, balanced by label, or by prediction where there are no labels."""
-        lengths = np.linalg.norm(features[0], axis=-1, keepdims=True)
-        statistics["bank"].update(features[0] / np.maximum(lengths, 1e-12), labels)
+        statistics["bank"].update(rows_on_sphere(features[0]), labels)
 
     def assign_statistics(self, statistics: Mapping[str, FeatureBank]) -> None:
         """Fills the bank."""
@@ -112,9 +112,3 @@ class KNNDetector(StatisticsDetector, HeadDetector):
     def get_config(self) -> dict[str, Any]:
         """What makes this detector again, with its classifier inside."""
         return {**super().get_config(), "bank_size": self.bank_size}
-
-
-def on_sphere(features: Tensor) -> Tensor:
-    """Features divided by their lengths; zeros stay zeros."""
-    squares = ops.sum(ops.square(features), axis=-1, keepdims=True)
-    return features / ops.maximum(ops.sqrt(squares), 1e-12)

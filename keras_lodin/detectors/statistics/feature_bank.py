@@ -7,6 +7,8 @@ import heapq
 
 import numpy as np
 
+from keras_lodin.detectors.statistics.finite import checked_features
+
 
 class FeatureBank:
     """Keeps vectors of training samples: all while they are few, then as many of each class.
@@ -36,8 +38,11 @@ class FeatureBank:
         Args:
             values: float32 array of shape `(batch, size)`.
             labels: whole numbers below `num_classes`, `(batch,)`.
+
+        Raises:
+            ValueError: if a value is not finite. The bank stays as it was.
         """
-        rows = np.ascontiguousarray(values, "float32")
+        rows = np.ascontiguousarray(checked_features(values), "float32")
         self._size = rows.shape[1]
         self.counts += np.bincount(labels, minlength=len(self.counts))
         for row, label in zip(rows, labels, strict=True):
