@@ -11,6 +11,7 @@ from keras_lodin import workflows as workflows
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector
 from keras_lodin.detectors import EntropyDetector as EntropyDetector
+from keras_lodin.detectors import FDBDDetector as FDBDDetector
 from keras_lodin.detectors import GENDetector as GENDetector
 from keras_lodin.detectors import KNNDetector as KNNDetector
 from keras_lodin.detectors import MahalanobisDetector as MahalanobisDetector
@@ -18,7 +19,9 @@ from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors import MOODDetector as MOODDetector
 from keras_lodin.detectors import MSPDetector as MSPDetector
 from keras_lodin.detectors import ODINDetector as ODINDetector
+from keras_lodin.detectors import ResidualDetector as ResidualDetector
 from keras_lodin.detectors import RMDSDetector as RMDSDetector
+from keras_lodin.detectors import VIMDetector as VIMDetector
 from keras_lodin.evaluation.one_pass import evaluate as evaluate
 from keras_lodin.evaluation.results import Evaluation as Evaluation
 from keras_lodin.quotient.distributions import gradient_distributions as gradient_distributions
