@@ -18,9 +18,12 @@ from keras_lodin.detectors import MahalanobisDetector as MahalanobisDetector
 from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors import MOODDetector as MOODDetector
 from keras_lodin.detectors import MSPDetector as MSPDetector
+from keras_lodin.detectors import NCIDetector as NCIDetector
+from keras_lodin.detectors import NNGuideDetector as NNGuideDetector
 from keras_lodin.detectors import ODINDetector as ODINDetector
 from keras_lodin.detectors import ResidualDetector as ResidualDetector
 from keras_lodin.detectors import RMDSDetector as RMDSDetector
+from keras_lodin.detectors import SHEDetector as SHEDetector
 from keras_lodin.detectors import VIMDetector as VIMDetector
 from keras_lodin.evaluation.one_pass import evaluate as evaluate
 from keras_lodin.evaluation.results import Evaluation as Evaluation

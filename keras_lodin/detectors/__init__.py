@@ -10,10 +10,13 @@ from keras_lodin.detectors.mahalanobis import MahalanobisDetector as Mahalanobis
 from keras_lodin.detectors.max_logit import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors.mood import MOODDetector as MOODDetector
 from keras_lodin.detectors.msp import MSPDetector as MSPDetector
+from keras_lodin.detectors.nci import NCIDetector as NCIDetector
+from keras_lodin.detectors.nnguide import NNGuideDetector as NNGuideDetector
 from keras_lodin.detectors.odin import ODINDetector as ODINDetector
 from keras_lodin.detectors.registry import DETECTORS as DETECTORS
 from keras_lodin.detectors.residual import ResidualDetector as ResidualDetector
 from keras_lodin.detectors.rmds import RMDSDetector as RMDSDetector
+from keras_lodin.detectors.she import SHEDetector as SHEDetector
 from keras_lodin.detectors.vim import VIMDetector as VIMDetector
 from keras_lodin.utils.plugins import import_folder
 

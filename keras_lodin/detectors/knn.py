@@ -14,7 +14,7 @@ from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.setting import Setting
 from keras_lodin.detectors.settings import checked_bank_size, checked_count
-from keras_lodin.detectors.statistics.feature_bank import FeatureBank
+from keras_lodin.detectors.statistics.feature_bank import FeatureBank, filled_bank
 from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.utils.tensor import Tensor
 
@@ -99,14 +99,7 @@ class KNNDetector(StatisticsDetector, HeadDetector):
     def assign_statistics(self, statistics: Mapping[str, FeatureBank]) -> None:
         """Fills the bank."""
         values = statistics["bank"].values
-        if len(values) < self.k:
-            raise ValueError(
-                f"The bank needs k = {self.k} samples or more: give more training data, or a "
-                f"smaller `k`. Received: {len(values)} samples"
-            )
-        bank = np.zeros(self._bank.shape, "float32")
-        bank[: len(values)] = values
-        self._bank.assign(bank)
+        self._bank.assign(filled_bank(values, self.bank_size, self.k))
         self._empty.assign(np.where(np.arange(self.bank_size) < len(values), 0.0, -4.0))
 
     def get_config(self) -> dict[str, Any]:

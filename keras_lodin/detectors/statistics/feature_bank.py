@@ -79,6 +79,25 @@ class FeatureBank:
         return np.repeat(np.arange(len(self._kept)), [len(kept) for kept in self._kept])
 
 
+def filled_bank(values: np.ndarray, rows: int, k: int) -> np.ndarray:
+    """Vectors in an array of a fixed number of rows, zeros in those that are left.
+
+    Args:
+        values: float32, `(count, size)`.
+        rows: `count` or more.
+        k: how many vectors a score needs.
+
+    Raises:
+        ValueError: for fewer vectors than that.
+    """
+    if len(values) < k:
+        raise ValueError(
+            f"The bank needs k = {k} samples or more: give more training data, or a smaller `k`. "
+            f"Received: {len(values)} samples"
+        )
+    return np.concatenate([values, np.zeros((rows - len(values), values.shape[1]), "float32")])
+
+
 def _level(counts: np.ndarray, capacity: int) -> int:
     """The most samples that each class may keep for all to fit."""
     left, fullest = capacity, 0
