@@ -1,4 +1,4 @@
-"""Lengths and directions of features, also where there is none."""
+"""Lengths and directions of features, also where there is none, and what is nearest."""
 
 from __future__ import annotations
 
@@ -38,6 +38,24 @@ def distance_to_mean(features: Tensor, mean: Tensor) -> Tensor:
     distances = ops.sqrt(ops.sum(ops.square(features - mean), axis=-1))
     least = _AT_THE_MEAN * ops.sqrt(ops.sum(ops.square(mean)))
     return ops.maximum(distances, ops.maximum(least, _SHORTEST))
+
+
+def row_of_largest(table: Tensor, values: Tensor) -> Tensor:
+    """The row of a table that the largest of a sample's values names.
+
+    Args:
+        table: `(count, size)`.
+        values: `(batch, count)`; among NaN any row is the largest.
+
+    Returns:
+        tensor of shape `(batch, size)`.
+    """
+    places = ops.argmax(values, axis=-1)
+    # LiteRT has a place far outside for NaN, and refuses to look there. Its converter takes a clip
+    # to 0 and 6 for a ReLU6, which integers do not have.
+    inside = ops.logical_and(places >= 0, places < table.shape[0])
+    places = ops.where(inside, places, ops.zeros_like(places))
+    return ops.take(table, places, axis=0)
 
 
 def _lengths(features: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.detectors.directions import distance_to_mean
+from keras_lodin.detectors.directions import distance_to_mean, row_of_largest
 from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.statistics.class_means import ClassMeans
@@ -61,7 +61,7 @@ class FDBDDetector(StatisticsDetector, HeadDetector):
 
     def head_score(self, features: Tensor, logits: Tensor, settings: Mapping[str, Any]) -> Tensor:
         """The mean distance to boundaries by that to the mean: float32, `(batch,)`."""
-        factors = ops.take(self._factors, ops.argmax(logits, axis=-1), axis=0)
+        factors = row_of_largest(self._factors, logits)
         margins = ops.max(logits, axis=-1, keepdims=True) - logits
         return ops.sum(margins * factors, axis=-1) / distance_to_mean(features, self._mean)
 

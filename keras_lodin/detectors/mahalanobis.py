@@ -9,7 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.detectors.directions import on_sphere, rows_on_sphere, through_sphere
+from keras_lodin.detectors.directions import (
+    on_sphere,
+    row_of_largest,
+    rows_on_sphere,
+    through_sphere,
+)
 from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import (
@@ -226,7 +231,7 @@ def _offset(statistics: dict[str, keras.Variable], features: Tensor) -> Tensor:
     # The nearest by -1/2 |u - v|^2 + 1/2 |u|^2, a matrix product. The distance is not taken from
     # there: the difference of two large numbers has lost it.
     nearness = ops.matmul(u, ops.transpose(centres)) + statistics["offsets"]
-    return u - ops.take(centres, ops.argmax(nearness, axis=-1), axis=0)
+    return u - row_of_largest(centres, nearness)
 
 
 def _checked_names(layers: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.detectors.directions import distance_to_mean
+from keras_lodin.detectors.directions import distance_to_mean, row_of_largest
 from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.setting import Setting
@@ -68,12 +68,12 @@ class NCIDetector(StatisticsDetector, HeadDetector):
     def build_statistics(self) -> None:
         """Creates the mean of features, and its logits."""
         self._mean = self._add_state("mean", (self.head.size,))
-        self._mean_logits = self._add_state("mean_logits", (self.num_classes,))
+        self._mean_logits = self._add_state("mean_logits", (self.num_classes, 1))
 
     def head_score(self, features: Tensor, logits: Tensor, settings: Mapping[str, Any]) -> Tensor:
         """Nearness to the weights and the length: float32, `(batch,)`."""
         # w_y . (h - mu) is a difference of logits: the weights are in the file once.
-        of_mean = ops.take(self._mean_logits, ops.argmax(logits, axis=-1), axis=0)
+        of_mean = row_of_largest(self._mean_logits, logits)[:, 0]
         along = ops.max(logits, axis=-1) - of_mean
         nearness = along / distance_to_mean(features, self._mean)
         return nearness + settings["alpha"] * ops.sum(ops.abs(features), axis=-1)
@@ -97,4 +97,4 @@ class NCIDetector(StatisticsDetector, HeadDetector):
         mean = statistics["all"].mean
         kernel, bias = (np.asarray(part, "float64") for part in (self.head.kernel, self.head.bias))
         self._mean.assign(mean)
-        self._mean_logits.assign(mean @ kernel + bias)
+        self._mean_logits.assign((mean @ kernel + bias)[:, None])

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.detectors.directions import on_sphere, rows_on_sphere
+from keras_lodin.detectors.directions import on_sphere, row_of_largest, rows_on_sphere
 from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_flag, checked_shrinkage
@@ -105,7 +105,7 @@ class RMDSDetector(StatisticsDetector, HeadDetector):
         measured = on_sphere(features) if self.normalize else features
         u = ops.matmul(measured - self._mean, self._matrix)
         nearness = ops.matmul(u, ops.transpose(self._centres)) + self._offsets
-        nearest = ops.take(self._centres, ops.argmax(nearness, axis=-1), axis=0)
+        nearest = row_of_largest(self._centres, nearness)
         return ops.sum(self._narrowness * ops.square(u) - ops.square(u - nearest), axis=-1)
 
     def new_statistics(self) -> dict[str, ClassStatistics]:

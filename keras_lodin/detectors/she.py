@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.detectors.directions import row_of_largest
 from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.statistics.class_means import ClassMeans
@@ -55,7 +56,7 @@ class SHEDetector(StatisticsDetector, HeadDetector):
 
     def head_score(self, features: Tensor, logits: Tensor, settings: Mapping[str, Any]) -> Tensor:
         """The product with the pattern of the predicted class: float32, `(batch,)`."""
-        pattern = ops.take(self._patterns, ops.argmax(logits, axis=-1), axis=0)
+        pattern = row_of_largest(self._patterns, logits)
         score = ops.sum(features * pattern, axis=-1)
         # NaN logits have no class.
         return ops.where(ops.isnan(ops.sum(logits, axis=-1)), np.nan, score)
