@@ -16,7 +16,7 @@ from keras import ops
 from keras_lodin.data.passes import BatchFunction, joined, naming
 from keras_lodin.data.scrambled import scrambled
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.tuning import FEWEST_SAMPLES, TIED, Tuning, in_words, points
+from keras_lodin.detectors.tuning import FEWEST_SAMPLES, TIED, Tuning
 from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.registry import did_you_mean
@@ -95,6 +95,10 @@ def tune(
         key=lambda found: -found.auroc,
     )
     counts = len(id_scores), len(contrast_scores)
+    too_few = (
+        f"Fewer than {FEWEST_SAMPLES} samples cannot tell settings apart: take some hundreds to "
+        f"tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
+    )
     return Tuning(
         choice.settings,
         "scrambled" if ood_data is None else "ood_data",
@@ -106,26 +110,8 @@ def tune(
         *counts,
         margin(choice, at_defaults),
         others[0] if others else None,
-        tuple(_doubts(choice, best, gain, counts)),
+        (too_few,) if min(counts) < FEWEST_SAMPLES else (),
     )
-
-
-def _doubts(
-    choice: _Candidate, best: _Candidate, gain: TuningMargin, counts: tuple[int, int]
-) -> list[str]:
-    doubts = []
-    if min(counts) < FEWEST_SAMPLES:
-        doubts.append(
-            f"Fewer than {FEWEST_SAMPLES} samples cannot tell settings apart: take some hundreds "
-            f"to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
-        )
-    if choice is not best and gain.margin > TIED:
-        doubts.append(
-            f"The defaults stay, {in_words(choice.settings)}: the best other setting, "
-            f"{in_words(best.settings)}, is better by {points(gain)}, which may be chance. Give "
-            f"more data to decide. Received: {counts[0]} in-distribution samples"
-        )
-    return doubts
 
 
 def _grid(

@@ -113,8 +113,7 @@ class TunableDetector(Detector):
                 finite.
 
         Warns:
-            UserWarning: where fewer than 20 samples decide, and where another setting than the
-                defaults may be better.
+            UserWarning: where fewer than 20 samples decide.
         """
         # Data of classes by other names are other data.
         LabelPlaces(self.num_classes, self.class_names, id_data)
