@@ -17,7 +17,7 @@ class AdaptiveDetector(Detector):
 
     `adapt` computes them, in one pass and in constant memory, and keeps them as weights: they are
     saved and exported with the detector. Before it, the detector refuses to score. Adapting again
-    starts from nothing, and forgets the threshold, which belonged to other scores.
+    starts from nothing, and forgets threshold and p-values, which belonged to other scores.
 
     A subclass creates its statistics in `build`, computes and assigns them in `_adapt`.
     """
@@ -57,7 +57,7 @@ class AdaptiveDetector(Detector):
         """
         self._adapt(x if y is None else (x, y), batch_size, verbose)
         self._adapted.assign(1.0)
-        self.threshold = -np.inf
+        self.forget_calibration()
 
     @abc.abstractmethod
     def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:
