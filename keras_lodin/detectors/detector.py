@@ -639,15 +639,16 @@ class Detector(ClassifierWrapper):
         """Loads what `save_own_variables` saved; earlier versions saved no notes or p-values."""
         # A store of Keras's is no mapping, and has no iterator.
         values = dict(zip(store.keys(), map(store.__getitem__, store.keys()), strict=True))
-        for name in self._notes:
-            setattr(self, f"_{name}", int(values.pop(name, 0)))
+        notes = {f"_{name}": int(values.pop(name, 0)) for name in self._notes}
         super().load_own_variables(self._with_p_values(values))
+        for name, value in notes.items():
+            setattr(self, name, value)
 
     def _with_p_values(self, values: dict[str, Any]) -> dict[str, Any]:
         """Saved weights by their places, with those of p-values as they are before `calibrate`."""
         lacking = list(map(str, self._places_since_p_values))
         whole = self._own_values()
-        if len(values) != len(whole) - len(lacking):
+        if values.keys() != set(map(str, range(len(whole) - len(lacking)))):
             return values
         self.forget_calibration()
         # They stand amid the others where a subclass has created weights after this class.
