@@ -29,6 +29,7 @@ def tune_model(
     ood: str | None = None,
     statistics: str | None = None,
     tpr: float = 0.95,
+    confidence: float | None = None,
     input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
@@ -50,6 +51,7 @@ def tune_model(
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
         tpr: the fraction of fresh in-distribution data that the threshold lets pass on average.
+        confidence: None, or in what fraction of calibration sets at least `tpr` is to pass.
         input_range: range of the classifier's inputs; None for a detector's own, or what the
             classifier's first layers or the data show. What was only assumed is told.
         data_dir: folder of the TensorFlow datasets.
@@ -117,7 +119,9 @@ def tune_model(
         tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
         if contrast is not None:
             warn_of_unreadable(contrast)
-    tuned.calibrate(source, tpr, batch_size=batch_size, verbose=verbose)
+    tuned.calibrate(
+        source, tpr, batch_size=batch_size, verbose=verbose, confidence=confidence
+    )
     warn_of_unreadable(source)
     with atomic_write(output) as temporary:
         tuned.save(temporary)
