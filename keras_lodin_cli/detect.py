@@ -69,7 +69,16 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
              --ood noise:uniform --output results"""
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@options(id_option, data_dir_option, input_range_option, batch_size_option, ood_option)
+@options(id_option, data_dir_option, input_range_option, batch_size_option)
+@click.option("--ood", multiple=True, metavar="SPEC", help="OOD data; repeat.")
+@click.option("--near", multiple=True, metavar="SPEC", help="OOD data of the group near; repeat.")
+@click.option("--far", multiple=True, metavar="SPEC", help="OOD data of the group far; repeat.")
+@click.option(
+    "--shifted",
+    multiple=True,
+    metavar="SPEC",
+    help="Known classes under other conditions, which count as ID; repeat.",
+)
 @click.option(
     "--detector",
     "detectors",
@@ -90,6 +99,9 @@ def evaluate(
     models: tuple[str, ...],
     id: str,
     ood: tuple[str, ...],
+    near: tuple[str, ...],
+    far: tuple[str, ...],
+    shifted: tuple[str, ...],
     output: str | None,
     as_json: bool,
     **settings: Any,
@@ -97,8 +109,15 @@ def evaluate(
     """Measure how well models tell in-distribution from out-of-distribution data."""
     from keras_lodin import workflows
 
-    with workflows.results_folder(output, id, *ood, settings["statistics"]):
-        evaluation = workflows.evaluate_models(models, id, ood, command=command_line(), **settings)
+    names = (id, *ood, *near, *far, *shifted, settings["statistics"])
+    with workflows.results_folder(output, *names):
+        evaluation = workflows.evaluate_models(
+            *(models, id, ood),
+            groups={"near": near, "far": far},
+            shifted=shifted,
+            command=command_line(),
+            **settings,
+        )
         # Before they are saved: figures that are on the screen are not lost to a full disk.
         show(evaluation.table(), evaluation.to_dict(), as_json)
         if output is not None:
