@@ -86,7 +86,7 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
     kind="detectors",
     multiple=True,
     metavar="NAME",
-    help="Repeat. All that apply by default.",
+    help="Repeat; `all` for every one. By default those that every evaluation has.",
 )
 @statistics_option
 @click.option(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,7 @@ from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import Batch, BatchFunction, joined, naming
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.shared_passes import shared_passes
 from keras_lodin.evaluation.accuracy import Accuracy, joint_accuracy
 from keras_lodin.evaluation.data_sets import DataSets, data_sets
 from keras_lodin.evaluation.document import Extremes
@@ -230,14 +231,11 @@ def _score_batch(
     detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Tensor
 ) -> dict[str, dict[str, Any]]:
     """Each detector's scores and each model's predictions, with one pass per classifier."""
-    passes: dict[Hashable, Any] = {}
+    passes = shared_passes(list(detectors.values()), inputs)
     predictions, scores = {}, {}
-    for name, detector in detectors.items():
-        key = detector.pass_key
-        if key not in passes:
-            passes[key] = detector.forward_pass(inputs, **detector.side_values(inputs))
-        predictions[models[name]] = ops.argmax(passes[key].logits, axis=-1)
-        scores[name] = detector.score(passes[key])
+    for (name, detector), forward_pass in zip(detectors.items(), passes, strict=True):
+        predictions[models[name]] = ops.argmax(forward_pass.logits, axis=-1)
+        scores[name] = detector.score(forward_pass)
     return {"predictions": predictions, "scores": scores}
 
 

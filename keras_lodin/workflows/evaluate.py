@@ -8,6 +8,7 @@ from itertools import chain
 
 from keras_lodin.data.specification import members, parse
 from keras_lodin.data.value_range import Bounds
+from keras_lodin.detectors import registry
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.numbers import check_seed
@@ -58,7 +59,8 @@ def evaluate_models(
             a mean of their own in the results.
         shifted: specifications of covariate-shifted data of the classifiers' classes; see
             `keras_lodin.evaluate`.
-        detectors: names of the detectors to wrap classifiers in; None for all that apply.
+        detectors: names of the detectors to wrap classifiers in; `["all"]` for all that apply,
+            None for those of them that every evaluation has.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
         input_range: range of the classifiers' inputs; None for a detector's own, or what each
@@ -113,7 +115,7 @@ def evaluate_models(
             inputs,
             id,
             statistics,
-            named=bool(detectors),
+            named=bool(detectors) and list(detectors or []) != [registry.ALL],
             batch_size=batch_size,
             verbose=verbose,
         )
