@@ -1,4 +1,4 @@
-"""Commands about trained networks: `tune`, `evaluate`, `gradients`, `export`, `score`."""
+"""Commands about trained networks: `tune`, `evaluate`, `features`, `export`, `score` and more."""
 
 from __future__ import annotations
 
@@ -127,6 +127,45 @@ def evaluate(
             f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/",
             err=as_json,
         )
+
+
+@main.command(
+    epilog="""{sources}
+
+\b
+Example: keras-lodin features model.keras --data tfds:cifar10 --output id.npz --head head.keras
+         keras-lodin features model.keras --data tfds:svhn_cropped --output svhn.npz
+         keras-lodin evaluate head.keras --id npz:id.npz --ood npz:svhn.npz --detector energy"""
+)
+@click.argument("model")
+@click.option("--data", required=True, metavar="SPEC", help="The data, of any kind.")
+@click.option(
+    "--part",
+    type=click.Choice(["train", "calibration", "test", "all"]),
+    default="test",
+    show_default=True,
+    help="Of data that have parts.",
+)
+@options(data_dir_option, input_range_option, batch_size_option)
+@click.option(
+    "--output", type=FILE, required=True, metavar="FILE.npz", help="Features, logits and labels."
+)
+@click.option(
+    "--head",
+    type=FILE,
+    default=None,
+    metavar="FILE.keras",
+    help="Write the last layer too, as a classifier of features.",
+)
+def features(model: str, data: str, output: str, **settings: Any) -> None:
+    """Store what enters a network's last layer, so that a study need not run the network again."""
+    from keras_lodin import workflows
+
+    count, size, labelled = workflows.write_features(model, data, output, **settings)
+    labels = "with labels" if labelled else "without labels"
+    say(f"{size} features of each of {count:,} examples, {labels}, are in {output}")
+    if settings["head"] is not None:
+        say(f"The classifier of features is in {settings['head']}")
 
 
 @main.command(

@@ -24,7 +24,17 @@ from keras_lodin_cli.printing import show
 from tests import networks
 from tests.processes import forked
 
-COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]
+COMMANDS = [
+    "quickstart",
+    "train",
+    "tune",
+    "evaluate",
+    "features",
+    "gradients",
+    "export",
+    "score",
+    "sweep",
+]
 
 
 def run(*arguments):
