@@ -48,6 +48,13 @@ Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.ker
 )
 @statistics_option
 @click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
+@click.option(
+    "--confidence",
+    type=float,
+    default=None,
+    metavar="FRACTION",
+    help="In how many of all calibration sets so much passes, as 0.9; on average by default.",
+)
 def tune(model: str, id: str, output: str, **settings: Any) -> None:
     """Choose T, epsilon and the threshold from in-distribution data, and save the detector."""
     from keras_lodin import workflows
@@ -264,13 +271,14 @@ def score(
     from keras_lodin.utils.foreign_text import shown
 
     rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
-    table = Table("image", "class", "score", "verdict", box=None)
+    table = Table("image", "class", "score", "p-value", "verdict", box=None)
     for column in table.columns:
         column.overflow = "fold"
     for row in rows:
         verdict = "out-of-distribution" if row["is_ood"] else "in-distribution"
         names = (shown(row["path"]), shown(row["class_name"] or str(row["class"])))
-        table.add_row(*map(Text, names), f"{row['score']:.6g}", verdict)
+        rare = "" if row["p_value"] is None else f"{row['p_value']:.3g}"
+        table.add_row(*map(Text, names), f"{row['score']:.6g}", rare, verdict)
     document = {
         "images": rows,
         "skipped": [{"path": path, "reason": reason} for path, reason in unreadable],

@@ -98,7 +98,7 @@ def test_the_whole_way_from_training_to_scores(model, tmp_path):
     assert "broken.png" in result.output
     assert "1 images scored" in result.output
     header, row = (tmp_path / "scores.csv").read_text().splitlines()
-    assert header == "path,class,class_name,score,is_ood"
+    assert header == "path,class,class_name,score,is_ood,p_value"
     assert "noise.png" in row
 
 
