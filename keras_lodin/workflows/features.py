@@ -66,7 +66,7 @@ def write_features(
     read = [Path(path) / "model.keras", *([] if Path(path).is_dir() else [path])]
     named = parse(data)
     if isinstance(named, SlicedPath):
-        read.append(named.path)
+        read.append(Path(named.path))
     files = {"output": (output, ".npz"), **({} if head is None else {"head": (head, ".keras")})}
     for name, (file, suffix) in files.items():
         if checked_path(name, file).suffix != suffix:
