@@ -15,8 +15,7 @@ COMPILED = pytest.mark.slow_on("jax", "tensorflow")
 # With a normalization they go through all that they go through without it.
 DEAR = ("l2", "hot", "second step", "relu softmax", "softplus softmax")
 TRAININGS = [
-    pytest.param(key, marks=COMPILED) if key.endswith(DEAR) else key
-    for key in expected.TRAININGS
+    pytest.param(key, marks=COMPILED) if key.endswith(DEAR) else key for key in expected.TRAININGS
 ]
 STOCHASTIC = [
     pytest.param({"estimator": "sampled", "samples": 2}, marks=COMPILED),
