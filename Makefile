@@ -32,7 +32,7 @@ lint: $(VENV)/installed
 	$(BIN)/mypy
 
 # Two at a time: making an environment, checking types and the core of a backend keep one processor busy each,
-# beside the tests on TensorFlow, which take the longest. In one process JAX compiles half as much as in two.
+# beside the tests on TensorFlow, which take the longest. In one process JAX compiles once what two compile each.
 test:
 	$(MAKE) --jobs 2 $(SYNC) lint test-all $(BACKENDS:%=test-core-%)
 
