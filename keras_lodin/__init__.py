@@ -8,6 +8,7 @@ from keras_lodin import metrics as metrics
 from keras_lodin import models as models
 from keras_lodin import testing as testing
 from keras_lodin import workflows as workflows
+from keras_lodin.detectors import CombinedDetector as CombinedDetector
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector
 from keras_lodin.detectors import EntropyDetector as EntropyDetector
@@ -25,6 +26,7 @@ from keras_lodin.detectors import ResidualDetector as ResidualDetector
 from keras_lodin.detectors import RMDSDetector as RMDSDetector
 from keras_lodin.detectors import SHEDetector as SHEDetector
 from keras_lodin.detectors import VIMDetector as VIMDetector
+from keras_lodin.evaluation.choosing import choose as choose
 from keras_lodin.evaluation.one_pass import evaluate as evaluate
 from keras_lodin.evaluation.results import Evaluation as Evaluation
 from keras_lodin.quotient.distributions import gradient_distributions as gradient_distributions
