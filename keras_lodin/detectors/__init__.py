@@ -10,6 +10,7 @@ from keras_lodin.detectors.max_logit import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors.mood import MOODDetector as MOODDetector
 from keras_lodin.detectors.msp import MSPDetector as MSPDetector
 from keras_lodin.detectors.odin import ODINDetector as ODINDetector
+from keras_lodin.detectors.react import ReActDetector as ReActDetector
 from keras_lodin.detectors.registry import DETECTORS as DETECTORS
 from keras_lodin.utils.plugins import import_folder
 
