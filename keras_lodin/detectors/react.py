@@ -65,9 +65,7 @@ class ReActDetector(StatisticsDetector, HeadDetector):
     """
 
     in_every_evaluation = False
-    percentile = Setting(
-        checked_percentile, candidates=(0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0)
-    )
+    percentile = Setting(checked_percentile, candidates=(0.5, 0.7, 0.8, 0.85, 0.9, 0.95, 0.99, 1.0))
     needs_labels = False
 
     def __init__(self, classifier: keras.Model, percentile: float = 0.9, **kwargs: Any) -> None:
