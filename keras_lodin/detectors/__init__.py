@@ -1,5 +1,6 @@
 """Detectors: a classifier in, `logits`, `score` and `is_ood` out."""
 
+from keras_lodin.detectors.adascale import AdaSCALEDetector as AdaSCALEDetector
 from keras_lodin.detectors.ash import ASHDetector as ASHDetector
 from keras_lodin.detectors.detector import Detector as Detector
 from keras_lodin.detectors.dice import DICEDetector as DICEDetector

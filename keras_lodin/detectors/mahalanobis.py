@@ -75,6 +75,8 @@ class MahalanobisDetector(StatisticsDetector):
     ```
     """
 
+    feature_layers: FeatureLayers
+
     def __init__(
         self,
         classifier: keras.Model,
