@@ -10,6 +10,7 @@ from keras_lodin import testing as testing
 from keras_lodin import workflows as workflows
 from keras_lodin.detectors import AdaSCALEDetector as AdaSCALEDetector
 from keras_lodin.detectors import ASHDetector as ASHDetector
+from keras_lodin.detectors import CombinedDetector as CombinedDetector
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import DICEDetector as DICEDetector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector

@@ -2,6 +2,7 @@
 
 from keras_lodin.detectors.adascale import AdaSCALEDetector as AdaSCALEDetector
 from keras_lodin.detectors.ash import ASHDetector as ASHDetector
+from keras_lodin.detectors.combined import CombinedDetector as CombinedDetector
 from keras_lodin.detectors.detector import Detector as Detector
 from keras_lodin.detectors.dice import DICEDetector as DICEDetector
 from keras_lodin.detectors.energy import EnergyDetector as EnergyDetector

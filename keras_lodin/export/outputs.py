@@ -12,7 +12,7 @@ from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics.scores import verdict
 from keras_lodin.utils.tensor import Tensor
 
-OUTPUT_NAMES = ("logits", "score", "is_ood")
+OUTPUT_NAMES = ("logits", "score", "is_ood", "p_value")
 
 # Names that Keras makes up; they say nothing, and change with what else the process has built.
 _AUTOMATIC_NAME = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
@@ -78,7 +78,7 @@ def outputs(
             that takes one. For checking.
 
     Returns:
-        `logits`, `score` and `is_ood`.
+        `logits`, `score`, `is_ood` and `p_value`.
     """
     forward_pass = _PassWithMemory(detector.forward_pass(inputs, **side_values))
     score = detector.score(forward_pass)
@@ -86,6 +86,7 @@ def outputs(
         "logits": forward_pass.logits,
         "score": score,
         "is_ood": verdict(score, threshold),
+        "p_value": detector.p_value(score),
     }
     if with_gradient and forward_pass.gradients:
         found["gradient"] = forward_pass.gradients[0]

@@ -280,14 +280,20 @@ def adapted(
 
 def check_each_once(**arguments: Sequence[object]) -> None:
     """Raises ValueError unless each argument names one or more things, none of them twice."""
+    check_lists(**arguments)
     for name, values in arguments.items():
-        if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable):
-            raise TypeError(f"`{name}` must be a list of names. Received: {name}={values!r}")
         repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
         if repeated or not values:
             raise ValueError(
                 f"`{name}` must hold one or more names, each once. Received: {name}={list(values)}"
             )
+
+
+def check_lists(**arguments: object) -> None:
+    """Raises TypeError unless each argument is a list of names, and no single one."""
+    for name, values in arguments.items():
+        if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable):
+            raise TypeError(f"`{name}` must be a list of names. Received: {name}={values!r}")
 
 
 def model_labels(paths: Sequence[str | os.PathLike[str]]) -> list[str]:

@@ -20,6 +20,9 @@ def detectors():
 
 def check(name, detector):
     found = detector.predict(expected.to_score(name), batch_size=32, verbose=0)
+    # Of the scores of this backend: where rounding moves one across another, its rank is another.
+    expected_p_values = keras.ops.convert_to_numpy(detector.p_value(found["score"]))
+    np.testing.assert_allclose(found.pop("p_value"), expected_p_values, rtol=1e-6)
     for output, value in found.items():
         np.testing.assert_allclose(
             value, EXPECTED[f"detector {name}: {output}"], rtol=1e-4, atol=1e-4
@@ -33,6 +36,22 @@ def test_every_detector_of_the_registry_is_here():
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_those_of_tensorflow(name, detectors):
     check(name, detectors[name])
+
+
+@pytest.mark.parametrize("count", [40, 5000])
+def test_p_values_are_ranks_among_the_calibration_scores(count):
+    random = np.random.default_rng(count)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+    model.set_weights([np.eye(2, dtype="float32")])
+    detector = keras_lodin.MaxLogitDetector(model)
+    kept, fresh = random.normal(size=(2, count, 2)).astype("float32")
+    detector.calibrate(kept, verbose=0)
+    found = detector.predict(fresh, verbose=0)
+    ranks = np.searchsorted(np.sort(kept.max(axis=1)), found["score"], side="right")
+    above = found["p_value"] - (1 + ranks) / (1 + count)
+    assert -1e-7 < above.min() <= above.max() < (1e-7 if count <= 4096 else 1 / 3000)
+    np.testing.assert_allclose(above[ranks < 1024], 0.0, atol=1e-7)
+    assert detector.p_value_count == count
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -149,7 +149,7 @@ def test_inputs_and_outputs_are_named_and_their_free_sizes_too(tmp_path):
     (value,) = session.get_inputs()
     assert (value.name, value.shape) == ("photo", ["batch", "height", "width", 3])
     outputs = {value.name: value for value in session.get_outputs()}
-    assert set(outputs) == {"logits", "score", "is_ood"}
+    assert set(outputs) == {"logits", "score", "is_ood", "p_value"}
     assert outputs["logits"].shape == ["batch", 4]
     assert outputs["score"].shape == ["batch"]
     assert outputs["is_ood"].type == "tensor(bool)"
