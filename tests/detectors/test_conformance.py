@@ -82,7 +82,9 @@ def as_numpy(outputs):
 def test_every_detector_keeps_the_promises(name, images, rng):
     options = {**OF_NAME.get(name, {}), "class_names": NAMES}
     # Only MOOD has to have images; a network of vectors is traced sooner.
-    classifier, inputs = networks.dense(), rng.uniform(size=(12, 10)).astype("float32")
+    # Behind a ReLU, as several of the detectors need their features.
+    classifier = networks.dense(activation="relu")
+    inputs = rng.uniform(size=(12, 10)).astype("float32")
     if name == "mood":
         classifier, inputs = networks.with_exits(exits=2), images
     detector = adapted(registry.build(name, classifier, (-1, 2), **options))
