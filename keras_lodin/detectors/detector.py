@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_lodin.data.batches import (
     check_images,
@@ -32,7 +33,7 @@ from keras_lodin.metrics.figures import (
     threshold_at_confidence,
     threshold_at_tpr,
 )
-from keras_lodin.metrics.p_values import TABLE_SIZE, calibration_table, p_value
+from keras_lodin.metrics.p_values import FILLING, TABLE_SIZE, calibration_table, p_value
 from keras_lodin.metrics.scores import check_scores, promised, verdict
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
@@ -45,7 +46,7 @@ from keras_lodin.utils.tensor import Tensor
 # Nothing is called out-of-distribution.
 _UNCALIBRATED = keras.initializers.Constant(-math.inf)
 # No score, of which every p-value is 1.
-_NO_SCORES = keras.initializers.Constant(math.inf)
+_NO_SCORES = keras.initializers.Constant(FILLING)
 
 _Value = TypeVar("_Value")
 
@@ -378,8 +379,7 @@ class Detector(ClassifierWrapper):
         p-values.
         """
         self.threshold = -math.inf
-        self._calibration_scores.assign(np.full(TABLE_SIZE, np.inf, "float32"))
-        self._calibration_counts.assign(np.ones(TABLE_SIZE + 1, "float32"))
+        self._keep_scores(())
 
     @property
     def tpr(self) -> float | None:
@@ -523,9 +523,7 @@ class Detector(ClassifierWrapper):
             if confidence is None
             else threshold_at_confidence(scores, tpr, confidence)
         )
-        kept, counts = calibration_table(scores)
-        self._calibration_scores.assign(kept)
-        self._calibration_counts.assign(counts)
+        self._keep_scores(scores)
         if wrong.any():
             warnings.warn(
                 f"{wrong.sum()} of {len(scores)} calibration scores of {self.name!r} are NaN. They "
@@ -575,6 +573,11 @@ class Detector(ClassifierWrapper):
             observed.update(batch.inputs)
             yield batch
         warn_of_small_values(observed, self._input_range)
+
+    def _keep_scores(self, scores: ArrayLike) -> None:
+        kept, counts = calibration_table(scores)
+        self._calibration_scores.assign(kept)
+        self._calibration_counts.assign(counts)
 
     def promise(self) -> str:
         """The threshold and what it promises, in a line for a person."""
