@@ -243,7 +243,10 @@ def false_discoveries(scores: dict[str, dict[str, np.ndarray]], splits: int) -> 
                             ]
                         ),
                     )
-                    named = {"discoveries": discoveries(p_values, FDR), "p <= 0.05": p_values <= FDR}
+                    named = {
+                        "discoveries": discoveries(p_values, FDR),
+                        "p <= 0.05": p_values <= FDR,
+                    }
                     for rule, those in named.items():
                         false = (those & ~is_ood).sum() / max(those.sum(), 1)
                         rules[rule].append((false, (those & is_ood).sum() / many))

@@ -433,12 +433,16 @@ def discoveries(path: Path) -> str:
 
 
 def confidence(path: Path) -> str:
+    def kept(row: dict[str, str]) -> str:
+        mean, error = (100 * float(row[f"kept_{name}"]) for name in ("mean", "standard_error"))
+        return f"{mean:.1f} ± {error:.1f} %"
+
     return _markdown(
         ["detector", "promise", "n", "sets in which 95 % pass", "mean share that passes"],
         [
             [
                 *(row["detector"], row["rule"], row["samples"]),
-                f"{100 * float(row['kept_mean']):.1f} ± {100 * float(row['kept_standard_error']):.1f} %",
+                kept(row),
                 f"{100 * float(row['mean_pass_rate']):.2f} %",
             ]
             for row in _rows(path)

@@ -475,7 +475,8 @@ class Detector(ClassifierWrapper):
         (`keras_lodin.metrics.threshold_at_tpr`), half way between two scores. For one calibration
         set the fraction that passes differs from `tpr` by the binomial error of both samples; with
         a `confidence` it is below `tpr` for the rest of calibration sets at most
-        (`keras_lodin.metrics.threshold_at_confidence`). Use data that was neither trained on nor will be tested on; labels are not needed.
+        (`keras_lodin.metrics.threshold_at_confidence`). Use data that was neither trained on nor
+        will be tested on; labels are not needed.
 
         So few samples that they cannot show `tpr` (fewer than 19 for 95 %, 99 for 99 %; 45 for
         95 % with a confidence of 90 %) leave the threshold at minus infinity, with a warning:
@@ -585,7 +586,8 @@ class Detector(ClassifierWrapper):
             return "no threshold: nothing is called out-of-distribution"
         if self.tpr is None:
             return f"threshold {self.threshold:.6g}, set by hand"
-        return f"threshold {self.threshold:.6g}: {promised(self.tpr, self.calibration_count, self.confidence)}"
+        promise = promised(self.tpr, self.calibration_count, self.confidence)
+        return f"threshold {self.threshold:.6g}: {promise}"
 
     def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
@@ -607,7 +609,8 @@ class Detector(ClassifierWrapper):
         """Writes one artifact that holds the classifier, the score and the threshold.
 
         Its input has the classifier's shape with a free batch size; its outputs are named
-        `logits`, `score`, `is_ood` and `p_value`. The artifact is checked before it is moved into place.
+        `logits`, `score`, `is_ood` and `p_value`. The artifact is checked before it is moved into
+        place.
 
         Args:
             filepath: the folder (SavedModel), `.onnx` or `.tflite` file to write.

@@ -298,7 +298,9 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, tuple[Callable[[object], b
             "one's own",
         ),
         "output_names": (
-            lambda value: value == list(OUTPUT_NAMES if _has_p_values(metadata) else _WITHOUT_P_VALUES),
+            lambda value: (
+                value == list(OUTPUT_NAMES if _has_p_values(metadata) else _WITHOUT_P_VALUES)
+            ),
             f"{list(OUTPUT_NAMES)}, or of an earlier version {list(_WITHOUT_P_VALUES)}",
         ),
         "data_format": (

@@ -1,4 +1,4 @@
-"""Conformal p-values: how rare a score is under normal traffic, the same scale for every detector."""
+"""Conformal p-values: how rare a score is under normal traffic, on one scale for all detectors."""
 
 from __future__ import annotations
 
@@ -39,10 +39,11 @@ def calibration_table(scores: ArrayLike) -> tuple[NDArray[np.float32], NDArray[n
             lower than every number.
 
     Returns:
-        the scores that are kept, float32 of shape `(4096,)`, in ascending order with the
-        largest float32 number behind them; and 1 + the number of scores at or below what is lower than all of these, then
-        from each of them on: float32 whole numbers of shape `(4097,)`, the last of which is n + 1.
-        (Beyond 2^24 scores, where float32 ends, the unit is several scores.)
+        the scores that are kept, float32 of shape `(4096,)`, in ascending order with the largest
+        float32 number behind them; and 1 + the number of scores at or below what is lower than all
+        of these, then from each of them on: float32 whole numbers of shape `(4097,)`, the last of
+        which is n + 1. (Beyond 2^24 scores, where float32 has no more whole numbers, the unit is
+        several scores.)
 
     Example:
     ```python

@@ -120,9 +120,7 @@ def tune_model(
         tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
         if contrast is not None:
             warn_of_unreadable(contrast)
-    tuned.calibrate(
-        source, tpr, batch_size=batch_size, verbose=verbose, confidence=confidence
-    )
+    tuned.calibrate(source, tpr, batch_size=batch_size, verbose=verbose, confidence=confidence)
     warn_of_unreadable(source)
     with atomic_write(output) as temporary:
         tuned.save(temporary)

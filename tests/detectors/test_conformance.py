@@ -206,8 +206,8 @@ def test_a_confidence_is_promised_and_too_few_samples_for_it_are_told_of(rng):
     detector = keras_lodin.MSPDetector(networks.dense())
     data = rng.uniform(size=(60, 10)).astype("float32")
     message = (
-        r"44 samples cannot show that 95 % of fresh data pass with a confidence of 90 %: that takes "
-        r"45 at least.*`tpr` of 0.949 or less. Received: 44 samples, tpr=0.95, confidence=0.9"
+        r"44 samples cannot show that 95 % of fresh data pass with a confidence of 90 %: that "
+        r"takes 45 at least.*`tpr` of 0.949 or less. Received: 44 samples, tpr=0.95, confidence=0.9"
     )
     with pytest.warns(UserWarning, match=message):
         assert detector.calibrate(data[:44], confidence=0.9) == -np.inf
@@ -218,7 +218,8 @@ def test_a_confidence_is_promised_and_too_few_samples_for_it_are_told_of(rng):
     detector.calibrate(data[:45], confidence=0.9)
     assert (detector.tpr, detector.confidence) == (0.95, 0.9)
     assert detector.promise().endswith(
-        "95 % of fresh in-distribution data pass with a confidence of 90 %, calibrated on 45 samples"
+        "95 % of fresh in-distribution data pass with a confidence of 90 %, calibrated on 45 "
+        "samples"
     )
     detector.calibrate(data, tpr=0.5)
     average = detector.threshold

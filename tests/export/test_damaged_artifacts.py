@@ -333,7 +333,12 @@ def forged(exported, path, serve):
 
 def outputs(images):
     score = tf.reduce_mean(images, [1, 2, 3])
-    return {"logits": tf.stack([score] * 4, 1), "score": score, "is_ood": score < 0, "p_value": score}
+    return {
+        "logits": tf.stack([score] * 4, 1),
+        "score": score,
+        "is_ood": score < 0,
+        "p_value": score,
+    }
 
 
 def test_program_that_reaches_for_files_is_refused_and_not_run(exported, tmp_path):
