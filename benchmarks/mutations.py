@@ -119,7 +119,12 @@ MUTATIONS: list[Mutation] = [
             "counts[: ranks.size] = lost",
             "",
         ),
-        ("counts of the lower score", "np.searchsorted(numbers, kept[: ranks.size])", "ranks", ""),
+        (
+            "own rank of a score that is kept",
+            "np.searchsorted(numbers, kept[: ranks.size])",
+            'np.searchsorted(numbers, kept[: ranks.size], side="right")',
+            "",
+        ),
         ("lost scores forgotten", "1 + lost +", "1 +", ""),
         ("first row", "rows[None, :, 0]) - 1", "rows[None, :, 0])", ""),
         ("share of the lowest alone", "limits[reached[-1]]", "limits[reached[0]]", ""),
