@@ -767,9 +767,15 @@ MUTATIONS: list[Mutation] = [
         "one_pass",
         (
             "extremes turned",
-            "ExtremeExamples(lowest=name == id_name)",
-            "ExtremeExamples(lowest=name != id_name)",
+            "ExtremeExamples(lowest=known)",
+            "ExtremeExamples(lowest=not known)",
             "::test_extremes_are_the_lowest_of_id_and_the_highest_of_ood",
+        ),
+        (
+            "full spectrum without the clean data",
+            "for name in sets.spectra[spectrum]]",
+            "for name in sets.spectra[spectrum][spectrum:]]",
+            "::test_full_spectrum_counts_the_shifted_data_as_in_distribution",
         ),
         (
             "one pass for all classifiers",

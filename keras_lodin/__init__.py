@@ -8,8 +8,12 @@ from keras_lodin import metrics as metrics
 from keras_lodin import models as models
 from keras_lodin import testing as testing
 from keras_lodin import workflows as workflows
+from keras_lodin.detectors import CombinedDetector as CombinedDetector
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector
+from keras_lodin.detectors import EntropyDetector as EntropyDetector
+from keras_lodin.detectors import GENDetector as GENDetector
+from keras_lodin.detectors import KNNDetector as KNNDetector
 from keras_lodin.detectors import MahalanobisDetector as MahalanobisDetector
 from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors import MOODDetector as MOODDetector

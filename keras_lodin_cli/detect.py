@@ -1,4 +1,4 @@
-"""Commands about trained networks: `tune`, `evaluate`, `gradients`, `export`, `score`."""
+"""Commands about trained networks: `tune`, `evaluate`, `features`, `export`, `score` and more."""
 
 from __future__ import annotations
 
@@ -76,7 +76,16 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
              --ood noise:uniform --output results"""
 )
 @click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@options(id_option, data_dir_option, input_range_option, batch_size_option, ood_option)
+@options(id_option, data_dir_option, input_range_option, batch_size_option)
+@click.option("--ood", multiple=True, metavar="SPEC", help="OOD data; repeat.")
+@click.option("--near", multiple=True, metavar="SPEC", help="OOD data of the group near; repeat.")
+@click.option("--far", multiple=True, metavar="SPEC", help="OOD data of the group far; repeat.")
+@click.option(
+    "--shifted",
+    multiple=True,
+    metavar="SPEC",
+    help="Known classes under other conditions, which count as ID; repeat.",
+)
 @click.option(
     "--detector",
     "detectors",
@@ -84,7 +93,7 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
     kind="detectors",
     multiple=True,
     metavar="NAME",
-    help="Repeat. All that apply by default.",
+    help="Repeat; `all` for every one. By default those that every evaluation has.",
 )
 @statistics_option
 @click.option(
@@ -97,6 +106,9 @@ def evaluate(
     models: tuple[str, ...],
     id: str,
     ood: tuple[str, ...],
+    near: tuple[str, ...],
+    far: tuple[str, ...],
+    shifted: tuple[str, ...],
     output: str | None,
     as_json: bool,
     **settings: Any,
@@ -104,8 +116,15 @@ def evaluate(
     """Measure how well models tell in-distribution from out-of-distribution data."""
     from keras_lodin import workflows
 
-    with workflows.results_folder(output, id, *ood, settings["statistics"]):
-        evaluation = workflows.evaluate_models(models, id, ood, command=command_line(), **settings)
+    names = (id, *ood, *near, *far, *shifted, settings["statistics"])
+    with workflows.results_folder(output, *names):
+        evaluation = workflows.evaluate_models(
+            *(models, id, ood),
+            groups={"near": near, "far": far},
+            shifted=shifted,
+            command=command_line(),
+            **settings,
+        )
         # Before they are saved: figures that are on the screen are not lost to a full disk.
         show(evaluation.table(), evaluation.to_dict(), as_json)
         if output is not None:
@@ -115,6 +134,45 @@ def evaluate(
             f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/",
             err=as_json,
         )
+
+
+@main.command(
+    epilog="""{sources}
+
+\b
+Example: keras-lodin features model.keras --data tfds:cifar10 --output id.npz --head head.keras
+         keras-lodin features model.keras --data tfds:svhn_cropped --output svhn.npz
+         keras-lodin evaluate head.keras --id npz:id.npz --ood npz:svhn.npz --detector energy"""
+)
+@click.argument("model")
+@click.option("--data", required=True, metavar="SPEC", help="The data, of any kind.")
+@click.option(
+    "--part",
+    type=click.Choice(["train", "calibration", "test", "all"]),
+    default="test",
+    show_default=True,
+    help="Of data that have parts.",
+)
+@options(data_dir_option, input_range_option, batch_size_option)
+@click.option(
+    "--output", type=FILE, required=True, metavar="FILE.npz", help="Features, logits and labels."
+)
+@click.option(
+    "--head",
+    type=FILE,
+    default=None,
+    metavar="FILE.keras",
+    help="Write the last layer too, as a classifier of features.",
+)
+def features(model: str, data: str, output: str, **settings: Any) -> None:
+    """Store what enters a network's last layer, so that a study need not run the network again."""
+    from keras_lodin import workflows
+
+    count, size, labelled = workflows.write_features(model, data, output, **settings)
+    labels = "with labels" if labelled else "without labels"
+    say(f"{size} features of each of {count:,} examples, {labels}, are in {output}")
+    if settings["head"] is not None:
+        say(f"The classifier of features is in {settings['head']}")
 
 
 @main.command(

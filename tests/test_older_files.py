@@ -13,6 +13,8 @@ from packaging.version import Version
 
 import keras_lodin
 from keras_lodin import metrics, workflows
+from keras_lodin.evaluation.page import evaluation_page
+from keras_lodin.evaluation.table import ResultsTable
 from keras_lodin.export import load_artifact, seal
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -212,6 +214,22 @@ def test_saved_scores_give_the_saved_figures():
         )
         assert metrics.auroc(of_id, of_ood) == pytest.approx(row["auroc"])
         assert metrics.fpr_at_tpr(of_id, of_ood, 0.95) == pytest.approx(row["fpr95"])
+
+
+def test_saved_results_are_shown_as_tables_and_as_a_page():
+    """They know neither groups nor shifted data."""
+    results = json.loads((FOLDER / "evaluation" / "results.json").read_text())
+    table = str(ResultsTable(results))
+    assert "OOD: digits:7-9, 107 samples" in table
+    assert "Mean of the 2 OOD sets" in table
+    scores = {}
+    with np.load(FOLDER / "evaluation" / "scores.npz") as arrays:
+        for key, values in arrays.items():
+            detector, _, name = key.partition("/")
+            scores.setdefault(detector, {})[name] = values
+    page = evaluation_page(results, scores, {}, {})
+    assert "Out-of-distribution detection on digits:0-2" in page
+    assert "full spectrum" not in page
 
 
 @reads_keras_files

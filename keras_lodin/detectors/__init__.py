@@ -1,7 +1,11 @@
 """Detectors: a classifier in, `logits`, `score` and `is_ood` out."""
 
+from keras_lodin.detectors.combined import CombinedDetector as CombinedDetector
 from keras_lodin.detectors.detector import Detector as Detector
 from keras_lodin.detectors.energy import EnergyDetector as EnergyDetector
+from keras_lodin.detectors.entropy import EntropyDetector as EntropyDetector
+from keras_lodin.detectors.gen import GENDetector as GENDetector
+from keras_lodin.detectors.knn import KNNDetector as KNNDetector
 from keras_lodin.detectors.mahalanobis import MahalanobisDetector as MahalanobisDetector
 from keras_lodin.detectors.max_logit import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors.mood import MOODDetector as MOODDetector

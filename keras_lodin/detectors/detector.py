@@ -26,6 +26,7 @@ from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small_values
 from keras_lodin.data.passes import Batch, BatchFunction
 from keras_lodin.data.value_range import GIVEN, InputRange, check_in_range, checked_input_range
+from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.export.formats import export_detector
 from keras_lodin.gradients import ForwardPass, backend
 from keras_lodin.metrics.figures import (
@@ -38,6 +39,7 @@ from keras_lodin.metrics.scores import check_scores, promised, verdict
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
+from keras_lodin.models.features import FeatureLayers
 from keras_lodin.models.head import find_head
 from keras_lodin.models.input_range import GivenRange, resolve_input_range
 from keras_lodin.utils.numbers import shortest_float, single_number
@@ -112,8 +114,12 @@ class Detector(ClassifierWrapper):
     needs_statistics = False
     # Whether a network with several exits is wrapped whole, and images leave at exits of their own.
     takes_exits = False
+    # Whether an evaluation has it that names no detectors.
+    in_every_evaluation = True
     # Whether there is a `tune`, which chooses settings from in-distribution data.
     tunable = False
+    # What the score reads of the classifier beside its logits; None for nothing.
+    feature_layers: FeatureLayers | None = None
     # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
     _notes: tuple[str, ...] = ("calibration_count",)
     _calibration_count = 0
@@ -233,12 +239,23 @@ class Detector(ClassifierWrapper):
         Returns:
             a `ForwardPass`, or another value with `inputs` and `logits`.
         """
-        make = ForwardPass if self._head.input_dtype == "float32" else ForwardPass.of_names
-        return make(self.logits_function, inputs)
+        if self.feature_layers is not None:
+            return FeaturePass(self.feature_layers, inputs, of_names=self.takes_names)
+        if self.takes_names:
+            return ForwardPass.of_names(lambda x: [self.logits_function(x)], inputs)[0]
+        return ForwardPass(self.logits_function, inputs)
+
+    @property
+    def takes_names(self) -> bool:
+        """Whether the inputs are names, tokens for example, and not quantities."""
+        return self._head.input_dtype != "float32"
 
     @property
     def pass_key(self) -> Hashable:
-        """Detectors with equal keys can share one `forward_pass`."""
+        """Detectors with equal keys share one pass, of all the `feature_layers` that they read.
+
+        One with a `forward_pass` of its own has a key of its own.
+        """
         return id(self.classifier)
 
     def side_values(self, inputs: Tensor) -> dict[str, Tensor]:

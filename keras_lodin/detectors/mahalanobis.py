@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.batches import described
-from keras_lodin.data.label_places import LabelPlaces
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
-from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
 from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon, checked_numbers
+from keras_lodin.detectors.statistics.class_statistics import ClassStatistics, whiten
+from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.gradients import backend
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.models.input_range import GivenRange
@@ -29,7 +27,7 @@ from keras_lodin.utils.tensor import Tensor
     position=5,
 )
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class MahalanobisDetector(AdaptiveDetector):
+class MahalanobisDetector(StatisticsDetector):
     """Scores by how near features are to those of a class (Lee, Lee, Lee & Shin 2018).
 
         score = sum over layers l of w_l * max_c -1/2 (z_l - mu_lc)^T P_l (z_l - mu_lc)
@@ -112,10 +110,10 @@ class MahalanobisDetector(AdaptiveDetector):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Finds the features, and creates the statistics of each layer."""
-        self._feature_layers = FeatureLayers(self.classifier, self.from_logits, self.feature_names)
+        self.feature_layers = FeatureLayers(self.classifier, self.from_logits, self.feature_names)
         self._statistics = [
             self._add_statistics(number, size)
-            for number, size in enumerate(self._feature_layers.sizes)
+            for number, size in enumerate(self.feature_layers.sizes)
         ]
         self._shrinkage_used = self._add_state("shrinkage_used", (len(self._statistics),))
         super().build(input_shape)
@@ -144,16 +142,6 @@ class MahalanobisDetector(AdaptiveDetector):
             return None
         return tuple(float(value) for value in backend.eager_value(self._shrinkage_used))
 
-    @property
-    def pass_key(self) -> Hashable:
-        """Detectors of the same layers can share a pass."""
-        return super().pass_key, self._feature_layers.names
-
-    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> FeaturePass:
-        """One pass of the classifier that keeps its features."""
-        self._check_adapted()
-        return FeaturePass(self._feature_layers, inputs)
-
     def score(self, forward_pass: FeaturePass) -> Tensor:
         """The weighted sum of `-1/2` the squared distances: float32, `(batch,)`."""
         features = forward_pass.features
@@ -171,7 +159,7 @@ class MahalanobisDetector(AdaptiveDetector):
             -weight * ops.matmul(_offset(statistics, z), ops.transpose(statistics["matrix"]))
             for weight, statistics, z in self._per_layer(forward_pass.features)
         ]
-        direction = ops.sign(forward_pass.input_gradient(cotangents))
+        direction = ops.sign(forward_pass.input_gradient_of_features(cotangents))
         low, high = self.input_range
         inputs = forward_pass.inputs
         return inputs + ops.cast(self.epsilon * (high - low) * direction, inputs.dtype)
@@ -182,23 +170,27 @@ class MahalanobisDetector(AdaptiveDetector):
         weights = self.layer_weights or (1.0,) * len(self._statistics)
         return zip(weights, self._statistics, features, strict=True)
 
-    def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:
-        place = LabelPlaces(self.num_classes, self.class_names, data)
-        statistics = [
-            ClassStatistics(self.num_classes, size) for size in self._feature_layers.sizes
-        ]
-        task, check = "Computing class statistics", super(AdaptiveDetector, self).check_inputs
-        for batch in self._passed(
-            lambda inputs: self._feature_layers(inputs)[:-1], data, task, batch_size, verbose, check
-        ):
-            if batch.labels is None:
-                raise ValueError(
-                    "Class means need labels: call `adapt(x, y)`, or give data that yields "
-                    f"(x, y). Received: {described(data)}, without labels"
-                )
-            for layer, features in zip(statistics, batch.outputs, strict=True):
-                layer.update(features, place(batch.labels))
-        found = [whiten(layer, self.shrinkage) for layer in statistics]
+    def new_statistics(self) -> dict[str, ClassStatistics]:
+        """Class means and the scatter around them, of each layer."""
+        return {
+            str(number): ClassStatistics(self.num_classes, size)
+            for number, size in enumerate(self.feature_layers.sizes)
+        }
+
+    def observe(
+        self,
+        statistics: Mapping[str, ClassStatistics],
+        features: Sequence[np.ndarray],
+        logits: np.ndarray,
+        labels: np.ndarray,
+    ) -> None:
+        """See `StatisticsDetector.observe`."""
+        for layer, values in zip(statistics.values(), features, strict=True):
+            layer.update(values, labels)
+
+    def assign_statistics(self, statistics: Mapping[str, ClassStatistics]) -> None:
+        """The map under which distances are Euclidean, and the class means under it."""
+        found = [whiten(layer, self.shrinkage) for layer in statistics.values()]
         for weights, whitening in zip(self._statistics, found, strict=True):
             lengths = np.sum(np.square(whitening.centres), axis=-1)
             weights["mean"].assign(whitening.mean)

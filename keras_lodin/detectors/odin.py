@@ -23,6 +23,7 @@ from keras_lodin.detectors.odin_score import (
 )
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon, checked_numbers, checked_temperature
+from keras_lodin.detectors.tuning import Tuning
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.input_range import GivenRange
 from keras_lodin.utils.numbers import shortest_float
@@ -235,7 +236,7 @@ class ODINDetector(Detector):
         epsilons: Sequence[float] = odin_tuning.EPSILONS,
         batch_size: int = 128,
         verbose: int | str = "auto",
-    ) -> odin_tuning.Tuning:
+    ) -> Tuning:
         """Chooses temperature and epsilon, from in-distribution data alone.
 
         Taken is the temperature that, without a step, has the largest AUROC of the data against a

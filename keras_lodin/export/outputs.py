@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.gradients import ForwardPass
@@ -48,6 +50,12 @@ class _PassWithMemory:
     def input_gradient(self, cotangent: Tensor) -> Tensor:
         """See `ForwardPass.input_gradient`."""
         self.gradients.append(self._forward_pass.input_gradient(cotangent))
+        return self.gradients[-1]
+
+    def input_gradient_of_features(self, cotangents: Sequence[Tensor]) -> Tensor:
+        """See `FeaturePass.input_gradient_of_features`; that of passes that have it."""
+        forward_pass: Any = self._forward_pass
+        self.gradients.append(forward_pass.input_gradient_of_features(cotangents))
         return self.gradients[-1]
 
 

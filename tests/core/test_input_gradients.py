@@ -109,8 +109,8 @@ def test_a_generator_of_seeds_goes_on_from_batch_to_batch():
 
 
 def test_names_have_no_gradient(rng):
-    forward_pass = ForwardPass.of_names(
-        lambda x: ops.one_hot(x[:, 0], 3), ops.convert_to_tensor([[1], [2]], dtype="int32")
+    (forward_pass,) = ForwardPass.of_names(
+        lambda x: [ops.one_hot(x[:, 0], 3)], ops.convert_to_tensor([[1], [2]], dtype="int32")
     )
     for derivative in (
         lambda: forward_pass.input_gradient(ops.ones((2, 3))),

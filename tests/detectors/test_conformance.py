@@ -40,6 +40,7 @@ NAMES = tuple("abcdefg")
 OF_NAME = {
     "mahalanobis": {"epsilon": 0.003, "shrinkage": 0.2},
     "mood": {"boundaries": (100.0,)},
+    "knn": {"bank_size": 50, "k": 2},
 }
 
 

@@ -367,7 +367,7 @@ def test_step_follows_finite_differences_in_float64(names, data):
         for w, u, v, s in zip(weights or [1.0], mapped(x), nearest, found, strict=True)
     ]
     cotangents = [ops.convert_to_tensor(value.astype("float32")) for value in cotangents]
-    taken = ops.convert_to_numpy(detector.forward_pass(x).input_gradient(cotangents))
+    taken = ops.convert_to_numpy(detector.forward_pass(x).input_gradient_of_features(cotangents))
     np.testing.assert_allclose(taken, gradient, atol=1e-4 * np.abs(gradient).max())
     clear = np.abs(gradient) > 1e-3 * np.abs(gradient).max()
     assert clear.mean() > 0.9
@@ -499,7 +499,7 @@ def test_epsilon_cannot_change_behind_a_compiled_predict():
 
 
 @pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
-def test_one_pass_serves_detectors_of_the_same_layers(data):
+def test_one_pass_serves_detectors_of_several_layers(data):
     (x, y), model = data, trunk()
     detectors = {
         "late": MahalanobisDetector(model),
@@ -509,8 +509,7 @@ def test_one_pass_serves_detectors_of_the_same_layers(data):
     }
     for name in ("late", "weighted", "early"):
         detectors[name].adapt(x, y)
-    assert detectors["late"].pass_key == detectors["weighted"].pass_key
-    assert len({detector.pass_key for detector in detectors.values()}) == 3
+    assert len({detector.pass_key for detector in detectors.values()}) == 1
     evaluation = keras_lodin.evaluate(
         detectors, (x, y), {"bright": np.ones((9, 8, 8, 3), "float32")}, resamples=10, verbose=0
     )

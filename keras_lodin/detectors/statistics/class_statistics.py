@@ -49,11 +49,35 @@ class ClassStatistics:
         means = np.zeros((len(classes), features.shape[1]))
         np.add.at(means, rows, features)
         means /= counts[:, None]
+        self._take(classes, counts, means, features - means[rows])
+
+    def merge(self, other: ClassStatistics) -> None:
+        """Takes in statistics of other samples: the same as if all had been counted here.
+
+        Args:
+            other: of as many classes and features. It is left as it is.
+
+        Raises:
+            ValueError: for other sizes.
+        """
+        if other.means.shape != self.means.shape:
+            raise ValueError(
+                "Statistics are merged with those of as many classes and features, "
+                f"{self.means.shape}. Received: statistics of {other.means.shape}"
+            )
+        (classes,) = np.nonzero(other.counts)
+        self._take(classes, other.counts[classes], other.means[classes], other.means[:0])
+        self.scatter += other.scatter
+
+    def _take(
+        self, classes: np.ndarray, counts: np.ndarray, means: np.ndarray, within: np.ndarray
+    ) -> None:
+        """Moves means and scatter by those of new samples of some classes."""
         shifts = means - self.means[classes]
         before, after = self.counts[classes], self.counts[classes] + counts
         # One product for both parts of the update: within the batch, and of its means.
         between = shifts * np.sqrt(before * counts / after)[:, None]
-        deviations = np.concatenate([features - means[rows], between])
+        deviations = np.concatenate([within, between])
         self.scatter += deviations.T @ deviations
         self.means[classes] += shifts * (counts / after)[:, None]
         self.counts[classes] = after
