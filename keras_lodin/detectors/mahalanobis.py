@@ -142,6 +142,11 @@ class MahalanobisDetector(StatisticsDetector):
             return None
         return tuple(float(value) for value in backend.eager_value(self._shrinkage_used))
 
+    @property
+    def cost_in_passes(self) -> float:
+        """Three with a step: forward, backward to the input, forward."""
+        return 3.0 if self.epsilon > 0.0 else 1.0
+
     def score(self, forward_pass: FeaturePass) -> Tensor:
         """The weighted sum of `-1/2` the squared distances: float32, `(batch,)`."""
         features = forward_pass.features
