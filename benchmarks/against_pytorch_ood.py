@@ -1,4 +1,4 @@
-"""pytorch-ood's scores of fixed features, for `tests/detectors/test_against_pytorch_ood.py`.
+"""pytorch-ood's scores of fixed features, for `tests/core/test_against_pytorch_ood.py`.
 
     torch-env/bin/pip install scikit-learn
     torch-env/bin/python benchmarks/against_pytorch_ood.py tests/fixtures/pytorch_ood.npz

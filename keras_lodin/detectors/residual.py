@@ -109,8 +109,9 @@ class ResidualDetector(StatisticsDetector, HeadDetector):
         """`| R^T (h - u) |`: float32, `(batch,)`."""
         left_out = self.directions_left_out(settings)
         along = ops.matmul(features - self._origin, self._directions)
-        places = np.arange(self.head.size, dtype="float32")
-        counts = ops.cast(places >= ops.minimum(float(left_out), self._most), "float32")
+        places = ops.arange(self.head.size, dtype="float32")
+        first = ops.minimum(float(left_out), self._most)
+        counts = ops.cast(ops.greater_equal(places, first), "float32")
         return ops.sqrt(ops.sum(counts * ops.square(along), axis=-1))
 
     def new_statistics(self) -> dict[str, Any]:
