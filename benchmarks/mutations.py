@@ -710,7 +710,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "detectors",
-        "class_statistics",
+        "statistics/class_statistics",
         ("means between batches", "before * counts / after)[:", "counts)[:", ""),
         (
             "whitening",

@@ -63,3 +63,20 @@ def test_merged_statistics_are_those_of_all_samples(kind):
     for name, value in vars(whole).items():
         np.testing.assert_allclose(vars(first)[name], value, rtol=1e-9, atol=1e-12, err_msg=name)
     np.testing.assert_allclose(first.mean, values.mean(axis=0), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ClassStatistics(CLASSES, 4),
+        lambda: ClassMeans(CLASSES, 4),
+        lambda: FeatureBank(9, CLASSES),
+    ],
+)
+def test_features_that_are_not_finite_are_refused_and_nothing_is_counted(make):
+    values, labels = made(0, 40)
+    statistics = make()
+    values[3, 2], values[5, 1] = np.nan, np.inf
+    with pytest.raises(ValueError, match=r"must be finite.*Received: 2 of 160 features"):
+        statistics.update(values, labels)
+    assert statistics.counts.sum() == 0
