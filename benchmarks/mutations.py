@@ -710,7 +710,7 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "detectors",
-        "class_statistics",
+        "statistics/class_statistics",
         ("means between batches", "before * counts / after)[:", "counts)[:", ""),
         (
             "whitening",
@@ -777,12 +777,17 @@ MUTATIONS: list[Mutation] = [
             "for name in sets.spectra[spectrum][spectrum:]]",
             "::test_full_spectrum_counts_the_shifted_data_as_in_distribution",
         ),
+    ),
+    *_of(
+        "detectors",
+        "shared_passes",
         (
             "one pass for all classifiers",
-            "if key not in passes:",
-            "if not passes:",
+            "passes = [made[detector.pass_key] for detector in detectors]",
+            "passes = [next(iter(made.values()))] * len(detectors)",
+            "tests/evaluation/test_one_pass.py"
             "::test_several_classifiers_are_measured_at_once_and_told_apart "
-            "::test_scores_equal_those_of_each_detector_alone",
+            "tests/evaluation/test_one_pass.py::test_scores_equal_those_of_each_detector_alone",
         ),
     ),
     *_of(
