@@ -15,6 +15,7 @@ from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import DICEDetector as DICEDetector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector
 from keras_lodin.detectors import EntropyDetector as EntropyDetector
+from keras_lodin.detectors import FDBDDetector as FDBDDetector
 from keras_lodin.detectors import GENDetector as GENDetector
 from keras_lodin.detectors import GradNormDetector as GradNormDetector
 from keras_lodin.detectors import KLMatchingDetector as KLMatchingDetector
@@ -23,11 +24,18 @@ from keras_lodin.detectors import MahalanobisDetector as MahalanobisDetector
 from keras_lodin.detectors import MaxLogitDetector as MaxLogitDetector
 from keras_lodin.detectors import MOODDetector as MOODDetector
 from keras_lodin.detectors import MSPDetector as MSPDetector
+from keras_lodin.detectors import NCIDetector as NCIDetector
+from keras_lodin.detectors import NNGuideDetector as NNGuideDetector
 from keras_lodin.detectors import ODINDetector as ODINDetector
 from keras_lodin.detectors import OpenMaxDetector as OpenMaxDetector
 from keras_lodin.detectors import ReActDetector as ReActDetector
+from keras_lodin.detectors import ResidualDetector as ResidualDetector
+from keras_lodin.detectors import RMDSDetector as RMDSDetector
 from keras_lodin.detectors import ScaleDetector as ScaleDetector
+from keras_lodin.detectors import SHEDetector as SHEDetector
 from keras_lodin.detectors import TemperatureScalingDetector as TemperatureScalingDetector
+from keras_lodin.detectors import VIMDetector as VIMDetector
+from keras_lodin.evaluation.choosing import choose as choose
 from keras_lodin.evaluation.one_pass import evaluate as evaluate
 from keras_lodin.evaluation.results import Evaluation as Evaluation
 from keras_lodin.quotient.distributions import gradient_distributions as gradient_distributions
