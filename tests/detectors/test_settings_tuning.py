@@ -110,3 +110,23 @@ def test_a_tuned_detector_has_one_with_the_defaults_beside_it():
 def test_unusable_candidates_are_refused(candidates, message):
     with pytest.raises(ValueError, match=message):
         knn().tune(calibration(), candidates=candidates, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "statistics"),
+    [
+        (keras_lodin.DICEDetector, True),
+        (lambda model: keras_lodin.ASHDetector(model, "b"), False),
+        (lambda model: keras_lodin.AdaSCALEDetector(model, input_range=(-12, 12)), True),
+    ],
+)
+def test_off_and_pairs_of_numbers_are_candidates_like_others(make, statistics):
+    detector = make(small.classifier())
+    if statistics:
+        detector.adapt(*small.data(), verbose=0)
+    defaults = detector.settings
+    assert detector.default_settings() == defaults
+    tuning = detector.tune(calibration(), verbose=0)
+    assert np.isfinite([one["auroc"] for one in tuning.candidates]).all()
+    assert detector.settings == tuning.settings
+    assert detector.with_settings(**defaults).settings == defaults
