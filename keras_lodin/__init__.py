@@ -8,6 +8,7 @@ from keras_lodin import metrics as metrics
 from keras_lodin import models as models
 from keras_lodin import testing as testing
 from keras_lodin import workflows as workflows
+from keras_lodin.detectors import CombinedDetector as CombinedDetector
 from keras_lodin.detectors import Detector as Detector
 from keras_lodin.detectors import EnergyDetector as EnergyDetector
 from keras_lodin.detectors import EntropyDetector as EntropyDetector

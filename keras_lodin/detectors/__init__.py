@@ -1,5 +1,6 @@
 """Detectors: a classifier in, `logits`, `score` and `is_ood` out."""
 
+from keras_lodin.detectors.combined import CombinedDetector as CombinedDetector
 from keras_lodin.detectors.detector import Detector as Detector
 from keras_lodin.detectors.energy import EnergyDetector as EnergyDetector
 from keras_lodin.detectors.entropy import EntropyDetector as EntropyDetector

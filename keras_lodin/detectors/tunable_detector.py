@@ -8,8 +8,6 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.detectors import settings_tuning
 from keras_lodin.detectors.detector import Detector
@@ -60,7 +58,7 @@ class TunableDetector(Detector):
         """Forgets the threshold, and the graph that holds the old values."""
         self.predict_function = None
         self._tuned = 0
-        self.threshold = -np.inf
+        self.forget_calibration()
 
     @property
     def tuned(self) -> bool:
@@ -77,7 +75,7 @@ class TunableDetector(Detector):
             return None
         other = self.with_settings(**defaults)
         other.set_weights(self.get_weights())
-        other.threshold = -np.inf
+        other.forget_calibration()
         return other
 
     def tune(
