@@ -69,6 +69,56 @@ def tune(model: str, id: str, output: str, **settings: Any) -> None:
 @main.command(
     epilog="""{sources}
 
+Example: keras-lodin choose runs/model.keras --id digits:0-6 --output chosen"""
+)
+@click.argument("model")
+@options(id_option, data_dir_option, input_range_option, batch_size_option)
+@click.option(
+    "--output", type=FOLDER, required=True, metavar="DIR", help="For the page and the detector."
+)
+@click.option(
+    "--train",
+    metavar="SPEC",
+    default=None,
+    help="Training data for detectors with statistics. The train part of --id by default.",
+)
+@click.option("--ood", metavar="SPEC", default=None, help="Validation OOD data, if you have any.")
+@click.option(
+    "--detector",
+    "detectors",
+    cls=NameOption,
+    kind="detectors",
+    multiple=True,
+    metavar="NAME",
+    help="Repeat. All that apply by default.",
+)
+@click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@json_option
+def choose(
+    model: str,
+    id: str,
+    output: str,
+    as_json: bool,
+    detectors: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    """Try every detector on a model, recommend one, and save it, tuned and calibrated."""
+    from keras_lodin import workflows
+
+    with workflows.results_folder(output, id, settings["train"]):
+        choice = workflows.choose_detector(
+            model, id, output, detectors=detectors or None, command=command_line(), **settings
+        )
+    show(choice.table(), choice.to_dict(), as_json)
+    say(choice.reason, err=as_json)
+    say(choice.detector.promise(), err=as_json)
+    say(f"In {output}: choice.html, choice.json, detector.keras", err=as_json)
+
+
+@main.command(
+    epilog="""{sources}
+
 {figures}
 
 \b

@@ -89,6 +89,5 @@ statistics_option = click.option(
     "--statistics",
     metavar="SPEC",
     default=None,
-    help="Training data for the statistics of mahalanobis and mood. The train part of --id by "
-    "default.",
+    help="Training data for detectors with statistics. The train part of --id by default.",
 )

@@ -257,6 +257,26 @@ class Detector(ClassifierWrapper):
         """
         return id(self.classifier)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters that `tune` chooses, by name; none where there is no `tune`."""
+        return {}
+
+    @property
+    def cost_in_passes(self) -> float:
+        """How many forward passes of the classifier a score costs, a backward one counted as one.
+
+        What detectors add to that is little beside a network.
+        """
+        return 1.0
+
+    @property
+    def statistics_bytes(self) -> int:
+        """What the detector adds to its classifier in a file, in bytes."""
+        classifiers = {id(weight) for weight in self.classifier.variables}
+        own = [weight for weight in self.variables if id(weight) not in classifiers]
+        return sum(int(np.prod(weight.shape)) * 4 for weight in own)
+
     def side_values(self, inputs: Tensor) -> dict[str, Tensor]:
         """The values of `side_inputs` for a batch of inputs."""
         return {}

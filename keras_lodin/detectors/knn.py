@@ -9,11 +9,12 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.detectors.directions import on_sphere, rows_on_sphere
 from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.setting import Setting
 from keras_lodin.detectors.settings import checked_bank_size, checked_count
-from keras_lodin.detectors.statistics.feature_bank import FeatureBank
+from keras_lodin.detectors.statistics.feature_bank import FeatureBank, filled_bank
 from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.utils.tensor import Tensor
 
@@ -93,28 +94,14 @@ class KNNDetector(StatisticsDetector, HeadDetector):
         labels: np.ndarray,
     ) -> None:
         """Keeps features, balanced by label, or by prediction where there are no labels."""
-        lengths = np.linalg.norm(features[0], axis=-1, keepdims=True)
-        statistics["bank"].update(features[0] / np.maximum(lengths, 1e-12), labels)
+        statistics["bank"].update(rows_on_sphere(features[0]), labels)
 
     def assign_statistics(self, statistics: Mapping[str, FeatureBank]) -> None:
         """Fills the bank."""
         values = statistics["bank"].values
-        if len(values) < self.k:
-            raise ValueError(
-                f"The bank needs k = {self.k} samples or more: give more training data, or a "
-                f"smaller `k`. Received: {len(values)} samples"
-            )
-        bank = np.zeros(self._bank.shape, "float32")
-        bank[: len(values)] = values
-        self._bank.assign(bank)
+        self._bank.assign(filled_bank(values, self.bank_size, self.k))
         self._empty.assign(np.where(np.arange(self.bank_size) < len(values), 0.0, -4.0))
 
     def get_config(self) -> dict[str, Any]:
         """What makes this detector again, with its classifier inside."""
         return {**super().get_config(), "bank_size": self.bank_size}
-
-
-def on_sphere(features: Tensor) -> Tensor:
-    """Features divided by their lengths; zeros stay zeros."""
-    squares = ops.sum(ops.square(features), axis=-1, keepdims=True)
-    return features / ops.maximum(ops.sqrt(squares), 1e-12)

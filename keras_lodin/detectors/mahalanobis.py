@@ -9,15 +9,25 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.detectors.directions import (
+    on_sphere,
+    row_of_largest,
+    rows_on_sphere,
+    through_sphere,
+)
 from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.settings import checked_epsilon, checked_numbers
+from keras_lodin.detectors.settings import (
+    checked_epsilon,
+    checked_flag,
+    checked_numbers,
+    checked_shrinkage,
+)
 from keras_lodin.detectors.statistics.class_statistics import ClassStatistics, whiten
 from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.gradients import backend
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.models.input_range import GivenRange
-from keras_lodin.utils.numbers import single_number
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -60,6 +70,8 @@ class MahalanobisDetector(StatisticsDetector):
             for each feature. The step is in these units, and with one, inputs outside are refused
             by `adapt` and `calibrate`. None for the range that the classifier's first layers
             show, or else the data of `adapt`.
+        normalize: whether features are divided by their lengths first, those of `adapt` too
+            (Mueller & Hein 2025, "Mahalanobis++"). Features of zeros stay zeros.
         **kwargs: see `Detector`.
 
     Raises:
@@ -83,8 +95,10 @@ class MahalanobisDetector(StatisticsDetector):
         epsilon: float = 0.0,
         shrinkage: float | None = None,
         input_range: GivenRange | None = None,
+        normalize: bool = False,
         **kwargs: Any,
     ) -> None:
+        self.normalize = checked_flag("normalize", normalize)
         # Before the base class, which builds: the statistics' shapes are those of the layers.
         self.feature_names = _checked_names(layers)
         super().__init__(classifier, input_range=input_range, **kwargs)
@@ -100,13 +114,7 @@ class MahalanobisDetector(StatisticsDetector):
         self._within_range = self._epsilon > 0.0
         if self._within_range:
             self.check_differentiable()
-        intensity = None if shrinkage is None else single_number(shrinkage)
-        if shrinkage is not None and (intensity is None or not 0.0 <= intensity <= 1.0):
-            raise ValueError(
-                "`shrinkage` must lie between 0 and 1, or be None to have it estimated. "
-                f"Received: shrinkage={shrinkage!r}"
-            )
-        self.shrinkage = intensity
+        self.shrinkage = checked_shrinkage(shrinkage)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Finds the features, and creates the statistics of each layer."""
@@ -142,13 +150,18 @@ class MahalanobisDetector(StatisticsDetector):
             return None
         return tuple(float(value) for value in backend.eager_value(self._shrinkage_used))
 
+    @property
+    def cost_in_passes(self) -> float:
+        """Three with a step: forward, backward to the input, forward."""
+        return 3.0 if self.epsilon > 0.0 else 1.0
+
     def score(self, forward_pass: FeaturePass) -> Tensor:
         """The weighted sum of `-1/2` the squared distances: float32, `(batch,)`."""
         features = forward_pass.features
         if self.epsilon > 0.0:
             features = forward_pass.features_at(self.perturb(forward_pass))
         score = 0.0
-        for weight, statistics, z in self._per_layer(features):
+        for weight, statistics, z in self._per_layer(self._measured(features)):
             score = score - 0.5 * weight * ops.sum(ops.square(_offset(statistics, z)), axis=-1)
         return score
 
@@ -157,12 +170,17 @@ class MahalanobisDetector(StatisticsDetector):
         # The derivative of -1/2 |u - v|^2 by the features, v the nearest centre.
         cotangents = [
             -weight * ops.matmul(_offset(statistics, z), ops.transpose(statistics["matrix"]))
-            for weight, statistics, z in self._per_layer(forward_pass.features)
+            for weight, statistics, z in self._per_layer(self._measured(forward_pass.features))
         ]
+        if self.normalize:
+            cotangents = list(map(through_sphere, forward_pass.features, cotangents))
         direction = ops.sign(forward_pass.input_gradient_of_features(cotangents))
         low, high = self.input_range
         inputs = forward_pass.inputs
         return inputs + ops.cast(self.epsilon * (high - low) * direction, inputs.dtype)
+
+    def _measured(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        return list(map(on_sphere, features)) if self.normalize else features
 
     def _per_layer(
         self, features: Sequence[Tensor]
@@ -186,7 +204,7 @@ class MahalanobisDetector(StatisticsDetector):
     ) -> None:
         """See `StatisticsDetector.observe`."""
         for layer, values in zip(statistics.values(), features, strict=True):
-            layer.update(values, labels)
+            layer.update(rows_on_sphere(values) if self.normalize else values, labels)
 
     def assign_statistics(self, statistics: Mapping[str, ClassStatistics]) -> None:
         """The map under which distances are Euclidean, and the class means under it."""
@@ -207,6 +225,7 @@ class MahalanobisDetector(StatisticsDetector):
             "layer_weights": None if self.layer_weights is None else list(self.layer_weights),
             "epsilon": self.epsilon,
             "shrinkage": self.shrinkage,
+            "normalize": self.normalize,
         }
 
 
@@ -217,7 +236,7 @@ def _offset(statistics: dict[str, keras.Variable], features: Tensor) -> Tensor:
     # The nearest by -1/2 |u - v|^2 + 1/2 |u|^2, a matrix product. The distance is not taken from
     # there: the difference of two large numbers has lost it.
     nearness = ops.matmul(u, ops.transpose(centres)) + statistics["offsets"]
-    return u - ops.take(centres, ops.argmax(nearness, axis=-1), axis=0)
+    return u - row_of_largest(centres, nearness)
 
 
 def _checked_names(layers: str | Sequence[str] | None) -> tuple[str, ...] | None:

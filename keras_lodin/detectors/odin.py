@@ -186,6 +186,16 @@ class ODINDetector(Detector):
             return None
         return self.with_settings(**defaults)
 
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Temperature and epsilon."""
+        return {"temperature": self.temperature, "epsilon": self.epsilon}
+
+    @property
+    def cost_in_passes(self) -> float:
+        """Three with a step: forward, backward to the input, forward."""
+        return 3.0 if self.epsilon > 0.0 else 1.0
+
     def score(self, forward_pass: ForwardPass) -> Tensor:
         """`log(classes * max_i S_i(x~; T))`: float32, `(batch,)`."""
         perturbed = self.perturb(forward_pass)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
+
 from keras_lodin.utils.numbers import (
     check_whole,
     checked_number,
@@ -65,6 +67,34 @@ def checked_fraction(name: str, value: object) -> float:
     if number is None or not 0.0 <= number <= 1.0:
         raise ValueError(f"`{name}` must lie between 0 and 1. Received: {name}={value!r}")
     return float(number)
+
+
+def checked_shrinkage(shrinkage: object) -> float | None:
+    """The shrinkage of a covariance, between 0 and 1; None stays, to have it estimated.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if shrinkage is None:
+        return None
+    number = single_number(shrinkage)
+    if number is None or not 0.0 <= number <= 1.0:
+        raise ValueError(
+            "`shrinkage` must lie between 0 and 1, or be None to have it estimated. "
+            f"Received: shrinkage={shrinkage!r}"
+        )
+    return float(number)
+
+
+def checked_flag(name: str, value: object) -> bool:
+    """A setting that is True or False.
+
+    Raises:
+        ValueError: for anything else.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"`{name}` must be True or False. Received: {name}={value!r}")
+    return bool(value)
 
 
 def checked_positive(name: str, value: object) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TypedDict
 
 import keras
@@ -34,6 +35,7 @@ def compute_features(
     data: object,
     *,
     from_logits: bool | None = None,
+    most: int | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",
 ) -> Features:
@@ -47,6 +49,7 @@ def compute_features(
             convolution, with a softmax after it or none.
         data: what `keras_lodin.evaluate` takes as data, as the classifier takes its inputs.
         from_logits: whether the classifier returns logits; None to find out.
+        most: stop after the batch in which this many samples are reached; None for all.
         batch_size: samples per batch, for data that is not batched already.
         verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
 
@@ -68,12 +71,15 @@ def compute_features(
         lambda inputs: dict(zip(("features", "logits"), layers(inputs), strict=True))
     )
     parts: dict[str, list[np.ndarray]] = {"features": [], "logits": [], "labels": []}
-    for _, labels, outputs, _ in run.over(data, "Computing features", batch_size, verbose):
-        for name, values in outputs.items():
-            check_finite(values, f"the {name}")
-            parts[name].append(values)
-        if labels is not None:
-            parts["labels"].append(labels)
+    with closing(run.over(data, "Computing features", batch_size, verbose)) as batches:
+        for _, labels, outputs, first in batches:
+            for name, values in outputs.items():
+                check_finite(values, f"the {name}")
+                parts[name].append(values)
+            if labels is not None:
+                parts["labels"].append(labels)
+            if most is not None and first + len(outputs["logits"]) >= most:
+                break
     found = Features(
         features=np.concatenate(parts["features"]), logits=np.concatenate(parts["logits"])
     )

@@ -1,5 +1,6 @@
 """Whole jobs, from names of data and files to files: what the command line calls."""
 
+from keras_lodin.workflows.choose import choose_detector as choose_detector
 from keras_lodin.workflows.compare_gradients import gradients as gradients
 from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
 from keras_lodin.workflows.export import export_model as export_model

@@ -55,6 +55,8 @@ def test_gradients_and_derivatives_in_training_mode_are_those_of_differences(
     np.testing.assert_allclose(found["along"], expected, rtol=1e-3, atol=1e-4)
 
 
+# On TensorFlow tests/gradients/test_norms.py tries it.
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("normalization", [False, True])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_chunks_give_the_same_norms(norm, normalization, rng):

@@ -41,6 +41,7 @@ OF_NAME = {
     "mahalanobis": {"epsilon": 0.003, "shrinkage": 0.2},
     "mood": {"boundaries": (100.0,)},
     "knn": {"bank_size": 50, "k": 2},
+    "nnguide": {"bank_size": 50, "k": 2},
 }
 
 

@@ -137,6 +137,55 @@ def test_layers_by_name_are_weighted_and_added(data, rng):
     )
 
 
+@pytest.mark.parametrize("names", [None, ["early", "late"]])
+def test_normalized_features_are_those_of_scikit_learn_on_the_sphere(names, data, rng):
+    (x, y), model = data, trunk()
+    test = rng.uniform(size=(20, 8, 8, 3)).astype("float32")
+    detector = MahalanobisDetector(model, layers=names, normalize=True)
+    detector.adapt(x, y)
+    expected = 0.0
+    for name in names or ["late"]:
+        features = features_of(model, name)
+        on_sphere = lambda z: z / np.linalg.norm(z, axis=-1, keepdims=True)  # noqa: E731
+        expected = expected + reference_score(on_sphere(features(x)), y, on_sphere(features(test)))
+    np.testing.assert_allclose(scores(detector, test), expected, rtol=1e-4)
+
+
+def test_a_step_goes_through_the_normalization(rng):
+    """Of features that are the inputs the gradient is known in closed form."""
+    x, y = rng.normal(size=(200, 6)).astype("float32"), np.arange(200) % CLASSES
+    detector = MahalanobisDetector(identity(6), normalize=True, epsilon=0.01, input_range=(-9, 9))
+    detector.adapt(x, y)
+    (weights,) = detector._statistics
+    matrix, mean, centres = (
+        np.asarray(weights[name], "float64") for name in ("matrix", "mean", "centres")
+    )
+
+    def score(inputs):
+        unit = inputs / np.linalg.norm(inputs, axis=-1, keepdims=True)
+        distances = ((((unit - mean) @ matrix)[:, None] - centres) ** 2).sum(-1)
+        return -0.5 * distances.min(axis=-1)
+
+    few = x[:5].astype("float64")
+    gradient = np.stack(
+        [(score(few + 1e-6 * e) - score(few - 1e-6 * e)) / 2e-6 for e in np.eye(6)], axis=-1
+    )
+    clear = np.abs(gradient) > 1e-3 * np.abs(gradient).max()
+    expected = few + 0.01 * 18.0 * np.sign(gradient)
+    np.testing.assert_allclose(perturbed(detector, x[:5])[clear], expected[clear], atol=1e-5)
+
+
+def test_features_of_zero_have_a_score_when_normalized(rng):
+    x, y = rng.normal(size=(200, 6)).astype("float32"), np.arange(200) % CLASSES
+    x[0] = 0.0
+    for epsilon in (0.0, 0.01):
+        detector = MahalanobisDetector(
+            identity(6), normalize=True, epsilon=epsilon, input_range=(-9, 9)
+        )
+        detector.adapt(x, y)
+        assert np.isfinite(scores(detector, x)).all()
+
+
 def test_score_stays_under_an_invertible_map_of_the_features(rng):
     x = rng.normal(size=(200, 12)).astype("float32")
     y = np.arange(200) % CLASSES
@@ -481,6 +530,7 @@ def test_configuration_holds_every_setting():
             r"one finite number for each of the 1 layers. Received: layer_weights=\[",
         ),
         ({"layer_weights": [np.inf]}, r"Received: layer_weights=\[inf\]"),
+        ({"normalize": "yes"}, r"`normalize` must be True or False. Received: normalize='yes'"),
         ({"layers": []}, r"`layers` must be the name of a layer.*Received: layers=\[\]"),
         ({"layers": ["late", "late"]}, r"different names. Received: layers=\['late', 'late'\]"),
         ({"layers": ["lat"]}, r"Did you mean 'late'"),

@@ -144,6 +144,15 @@ def test_score_that_is_not_a_number_is_out_of_distribution(exported, images):
         assert outputs["is_ood"][0]
 
 
+def test_features_that_are_no_numbers_are_near_nothing(images, tmp_path):
+    """LiteRT's place of the largest of NaN lies outside of the table that is looked up."""
+    path = written(adapted(MahalanobisDetector(convolutional())), tmp_path)
+    images[0] = np.nan
+    outputs = outputs_of(path, images=images)
+    assert outputs["is_ood"][0]
+    assert np.isfinite(outputs["score"][1:]).all()
+
+
 def test_file_needs_no_select_ops_and_holds_the_weights_at_most_twice(tmp_path):
     steps = [layers.Conv2D(64, 3, activation="relu"), layers.Conv2D(64, 3, activation="relu")]
     classifier = keras.Sequential(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from keras_lodin.detectors.statistics.finite import checked_features
+
 
 class ClassMeans:
     """Streamed class means, in double precision, where no covariance is needed.
@@ -22,8 +24,12 @@ class ClassMeans:
         self.sums = np.zeros((num_classes, size))
 
     def update(self, values: np.ndarray, labels: np.ndarray) -> None:
-        """Takes in a batch, `(batch, size)`, of classes `labels`, whole numbers `(batch,)`."""
-        np.add.at(self.sums, labels, np.asarray(values, "float64"))
+        """Takes in a batch, `(batch, size)`, of classes `labels`, whole numbers `(batch,)`.
+
+        Raises:
+            ValueError: if a value is not finite. The means stay as they were.
+        """
+        np.add.at(self.sums, labels, checked_features(values))
         self.counts += np.bincount(labels, minlength=len(self.counts))
 
     def merge(self, other: ClassMeans) -> None:

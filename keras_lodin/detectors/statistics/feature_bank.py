@@ -7,6 +7,8 @@ import heapq
 
 import numpy as np
 
+from keras_lodin.detectors.statistics.finite import checked_features
+
 
 class FeatureBank:
     """Keeps vectors of training samples: all while they are few, then as many of each class.
@@ -36,8 +38,11 @@ class FeatureBank:
         Args:
             values: float32 array of shape `(batch, size)`.
             labels: whole numbers below `num_classes`, `(batch,)`.
+
+        Raises:
+            ValueError: if a value is not finite. The bank stays as it was.
         """
-        rows = np.ascontiguousarray(values, "float32")
+        rows = np.ascontiguousarray(checked_features(values), "float32")
         self._size = rows.shape[1]
         self.counts += np.bincount(labels, minlength=len(self.counts))
         for row, label in zip(rows, labels, strict=True):
@@ -72,6 +77,25 @@ class FeatureBank:
     def labels(self) -> np.ndarray:
         """The classes of `values`, int64, `(count,)`."""
         return np.repeat(np.arange(len(self._kept)), [len(kept) for kept in self._kept])
+
+
+def filled_bank(values: np.ndarray, rows: int, k: int) -> np.ndarray:
+    """Vectors in an array of a fixed number of rows, zeros in those that are left.
+
+    Args:
+        values: float32, `(count, size)`.
+        rows: `count` or more.
+        k: how many vectors a score needs.
+
+    Raises:
+        ValueError: for fewer vectors than that.
+    """
+    if len(values) < k:
+        raise ValueError(
+            f"The bank needs k = {k} samples or more: give more training data, or a smaller `k`. "
+            f"Received: {len(values)} samples"
+        )
+    return np.concatenate([values, np.zeros((rows - len(values), values.shape[1]), "float32")])
 
 
 def _level(counts: np.ndarray, capacity: int) -> int:
