@@ -133,8 +133,8 @@ MUTATIONS: list[Mutation] = [
         ),
         (
             "sample left out of the promise",
-            "_count_at_tpr(scores.size + 1, tpr)",
-            "_count_at_tpr(scores.size, tpr)",
+            "lambda n: _count_at_tpr(n + 1, tpr)",
+            "lambda n: _count_at_tpr(n, tpr)",
             "",
         ),
         (
