@@ -649,7 +649,7 @@ MUTATIONS: list[Mutation] = [
         (
             "threshold kept",
             "        self._epsilon.assign(checked_epsilon(value))\n"
-            "        self._tuned = 0\n        self.threshold = -np.inf\n",
+            "        self._tuned = 0\n        self.forget_calibration()\n",
             "        self._epsilon.assign(checked_epsilon(value))\n        self._tuned = 0\n",
             "::test_a_compiled_predict_follows_a_new_setting_and_the_threshold_is_forgotten",
         ),
@@ -684,7 +684,20 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "detectors",
-        "class_statistics",
+        "shared_passes",
+        (
+            "one pass for all classifiers",
+            "groups.setdefault(detector.pass_key, [])",
+            "groups.setdefault(detectors[0].pass_key, [])",
+            "tests/evaluation/test_one_pass.py"
+            "::test_several_classifiers_are_measured_at_once_and_told_apart "
+            "tests/evaluation/test_one_pass.py"
+            "::test_scores_equal_those_of_each_detector_alone",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "statistics/class_statistics",
         ("means between batches", "before * counts / after)[:", "counts)[:", ""),
         (
             "whitening",
@@ -750,13 +763,6 @@ MUTATIONS: list[Mutation] = [
             "for name in sets.spectra[spectrum]]",
             "for name in sets.spectra[spectrum][spectrum:]]",
             "::test_full_spectrum_counts_the_shifted_data_as_in_distribution",
-        ),
-        (
-            "one pass for all classifiers",
-            "if key not in passes:",
-            "if not passes:",
-            "::test_several_classifiers_are_measured_at_once_and_told_apart "
-            "::test_scores_equal_those_of_each_detector_alone",
         ),
     ),
     *_of(
