@@ -111,7 +111,33 @@ _DAMAGED = "tests/export/test_damaged_artifacts.py"
 MUTATIONS: list[Mutation] = [
     *_of(
         "metrics",
+        "p_values",
+        ("place among equals", "ops.greater_equal(score", "ops.greater(score", ""),
+        (
+            "input itself not counted",
+            "counts[: ranks.size] = 1 + lost",
+            "counts[: ranks.size] = lost",
+            "",
+        ),
+        (
+            "own rank of a score that is kept",
+            "np.searchsorted(numbers, kept[: ranks.size])",
+            'np.searchsorted(numbers, kept[: ranks.size], side="right")',
+            "",
+        ),
+        ("lost scores forgotten", "1 + lost +", "1 +", ""),
+        ("first row", "rows[None, :, 0]) - 1", "rows[None, :, 0])", ""),
+        ("share of the lowest alone", "limits[reached[-1]]", "limits[reached[0]]", ""),
+    ),
+    *_of(
+        "metrics",
         "figures",
+        (
+            "rank of a confidence one too low",
+            "1 + int(binom.ppf(sure, n, rate))",
+            "max(1, int(binom.ppf(sure, n, rate)))",
+            "::test_a_threshold_with_a_confidence_stands_at_the_smallest_rank_that_has_it",
+        ),
         ("ties of fpr", "negatives >= lowest_kept", "negatives > lowest_kept", ""),
         (
             "orientation of fpr",
@@ -133,8 +159,8 @@ MUTATIONS: list[Mutation] = [
         ),
         (
             "sample left out of the promise",
-            "lambda n: _count_at_tpr(n + 1, tpr)",
-            "lambda n: _count_at_tpr(n, tpr)",
+            "lambda n: _count_at_tpr(n + 1, tpr))",
+            "lambda n: _count_at_tpr(n, tpr))",
             "",
         ),
         (

@@ -384,6 +384,72 @@ def promise(path: Path) -> str:
     )
 
 
+def uniform(path: Path) -> str:
+    """Only what all formats agree on to the last digit: a column each would be the same."""
+    rows = _rows(path)
+    cells: dict[tuple[str, str, str], set[str]] = {}
+    for row in rows:
+        value = f"{100 * float(row['mean']):.2f} ± {100 * float(row['standard_error']):.2f}"
+        cells.setdefault((row["detector"], row["samples"], row["a"]), set()).add(value)
+    levels = list(dict.fromkeys(row["a"] for row in rows))
+    return _markdown(
+        ["detector", "n", *(f"a = {100 * float(level):g} %" for level in levels)],
+        [
+            [*key, *(" or ".join(sorted(cells[(*key, level)])) for level in levels)]
+            for key in dict.fromkeys((row["detector"], row["samples"]) for row in rows)
+        ],
+    )
+
+
+def discoveries(path: Path) -> str:
+    cells: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in _rows(path):
+        key = (row["detector"], row["ood"], f"{100 * float(row['share_of_ood']):g} %")
+        cells.setdefault(key, {})[row["rule"]] = row
+
+    def false(row: dict[str, str]) -> str:
+        mean, error = (
+            100 * float(row[f"false_discovery_rate_{name}"]) for name in ("mean", "standard_error")
+        )
+        return f"{mean:.1f} ± {error:.1f}"
+
+    def found(row: dict[str, str]) -> str:
+        return f"{100 * float(row['found_of_ood']):.1f}"
+
+    return _markdown(
+        [
+            *("detector", "OOD set", "OOD", "promised", "false among discoveries", "OOD found"),
+            *("false among p <= 0.05", "OOD found"),
+        ],
+        [
+            [
+                *key,
+                f"{100 * float(rules['discoveries']['promised']):g}",
+                *(text(rules[rule]) for rule in rules for text in (false, found)),
+            ]
+            for key, rules in cells.items()
+        ],
+    )
+
+
+def confidence(path: Path) -> str:
+    def kept(row: dict[str, str]) -> str:
+        mean, error = (100 * float(row[f"kept_{name}"]) for name in ("mean", "standard_error"))
+        return f"{mean:.1f} ± {error:.1f} %"
+
+    return _markdown(
+        ["detector", "promise", "n", "sets in which 95 % pass", "mean share that passes"],
+        [
+            [
+                *(row["detector"], row["rule"], row["samples"]),
+                kept(row),
+                f"{100 * float(row['mean_pass_rate']):.2f} %",
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
 def as_it_is(path: Path) -> str:
     """Every column, under its name with spaces."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -492,6 +558,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/promise.csv": promise,
+    "docs/results/p_values/uniform.csv": uniform,
+    "docs/results/p_values/discoveries.csv": discoveries,
+    "docs/results/p_values/confidence.csv": confidence,
     "docs/results/ratios.csv": ratios,
     "docs/results/backends/costs.csv": backends,
     "docs/results/gpu": gpu,

@@ -175,8 +175,8 @@ def _promise(promise: str, advice: str) -> Callable[[_Check], _Check]:
 
 
 @_promise(
-    "`predict` gives `logits`, float32 of shape (batch, classes), `score` and `p_value`, float32 of "
-    "shape (batch,), and `is_ood`, bool of shape (batch,)",
+    "`predict` gives `logits`, float32 of shape (batch, classes), `score` and `p_value`, float32 "
+    "of shape (batch,), and `is_ood`, bool of shape (batch,)",
     "Return one float32 number for each sample from `score`: reduce over all axes but the first.",
 )
 def _outputs(case: _Case) -> None:
@@ -378,8 +378,8 @@ def _calibration(case: _Case) -> None:
 
 
 @_promise(
-    "`p_value` is (1 + calibration scores at or below the score) / (n + 1), also once the threshold "
-    "is set by hand, and 1 once `forget_calibration` is called",
+    "`p_value` is (1 + calibration scores at or below the score) / (n + 1), also once the "
+    "threshold is set by hand, and 1 once `forget_calibration` is called",
     "Leave `call` and `calibrate` to `Detector`.",
 )
 def _p_values(case: _Case) -> None:

@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_lodin.data.batches import (
     check_images,
@@ -33,7 +34,7 @@ from keras_lodin.metrics.figures import (
     threshold_at_confidence,
     threshold_at_tpr,
 )
-from keras_lodin.metrics.p_values import TABLE_SIZE, calibration_table, p_value
+from keras_lodin.metrics.p_values import FILLING, TABLE_SIZE, calibration_table, p_value
 from keras_lodin.metrics.scores import check_scores, promised, verdict
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
@@ -47,7 +48,7 @@ from keras_lodin.utils.tensor import Tensor
 # Nothing is called out-of-distribution.
 _UNCALIBRATED = keras.initializers.Constant(-math.inf)
 # No score, of which every p-value is 1.
-_NO_SCORES = keras.initializers.Constant(math.inf)
+_NO_SCORES = keras.initializers.Constant(FILLING)
 
 _Value = TypeVar("_Value")
 
@@ -415,8 +416,7 @@ class Detector(ClassifierWrapper):
         p-values.
         """
         self.threshold = -math.inf
-        self._calibration_scores.assign(np.full(TABLE_SIZE, np.inf, "float32"))
-        self._calibration_counts.assign(np.ones(TABLE_SIZE + 1, "float32"))
+        self._keep_scores(())
 
     @property
     def tpr(self) -> float | None:
@@ -512,7 +512,8 @@ class Detector(ClassifierWrapper):
         (`keras_lodin.metrics.threshold_at_tpr`), half way between two scores. For one calibration
         set the fraction that passes differs from `tpr` by the binomial error of both samples; with
         a `confidence` it is below `tpr` for the rest of calibration sets at most
-        (`keras_lodin.metrics.threshold_at_confidence`). Use data that was neither trained on nor will be tested on; labels are not needed.
+        (`keras_lodin.metrics.threshold_at_confidence`). Use data that was neither trained on nor
+        will be tested on; labels are not needed.
 
         So few samples that they cannot show `tpr` (fewer than 19 for 95 %, 99 for 99 %; 45 for
         95 % with a confidence of 90 %) leave the threshold at minus infinity, with a warning:
@@ -560,9 +561,7 @@ class Detector(ClassifierWrapper):
             if confidence is None
             else threshold_at_confidence(scores, tpr, confidence)
         )
-        kept, counts = calibration_table(scores)
-        self._calibration_scores.assign(kept)
-        self._calibration_counts.assign(counts)
+        self._keep_scores(scores)
         if wrong.any():
             warnings.warn(
                 f"{wrong.sum()} of {len(scores)} calibration scores of {self.name!r} are NaN. They "
@@ -613,13 +612,19 @@ class Detector(ClassifierWrapper):
             yield batch
         warn_of_small_values(observed, self._input_range)
 
+    def _keep_scores(self, scores: ArrayLike) -> None:
+        kept, counts = calibration_table(scores)
+        self._calibration_scores.assign(kept)
+        self._calibration_counts.assign(counts)
+
     def promise(self) -> str:
         """The threshold and what it promises, in a line for a person."""
         if not self.calibrated:
             return "no threshold: nothing is called out-of-distribution"
         if self.tpr is None:
             return f"threshold {self.threshold:.6g}, set by hand"
-        return f"threshold {self.threshold:.6g}: {promised(self.tpr, self.calibration_count, self.confidence)}"
+        promise = promised(self.tpr, self.calibration_count, self.confidence)
+        return f"threshold {self.threshold:.6g}: {promise}"
 
     def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
@@ -641,7 +646,8 @@ class Detector(ClassifierWrapper):
         """Writes one artifact that holds the classifier, the score and the threshold.
 
         Its input has the classifier's shape with a free batch size; its outputs are named
-        `logits`, `score`, `is_ood` and `p_value`. The artifact is checked before it is moved into place.
+        `logits`, `score`, `is_ood` and `p_value`. The artifact is checked before it is moved into
+        place.
 
         Args:
             filepath: the folder (SavedModel), `.onnx` or `.tflite` file to write.

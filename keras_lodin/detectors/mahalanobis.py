@@ -87,6 +87,8 @@ class MahalanobisDetector(StatisticsDetector):
     ```
     """
 
+    feature_layers: FeatureLayers
+
     def __init__(
         self,
         classifier: keras.Model,

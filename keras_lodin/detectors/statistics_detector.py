@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from keras_lodin.data.batches import described
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.models.features import FeatureLayers
+from keras_lodin.utils.tensor import Tensor
 
 
 class StatisticsDetector(AdaptiveDetector):
@@ -24,7 +25,6 @@ class StatisticsDetector(AdaptiveDetector):
 
     # Whether `observe` needs true labels; predicted ones will do otherwise.
     needs_labels = True
-    feature_layers: FeatureLayers
 
     @abc.abstractmethod
     def new_statistics(self) -> dict[str, Any]:
@@ -42,7 +42,8 @@ class StatisticsDetector(AdaptiveDetector):
 
         Args:
             statistics: what `new_statistics` gave.
-            features: a float32 array `(batch, size)` for each of `feature_layers`.
+            features: a float32 array `(batch, size)` for each of `feature_layers`; none where these
+                are None.
             logits: float32, `(batch, classes)`.
             labels: places of the classes among the logits, integers `(batch,)`. Of data without
                 labels, where `needs_labels` is False, the predicted classes.
@@ -76,8 +77,7 @@ class StatisticsDetector(AdaptiveDetector):
         verbose: int | str,
     ) -> list[dict[str, Any]]:
         """The statistics of each of several detectors of one classifier, in one pass over data."""
-        layers = FeatureLayers.joined([detector.feature_layers for detector in detectors])
-        numbers = [layers.numbers_of(detector.feature_layers) for detector in detectors]
+        function, numbers = _with_features(detectors)
         places = [LabelPlaces(one.num_classes, one.class_names, data) for one in detectors]
         found = [detector.new_statistics() for detector in detectors]
         for detector in detectors:
@@ -88,7 +88,7 @@ class StatisticsDetector(AdaptiveDetector):
                 detector.check_before_adapting(inputs)
 
         task = "Computing class statistics"
-        for batch in detectors[0]._passed(layers, data, task, batch_size, verbose, check):
+        for batch in detectors[0]._passed(function, data, task, batch_size, verbose, check):
             *features, logits = batch.outputs
             for detector, own, place, statistics in zip(
                 detectors, numbers, places, found, strict=True
@@ -101,6 +101,18 @@ class StatisticsDetector(AdaptiveDetector):
                 labels = logits.argmax(-1) if batch.labels is None else place(batch.labels)
                 detector.observe(statistics, [features[number] for number in own], logits, labels)
         return found
+
+
+def _with_features(
+    detectors: Sequence[StatisticsDetector],
+) -> tuple[Callable[[Tensor], list[Tensor]], list[list[int]]]:
+    """What gives all features that are needed and then the logits; which are each detector's."""
+    wanted = [detector.feature_layers for detector in detectors]
+    read = [layers for layers in wanted if layers is not None]
+    if not read:
+        return lambda inputs: [detectors[0].logits_function(inputs)], [[] for _ in wanted]
+    joined = FeatureLayers.joined(read)
+    return joined, [[] if layers is None else joined.numbers_of(layers) for layers in wanted]
 
 
 def adapt_together(

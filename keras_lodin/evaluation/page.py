@@ -267,7 +267,8 @@ def _threshold(results: Results, scores: Scores) -> list[Block]:
             "detector was calibrated on: with n examples at least k = ceil(0.95 (n + 1)) of their "
             "scores lie above the threshold. ± is twice the standard error of a share. The plots "
             "below draw the last column, which saw the test data and is for reading them, not for "
-            "use."
+            "use. A detector's p-value says it of a single input: of data like those which it was "
+            "calibrated on, the fraction p has so low a score."
         ),
     ]
 

@@ -118,8 +118,8 @@ def _check_agreement(metadata: dict[str, Any], model: Model, path: Path) -> None
         raise ValueError(
             "The artifact's metadata are of another model than the one that it holds: it is "
             f"damaged or was edited; export the detector again. Expected the inputs {said} and "
-            f"the outputs {', '.join(metadata['output_names'])} with {logits}. Received: the inputs "
-            f"{there} and the outputs {dict(model.outputs)} in path={path}"
+            f"the outputs {', '.join(metadata['output_names'])} with {logits}. Received: the "
+            f"inputs {there} and the outputs {dict(model.outputs)} in path={path}"
         )
 
 

@@ -1,4 +1,4 @@
-"""Conformal p-values: how rare a score is under normal traffic, the same scale for every detector."""
+"""Conformal p-values: how rare a score is under normal traffic, on one scale for all detectors."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ TABLE_ERROR = 1 / 3000
 # Whole numbers up to here are exact in float32.
 _LARGEST_COUNT = 2**24
 _TINY = np.finfo(np.float32).tiny
+# Behind all scores that are kept. Not infinity, of which LiteRT's converter makes this number.
+FILLING = float(np.finfo(np.float32).max)
 
 
 def calibration_table(scores: ArrayLike) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -37,15 +39,16 @@ def calibration_table(scores: ArrayLike) -> tuple[NDArray[np.float32], NDArray[n
             lower than every number.
 
     Returns:
-        the scores that are kept, float32 of shape `(4096,)`, in ascending order with infinity
-        behind them; and 1 + the number of scores at or below what is lower than all of these, then
-        from each of them on: float32 whole numbers of shape `(4097,)`, the last of which is n + 1.
-        (Beyond 2^24 scores, where float32 ends, the unit is several scores.)
+        the scores that are kept, float32 of shape `(4096,)`, in ascending order with the largest
+        float32 number behind them; and 1 + the number of scores at or below what is lower than all
+        of these, then from each of them on: float32 whole numbers of shape `(4097,)`, the last of
+        which is n + 1. (Beyond 2^24 scores, where float32 has no more whole numbers, the unit is
+        several scores.)
 
     Example:
     ```python
     kept, counts = calibration_table([3.0, 1.0])
-    kept[:3], counts[:4]  # [1, 3, inf], [1, 2, 3, 3]
+    kept[:3], counts[:4]  # [1, 3, 3.4e38], [1, 2, 3, 3]
     ```
     """
     given = np.asarray(scores, np.float32)
@@ -59,7 +62,7 @@ def calibration_table(scores: ArrayLike) -> tuple[NDArray[np.float32], NDArray[n
         evenly = np.arange(1, TABLE_SIZE - _LOWEST + 1)
         others = -(-evenly * (total - _LOWEST) // evenly.size)
         ranks = np.concatenate([np.arange(_LOWEST), _LOWEST - 1 + others])
-    kept = np.full(TABLE_SIZE, np.inf, np.float32)
+    kept = np.full(TABLE_SIZE, FILLING, np.float32)
     kept[: ranks.size] = numbers[ranks]
     # From one score that is kept up to the next, all that are below that next one.
     counts = np.full(TABLE_SIZE + 1, 1 + given.size)

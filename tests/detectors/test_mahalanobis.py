@@ -270,6 +270,7 @@ def test_adapting_again_starts_from_nothing_and_forgets_the_threshold(data, rng)
     before = predicted(detector, x)
     detector.adapt(x, y)
     assert not detector.calibrated
+    assert detector.p_value_count is None
     fresh = MahalanobisDetector(detector.classifier)
     fresh.adapt(x, y)
     # The compiled `predict` of before follows.
