@@ -710,6 +710,19 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "detectors",
+        "shared_passes",
+        (
+            "one pass for all classifiers",
+            "groups.setdefault(detector.pass_key, [])",
+            "groups.setdefault(detectors[0].pass_key, [])",
+            "tests/evaluation/test_one_pass.py"
+            "::test_several_classifiers_are_measured_at_once_and_told_apart "
+            "tests/evaluation/test_one_pass.py"
+            "::test_scores_equal_those_of_each_detector_alone",
+        ),
+    ),
+    *_of(
+        "detectors",
         "statistics/class_statistics",
         ("means between batches", "before * counts / after)[:", "counts)[:", ""),
         (
@@ -776,13 +789,6 @@ MUTATIONS: list[Mutation] = [
             "for name in sets.spectra[spectrum]]",
             "for name in sets.spectra[spectrum][spectrum:]]",
             "::test_full_spectrum_counts_the_shifted_data_as_in_distribution",
-        ),
-        (
-            "one pass for all classifiers",
-            "if key not in passes:",
-            "if not passes:",
-            "::test_several_classifiers_are_measured_at_once_and_told_apart "
-            "::test_scores_equal_those_of_each_detector_alone",
         ),
     ),
     *_of(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import keras
 import numpy as np
@@ -153,6 +154,8 @@ class AdaSCALEDetector(AdaptiveDetector, HeadDetector):
         self._shift_weight = checked_positive("shift_weight", shift_weight)
         self._values = math.prod(int(size or 1) for size in shape)
         self.percentiles = percentiles
+        # All candidates of `tune` share the backward and the forward pass.
+        self._movements: WeakKeyDictionary[FeaturePass, Tensor] = WeakKeyDictionary()
 
     def build_statistics(self) -> None:
         """Creates the table of percentiles of Q."""
@@ -172,7 +175,9 @@ class AdaSCALEDetector(AdaptiveDetector, HeadDetector):
         """The energy behind the scaled features: float32, `(batch,)`."""
         if settings["percentiles"][1] == 0.0:
             return ops.logsumexp(forward_pass.logits, axis=-1)
-        place = place_among(self._table, self.movement(forward_pass))
+        if forward_pass not in self._movements:
+            self._movements[forward_pass] = self.movement(forward_pass)
+        place = place_among(self._table, self._movements[forward_pass])
         return super().score_with(forward_pass, {**settings, "place": place})
 
     def head_score(self, features: Tensor, logits: Tensor, settings: Mapping[str, Any]) -> Tensor:

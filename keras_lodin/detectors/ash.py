@@ -92,6 +92,10 @@ class ASHDetector(HeadDetector):
         """The variant. Fixed: another one is another detector."""
         return self._variant
 
+    def default_settings(self) -> dict[str, Any]:
+        """See `TunableDetector.default_settings`; those of the variant."""
+        return {"percentile": _PUBLISHED[self.variant]}
+
     def head_score(self, features: Tensor, logits: Tensor, settings: Mapping[str, Any]) -> Tensor:
         """The energy behind the shaped features: float32, `(batch,)`."""
         if settings["percentile"] > 0.0:

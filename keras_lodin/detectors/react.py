@@ -82,7 +82,8 @@ class ReActDetector(StatisticsDetector, HeadDetector):
         # The largest of the sample is not that of all there is: 1 is no cut at all.
         if settings["percentile"] < 1.0:
             largest = in_table(self._percentiles, settings["percentile"])
-            logits = self.head.logits(ops.minimum(features, largest))
+            # No `minimum`: of what is no number and a number, some take the number.
+            logits = self.head.logits(ops.where(features > largest, largest, features))
         return ops.logsumexp(logits, axis=-1)
 
     def new_statistics(self) -> dict[str, FeatureBank]:

@@ -11,8 +11,8 @@ from typing_extensions import Self
 class Setting:
     """A number that a score depends on and that can be tuned, declared in the detector's class.
 
-    Setting it checks it and forgets threshold and p-values, which belonged to other scores. It is built
-    into graphs: `predict` makes its own anew, and a functional model that the detector was
+    Setting it checks it and forgets threshold and p-values, which belonged to other scores. It is
+    built into graphs: `predict` makes its own anew, and a functional model that the detector was
     composed into before keeps the old value.
 
     Args:

@@ -1,8 +1,9 @@
 """Choosing a score's hyper-parameters without out-of-distribution data.
 
-As for ODIN (`odin_tuning.py`), the contrast is made of the in-distribution data. It stands for no
-particular out-of-distribution data, and a setting that is best against it by a hair may be far
-from the best in use; so the defaults stay unless another setting is better beyond doubt.
+As for ODIN (`odin_tuning.py`), what the data are told from is made of the data themselves: copies
+of several kinds (`keras_lodin.data.contrasts`), of which a setting should be good against all. The
+setting with the largest mean AUROC is taken. To ask for a gain beyond doubt was tried, and cost
+more than it saved (docs/results/contrasts.md).
 """
 
 from __future__ import annotations
@@ -13,11 +14,17 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
+from keras_lodin.data.contrasts import CONTRASTS
 from keras_lodin.data.passes import BatchFunction, joined, naming
-from keras_lodin.data.scrambled import scrambled
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.tuning import FEWEST_SAMPLES, TIED, Tuning
-from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
+from keras_lodin.detectors.tuning_margin import (
+    Placements,
+    TuningMargin,
+    auroc_margin,
+    mean_placements,
+    placements,
+)
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.utils.tensor import Tensor
@@ -39,12 +46,12 @@ def tune(
     batch_size: int,
     verbose: int | str,
 ) -> Tuning:
-    """Finds the settings that best tell the data from their contrast, if they beat the defaults.
+    """Finds the settings that best tell the data from their contrasts; the defaults where tied.
 
     Args:
         detector: a detector with settings, and the statistics that it needs; left as it is.
         id_data: in-distribution inputs.
-        ood_data: None for scrambled copies of `id_data`, or out-of-distribution inputs.
+        ood_data: None for made-up copies of `id_data`, or out-of-distribution inputs.
         candidates: values to try, by setting; those not named stay at their defaults. None for
             the candidates that the detector declares.
         batch_size: samples per batch, for data that is not batched already.
@@ -55,6 +62,7 @@ def tune(
     """
     defaults = detector.default_settings()
     tried = _grid(detector, candidates, defaults)
+    paired = ood_data is None
 
     def scores(inputs: Tensor) -> Tensor:
         forward_pass = detector.forward_pass(inputs, **detector.side_values(inputs))
@@ -62,25 +70,30 @@ def tune(
 
     compiled = BatchFunction(scores)
     task, check = "Choosing the settings", detector.check_inputs
-    ours, theirs = [], []
+    ours = []
+    theirs: dict[str, list[Any]] = {name: [] for name in (CONTRASTS if paired else ["ood_data"])}
     with naming("`id_data`"):
         for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
             ours.append(batch.outputs)
             if ood_data is None:
-                theirs.append(compiled(scrambled(batch.inputs)))
+                for name, contrast in CONTRASTS.items():
+                    theirs[name].append(compiled(contrast(batch.inputs)))
     if ood_data is not None:
         with naming("`ood_data`"):
             for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
-                theirs.append(batch.outputs)
-    id_scores, contrast_scores = joined(ours), joined(theirs)
-    for found in (id_scores, contrast_scores):
+                theirs["ood_data"].append(batch.outputs)
+    id_scores, others = joined(ours), [joined(found) for found in theirs.values()]
+    for found in (id_scores, *others):
         # A NaN is the least of any numbers.
         check_scores(detector.name, found.min(axis=-1))
     measured = [
-        _Candidate(settings, placements(own, other), float(own.mean()))
-        for settings, own, other in zip(tried, id_scores.T, contrast_scores.T, strict=True)
+        _Candidate(
+            settings,
+            mean_placements([placements(own, other[:, number]) for other in others]),
+            float(own.mean()),
+        )
+        for number, (settings, own) in enumerate(zip(tried, id_scores.T, strict=True))
     ]
-    paired = ood_data is None
 
     def margin(one: _Candidate, other: _Candidate) -> TuningMargin:
         found = auroc_margin(one.placed, other.placed, paired=paired)
@@ -88,20 +101,20 @@ def tune(
 
     at_defaults = measured[tried.index(defaults)]
     best = max(measured, key=lambda candidate: candidate.placed.auroc)
-    gain = margin(best, at_defaults)
-    choice = best if gain.margin > TIED and gain.told_apart else at_defaults
-    others = sorted(
+    tied = best.placed.auroc - at_defaults.placed.auroc <= TIED
+    choice = at_defaults if tied else best
+    runners_up = sorted(
         (margin(choice, one) for one in measured if one is not choice),
         key=lambda found: -found.auroc,
     )
-    counts = len(id_scores), len(contrast_scores)
+    counts = len(id_scores), len(others[0])
     too_few = (
         f"Fewer than {FEWEST_SAMPLES} samples cannot tell settings apart: take some hundreds to "
         f"tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
     )
     return Tuning(
         choice.settings,
-        "scrambled" if ood_data is None else "ood_data",
+        " and ".join(theirs),
         [
             {**settings, "auroc": placed.auroc, "mean_id_score": mean}
             for settings, placed, mean in measured
@@ -109,7 +122,7 @@ def tune(
         choice.placed.auroc,
         *counts,
         margin(choice, at_defaults),
-        others[0] if others else None,
+        runners_up[0] if runners_up else None,
         (too_few,) if min(counts) < FEWEST_SAMPLES else (),
     )
 

@@ -89,9 +89,10 @@ class TunableDetector(Detector):
         """Chooses the hyper-parameters, from in-distribution data alone.
 
         Every combination of candidates is scored, in one forward pass, on the data and on a
-        contrast: `ood_data`, or scrambled copies of the data (`ODINDetector.tune`). The one with
-        the largest AUROC is taken if it is better than the defaults beyond doubt (95 % interval);
-        otherwise the defaults are. Forgets the threshold: `calibrate` comes after.
+        contrast: `ood_data`, or copies of the data that no longer show their classes, scrambled
+        and mirrored ones (`keras_lodin.data.contrasts`). The one with the largest AUROC, the mean
+        over both, is taken; where they are tied, the defaults are. Forgets threshold and p-values:
+        `calibrate` comes after.
 
         Args:
             id_data: in-distribution inputs that were not trained on and will not be tested on, in

@@ -20,10 +20,11 @@ class Tuning:
 
     Attributes:
         settings: the hyper-parameters chosen, by name; ODIN's are `temperature` and `epsilon`.
-        contrast: "scrambled" or "ood_data": what the in-distribution data were told from.
+        contrast: "ood_data", or the kinds of made-up copies that the in-distribution data were told
+            from: "scrambled" for ODIN, "scrambled and mirrored".
         candidates: for each candidate a dict of its settings, `auroc` (of the data against the
-            contrast, a fraction; scores that differ by rounding count as tied) and
-            `mean_id_score`, which Generalized ODIN's rule would maximise.
+            contrast, the mean over kinds of copies, a fraction; scores that differ by rounding
+            count as tied) and `mean_id_score`, which Generalized ODIN's rule would maximise.
         auroc: of the choice.
         id_count: how many in-distribution samples decided.
         contrast_count: how many samples they were told from.
@@ -31,7 +32,7 @@ class Tuning:
             or not; 0 where they are the choice.
         over_runner_up: the margin over the best of the other candidates, None where there is none.
             Of ODIN it is below 0 where another temperature without a step is better than all
-            `epsilons`; of other detectors where the defaults stay that are nearly as good.
+            `epsilons`.
         doubts: in a sentence each, why the choice is not sure; `tune` warns of them.
     """
 
@@ -57,7 +58,8 @@ class Tuning:
 
     def summary(self) -> str:
         """The choice and its margins in a few lines, for a person."""
-        contrast = "scrambled copies" if self.contrast == "scrambled" else "the OOD data"
+        made_up = self.contrast != "ood_data"
+        contrast = f"{self.contrast} copies" if made_up else "the OOD data"
         lines = [
             in_words(self.settings),
             f"AUROC {100 * self.auroc:.2f} % of {self.id_count:,} ID samples against "

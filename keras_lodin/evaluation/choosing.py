@@ -28,7 +28,12 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.registry import ALL, build_all
 from keras_lodin.detectors.shared_passes import shared_passes
 from keras_lodin.detectors.statistics_detector import adapt_together
-from keras_lodin.detectors.tuning_margin import Placements, auroc_margin, placements
+from keras_lodin.detectors.tuning_margin import (
+    Placements,
+    auroc_margin,
+    mean_placements,
+    placements,
+)
 from keras_lodin.evaluation.choice import BASELINE, Choice, Judged
 from keras_lodin.metrics.figures import auroc
 from keras_lodin.metrics.scores import check_scores
@@ -131,7 +136,7 @@ def choose(
                 detector.tune(halves[0].inputs, ood_data, batch_size=batch_size, verbose=verbose)
     placed = _placed(wrapped, halves[1].inputs, ood_data, batch_size, verbose)
     held_out = _held_out(wrapped, halves[1], train_data, batch_size, seed, verbose)
-    whole = {name: _mean(list(found.values())) for name, found in placed.items()}
+    whole = {name: mean_placements(list(found.values())) for name, found in placed.items()}
     paired = ood_data is None
     judged = [
         _judged(name, detector, placed[name], whole, held_out, paired)
@@ -263,15 +268,6 @@ def _placed(
         name: {kind: placements(values, other[name]) for kind, other in others.items()}
         for name, values in own.items()
     }
-
-
-def _mean(several: Sequence[Placements]) -> Placements:
-    """The mean over contrasts, which are all copies of the same samples in order."""
-    return Placements(
-        np.mean([one.id for one in several], axis=0),
-        np.mean([one.contrast for one in several], axis=0),
-        float(np.mean([one.auroc for one in several])),
-    )
 
 
 def _judged(

@@ -120,7 +120,7 @@ def _results(results: Results) -> Block:
 def _means(results: Results) -> list[Block]:
     rows = results["means"]
     columns = {
-        **_kinds(results, rows, outside="all"),
+        **_kinds(results, rows, outside="all sets"),
         "sets": [str(row["ood_sets"]) for row in rows],
     }
     caption = "Plain means over the OOD sets, in per cent"
@@ -166,7 +166,7 @@ def _shifted(results: Results, scores: Scores) -> list[Block]:
     return [
         page.table(
             "Accuracy in per cent, and the share that passes the threshold for 95 % of "
-            f"{id_name}: what lacks would be called out-of-distribution",
+            f"{id_name}: the rest would be called out-of-distribution",
             ("data", "examples", *_models(results), *(f"{name} keeps" for name in scores)),
             [
                 (

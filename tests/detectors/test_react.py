@@ -42,6 +42,12 @@ def test_no_features_have_a_score(detector):
     np.testing.assert_allclose(score, [logsumexp(bias)], rtol=1e-5)
 
 
+@pytest.mark.parametrize("count", [1, 3, 8])
+def test_what_is_no_number_stays_so(detector, count):
+    features = np.full((count, small.FEATURES), np.nan, "float32")
+    assert np.isnan(detector.head_score(features, None, {"percentile": 0.9})).all()
+
+
 def test_signed_features_are_refused():
     with pytest.raises(ValueError, match=r"ReActDetector needs features that are not negative"):
         keras_lodin.ReActDetector(networks.dense())

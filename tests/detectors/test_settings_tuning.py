@@ -5,8 +5,10 @@ import numpy as np
 import pytest
 
 import keras_lodin
+from keras_lodin.data.contrasts import CONTRASTS
 from keras_lodin.data.scrambled import scrambled
 from keras_lodin.metrics.figures import auroc
+from tests import networks
 from tests.detectors import heads_and_data as small
 
 
@@ -64,12 +66,29 @@ def test_out_of_distribution_data_decide_where_there_are_some():
     assert found.settings["gamma"] == max(by_gamma, key=by_gamma.get)
 
 
-def test_the_defaults_stay_where_nothing_is_better_beyond_doubt():
-    detector = knn()
+def test_the_defaults_stay_where_nothing_can_be_told():
+    model = networks.dense()
+    model.layers[-1].kernel.assign(np.zeros(model.layers[-1].kernel.shape))
+    detector = keras_lodin.GENDetector(model, gamma=0.7)
+    inputs = np.random.default_rng(0).uniform(size=(6, 10)).astype("float32")
     with pytest.warns(UserWarning, match=r"Fewer than 20 samples.*Received: 6"):
-        tuning = detector.tune(calibration()[:6], verbose=0)
-    assert tuning.settings == {"k": 10}
+        tuning = detector.tune(inputs, verbose=0)
+    assert tuning.settings == detector.settings == {"gamma": 0.1, "top": 100}
     assert "these are the defaults" in tuning.summary()
+    assert "of scrambled and mirrored copies" in tuning.summary()
+
+
+def test_images_are_told_from_every_kind_of_copy(rng):
+    detector = keras_lodin.GENDetector(networks.convolutional())
+    images = rng.uniform(size=(40, 8, 8, 1)).astype("float32")
+    tuning = detector.tune(images, candidates={"gamma": (0.5,)}, verbose=0)
+    for candidate in tuning.candidates:
+        other = keras_lodin.GENDetector(detector.classifier, gamma=candidate["gamma"])
+        ours, *copies = (
+            small.scores(other, x) for x in (images, *(one(images) for one in CONTRASTS.values()))
+        )
+        found = np.mean([auroc(ours, theirs) for theirs in copies])
+        np.testing.assert_allclose(candidate["auroc"], found, atol=1e-3)
 
 
 def test_a_tuned_detector_has_one_with_the_defaults_beside_it():
@@ -91,3 +110,23 @@ def test_a_tuned_detector_has_one_with_the_defaults_beside_it():
 def test_unusable_candidates_are_refused(candidates, message):
     with pytest.raises(ValueError, match=message):
         knn().tune(calibration(), candidates=candidates, verbose=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "statistics"),
+    [
+        (keras_lodin.DICEDetector, True),
+        (lambda model: keras_lodin.ASHDetector(model, "b"), False),
+        (lambda model: keras_lodin.AdaSCALEDetector(model, input_range=(-12, 12)), True),
+    ],
+)
+def test_off_and_pairs_of_numbers_are_candidates_like_others(make, statistics):
+    detector = make(small.classifier())
+    if statistics:
+        detector.adapt(*small.data(), verbose=0)
+    defaults = detector.settings
+    assert detector.default_settings() == defaults
+    tuning = detector.tune(calibration(), verbose=0)
+    assert np.isfinite([one["auroc"] for one in tuning.candidates]).all()
+    assert detector.settings == tuning.settings
+    assert detector.with_settings(**defaults).settings == defaults

@@ -112,7 +112,7 @@ def test_classifier_is_exported_uncalibrated_and_says_so(run, tmp_path, capsys):
             lambda run, d: tune_model(
                 run, "digits:0-6", d / "x.keras", detector="msp", ood="noise:uniform"
             ),
-            "Only ODIN",
+            "no settings to choose",
         ),
         (lambda run, d: evaluate_models([run, run], "digits", ["photos"]), "each once"),
         (lambda run, d: evaluate_models([run], "digits", []), "one or more"),
