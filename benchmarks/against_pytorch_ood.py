@@ -74,6 +74,8 @@ def outlier_scores(arrays):
         detector.fit_features(training, labels)
         with torch.no_grad():
             found[name] = detector.predict_features(testing)
+    vim = of_features["vim"]
+    found["residual"] = ((testing - vim.u) @ vim.principal_subspace).norm(dim=-1)
 
     of_logits = {
         "msp": detector_class("softmax", "MaxSoftmax")(None),

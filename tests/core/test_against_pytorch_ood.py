@@ -32,6 +32,7 @@ ROWS = {
     "knn": ("knn", {"k": _K, "bank_size": COUNT}, 1.0),
     "fdbd": ("fdbd", {}, 1.0),
     "vim": ("vim", {"dimension": int(THEIRS["dimension"]), "sample_size": COUNT}, 1.0),
+    "residual": ("residual", {"dimension": int(THEIRS["dimension"])}, 1.0),
     "nci": ("nci", {"alpha": float(THEIRS["alpha"])}, 1.0),
     "nnguide": ("nnguide", {"k": _K, "bank_size": COUNT}, 1.0),
     "she": ("she", {}, 1.0),
