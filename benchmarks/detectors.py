@@ -1,4 +1,4 @@
-"""Every detector on two trained networks: as published, tuned on in-distribution data, in hindsight.
+"""Every detector on two trained networks: as published, tuned on ID data alone, in hindsight.
 
     python benchmarks/detectors.py --data ../shared/data
 

@@ -26,6 +26,7 @@ from keras_lodin.detectors.residual import ResidualDetector as ResidualDetector
 from keras_lodin.detectors.rmds import RMDSDetector as RMDSDetector
 from keras_lodin.detectors.scale import ScaleDetector as ScaleDetector
 from keras_lodin.detectors.she import SHEDetector as SHEDetector
+from keras_lodin.detectors.statistics_detector import adapt_together as adapt_together
 from keras_lodin.detectors.temperature_scaling import (
     TemperatureScalingDetector as TemperatureScalingDetector,
 )
