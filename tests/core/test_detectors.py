@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_lodin
-from tests.core import expected, networks
+from tests.core import expected, networks, test_against_pytorch_ood
 
 EXPECTED = np.load(expected.FOLDER / "expected.npz")
 # On TensorFlow tests/detectors tries it all.
@@ -29,8 +29,18 @@ def check(name, detector):
         )
 
 
-def test_every_detector_of_the_registry_is_here():
-    assert set(NAMES) == set(keras_lodin.detectors.DETECTORS)
+def test_every_detector_of_the_registry_is_compared():
+    """Here with TensorFlow, or with pytorch-ood in test_against_pytorch_ood, on every backend."""
+    compared = {name for name, _, _ in test_against_pytorch_ood.ROWS.values()}
+    assert {*NAMES, *expected.OTHERS, *compared} == set(keras_lodin.detectors.DETECTORS)
+
+
+def test_scores_of_the_others_are_those_of_tensorflow():
+    for name, value in expected.scores_of_others().items():
+        theirs = EXPECTED[f"other: {name}"]
+        np.testing.assert_allclose(
+            value, theirs, rtol=1e-4, atol=1e-4 * np.ptp(theirs), err_msg=name
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
