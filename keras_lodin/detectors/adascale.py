@@ -176,6 +176,11 @@ class AdaSCALEDetector(AdaptiveDetector, HeadDetector):
         """Size of the step. Fixed, as all that `adapt` measures by."""
         return self._epsilon
 
+    @property
+    def cost_in_passes(self) -> float:
+        """Three: forward, backward to the input, forward; one where nothing is scaled."""
+        return 3.0 if self.percentiles[1] > 0.0 else 1.0
+
     def score_with(self, forward_pass: FeaturePass, settings: Mapping[str, Any]) -> Tensor:
         """The energy behind the scaled features: float32, `(batch,)`."""
         if settings["percentiles"][1] == 0.0:

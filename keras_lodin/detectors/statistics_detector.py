@@ -66,41 +66,49 @@ class StatisticsDetector(AdaptiveDetector):
         self._now_adapted()
 
     def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:
-        (statistics,) = self._observed([self], data, batch_size, verbose)
+        (statistics,) = observed_together([self], data, batch_size, verbose)
         self.assign_statistics(statistics)
 
-    @staticmethod
-    def _observed(
-        detectors: Sequence[StatisticsDetector],
-        data: object,
-        batch_size: int,
-        verbose: int | str,
-    ) -> list[dict[str, Any]]:
-        """The statistics of each of several detectors of one classifier, in one pass over data."""
-        function, numbers = _with_features(detectors)
-        places = [LabelPlaces(one.num_classes, one.class_names, data) for one in detectors]
-        found = [detector.new_statistics() for detector in detectors]
+
+def observed_together(
+    detectors: Sequence[StatisticsDetector],
+    data: object,
+    batch_size: int,
+    verbose: int | str,
+) -> list[dict[str, Any]]:
+    """The statistics of each of several detectors of one classifier, in one pass over data.
+
+    Args:
+        detectors: one or more; left as they are. Each takes its own by `adapt_from`.
+        data: see `AdaptiveDetector.adapt`, as for the others.
+        batch_size: samples per batch, for data that is not batched already.
+        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+
+    Raises:
+        ValueError: as `adapt` does for data.
+    """
+    function, numbers = _with_features(detectors)
+    places = [LabelPlaces(one.num_classes, one.class_names, data) for one in detectors]
+    found = [detector.new_statistics() for detector in detectors]
+    for detector in detectors:
+        detector.settle_input_range(data, batch_size)
+
+    def check(inputs: object) -> None:
         for detector in detectors:
-            detector.settle_input_range(data, batch_size)
+            detector.check_before_adapting(inputs)
 
-        def check(inputs: object) -> None:
-            for detector in detectors:
-                detector.check_before_adapting(inputs)
-
-        task = "Computing class statistics"
-        for batch in detectors[0]._passed(function, data, task, batch_size, verbose, check):
-            *features, logits = batch.outputs
-            for detector, own, place, statistics in zip(
-                detectors, numbers, places, found, strict=True
-            ):
-                if batch.labels is None and detector.needs_labels:
-                    raise ValueError(
-                        "Class means need labels: call `adapt(x, y)`, or give data that yields "
-                        f"(x, y). Received: {described(data)}, without labels"
-                    )
-                labels = logits.argmax(-1) if batch.labels is None else place(batch.labels)
-                detector.observe(statistics, [features[number] for number in own], logits, labels)
-        return found
+    task = "Computing class statistics"
+    for batch in detectors[0]._passed(function, data, task, batch_size, verbose, check):
+        *features, logits = batch.outputs
+        for detector, own, place, statistics in zip(detectors, numbers, places, found, strict=True):
+            if batch.labels is None and detector.needs_labels:
+                raise ValueError(
+                    "Class means need labels: call `adapt(x, y)`, or give data that yields "
+                    f"(x, y). Received: {described(data)}, without labels"
+                )
+            labels = logits.argmax(-1) if batch.labels is None else place(batch.labels)
+            detector.observe(statistics, [features[number] for number in own], logits, labels)
+    return found
 
 
 def _with_features(
@@ -143,6 +151,6 @@ def adapt_together(
         else:
             detector.adapt(data, batch_size=batch_size, verbose=verbose)
     for group in groups.values():
-        found = StatisticsDetector._observed(group, data, batch_size, verbose)
+        found = observed_together(group, data, batch_size, verbose)
         for detector, statistics in zip(group, found, strict=True):
             detector.adapt_from(statistics)

@@ -26,12 +26,12 @@ class Judged:
         name: its name.
         settings: its hyper-parameters, chosen by `tune` where it has one.
         aurocs: AUROC of in-distribution data against each contrast, fractions.
-        mean: their mean.
-        margin: the mean less that of MSP on the same samples.
-        interval: the margin's 95 % interval over samples.
         held_out: AUROC of known classes against classes that were left out, the mean over groups
             of them; None where it was not measured.
-        held_out_margin: that less MSP's, with its interval over groups `(margin, low, high)`.
+        margin: AUROC less that of MSP on the same samples and groups: the mean over contrasts,
+            averaged with that on classes left out where both have it.
+        interval: the margin's 95 % interval, over samples and groups of classes.
+        worse: whether it is worse than MSP beyond doubt in one of the two.
         passes: see `Detector.cost_in_passes`.
         bytes: see `Detector.statistics_bytes`.
     """
@@ -39,19 +39,17 @@ class Judged:
     name: str
     settings: Mapping[str, Any]
     aurocs: Mapping[str, float]
-    mean: float
+    held_out: float | None
     margin: float
     interval: tuple[float, float]
-    held_out: float | None
-    held_out_margin: tuple[float, float, float] | None
+    worse: bool
     passes: float
     bytes: int
 
     @property
     def better(self) -> bool:
-        """Whether it is better than MSP beyond doubt, and on classes left out not worse so."""
-        worse = self.held_out_margin is not None and self.held_out_margin[2] < 0.0
-        return self.interval[0] > 0.0 and not worse
+        """Whether it is better than MSP beyond doubt, and in nothing worse beyond doubt."""
+        return self.interval[0] > 0.0 and not self.worse
 
 
 @dataclass(frozen=True)
@@ -94,13 +92,13 @@ class Choice:
     def _cells(self) -> tuple[list[str], list[list[str]]]:
         contrasts = list(self.judged[0].aurocs)
         held_out = any(one.held_out is not None for one in self.judged)
-        header = ["detector", *contrasts, "over MSP", *(["classes left out"] if held_out else [])]
+        header = ["detector", *contrasts, *(["classes left out"] if held_out else []), "over MSP"]
         rows = []
         for one in self.judged:
             cells = [one.name, *(percent(one.aurocs[name]) for name in contrasts)]
-            cells.append(percent(one.margin, one.interval, sign="+"))
             if held_out:
                 cells.append("" if one.held_out is None else percent(one.held_out))
+            cells.append(percent(one.margin, one.interval, sign="+"))
             cells += [f"{one.passes:g}", f"{one.bytes / 2**20:.1f}", in_words(one.settings)]
             rows.append(cells)
         return [*header, "passes", "MB", "settings"], rows
@@ -125,9 +123,9 @@ class Choice:
         header, rows = self._cells()
         caption = (
             f"AUROC of {self.id_count:,} in-distribution samples against {against}, per cent "
-            "(higher = better separated); the mean's difference to MSP on the same samples, with "
-            "its 95 % interval over samples; forward passes that a score costs; what the detector "
-            "adds to a file."
+            "(higher = better separated), and of known classes against classes left out; the mean "
+            "difference to MSP on the same data, with its 95 % interval; forward passes that a "
+            "score costs; what the detector adds to a file."
         )
         sections = [
             page.Section("Recommendation", [page.verdict(self.reason)]),
@@ -157,8 +155,8 @@ class Choice:
 
 _METHOD = (
     "Half of the data chose the settings, the other half judged. A detector is better than MSP "
-    "where the 95 % interval of the difference lies above 0 and it is not worse beyond doubt on "
-    "classes that were left out. Of those that cannot be told from the best, the one that costs "
-    "the fewest passes, then the fewest bytes, is recommended. Made-up contrasts stand for no "
-    "particular out-of-distribution data: measure with your own where you have some."
+    "where the 95 % interval of the mean difference lies above 0 and neither copies nor classes "
+    "left out say the contrary beyond doubt. Of those that cannot be told from the best, the one "
+    "that costs the fewest passes, then the fewest bytes, is recommended. Made-up contrasts stand "
+    "for no particular out-of-distribution data: measure with your own where you have some."
 )

@@ -9,8 +9,10 @@ leans on MSP: another detector has to be better beyond doubt.
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import keras
@@ -27,7 +29,7 @@ from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.registry import ALL, build_all
 from keras_lodin.detectors.shared_passes import shared_passes
-from keras_lodin.detectors.statistics_detector import adapt_together
+from keras_lodin.detectors.statistics_detector import StatisticsDetector, observed_together
 from keras_lodin.detectors.tuning_margin import (
     Placements,
     auroc_margin,
@@ -39,7 +41,7 @@ from keras_lodin.metrics.figures import auroc
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.models.input_range import GivenRange
 from keras_lodin.models.linear_head import LinearHead
-from keras_lodin.models.stored_features import Features, compute_features
+from keras_lodin.models.stored_features import Features, compute_features, of_some_classes
 from keras_lodin.utils.numbers import check_seed
 from keras_lodin.utils.progress import track
 from keras_lodin.utils.tensor import Tensor
@@ -135,22 +137,21 @@ def choose(
                 warnings.simplefilter("ignore", UserWarning)
                 detector.tune(halves[0].inputs, ood_data, batch_size=batch_size, verbose=verbose)
     placed = _placed(wrapped, halves[1].inputs, ood_data, batch_size, verbose)
-    held_out = _held_out(wrapped, halves[1], train_data, batch_size, seed, verbose)
+    # Out-of-distribution data decide alone: nothing made up is as good.
+    known = None if ood_data is not None else train_data
+    held_out = _held_out(wrapped, halves[1], known, batch_size, seed, verbose)
     whole = {name: mean_placements(list(found.values())) for name, found in placed.items()}
-    paired = ood_data is None
-    judged = [
-        _judged(name, detector, placed[name], whole, held_out, paired)
-        for name, detector in wrapped.items()
-    ]
-    judged.sort(key=lambda one: -one.mean)
-    recommended, reason = _recommended(judged, whole, paired)
+    evidence = _Evidence(whole, held_out, paired=ood_data is None)
+    judged = [_judged(name, one, placed[name], evidence) for name, one in wrapped.items()]
+    judged.sort(key=lambda one: -one.margin)
+    recommended, reason = _recommended(judged, evidence)
     return Choice(
         recommended,
         reason,
         tuple(judged),
         left_out,
         len(halves[1].inputs),
-        not paired,
+        ood_data is not None,
         wrapped,
     )
 
@@ -220,17 +221,23 @@ def _adapt(
     verbose: int | str,
 ) -> None:
     """Gives detectors their statistics; those that cannot take them of these data are left out."""
-    waiting = {n: one for n, one in wrapped.items() if isinstance(one, AdaptiveDetector)}
-    try:
-        adapt_together(list(waiting.values()), data, batch_size=batch_size, verbose=verbose)
-    except ValueError:
-        # One of them refuses: which one, each by itself tells.
-        for name, detector in waiting.items():
-            try:
-                detector.adapt(data, batch_size=batch_size, verbose=verbose)
-            except ValueError as error:
-                left_out[name] = str(error)
-                del wrapped[name]
+
+    def attempt(name: str, adapt: Callable[[], None]) -> None:
+        try:
+            adapt()
+        except ValueError as error:
+            left_out[name] = str(error)
+            del wrapped[name]
+
+    together = {n: one for n, one in wrapped.items() if isinstance(one, StatisticsDetector)}
+    if together:
+        found = observed_together(list(together.values()), data, batch_size, verbose)
+        for (name, detector), statistics in zip(together.items(), found, strict=True):
+            attempt(name, partial(detector.adapt_from, statistics))
+    for name, one in list(wrapped.items()):
+        if isinstance(one, AdaptiveDetector) and name not in together:
+            options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose}
+            attempt(name, partial(one.adapt, data, **options))
 
 
 def _placed(
@@ -270,38 +277,53 @@ def _placed(
     }
 
 
+class _Evidence(NamedTuple):
+    """What detectors are compared by: placements against contrasts, and classes left out."""
+
+    placed: Mapping[str, Placements]
+    held_out: Mapping[str, np.ndarray]
+    paired: bool
+
+    def gains(self, name: str, other: str) -> list[tuple[float, float]]:
+        """By how much a detector is better than another, of each kind, and half the interval."""
+        margin, (low, high) = auroc_margin(
+            self.placed[name], self.placed[other], paired=self.paired
+        )
+        found = [(margin, (high - low) / 2)]
+        if name in self.held_out and other in self.held_out:
+            differences = self.held_out[name] - self.held_out[other]
+            error = np.std(differences, ddof=1) / len(differences) ** 0.5
+            quantile = float(student.ppf(0.975, len(differences) - 1))
+            found.append((float(differences.mean()), quantile * float(error)))
+        return found
+
+    def gain(self, name: str, other: str) -> tuple[float, tuple[float, float]]:
+        """The mean over both kinds, which count the same, and its 95 % interval."""
+        found = self.gains(name, other)
+        margin = float(np.mean([gain for gain, _ in found]))
+        half = float(np.sqrt(sum(half**2 for _, half in found))) / len(found)
+        return margin, (margin - half, margin + half)
+
+
 def _judged(
-    name: str,
-    detector: Detector,
-    placed: Mapping[str, Placements],
-    whole: Mapping[str, Placements],
-    held_out: Mapping[str, np.ndarray],
-    paired: bool,
+    name: str, detector: Detector, placed: Mapping[str, Placements], evidence: _Evidence
 ) -> Judged:
-    margin, interval = auroc_margin(whole[name], whole[BASELINE], paired=paired)
-    groups = held_out.get(name)
-    difference = None
-    if groups is not None and name != BASELINE:
-        gains = groups - held_out[BASELINE]
-        half = float(student.ppf(0.975, len(gains) - 1) * np.std(gains, ddof=1)) / len(gains) ** 0.5
-        difference = (float(gains.mean()), float(gains.mean()) - half, float(gains.mean()) + half)
+    margin, interval = evidence.gain(name, BASELINE)
+    groups = evidence.held_out.get(name)
     return Judged(
         name,
         detector.settings,
         {kind: found.auroc for kind, found in placed.items()},
-        whole[name].auroc,
+        None if groups is None else float(groups.mean()),
         margin,
         interval,
-        None if groups is None else float(groups.mean()),
-        difference,
+        any(gain + half < 0.0 for gain, half in evidence.gains(name, BASELINE)),
         detector.cost_in_passes,
         detector.statistics_bytes,
     )
 
 
-def _recommended(
-    judged: Sequence[Judged], whole: Mapping[str, Placements], paired: bool
-) -> tuple[str, str]:
+def _recommended(judged: Sequence[Judged], evidence: _Evidence) -> tuple[str, str]:
     better = [one for one in judged if one.better]
     if not better:
         return BASELINE, (
@@ -309,12 +331,9 @@ def _recommended(
             "Take MSP."
         )
     best = better[0]
-
-    def as_good(one: Judged) -> bool:
-        _, (low, _) = auroc_margin(whole[best.name], whole[one.name], paired=paired)
-        return one is best or low <= 0.0
-
-    equal = [one for one in better if as_good(one)]
+    equal = [
+        one for one in better if one is best or evidence.gain(best.name, one.name)[1][0] <= 0.0
+    ]
     choice = min(equal, key=lambda one: (one.passes, one.bytes))
     low, high = (100 * end for end in choice.interval)
     reason = (
@@ -393,10 +412,7 @@ def _without(
     kept = np.setdiff1d(np.arange(head.num_classes), group)
     place = np.full(head.num_classes, -1)
     place[kept] = np.arange(len(kept))
-    features = keras.Input((head.size,))
-    dense = keras.layers.Dense(len(kept))
-    classifier = keras.Model(features, dense(features))
-    dense.set_weights([head.kernel[:, kept], head.bias[kept]])
+    classifier = of_some_classes(head, kept)
     known = np.isin(train["labels"], kept)
     values, labels = train["features"][known], place[train["labels"][known]]
     inside = np.isin(own["labels"], kept)
@@ -405,7 +421,9 @@ def _without(
         config = detector.config_without_classifier()
         for setting in ("class_names", "input_range", "input_range_origin", "from_logits", "name"):
             config.pop(setting, None)
-        twins[name] = type(detector)(classifier=classifier, **config)
+        # One that steps on inputs refuses features, whatever `tune` made of the step.
+        with contextlib.suppress(ValueError):
+            twins[name] = type(detector)(classifier=classifier, **config)
     refused: dict[str, str] = {}
     _adapt(twins, refused, (values, labels), 1024, 0)
     sides = [own["features"][rows] for rows in (inside, ~inside)]

@@ -108,11 +108,25 @@ def head_classifier(classifier: keras.Model, from_logits: bool | None = None) ->
         ValueError: for another classifier.
     """
     head = _head(classifier, from_logits)
+    classes = np.arange(head.num_classes)
+    return of_some_classes(head, classes, name=f"{classifier.name}_head")
+
+
+def of_some_classes(head: LinearHead, classes: np.ndarray, name: str | None = None) -> keras.Model:
+    """The last layer as `head_classifier` has it, with the logits of some classes alone.
+
+    Args:
+        head: the layer.
+        classes: which, whole numbers; two or more.
+        name: of the model.
+    """
     features = keras.Input((head.size,), name="features")
-    dense = keras.layers.Dense(head.num_classes, dtype="float32", name="logits")
-    logits = dense(ops.stop_gradient(features))
-    dense.set_weights([head.kernel, head.bias])
-    return keras.Model(features, logits, name=f"{classifier.name}_head")
+    dense = keras.layers.Dense(len(classes), dtype="float32", name="logits")
+    # Those behind a ReLU stay as they are behind another, which says that none is negative.
+    known = features if head.negative_share > 0.0 else ops.relu(features)
+    logits = dense(ops.stop_gradient(known))
+    dense.set_weights([head.kernel[:, classes], head.bias[classes]])
+    return keras.Model(features, logits, name=name)
 
 
 def _head(classifier: keras.Model, from_logits: bool | None) -> LinearHead:

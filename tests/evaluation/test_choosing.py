@@ -29,12 +29,12 @@ def choice():
 def test_every_detector_is_judged_and_msp_is_among_them(choice):
     assert {one.name for one in choice.judged} == set(NAMES)
     assert choice.id_count == 100
-    means = [one.mean for one in choice.judged]
-    assert means == sorted(means, reverse=True)
+    margins = [one.margin for one in choice.judged]
+    assert margins == sorted(margins, reverse=True)
     baseline = next(one for one in choice.judged if one.name == "msp")
     assert (baseline.margin, baseline.passes, baseline.better) == (0.0, 1.0, False)
     assert {one.name for one in choice.judged if one.held_out is None} == {"odin"}
-    assert all(0.0 <= one.mean <= 1.0 for one in choice.judged)
+    assert all(one.interval[0] <= one.margin <= one.interval[1] for one in choice.judged)
 
 
 def test_the_recommended_one_can_be_used_and_saved(choice, tmp_path):
