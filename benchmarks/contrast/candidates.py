@@ -6,6 +6,9 @@ import numpy as np
 
 from contrast.heads import FAMILIES
 
+# Of each set, for the step of ODIN; 1,000 elsewhere.
+ODIN_IMAGES = {"imagenet_efficientnet_lite0": 100, "cifar10_resnet20": 500}
+
 
 def folds(classes: int, count: int) -> list[np.ndarray]:
     """The classes that are left out, once each, in `count` folds."""

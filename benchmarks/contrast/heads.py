@@ -30,21 +30,26 @@ class Head:
         self.features = features.astype("float64")
 
     def logits(self, h: np.ndarray) -> np.ndarray:
+        """Of inputs of the layer, `(samples, features)`."""
         return h @ self.weights + self.bias
 
     def energy(self, h: np.ndarray) -> np.ndarray:
+        """The logsumexp of their logits."""
         return logsumexp(self.logits(h), axis=1)
 
     @cached_property
     def mean(self) -> np.ndarray:
+        """Of the fit set, `(features,)`."""
         return self.features.mean(axis=0)
 
     @cached_property
     def bank(self) -> np.ndarray:
+        """The fit set at length 1."""
         return _unit(self.features)
 
     @cached_property
     def origin(self) -> np.ndarray:
+        """Where the logits are 0, as nearly as can be (ViM)."""
         return -np.linalg.pinv(self.weights.T) @ self.bias
 
     @cached_property
@@ -72,9 +77,9 @@ def _msp(head: Head, h: np.ndarray, settings: list[Setting]) -> list[np.ndarray]
 def _gen(head: Head, h: np.ndarray, settings: list[Setting]) -> list[np.ndarray]:
     z = np.sort(head.logits(h), axis=1)[:, ::-1]
     log_p = log_softmax(z, axis=1)
-    log_rest = np.log1p(-np.exp(np.minimum(log_p, -1e-300)))
-    # Of the largest from the others: 1 - p is 0 for sure samples.
-    log_rest[:, 0] = logsumexp(z[:, 1:], axis=1) - logsumexp(z, axis=1)
+    # The largest p may round to 1: its 1 - p is the sum of the others.
+    first = logsumexp(z[:, 1:], axis=1) - logsumexp(z, axis=1)
+    log_rest = np.column_stack([first, np.log1p(-np.exp(log_p[:, 1:]))])
     classes = z.shape[1]
     return [
         -np.exp(g * (log_p + log_rest))[:, : max(2, round(m * classes))].sum(axis=1)

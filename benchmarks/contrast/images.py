@@ -89,7 +89,7 @@ def feathered(images: np.ndarray, classes: np.ndarray, rng: np.random.Generator)
 
 
 def _window(size: int, margin: int) -> np.ndarray:
-    """1 inside, and over `2 * margin` at both ends a raised cosine; windows side by side sum to 1."""
+    """1 inside, a raised cosine over `2 * margin` at both ends: neighbours sum to 1."""
     if margin == 0:
         return np.ones(size)
     rise = np.sin(np.pi / 2 * (np.arange(2 * margin) + 0.5) / (2 * margin)) ** 2

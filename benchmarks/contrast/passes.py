@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_lodin
-from contrast.candidates import odin_candidates, odin_folds
+from contrast.candidates import ODIN_IMAGES, odin_candidates, odin_folds
 from contrast.images import CONTRASTS
 from contrast.sets import Setting
 from keras_lodin.detectors.odin_score import tempered_score
@@ -36,7 +36,7 @@ def run(setting: Setting, folder: Path, large: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     model = setting.model
     classes_count = model.outputs[0].shape[-1]
-    odin_images, batch = (100, 25) if large else (1000, 250)
+    odin_images, batch = ODIN_IMAGES.get(folder.name, 1000), 25 if large else 250
     candidates = odin_candidates(large)
     head = [layer for layer in model.layers if isinstance(layer, keras.layers.Dense)][-1]
     both = keras.Model(model.inputs, [head.input, model.outputs[0]])

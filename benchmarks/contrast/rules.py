@@ -73,6 +73,7 @@ class Measured:
     worth: dict[str, np.ndarray]
 
     def group(self, name: str) -> np.ndarray:
+        """Mean over the members of a group: `(replicates, candidates)`."""
         return np.mean([self.chosen_by[member] for member in GROUPS[name]], axis=0)
 
     @property
@@ -82,6 +83,7 @@ class Measured:
 
     @property
     def mean_worth(self) -> np.ndarray:
+        """Mean over the real OOD sets: `(replicates, candidates)`."""
         return np.mean(list(self.worth.values()), axis=0)
 
 

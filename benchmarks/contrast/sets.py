@@ -46,11 +46,13 @@ class Data:
 
     @cache  # noqa: B019 (one instance, as long as the program)
     def read(self, name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
+        """Images, uint8, and labels of a TFDS split."""
         source = tfds.load(name, data_dir=self.data / "tfds", split=split, as_supervised=True)
         pairs = list(source.as_numpy_iterator())
         return np.stack([image for image, _ in pairs]), np.array([label for _, label in pairs])
 
     def images(self, name: str, split: str) -> np.ndarray:
+        """Images alone, float32."""
         return self.read(name, split)[0].astype("float32")
 
     def trained(self, name: str, make: object, images: np.ndarray, labels: np.ndarray) -> object:
@@ -72,6 +74,7 @@ class Data:
         return keras.models.load_model(path)
 
     def setting(self, network: str) -> Setting:
+        """A network of the experiment with its sets."""
         return getattr(self, f"_{network}")()
 
     def _cifar10_resnet20(self) -> Setting:
