@@ -31,7 +31,7 @@ DECIDE = ("cifar10_resnet20", "fashion7_cnn")
 CONFIRM = ("imagenet_efficientnet_lite0", "mnist_cnn", "cifar6_cnn")
 LARGE = ("imagenet_efficientnet_lite0",)
 REPLICATES = 100
-RECOMMENDED = "mean"
+RECOMMENDED = "mean without mixes"
 SHOWN = {
     "published": "published default",
     "anchor": "anchor",
