@@ -128,6 +128,12 @@ def _ranks(measured: Measured) -> np.ndarray:
     return (below - above).mean(axis=0) / groups.shape[-1]
 
 
+def _mean_of(*contrasts: str) -> Rule:
+    return lambda measured: _best(
+        np.mean([measured.chosen_by[name] for name in contrasts], axis=0), measured.anchor
+    )
+
+
 PRIMARY = "guarded mean"
 RULES: dict[str, Rule] = {
     "published default": lambda m: np.full(len(m.mean_worth), m.published),
@@ -138,6 +144,9 @@ RULES: dict[str, Rule] = {
     "largest regret": lambda m: _best(_largest_regret(m), m.anchor),
     "guarded largest regret": lambda m: _guarded(_largest_regret(m), m.anchor),
     "mean rank": lambda m: _best(_ranks(m), m.anchor),
+    # Found afterwards, on the two deciding networks.
+    "texture, cloud, classes": _mean_of("texture", "cloud", "classes"),
+    "blocks16, texture": _mean_of("blocks16", "texture"),
     **{f"mean without {group}": _without(group) for group in GROUPS},
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import string
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -55,7 +56,13 @@ class Data:
         """Images alone, float32."""
         return self.read(name, split)[0].astype("float32")
 
-    def trained(self, name: str, make: object, images: np.ndarray, labels: np.ndarray) -> object:
+    def trained(
+        self,
+        name: str,
+        make: Callable[[], tuple[keras.Model, int]],
+        images: np.ndarray,
+        labels: np.ndarray,
+    ) -> keras.Model:
         """A network that is trained once and kept."""
         path = self.cache / f"{name}.keras"
         if not path.exists():
@@ -140,10 +147,16 @@ class Data:
         )  # fmt: skip
 
     def _mnist_cnn(self) -> Setting:
+        return self._digits("mnist_cnn", _mnist_network)
+
+    def _mnist_bn_cnn(self) -> Setting:
+        return self._digits("mnist_bn_cnn", lambda: (_cnn((28, 28, 1), 10, (16, 32, 64)), 12))
+
+    def _digits(self, name: str, make: Callable[[], tuple[keras.Model, int]]) -> Setting:
         images, labels = self.read("mnist28", "test")
         images = images.astype("float32")
         return Setting(
-            self.trained("mnist_cnn", _mnist_network, images[:3000], labels[:3000]),
+            self.trained(name, make, images[:3000], labels[:3000]),
             images[:3000],
             images[3000:4000],
             images[4000:],
@@ -183,15 +196,6 @@ class Data:
     def _grey(self, name: str, split: str) -> np.ndarray:
         grey = self.images(name, split).mean(axis=-1, keepdims=True)
         return resized(grey, (28, 28))
-
-
-NETWORKS = (
-    "cifar10_resnet20",
-    "fashion7_cnn",
-    "mnist_cnn",
-    "imagenet_efficientnet_lite0",
-    "cifar6_cnn",
-)
 
 
 def _cnn(shape: tuple[int, ...], classes: int, widths: tuple[int, ...]) -> keras.Model:
