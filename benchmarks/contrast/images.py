@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from scipy import ndimage
 
+from keras_lodin.data.mirrored import mirrored
 from keras_lodin.data.scrambled import scrambled
 
 Contrast = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
@@ -131,16 +132,7 @@ def phase(images: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> 
 
 
 def texture(images: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random quarter of height and width, mirrored over the whole image: no seam, no object."""
-    n, height, width, _ = images.shape
-    places = []
-    for size in (height, width):
-        side = max(2, size // 4)
-        steps = np.arange(size)[None] + rng.integers(2 * side, size=(n, 1))
-        there_and_back = np.abs((steps % (2 * side)) - side + 0.5) - 0.5
-        places.append(there_and_back.astype(int) + rng.integers(size - side + 1, size=(n, 1)))
-    rows, columns = places[0][:, :, None], places[1][:, None, :]
-    return images[np.arange(n)[:, None, None], rows, columns].astype("float32")
+    return mirrored(images, rng)
 
 
 def zoom(images: np.ndarray, classes: np.ndarray, rng: np.random.Generator) -> np.ndarray:

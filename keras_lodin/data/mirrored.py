@@ -11,7 +11,7 @@ from keras_lodin.data.scrambled import scrambled
 KEPT = 4
 
 
-def mirrored(inputs: ArrayLike, seed: int = 0) -> np.ndarray:
+def mirrored(inputs: ArrayLike, seed: int | np.random.Generator = 0) -> np.ndarray:
     """Copies of inputs that show a random part of each sample, mirrored over the whole of it.
 
     Of images, series and volumes a part of a quarter of every side goes there and back over the
@@ -21,7 +21,7 @@ def mirrored(inputs: ArrayLike, seed: int = 0) -> np.ndarray:
 
     Args:
         inputs: array of shape `(batch, ...)`, channels last.
-        seed: of the parts and phases.
+        seed: of the parts and phases, or a generator that draws them.
 
     Returns:
         array of the same shape and dtype.
@@ -35,7 +35,7 @@ def mirrored(inputs: ArrayLike, seed: int = 0) -> np.ndarray:
         size = values.shape[axis]
         part = min(size, max(2, size // KEPT))
         steps = (np.arange(size) + rng.integers(2 * part, size=(count, 1))) % (2 * part)
-        there_and_back = np.minimum(steps, 2 * part - 1 - steps)
+        there_and_back = np.maximum(part - 1 - steps, steps - part)
         places = there_and_back + rng.integers(size - part + 1, size=(count, 1))
         shape = [count] + [1] * (values.ndim - 1)
         shape[axis] = size
