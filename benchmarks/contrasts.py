@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 from contrast import rules
 from contrast.candidates import ODIN_IMAGES, head_folds, odin_candidates, odin_folds
-from contrast.heads import FAMILIES, Head, published
+from contrast.heads import FAMILIES, Head, anchored, published
 
 from keras_lodin.utils.files import atomic_write
 

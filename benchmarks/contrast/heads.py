@@ -193,6 +193,12 @@ def published(name: str, classes: int) -> Setting:
     return (0.1, 0.1) if name == "gen" and classes == 1000 else FAMILIES[name].default
 
 
+def anchored(name: str, classes: int) -> Setting:
+    """What stays unless another is clearly better."""
+    family = FAMILIES[name]
+    return published(name, classes) if family.anchor == family.default else family.anchor
+
+
 def _single(*values: float) -> tuple[Setting, ...]:
     return tuple((value,) for value in values)
 

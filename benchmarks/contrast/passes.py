@@ -18,9 +18,11 @@ from keras_lodin.detectors.odin_score import tempered_score
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.utils.files import atomic_write
 
-# ODIN costs three passes for every setting: it is tried on those that the rules use.
+# ODIN costs three passes for every setting: it is tried on those that the rules use, and, added
+# when all else was known, on the two that are smooth.
 ODIN_CONTRASTS = (
     *("blocks16", "feathered", "warp", "phase", "texture", "mean", "mosaic", "noise", "cloud"),
+    *("zoom", "blur"),
 )
 
 
