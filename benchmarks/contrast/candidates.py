@@ -7,7 +7,7 @@ import numpy as np
 from contrast.heads import FAMILIES
 
 # Of each set, for the step of ODIN; 1,000 elsewhere.
-ODIN_IMAGES = {"imagenet_efficientnet_lite0": 100, "cifar10_resnet20": 500, "cifar6_cnn": 500}
+ODIN_IMAGES = {"imagenet_efficientnet_lite0": 100, "cifar10_resnet20": 500, "cifar6_cnn": 250}
 
 
 def folds(classes: int, count: int) -> list[np.ndarray]:
