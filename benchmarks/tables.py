@@ -28,6 +28,7 @@ PAGES = (
     "docs/study.md",
     "docs/full_scale.md",
     "docs/guides/threshold.md",
+    "docs/results/contrasts.md",
 )
 _ESTIMATORS = ("exact", "sampled", "projected")
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
@@ -630,6 +631,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/onnx/applications.csv": applications,
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,
+    "docs/results/contrasts/rules.csv": as_it_is,
+    "docs/results/contrasts/detectors.csv": as_it_is,
+    "docs/results/contrasts/odin.csv": as_it_is,
     "docs/results/full_scale/means.csv": full_scale_means,
     "docs/results/full_scale/differences.csv": full_scale_differences,
     "docs/results/full_scale/sets.csv": as_it_is,

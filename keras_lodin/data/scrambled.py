@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-def scrambled(inputs: ArrayLike, seed: int = 0) -> np.ndarray:
+def scrambled(inputs: ArrayLike, seed: int | np.random.Generator = 0) -> np.ndarray:
     """Copies of inputs that keep their values and lose their arrangement.
 
     Images, series and volumes are cut into about 16 equal blocks that change places within the
@@ -16,7 +16,7 @@ def scrambled(inputs: ArrayLike, seed: int = 0) -> np.ndarray:
 
     Args:
         inputs: array of shape `(batch, ...)`, channels last.
-        seed: of the shuffling.
+        seed: of the shuffling, or a generator that draws it.
 
     Returns:
         array of the same shape and dtype.
