@@ -9,6 +9,8 @@ BIN := $(VENV)/bin
 # JAX and PyTorch, and no TensorFlow.
 BACKENDS := jax torch
 CORE := $(VENV)-core
+# What runs side by side prints when it ends; the make of macOS cannot hold it back.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 # Python compiles what it imports; pip would compile everything.
 INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
@@ -29,7 +31,10 @@ lint: $(VENV)/installed
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: lint test-all $(BACKENDS:%=test-core-%)
+# Two at a time: making an environment, checking types and the core of a backend keep one processor busy each,
+# beside the tests on TensorFlow, which take the longest. In one process JAX compiles once what two compile each.
+test:
+	$(MAKE) --jobs 2 $(SYNC) lint test-all $(BACKENDS:%=test-core-%)
 
 test-all: $(VENV)/installed
 	$(BIN)/pytest --numprocesses 2 --dist loadfile
@@ -41,14 +46,14 @@ test-core-tensorflow: $(VENV)/installed
 	KERAS_BACKEND=tensorflow $(BIN)/pytest --numprocesses 2 tests/core
 
 $(BACKENDS:%=test-core-%): test-core-%: $(CORE)/installed
-	KERAS_BACKEND=$* $(CORE)/bin/pytest --numprocesses 2 tests/core
+	KERAS_BACKEND=$* $(CORE)/bin/pytest tests/core
 
 # PyTorch for processors alone, from where its makers keep it, or else what the usual index has.
 $(CORE)/installed: pyproject.toml requirements/without-tensorflow.txt constraints.txt
 	$(PYTHON) -m venv $(CORE)
 	$(CORE)/bin/pip $(INSTALL) --index-url https://download.pytorch.org/whl/cpu --retries 0 --timeout 10 torch \
 		>/dev/null 2>&1 || $(CORE)/bin/pip $(INSTALL) torch
-	$(CORE)/bin/pip $(INSTALL) -r requirements/without-tensorflow.txt jax hypothesis pytest pytest-xdist
+	$(CORE)/bin/pip $(INSTALL) -r requirements/without-tensorflow.txt jax hypothesis pytest
 	$(CORE)/bin/pip $(INSTALL) --no-deps -e .
 	touch $@
 

@@ -111,7 +111,33 @@ _DAMAGED = "tests/export/test_damaged_artifacts.py"
 MUTATIONS: list[Mutation] = [
     *_of(
         "metrics",
+        "p_values",
+        ("place among equals", "ops.greater_equal(score", "ops.greater(score", ""),
+        (
+            "input itself not counted",
+            "counts[: ranks.size] = 1 + lost",
+            "counts[: ranks.size] = lost",
+            "",
+        ),
+        (
+            "own rank of a score that is kept",
+            "np.searchsorted(numbers, kept[: ranks.size])",
+            'np.searchsorted(numbers, kept[: ranks.size], side="right")',
+            "",
+        ),
+        ("lost scores forgotten", "1 + lost +", "1 +", ""),
+        ("first row", "rows[None, :, 0]) - 1", "rows[None, :, 0])", ""),
+        ("share of the lowest alone", "limits[reached[-1]]", "limits[reached[0]]", ""),
+    ),
+    *_of(
+        "metrics",
         "figures",
+        (
+            "rank of a confidence one too low",
+            "1 + int(binom.ppf(sure, n, rate))",
+            "max(1, int(binom.ppf(sure, n, rate)))",
+            "::test_a_threshold_with_a_confidence_stands_at_the_smallest_rank_that_has_it",
+        ),
         ("ties of fpr", "negatives >= lowest_kept", "negatives > lowest_kept", ""),
         (
             "orientation of fpr",
@@ -133,8 +159,8 @@ MUTATIONS: list[Mutation] = [
         ),
         (
             "sample left out of the promise",
-            "_count_at_tpr(scores.size + 1, tpr)",
-            "_count_at_tpr(scores.size, tpr)",
+            "lambda n: _count_at_tpr(n + 1, tpr))",
+            "lambda n: _count_at_tpr(n, tpr))",
             "",
         ),
         (
@@ -649,7 +675,7 @@ MUTATIONS: list[Mutation] = [
         (
             "threshold kept",
             "        self._epsilon.assign(checked_epsilon(value))\n"
-            "        self._tuned = 0\n        self.threshold = -np.inf\n",
+            "        self._tuned = 0\n        self.forget_calibration()\n",
             "        self._epsilon.assign(checked_epsilon(value))\n        self._tuned = 0\n",
             "::test_a_compiled_predict_follows_a_new_setting_and_the_threshold_is_forgotten",
         ),
@@ -684,7 +710,20 @@ MUTATIONS: list[Mutation] = [
     ),
     *_of(
         "detectors",
-        "class_statistics",
+        "shared_passes",
+        (
+            "one pass for all classifiers",
+            "groups.setdefault(detector.pass_key, [])",
+            "groups.setdefault(detectors[0].pass_key, [])",
+            "tests/evaluation/test_one_pass.py"
+            "::test_several_classifiers_are_measured_at_once_and_told_apart "
+            "tests/evaluation/test_one_pass.py"
+            "::test_scores_equal_those_of_each_detector_alone",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "statistics/class_statistics",
         ("means between batches", "before * counts / after)[:", "counts)[:", ""),
         (
             "whitening",
@@ -741,16 +780,15 @@ MUTATIONS: list[Mutation] = [
         "one_pass",
         (
             "extremes turned",
-            "ExtremeExamples(lowest=name == id_name)",
-            "ExtremeExamples(lowest=name != id_name)",
+            "ExtremeExamples(lowest=known)",
+            "ExtremeExamples(lowest=not known)",
             "::test_extremes_are_the_lowest_of_id_and_the_highest_of_ood",
         ),
         (
-            "one pass for all classifiers",
-            "if key not in passes:",
-            "if not passes:",
-            "::test_several_classifiers_are_measured_at_once_and_told_apart "
-            "::test_scores_equal_those_of_each_detector_alone",
+            "full spectrum without the clean data",
+            "for name in sets.spectra[spectrum]]",
+            "for name in sets.spectra[spectrum][spectrum:]]",
+            "::test_full_spectrum_counts_the_shifted_data_as_in_distribution",
         ),
     ),
     *_of(

@@ -38,7 +38,9 @@ def main(network, arrays, threads):
     training = torch_networks.build(network, arrays).requires_grad_(True).train()
     optimizer = torch.optim.SGD(training.parameters(), lr=1e-4, momentum=0.9)
     scoring = torch_networks.build(network, arrays)
-    detector = pytorch_ood_scores.odin_class()(scoring, eps=0.0014, temperature=1000.0)
+    detector = pytorch_ood_scores.detector_class("odin", "ODIN")(
+        scoring, eps=0.0014, temperature=1000.0
+    )
 
     def step(with_gq):
         inputs = x[:32].clone().requires_grad_(with_gq)

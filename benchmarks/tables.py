@@ -24,6 +24,7 @@ PAGES = (
     "docs/exported_files.md",
     "docs/gradients.md",
     "docs/recipes.md",
+    "docs/detectors.md",
     "docs/study.md",
     "docs/full_scale.md",
     "docs/guides/threshold.md",
@@ -385,6 +386,72 @@ def promise(path: Path) -> str:
     )
 
 
+def uniform(path: Path) -> str:
+    """Only what all formats agree on to the last digit: a column each would be the same."""
+    rows = _rows(path)
+    cells: dict[tuple[str, str, str], set[str]] = {}
+    for row in rows:
+        value = f"{100 * float(row['mean']):.2f} ± {100 * float(row['standard_error']):.2f}"
+        cells.setdefault((row["detector"], row["samples"], row["a"]), set()).add(value)
+    levels = list(dict.fromkeys(row["a"] for row in rows))
+    return _markdown(
+        ["detector", "n", *(f"a = {100 * float(level):g} %" for level in levels)],
+        [
+            [*key, *(" or ".join(sorted(cells[(*key, level)])) for level in levels)]
+            for key in dict.fromkeys((row["detector"], row["samples"]) for row in rows)
+        ],
+    )
+
+
+def discoveries(path: Path) -> str:
+    cells: dict[tuple[str, ...], dict[str, dict[str, str]]] = {}
+    for row in _rows(path):
+        key = (row["detector"], row["ood"], f"{100 * float(row['share_of_ood']):g} %")
+        cells.setdefault(key, {})[row["rule"]] = row
+
+    def false(row: dict[str, str]) -> str:
+        mean, error = (
+            100 * float(row[f"false_discovery_rate_{name}"]) for name in ("mean", "standard_error")
+        )
+        return f"{mean:.1f} ± {error:.1f}"
+
+    def found(row: dict[str, str]) -> str:
+        return f"{100 * float(row['found_of_ood']):.1f}"
+
+    return _markdown(
+        [
+            *("detector", "OOD set", "OOD", "promised", "false among discoveries", "OOD found"),
+            *("false among p <= 0.05", "OOD found"),
+        ],
+        [
+            [
+                *key,
+                f"{100 * float(rules['discoveries']['promised']):g}",
+                *(text(rules[rule]) for rule in rules for text in (false, found)),
+            ]
+            for key, rules in cells.items()
+        ],
+    )
+
+
+def confidence(path: Path) -> str:
+    def kept(row: dict[str, str]) -> str:
+        mean, error = (100 * float(row[f"kept_{name}"]) for name in ("mean", "standard_error"))
+        return f"{mean:.1f} ± {error:.1f} %"
+
+    return _markdown(
+        ["detector", "promise", "n", "sets in which 95 % pass", "mean share that passes"],
+        [
+            [
+                *(row["detector"], row["rule"], row["samples"]),
+                kept(row),
+                f"{100 * float(row['mean_pass_rate']):.2f} %",
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
 def as_it_is(path: Path) -> str:
     """Every column, under its name with spaces."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -482,6 +549,55 @@ def conversions(path: Path) -> str:
 
 
 # Of the files that hold registries the tables show what is registered.
+_KINDS = ("default", "tuned", "hindsight")
+
+
+def detector_means(path: Path) -> str:
+    """Mean AUROC over the OOD sets: as published, tuned without OOD data, and the best setting."""
+    rows = _rows(path)
+    networks = list(dict.fromkeys(row["network"] for row in rows))
+    header = ["detector"]
+    for network in networks:
+        header += [f"{network}: default", "tuned", "in hindsight"]
+    lines = []
+    for detector in dict.fromkeys(row["detector"] for row in rows):
+        cells, cost = [f"`{detector}`"], ["", ""]
+        for network in networks:
+            own = [r for r in rows if (r["network"], r["detector"]) == (network, detector)]
+            for kind in _KINDS:
+                found = [float(row["auroc"]) for row in own if row["kind"] == kind]
+                cells.append(f"{100 * fmean(found):.1f}" if found else "")
+            if own and own[0]["passes"]:
+                cost = [own[0]["passes"], f"{int(own[0]['bytes']) / 2**20:.1f}"]
+            elif own:
+                cells[-3] = "refused" if "training data" not in own[0]["error"] else "no data"
+        lines.append([*cells, *cost])
+    return _markdown([*header, "passes", "MB"], lines)
+
+
+def detector_sets(network: str) -> Callable[[Path], str]:
+    """AUROC on each OOD set with its interval, tuned where there is something to tune."""
+
+    def table(path: Path) -> str:
+        path = path.with_name(path.name.split("#")[0])
+        rows = [row for row in _rows(path) if row["network"] == network and row["auroc"]]
+        sets = list(dict.fromkeys(row["ood"] for row in rows))
+        lines = []
+        for detector in dict.fromkeys(row["detector"] for row in rows):
+            own = [row for row in rows if row["detector"] == detector]
+            kind = "tuned" if any(row["kind"] == "tuned" for row in own) else "default"
+            found = {row["ood"]: row for row in own if row["kind"] == kind}
+            cells = []
+            for ood in sets:
+                ends = ("auroc", "auroc_low", "auroc_high")
+                middle, low, high = (100 * float(found[ood][end]) for end in ends)
+                cells.append(f"{middle:.1f} ({low:.1f} to {high:.1f})")
+            lines.append([f"`{detector}`", *cells, found[sets[0]]["settings"]])
+        return _markdown(["detector", *sets, "settings"], lines)
+
+    return table
+
+
 TABLES: dict[str, Callable[[Path], str]] = {
     "keras_lodin/data/named_source.py": sources,
     "keras_lodin/detectors/registry.py": detectors,
@@ -493,6 +609,14 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/promise.csv": promise,
+    "docs/results/detectors.csv": detector_means,
+    "docs/results/detectors.csv#cifar10_resnet20": detector_sets("cifar10_resnet20"),
+    "docs/results/detectors.csv#imagenet_efficientnet_lite0": detector_sets(
+        "imagenet_efficientnet_lite0"
+    ),
+    "docs/results/p_values/uniform.csv": uniform,
+    "docs/results/p_values/discoveries.csv": discoveries,
+    "docs/results/p_values/confidence.csv": confidence,
     "docs/results/ratios.csv": ratios,
     "docs/results/backends/costs.csv": backends,
     "docs/results/gpu": gpu,

@@ -44,7 +44,7 @@ def check_detector(
 
     For tests of a detector of your own, as scikit-learn's `check_estimator` is. Checked are the
     outputs' names, shapes and types; that a sample's score depends on that sample alone, neither
-    on the training mode nor on the kind of data; NaN; the threshold and `calibrate`; the
+    on the training mode nor on the kind of data; NaN; the threshold, `calibrate` and p-values; the
     configuration; saving and loading; the detector within a functional model; the pass that
     `evaluate` shares; and the exported files. Exports, and data of `tf.data`, are checked where
     TensorFlow is installed.
@@ -131,7 +131,7 @@ class _Case:
         """The same detector again, for checks that change it, without a threshold."""
         twin = type(self.detector).from_config(self.detector.get_config())
         twin.set_weights(self.detector.get_weights())
-        twin.threshold = -math.inf
+        twin.forget_calibration()
         return twin
 
     def scores(self, data: object, batch_size: int | None = None) -> np.ndarray:
@@ -175,8 +175,8 @@ def _promise(promise: str, advice: str) -> Callable[[_Check], _Check]:
 
 
 @_promise(
-    "`predict` gives `logits`, float32 of shape (batch, classes), `score`, float32 of shape "
-    "(batch,), and `is_ood`, bool of shape (batch,)",
+    "`predict` gives `logits`, float32 of shape (batch, classes), `score` and `p_value`, float32 "
+    "of shape (batch,), and `is_ood`, bool of shape (batch,)",
     "Return one float32 number for each sample from `score`: reduce over all axes but the first.",
 )
 def _outputs(case: _Case) -> None:
@@ -187,6 +187,7 @@ def _outputs(case: _Case) -> None:
             "logits": ("float32", (count, case.detector.num_classes)),
             "score": ("float32", (count,)),
             "is_ood": ("bool", (count,)),
+            "p_value": ("float32", (count,)),
         },
     )
 
@@ -377,6 +378,34 @@ def _calibration(case: _Case) -> None:
 
 
 @_promise(
+    "`p_value` is (1 + calibration scores at or below the score) / (n + 1), also once the "
+    "threshold is set by hand, and 1 once `forget_calibration` is called",
+    "Leave `call` and `calibrate` to `Detector`.",
+)
+def _p_values(case: _Case) -> None:
+    twin, count = case.twin, len(case.inputs)
+    # Of the same batches: rounding would move a score across itself.
+    reference = twin.predict(case.inputs, batch_size=count, verbose=0)["score"]
+    twin.calibrate(case.inputs, tpr=0.5, batch_size=count, verbose=0)
+    twin.threshold = 0.0
+    found = twin.predict(case.inputs, batch_size=count, verbose=0)
+    ranks = np.searchsorted(np.sort(reference), found["score"], side="right")
+    _expect_p_values(found, (1 + ranks) / (count + 1))
+    twin.forget_calibration()
+    found = twin.predict(case.inputs, batch_size=count, verbose=0)
+    _expect_p_values(found, np.ones(count))
+    twin.calibrate(case.inputs, tpr=0.5, batch_size=count, verbose=0)
+
+
+def _expect_p_values(found: dict[str, np.ndarray], expected: np.ndarray) -> None:
+    if not np.allclose(found["p_value"], expected, rtol=1e-6, atol=0.0):
+        raise _BrokenPromiseError(
+            f"the p-values {_some(found['p_value'])} instead of {_some(expected)} for the scores "
+            f"{_some(found['score'])}"
+        )
+
+
+@_promise(
     "inputs of another shape are refused with a ValueError, before they are scored",
     "Let `check_inputs` call `super().check_inputs(inputs)`.",
 )
@@ -399,7 +428,10 @@ def _saving(case: _Case) -> None:
     with tempfile.TemporaryDirectory() as folder:
         case.twin.save(Path(folder) / "detector.keras")
         loaded = keras.models.load_model(Path(folder) / "detector.keras")
-    for name in ("threshold", "tpr", "calibration_count", "class_names", "input_range_origin"):
+    for name in (
+        *("threshold", "tpr", "confidence", "calibration_count", "p_value_count"),
+        *("class_names", "input_range_origin"),
+    ):
         before, after = (getattr(one, name) for one in (case.twin, loaded))
         if before != after:
             raise _BrokenPromiseError(f"{name}={after} instead of {before}")
@@ -407,6 +439,7 @@ def _saving(case: _Case) -> None:
         raise _BrokenPromiseError(f"an object of {type(loaded)} instead of {type(case.twin)}")
     found = loaded.predict(case.inputs, verbose=0)
     case.expect_scores("from the file", found["score"], _SAME)
+    _expect_p_values(found, ops.convert_to_numpy(case.twin.p_value(found["score"])))
     _expect_verdicts(loaded, found)
 
 
@@ -471,4 +504,5 @@ def _export(case: _Case) -> None:
                 raise
             found = load_artifact(path).score(case.inputs)
         case.expect_scores(f"in the format {name}", found["score"], _OTHER_RUNTIME)
+        _expect_p_values(found, ops.convert_to_numpy(case.twin.p_value(found["score"])))
         _expect_verdicts(case.twin, found)

@@ -1,4 +1,4 @@
-"""Commands about trained networks: `tune`, `evaluate`, `gradients`, `export`, `score`."""
+"""Commands about trained networks: `tune`, `evaluate`, `features`, `export`, `score` and more."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ Example: keras-lodin tune runs/model.keras --id digits:0-6 --output detector.ker
 )
 @statistics_option
 @click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
+@click.option(
+    "--confidence",
+    type=float,
+    default=None,
+    metavar="FRACTION",
+    help="In how many of all calibration sets so much passes, as 0.9; on average by default.",
+)
 def tune(model: str, id: str, output: str, **settings: Any) -> None:
     """Choose T, epsilon and the threshold from in-distribution data, and save the detector."""
     from keras_lodin import workflows
@@ -62,14 +69,20 @@ def tune(model: str, id: str, output: str, **settings: Any) -> None:
 @main.command(
     epilog="""{sources}
 
-{figures}
-
-\b
-Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_cropped \\
-             --ood noise:uniform --output results"""
+Example: keras-lodin choose runs/model.keras --id digits:0-6 --output chosen"""
 )
-@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
-@options(id_option, data_dir_option, input_range_option, batch_size_option, ood_option)
+@click.argument("model")
+@options(id_option, data_dir_option, input_range_option, batch_size_option)
+@click.option(
+    "--output", type=FOLDER, required=True, metavar="DIR", help="For the page and the detector."
+)
+@click.option(
+    "--train",
+    metavar="SPEC",
+    default=None,
+    help="Training data for detectors with statistics. The train part of --id by default.",
+)
+@click.option("--ood", metavar="SPEC", default=None, help="Validation OOD data, if you have any.")
 @click.option(
     "--detector",
     "detectors",
@@ -78,6 +91,59 @@ Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_crop
     multiple=True,
     metavar="NAME",
     help="Repeat. All that apply by default.",
+)
+@click.option("--tpr", type=float, default=0.95, show_default=True, help="ID data to let pass.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of what is drawn.")
+@json_option
+def choose(
+    model: str,
+    id: str,
+    output: str,
+    as_json: bool,
+    detectors: tuple[str, ...],
+    **settings: Any,
+) -> None:
+    """Try every detector on a model, recommend one, and save it, tuned and calibrated."""
+    from keras_lodin import workflows
+
+    with workflows.results_folder(output, id, settings["train"]):
+        choice = workflows.choose_detector(
+            model, id, output, detectors=detectors or None, command=command_line(), **settings
+        )
+    show(choice.table(), choice.to_dict(), as_json)
+    say(choice.reason, err=as_json)
+    say(choice.detector.promise(), err=as_json)
+    say(f"In {output}: choice.html, choice.json, detector.keras", err=as_json)
+
+
+@main.command(
+    epilog="""{sources}
+
+{figures}
+
+\b
+Example: keras-lodin evaluate model.keras --id tfds:cifar10 --ood tfds:svhn_cropped \\
+             --ood noise:uniform --output results"""
+)
+@click.argument("models", nargs=-1, required=True, metavar="MODEL...")
+@options(id_option, data_dir_option, input_range_option, batch_size_option)
+@click.option("--ood", multiple=True, metavar="SPEC", help="OOD data; repeat.")
+@click.option("--near", multiple=True, metavar="SPEC", help="OOD data of the group near; repeat.")
+@click.option("--far", multiple=True, metavar="SPEC", help="OOD data of the group far; repeat.")
+@click.option(
+    "--shifted",
+    multiple=True,
+    metavar="SPEC",
+    help="Known classes under other conditions, which count as ID; repeat.",
+)
+@click.option(
+    "--detector",
+    "detectors",
+    cls=NameOption,
+    kind="detectors",
+    multiple=True,
+    metavar="NAME",
+    help="Repeat; `all` for every one. By default those that every evaluation has.",
 )
 @statistics_option
 @click.option(
@@ -90,6 +156,9 @@ def evaluate(
     models: tuple[str, ...],
     id: str,
     ood: tuple[str, ...],
+    near: tuple[str, ...],
+    far: tuple[str, ...],
+    shifted: tuple[str, ...],
     output: str | None,
     as_json: bool,
     **settings: Any,
@@ -97,8 +166,15 @@ def evaluate(
     """Measure how well models tell in-distribution from out-of-distribution data."""
     from keras_lodin import workflows
 
-    with workflows.results_folder(output, id, *ood, settings["statistics"]):
-        evaluation = workflows.evaluate_models(models, id, ood, command=command_line(), **settings)
+    names = (id, *ood, *near, *far, *shifted, settings["statistics"])
+    with workflows.results_folder(output, *names):
+        evaluation = workflows.evaluate_models(
+            *(models, id, ood),
+            groups={"near": near, "far": far},
+            shifted=shifted,
+            command=command_line(),
+            **settings,
+        )
         # Before they are saved: figures that are on the screen are not lost to a full disk.
         show(evaluation.table(), evaluation.to_dict(), as_json)
         if output is not None:
@@ -108,6 +184,45 @@ def evaluate(
             f"Results are in {output}: report.html, results.json, results.csv, scores.npz, plots/",
             err=as_json,
         )
+
+
+@main.command(
+    epilog="""{sources}
+
+\b
+Example: keras-lodin features model.keras --data tfds:cifar10 --output id.npz --head head.keras
+         keras-lodin features model.keras --data tfds:svhn_cropped --output svhn.npz
+         keras-lodin evaluate head.keras --id npz:id.npz --ood npz:svhn.npz --detector energy"""
+)
+@click.argument("model")
+@click.option("--data", required=True, metavar="SPEC", help="The data, of any kind.")
+@click.option(
+    "--part",
+    type=click.Choice(["train", "calibration", "test", "all"]),
+    default="test",
+    show_default=True,
+    help="Of data that have parts.",
+)
+@options(data_dir_option, input_range_option, batch_size_option)
+@click.option(
+    "--output", type=FILE, required=True, metavar="FILE.npz", help="Features, logits and labels."
+)
+@click.option(
+    "--head",
+    type=FILE,
+    default=None,
+    metavar="FILE.keras",
+    help="Write the last layer too, as a classifier of features.",
+)
+def features(model: str, data: str, output: str, **settings: Any) -> None:
+    """Store what enters a network's last layer, so that a study need not run the network again."""
+    from keras_lodin import workflows
+
+    count, size, labelled = workflows.write_features(model, data, output, **settings)
+    labels = "with labels" if labelled else "without labels"
+    say(f"{size} features of each of {count:,} examples, {labels}, are in {output}")
+    if settings["head"] is not None:
+        say(f"The classifier of features is in {settings['head']}")
 
 
 @main.command(
@@ -206,13 +321,14 @@ def score(
     from keras_lodin.utils.foreign_text import shown
 
     rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
-    table = Table("image", "class", "score", "verdict", box=None)
+    table = Table("image", "class", "score", "p-value", "verdict", box=None)
     for column in table.columns:
         column.overflow = "fold"
     for row in rows:
         verdict = "out-of-distribution" if row["is_ood"] else "in-distribution"
         names = (shown(row["path"]), shown(row["class_name"] or str(row["class"])))
-        table.add_row(*map(Text, names), f"{row['score']:.6g}", verdict)
+        rare = "" if row["p_value"] is None else f"{row['p_value']:.3g}"
+        table.add_row(*map(Text, names), f"{row['score']:.6g}", rare, verdict)
     document = {
         "images": rows,
         "skipped": [{"path": path, "reason": reason} for path, reason in unreadable],

@@ -51,7 +51,10 @@ def options(*decorators: Callable[..., Any]) -> Callable[..., Any]:
 
 id_option = click.option("--id", "id", required=True, metavar="SPEC", help="In-distribution data.")
 data_dir_option = click.option(
-    "--data-dir", metavar="PATH", help="Folder of the TensorFlow datasets.", default=None
+    "--data-dir",
+    metavar="PATH",
+    help="Folder of the TensorFlow datasets, or of OpenOOD's data.",
+    default=None,
 )
 input_range_option = click.option(
     "--input-range",
@@ -86,6 +89,5 @@ statistics_option = click.option(
     "--statistics",
     metavar="SPEC",
     default=None,
-    help="Training data for the statistics of mahalanobis and mood. The train part of --id by "
-    "default.",
+    help="Training data for detectors with statistics. The train part of --id by default.",
 )

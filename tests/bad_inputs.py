@@ -398,6 +398,8 @@ def _figures(made):
         *_each(kind, evaluate, "seed", (-1, "0")),
         *_each(kind, evaluate, "detectors", ({}, None, {"a": None}, {"a": other}, {"a": "odin"})),
         *_each(kind, evaluate, "ood_data", ({}, None, {"a": None}, {"a": made.x[:0]}, made.x)),
+        *_each(kind, evaluate, "ood_data", ({"a": {}}, {"a": {"b": None}}, {"a": {"id": made.x}})),
+        *_each(kind, evaluate, "shifted", (made.x, {"id": made.x}, {"noise": made.x}, {"a": None})),
         *_each(kind, evaluate, "id_data", (None, made.x[:0], (made.x, made.y + 99))),
         *_each(kind, evaluate, "seed", (0, 7), right=True),
     ]
@@ -530,6 +532,9 @@ WRONG_FIELDS = {
     "calibrated": (None, 1),
     "threshold": (NAN, "0.5", [0.1]),
     "tpr": (0, 1.5, "0.95"),
+    "confidence": (0, 1.5, "0.9"),
+    "p_value_count": (0, 2.5, "40"),
+    "p_value_error": (None, -0.1, "0"),
     "score_direction": (None, "lower is more in-distribution"),
     "is_ood_rule": (None, "score > threshold"),
     "input_name": (None, "", "a b", "another"),
@@ -626,6 +631,11 @@ def _jobs(made):
         *_each(kind, evaluate, "detectors", (["nothing"], ["msp", "msp"], "msp")),
         *_each(kind, evaluate, "paths", (model, None, 5)),
         *_each(kind, evaluate, "ood", ("photos", None)),
+        *_each(
+            kind, evaluate, "groups", ("photos", ["photos"], {"near": "photos"}, {"near": None})
+        ),
+        *_each(kind, evaluate, "groups", ({"near": ["noise:uniform:20"]}, {"near": ["nothing"]})),
+        *_each(kind, evaluate, "shifted", ("photos", None, ["digits:0-6"], ["noise:uniform:20"])),
         *_each(kind, train, "model", NO_PATHS),
         *_each(kind, train, "id", (None, 5, "", ["digits"])),
         *_each(kind, tune, "id", (None, 5, "", ["digits"])),

@@ -24,7 +24,17 @@ from keras_lodin_cli.printing import show
 from tests import networks
 from tests.processes import forked
 
-COMMANDS = ["quickstart", "train", "tune", "evaluate", "gradients", "export", "score", "sweep"]
+COMMANDS = [
+    "quickstart",
+    "train",
+    "tune",
+    "evaluate",
+    "features",
+    "gradients",
+    "export",
+    "score",
+    "sweep",
+]
 
 
 def run(*arguments):
@@ -88,7 +98,7 @@ def test_the_whole_way_from_training_to_scores(model, tmp_path):
     assert "broken.png" in result.output
     assert "1 images scored" in result.output
     header, row = (tmp_path / "scores.csv").read_text().splitlines()
-    assert header == "path,class,class_name,score,is_ood"
+    assert header == "path,class,class_name,score,is_ood,p_value"
     assert "noise.png" in row
 
 
@@ -341,6 +351,25 @@ def test_json_is_all_that_a_machine_reads(model, tmp_path):
     document = json.loads((tmp_path / "gradients/gradients.json").read_text())
     assert set(document.pop("files")) == {"gradients.csv", "gradients.png"}
     assert json.loads(found.stdout) == document
+
+
+def test_near_far_and_shifted_data_have_options(model, tmp_path):
+    pixels = np.random.default_rng(0).uniform(size=(20, 8, 8, 1)).astype("float32")
+    np.savez(tmp_path / "shifted.npz", x=pixels)
+    found = run(
+        *("evaluate", model, "--id", "digits:0-6", "--near", "digits:7-9", "--detector", "msp"),
+        *("--far", "noise:uniform:20", "--far", "noise:gaussian:20", "--resamples", 2),
+        *("--shifted", f"npz:{tmp_path / 'shifted.npz'}", "--json"),
+    )
+    assert found.exit_code == 0, found.output
+    document = json.loads(found.stdout)
+    assert [(row["group"], row["full_spectrum"]) for row in document["means"]] == [
+        (group, spectrum) for spectrum in (False, True) for group in ("near", "far", None)
+    ]
+    assert [one["count"] for one in document["shifted"]] == [20]
+    none = run("evaluate", model, "--id", "digits:0-6")
+    assert none.exit_code == 2
+    assert "(--near SPEC, --far SPEC)" in " ".join(none.output.split())
 
 
 def test_what_is_no_number_is_null_in_json(capsys):

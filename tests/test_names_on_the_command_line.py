@@ -100,14 +100,16 @@ def test_scores_that_are_no_numbers_are_null(artifact, images, monkeypatch):
     from keras_lodin import workflows
 
     rows = [
-        {"path": "a", "class": 0, "class_name": "b", "score": value, "is_ood": True}
-        for value in (float("nan"), float("inf"), -1.5)
+        {"path": "a", "class": 0, "class_name": "b", "score": value, "is_ood": True, "p_value": p}
+        # An artifact from before there were p-values has none.
+        for value, p in ((float("nan"), 0.1), (float("inf"), 1.0), (-1.5, None))
     ]
     monkeypatch.setattr(workflows, "score_images", lambda *given, **options: (rows, []))
     result = run("score", artifact, images, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout, parse_constant=pytest.fail)["images"]
     assert [row["score"] for row in found] == [None, None, -1.5]
+    assert [row["p_value"] for row in found] == [0.1, 1.0, None]
 
 
 def test_a_terminal_without_the_letters_gets_escapes(artifact, images, monkeypatch):

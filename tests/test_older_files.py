@@ -1,5 +1,6 @@
-"""What earlier versions wrote still loads and says the same; `fixtures/make.py` says what it is."""
+"""What earlier versions wrote still loads and says the same; `fixtures/*.py` say what it is."""
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -12,9 +13,12 @@ from packaging.version import Version
 
 import keras_lodin
 from keras_lodin import metrics, workflows
-from keras_lodin.export import load_artifact
+from keras_lodin.evaluation.page import evaluation_page
+from keras_lodin.evaluation.table import ResultsTable
+from keras_lodin.export import load_artifact, seal
 
-FOLDER = Path(__file__).parent / "fixtures" / "version_0_1_0"
+FIXTURES = Path(__file__).parent / "fixtures"
+FOLDER = FIXTURES / "version_0_1_0"
 EXPECTED = json.loads((FOLDER / "expected.json").read_text())
 SCORES = EXPECTED["scores"]
 GIVEN = dict(np.load(FOLDER / "inputs.npz"))
@@ -63,7 +67,11 @@ def test_a_detector_is_the_one_that_was_saved(name):
         settings |= {"tpr": None, "calibration_count": None}
     assert {key: getattr(detector, key) for key in settings} == settings
     assert np.array(detector.input_range).tolist() == SCORES[name]["input_range"]
-    check_scores(detector.predict_on_batch(GIVEN[SCORES[name]["inputs"]]), name)
+    outputs = detector.predict_on_batch(GIVEN[SCORES[name]["inputs"]])
+    check_scores(outputs, name)
+    # The calibration scores are not in the file, and without them nothing is rare.
+    assert (detector.p_value_count, detector.confidence) == (None, None)
+    np.testing.assert_array_equal(outputs["p_value"], 1.0)
 
 
 @pytest.mark.parametrize("name", EXPORTS)
@@ -73,7 +81,40 @@ def test_an_export_scores_as_it_did(name):
     assert artifact.threshold == expected["threshold"]
     assert np.array(artifact.input_range).tolist() == expected["input_range"]
     assert artifact.class_names == (expected["class_names"] and tuple(expected["class_names"]))
-    check_scores(artifact.score(GIVEN[expected["inputs"]]), name)
+    outputs = artifact.score(GIVEN[expected["inputs"]])
+    assert "p_value" not in outputs
+    check_scores(outputs, name)
+
+
+def test_an_export_from_before_p_values_is_listed_without_them(tmp_path):
+    for number, picture in enumerate(GIVEN["images"][:2]):
+        keras.utils.save_img(tmp_path / f"{number}.png", picture)
+    output = tmp_path / "scores.csv"
+    rows, _ = workflows.score_images(FOLDER / "odin.onnx", [tmp_path], output=output, verbose=0)
+    assert [row["p_value"] for row in rows] == [None, None]
+    with open(output, newline="") as file:
+        assert [row["p_value"] for row in csv.DictReader(file)] == ["", ""]
+
+
+def test_an_export_from_before_p_values_can_be_sealed(tmp_path):
+    shutil.copy(FOLDER / "odin.onnx", tmp_path / "odin.onnx")
+    seal(tmp_path / "odin.onnx")
+    artifact = load_artifact(tmp_path / "odin.onnx")
+    check_scores(artifact.score(GIVEN["images"]), "odin.onnx")
+
+
+@reads_keras_files
+def test_a_model_that_holds_a_detector_has_the_outputs_that_it_had():
+    """Its file knows them by numbers, from before there was a fourth."""
+    expected = np.load(FIXTURES / "three_outputs" / "composed.npz")
+    model = keras.models.load_model(FIXTURES / "three_outputs" / "composed.keras")
+    (detector,) = (one for one in model.layers if isinstance(one, keras_lodin.Detector))
+    assert detector.threshold == expected["threshold"]
+    assert detector.p_value_count is None
+    found = model.predict(expected["vectors"], verbose=0)
+    np.testing.assert_array_equal(found["verdict"], expected["verdict"])
+    for name in ("score", "logits"):
+        np.testing.assert_allclose(found[name], expected[name], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["odin.onnx", "mahalanobis.onnx"])
@@ -173,6 +214,22 @@ def test_saved_scores_give_the_saved_figures():
         )
         assert metrics.auroc(of_id, of_ood) == pytest.approx(row["auroc"])
         assert metrics.fpr_at_tpr(of_id, of_ood, 0.95) == pytest.approx(row["fpr95"])
+
+
+def test_saved_results_are_shown_as_tables_and_as_a_page():
+    """They know neither groups nor shifted data."""
+    results = json.loads((FOLDER / "evaluation" / "results.json").read_text())
+    table = str(ResultsTable(results))
+    assert "OOD: digits:7-9, 107 samples" in table
+    assert "Mean of the 2 OOD sets" in table
+    scores = {}
+    with np.load(FOLDER / "evaluation" / "scores.npz") as arrays:
+        for key, values in arrays.items():
+            detector, _, name = key.partition("/")
+            scores.setdefault(detector, {})[name] = values
+    page = evaluation_page(results, scores, {}, {})
+    assert "Out-of-distribution detection on digits:0-2" in page
+    assert "full spectrum" not in page
 
 
 @reads_keras_files

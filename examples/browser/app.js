@@ -1,4 +1,4 @@
-// The exported detector in onnxruntime-web. The score, the verdict and the step on the input come
+// The exported detector in onnxruntime-web. The score, its p-value, the verdict and the step on the input come
 // out of the graph; this file only turns pictures into pixels and shows what came out.
 
 import * as ort from "./node_modules/onnxruntime-web/dist/ort.wasm.min.mjs";
@@ -34,7 +34,7 @@ function clear() {
   pen.fillRect(0, 0, drawing.width, drawing.height);
   at("verdict").textContent = "Draw something.";
   at("verdict").className = "";
-  at("class").textContent = at("score").textContent = "-";
+  at("class").textContent = at("score").textContent = at("p_value").textContent = "-";
 }
 
 // Grey values from 0 to 1 of a picture in the classifier's size.
@@ -66,6 +66,7 @@ async function judge(pixels) {
   at("verdict").className = isOod ? "out" : "in";
   at("class").textContent = label;
   at("score").textContent = found.score.data[0].toPrecision(8);
+  at("p_value").textContent = found.p_value.data[0].toPrecision(4);
   show(at("input"), pixels);
   show(at("perturbed"), pixels.map((value, i) => value + enlargement * (found.perturbed.data[i] - value)));
   at("input").setAttribute("aria-label", `What the classifier sees, called a ${label}`);

@@ -14,6 +14,7 @@ from keras_lodin.data.named_source import NamedSource as NamedSource
 from keras_lodin.data.named_source import Request as Request
 from keras_lodin.data.source import Source as Source
 from keras_lodin.data.sources import SOURCES as SOURCES
+from keras_lodin.data.specification import members as members
 from keras_lodin.data.specification import missing as missing
 from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import checked_input_range
@@ -48,7 +49,7 @@ def load(
         input_range: `(lo, hi)`, where the darkest and the brightest value of images go;
             `None` for (0, 1). Two numbers, or two arrays with one for each feature. Arrays of
             floats are used exactly as they are.
-        data_dir: Folder of the TensorFlow datasets.
+        data_dir: Folder of the TensorFlow datasets, or of OpenOOD's data.
         seed: Seed of the draw of photos and noise.
 
     Returns:

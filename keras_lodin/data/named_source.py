@@ -23,7 +23,7 @@ class Request:
         part: "train", "calibration", "test" or "all".
         image_shape: shape of one example; None for the natural one, in whole or in a size.
         input_range: where the smallest and the largest value of images go.
-        data_dir: folder of the TensorFlow datasets.
+        data_dir: folder of the TensorFlow datasets, or of OpenOOD's data.
         seed: of what is drawn.
     """
 
@@ -58,6 +58,16 @@ class NamedSource(ABC):
     def reads_data_dir(self) -> bool:
         """Whether `load` looks at `data_dir`."""
         return False
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """Specifications of the single data sets of a group; empty for a single data set."""
+        return ()
+
+    @property
+    def group(self) -> str | None:
+        """The name of the group that the members are; None for a single data set."""
+        return None
 
     @classmethod
     @abstractmethod

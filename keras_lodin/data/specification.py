@@ -61,6 +61,28 @@ def overlap(first: str, second: str, *, whole: bool = False) -> bool:
     return type(one) is type(other) and one.overlaps(other, whole)
 
 
+def members(specification: str) -> tuple[str, ...]:
+    """The single data sets that a specification stands for.
+
+    Args:
+        specification: in the language that `SOURCES` describes.
+
+    Returns:
+        a specification of each: of a group, such as `openood:cifar10:near`, those of its data sets;
+        otherwise the specification itself. Loaded, a group is all of its data in one.
+
+    Raises:
+        ValueError: if the specification is not in the language.
+
+    Example:
+    ```python
+    members("openood:cifar10:near")     # ("openood:cifar10:cifar100", "openood:cifar10:tin")
+    members("digits:0-6")               # ("digits:0-6",)
+    ```
+    """
+    return parse(specification).members or (specification,)
+
+
 def missing(specification: str, data_dir: str | os.PathLike[str] | None = None) -> str | None:
     """What stands in the way of loading a data source, asked before the long work that needs it.
 

@@ -17,9 +17,10 @@ class AdaptiveDetector(Detector):
 
     `adapt` computes them, in one pass and in constant memory, and keeps them as weights: they are
     saved and exported with the detector. Before it, the detector refuses to score. Adapting again
-    starts from nothing, and forgets the threshold, which belonged to other scores.
+    starts from nothing, and forgets threshold and p-values, which belonged to other scores.
 
-    A subclass creates its statistics in `build`, computes and assigns them in `_adapt`.
+    A subclass creates its statistics in `build`, computes and assigns them in `_adapt`. Most take
+    them of features and logits alone, and derive from `StatisticsDetector`.
     """
 
     needs_statistics = True
@@ -56,8 +57,15 @@ class AdaptiveDetector(Detector):
                 statistics there were before stay.
         """
         self._adapt(x if y is None else (x, y), batch_size, verbose)
+        self._now_adapted()
+
+    def _now_adapted(self) -> None:
         self._adapted.assign(1.0)
-        self.threshold = -np.inf
+        self.forget_calibration()
+
+    def check_before_adapting(self, inputs: Tensor) -> None:
+        """Raises ValueError for inputs that no statistics can be taken of."""
+        super().check_inputs(inputs)
 
     @abc.abstractmethod
     def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:

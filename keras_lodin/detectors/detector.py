@@ -6,13 +6,15 @@ import abc
 import math
 import os
 import warnings
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from numbers import Real
-from typing import Any
+from typing import Any, TypeVar
 
 import keras
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike
 
 from keras_lodin.data.batches import (
     check_images,
@@ -24,13 +26,20 @@ from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, settle, warn_of_small_values
 from keras_lodin.data.passes import Batch, BatchFunction
 from keras_lodin.data.value_range import GIVEN, InputRange, check_in_range, checked_input_range
+from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.export.formats import export_detector
 from keras_lodin.gradients import ForwardPass, backend
-from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
+from keras_lodin.metrics.figures import (
+    fewest_samples,
+    threshold_at_confidence,
+    threshold_at_tpr,
+)
+from keras_lodin.metrics.p_values import FILLING, TABLE_SIZE, calibration_table, p_value
 from keras_lodin.metrics.scores import check_scores, promised, verdict
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
 from keras_lodin.models.differentiability import check_differentiable
+from keras_lodin.models.features import FeatureLayers
 from keras_lodin.models.head import find_head
 from keras_lodin.models.input_range import GivenRange, resolve_input_range
 from keras_lodin.utils.numbers import shortest_float, single_number
@@ -38,6 +47,10 @@ from keras_lodin.utils.tensor import Tensor
 
 # Nothing is called out-of-distribution.
 _UNCALIBRATED = keras.initializers.Constant(-math.inf)
+# No score, of which every p-value is 1.
+_NO_SCORES = keras.initializers.Constant(FILLING)
+
+_Value = TypeVar("_Value")
 
 
 class Detector(ClassifierWrapper):
@@ -45,12 +58,15 @@ class Detector(ClassifierWrapper):
 
     A detector is a `keras.Model`: it composes in a functional model, and `predict`, `save` and
     `keras.models.load_model` work as they do everywhere in Keras. Called on a batch it returns
-    three named outputs:
+    four named outputs:
 
     * `"logits"`: float32, `(batch, classes)`, the classifier's own logits on the clean input;
     * `"score"`: float32, `(batch,)`, HIGHER means more in-distribution;
     * `"is_ood"`: bool, `(batch,)`, `score <= threshold`. A score that is not a number counts as
-      out-of-distribution.
+      out-of-distribution;
+    * `"p_value"`: float32, `(batch,)`, above 0 and at most 1: `(1 + calibration scores at or below
+      the score) / (n + 1)`, 1 before `calibrate`. Small means out-of-distribution; of fresh
+      in-distribution data the fraction a has a p-value of a or less, whatever the detector.
 
     A new detector needs one method, `score(forward_pass)`; weights of its own are created in
     `build`, before it calls `super().build`. One that reads more than the logits has a
@@ -98,8 +114,12 @@ class Detector(ClassifierWrapper):
     needs_statistics = False
     # Whether a network with several exits is wrapped whole, and images leave at exits of their own.
     takes_exits = False
+    # Whether an evaluation has it that names no detectors.
+    in_every_evaluation = True
     # Whether there is a `tune`, which chooses settings from in-distribution data.
     tunable = False
+    # What the score reads of the classifier beside its logits; None for nothing.
+    feature_layers: FeatureLayers | None = None
     # Whole numbers that no graph reads, saved beside the weights, each in an attribute `_NAME`.
     _notes: tuple[str, ...] = ("calibration_count",)
     _calibration_count = 0
@@ -181,11 +201,17 @@ class Detector(ClassifierWrapper):
         return find_head(classifier, from_logits)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
-        """Creates the threshold; the classifier's weights exist already."""
+        """Creates threshold and calibration; the classifier's weights exist already."""
         self.input_shape_with_batch = tuple(input_shape)
         self._threshold = self._add_state("threshold", initializer=_UNCALIBRATED)
         # Not used in scoring, but saved with the threshold that it explains; 0 for none.
         self._tpr = self._add_state("tpr")
+        first = len(self._own_values())
+        self._confidence = self._add_state("confidence")
+        self._calibration_scores = self._add_state("calibration_scores", (TABLE_SIZE,), _NO_SCORES)
+        self._calibration_counts = self._add_state("calibration_counts", (TABLE_SIZE + 1,), "ones")
+        # Files from before there were p-values lack these.
+        self._places_since_p_values = range(first, len(self._own_values()))
         self.built = True
 
     def _add_state(
@@ -213,13 +239,44 @@ class Detector(ClassifierWrapper):
         Returns:
             a `ForwardPass`, or another value with `inputs` and `logits`.
         """
-        make = ForwardPass if self._head.input_dtype == "float32" else ForwardPass.of_names
-        return make(self.logits_function, inputs)
+        if self.feature_layers is not None:
+            return FeaturePass(self.feature_layers, inputs, of_names=self.takes_names)
+        if self.takes_names:
+            return ForwardPass.of_names(lambda x: [self.logits_function(x)], inputs)[0]
+        return ForwardPass(self.logits_function, inputs)
+
+    @property
+    def takes_names(self) -> bool:
+        """Whether the inputs are names, tokens for example, and not quantities."""
+        return self._head.input_dtype != "float32"
 
     @property
     def pass_key(self) -> Hashable:
-        """Detectors with equal keys can share one `forward_pass`."""
+        """Detectors with equal keys share one pass, of all the `feature_layers` that they read.
+
+        One with a `forward_pass` of its own has a key of its own.
+        """
         return id(self.classifier)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The hyper-parameters that `tune` chooses, by name; none where there is no `tune`."""
+        return {}
+
+    @property
+    def cost_in_passes(self) -> float:
+        """How many forward passes of the classifier a score costs, a backward one counted as one.
+
+        What detectors add to that is little beside a network.
+        """
+        return 1.0
+
+    @property
+    def statistics_bytes(self) -> int:
+        """What the detector adds to its classifier in a file, in bytes."""
+        classifiers = {id(weight) for weight in self.classifier.variables}
+        own = [weight for weight in self.variables if id(weight) not in classifiers]
+        return sum(int(np.prod(weight.shape)) * 4 for weight in own)
 
     def side_values(self, inputs: Tensor) -> dict[str, Tensor]:
         """The values of `side_inputs` for a batch of inputs."""
@@ -229,8 +286,22 @@ class Detector(ClassifierWrapper):
         """Values of `side_inputs` that lead every way the score can go, for `count` inputs."""
         return {}
 
+    def p_value(self, score: Tensor) -> Tensor:
+        """The conformal p-value of scores of this detector, as among its outputs.
+
+        Of scores that were logged, say: the classifier is not run.
+
+        Args:
+            score: float32, `(batch,)`.
+
+        Returns:
+            float32, `(batch,)`, above 0 and at most 1; see `Detector`.
+        """
+        score = ops.convert_to_tensor(score, "float32")
+        return p_value(score, self._calibration_scores, self._calibration_counts)
+
     def call(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Logits, score and verdict of a batch."""
+        """Logits, score, verdict and p-value of a batch."""
         if None in inputs.shape[1:]:  # not known before the graph runs: checked when it does
             inputs = backend.with_shape(inputs, self.input_shape_with_batch)
         forward_pass = self.forward_pass(inputs, **self.side_values(inputs))
@@ -240,11 +311,14 @@ class Detector(ClassifierWrapper):
                 f"`{type(self).__name__}.score` must return one number for each sample, shape "
                 f"(batch,): reduce over the classes with `axis=-1`. Received: shape {score.shape}"
             )
-        return {
-            "logits": forward_pass.logits,
-            "score": score,
-            "is_ood": verdict(score, self._threshold),
-        }
+        return _in_order(
+            {
+                "logits": forward_pass.logits,
+                "score": score,
+                "is_ood": verdict(score, self._threshold),
+                "p_value": self.p_value(score),
+            }
+        )
 
     def make_predict_function(self, force: bool = False) -> Callable[..., object]:
         """Keras's, made anew if the classifier has other weights, as after `quantize`."""
@@ -256,11 +330,14 @@ class Detector(ClassifierWrapper):
     def compute_output_spec(self, inputs: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
         """Shapes and types of the outputs, known without running anything."""
         batch = inputs.shape[0]
-        return {
-            "logits": keras.KerasTensor((batch, self.num_classes), dtype="float32"),
-            "score": keras.KerasTensor((batch,), dtype="float32"),
-            "is_ood": keras.KerasTensor((batch,), dtype="bool"),
-        }
+        return _in_order(
+            {
+                "logits": keras.KerasTensor((batch, self.num_classes), dtype="float32"),
+                "score": keras.KerasTensor((batch,), dtype="float32"),
+                "is_ood": keras.KerasTensor((batch,), dtype="bool"),
+                "p_value": keras.KerasTensor((batch,), dtype="float32"),
+            }
+        )
 
     def __call__(self, *args: object, **kwargs: object) -> dict[str, Tensor]:
         """See `call`. Refuses what is no batch for the classifier, before TensorFlow sees it."""
@@ -282,7 +359,7 @@ class Detector(ClassifierWrapper):
         steps: int | None = None,
         callbacks: Sequence[keras.callbacks.Callback] | None = None,
     ) -> dict[str, np.ndarray]:
-        """Logits, score and verdict of every example, as numpy arrays.
+        """Logits, score, verdict and p-value of every example, as numpy arrays.
 
         Args:
             x: inputs, as `calibrate` takes them, or in another form that `keras.Model.predict`
@@ -293,7 +370,7 @@ class Detector(ClassifierWrapper):
             callbacks: those to call on the way.
 
         Returns:
-            a dict of `"logits"`, `"score"` and `"is_ood"`; see `Detector`.
+            a dict of `"logits"`, `"score"`, `"is_ood"` and `"p_value"`; see `Detector`.
 
         Raises:
             ValueError: for empty data, data that are no real numbers, or inputs of a wrong shape.
@@ -303,13 +380,15 @@ class Detector(ClassifierWrapper):
         if hasattr(data, "shape"):
             # Here, not in `call`: there TensorFlow may not know the shape, the second time.
             check_images(data, self.input_shape_with_batch[1:])
-        return super().predict(
+        found = super().predict(
             data, batch_size=batch_size, verbose=verbose, steps=steps, callbacks=callbacks
         )
+        return {name: found[name] for name in _OUTPUTS}
 
     def predict_on_batch(self, x: object) -> dict[str, np.ndarray]:
-        """Logits, score and verdict of one batch, as numpy arrays."""
-        return super().predict_on_batch(self._checked_batch(x))
+        """Logits, score, verdict and p-value of one batch, as numpy arrays."""
+        found = super().predict_on_batch(self._checked_batch(x))
+        return {name: found[name] for name in _OUTPUTS}
 
     @property
     def threshold(self) -> float:
@@ -327,12 +406,35 @@ class Detector(ClassifierWrapper):
             )
         self._threshold.assign(number)
         self._tpr.assign(0.0)
+        self._confidence.assign(0.0)
         self._calibration_count = 0
+
+    def forget_calibration(self) -> None:
+        """Forgets threshold and p-values, which belonged to other scores.
+
+        To be called by what changes the scores; a threshold that is set by hand leaves the
+        p-values.
+        """
+        self.threshold = -math.inf
+        self._keep_scores(())
 
     @property
     def tpr(self) -> float | None:
         """The true positive rate that `calibrate` set the threshold for; None if set by hand."""
         return shortest_float(self._tpr) or None
+
+    @property
+    def confidence(self) -> float | None:
+        """The confidence that `calibrate` was asked for; None for a promise on average."""
+        return shortest_float(self._confidence) or None
+
+    @property
+    def p_value_count(self) -> int | None:
+        """How many calibration scores p-values are computed from; None before `calibrate`.
+
+        (Beyond 2^24 they are counted in units of several scores, and this is the number of units.)
+        """
+        return int(ops.convert_to_numpy(self._calibration_counts)[-1]) - 1 or None
 
     @property
     def calibration_count(self) -> int | None:
@@ -342,7 +444,7 @@ class Detector(ClassifierWrapper):
     @property
     def input_range(self) -> tuple[Any, Any]:
         """`(lo, hi)` of the classifier's inputs: two floats, or two float32 arrays with one number
-        for each feature. Setting it forgets the threshold.
+        for each feature. Setting it forgets threshold and p-values.
         """
         return self._input_range.bounds
 
@@ -351,7 +453,7 @@ class Detector(ClassifierWrapper):
         self._set_input_range(
             resolve_input_range(value, self.classifier, self.input_shape_with_batch[1:])
         )
-        self.threshold = -np.inf
+        self.forget_calibration()
 
     @property
     def input_range_origin(self) -> str:
@@ -393,18 +495,29 @@ class Detector(ClassifierWrapper):
         return self.threshold > -np.inf
 
     def calibrate(
-        self, data: object, tpr: float = 0.95, batch_size: int = 128, verbose: int | str = "auto"
+        self,
+        data: object,
+        tpr: float = 0.95,
+        batch_size: int = 128,
+        verbose: int | str = "auto",
+        confidence: float | None = None,
     ) -> float:
         """Sets the threshold that lets the fraction `tpr` of in-distribution data pass.
+
+        The scores stay with the detector, for its p-values: all of 4,096, and 4,096 of more
+        (`keras_lodin.metrics.p_values.calibration_table`).
 
         Of fresh data of the same kind at least the fraction `tpr` passes on average, for any
         number of samples: the threshold is that of split conformal prediction
         (`keras_lodin.metrics.threshold_at_tpr`), half way between two scores. For one calibration
-        set the fraction that passes differs from `tpr` by the binomial error of both samples. Use
-        data that was neither trained on nor will be tested on; labels are not needed.
+        set the fraction that passes differs from `tpr` by the binomial error of both samples; with
+        a `confidence` it is below `tpr` for the rest of calibration sets at most
+        (`keras_lodin.metrics.threshold_at_confidence`). Use data that was neither trained on nor
+        will be tested on; labels are not needed.
 
-        So few samples that they cannot show `tpr` (fewer than 19 for 95 %, 99 for 99 %) leave the
-        threshold at minus infinity, with a warning: everything passes.
+        So few samples that they cannot show `tpr` (fewer than 19 for 95 %, 99 for 99 %; 45 for
+        95 % with a confidence of 90 %) leave the threshold at minus infinity, with a warning:
+        everything passes.
 
         Args:
             data: in-distribution inputs: an array, a list of examples, a tuple `(x, y)`, a
@@ -413,6 +526,8 @@ class Detector(ClassifierWrapper):
             tpr: true positive rate, the fraction of in-distribution data to let pass.
             batch_size: samples per batch, for data that is not batched already.
             verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
+            confidence: None for a promise on average, or in what fraction of calibration sets at
+                least `tpr` of fresh data is to pass, such as 0.9.
 
         Returns:
             the threshold.
@@ -420,8 +535,8 @@ class Detector(ClassifierWrapper):
         Raises:
             ValueError: for empty data, inputs that are not finite, have the wrong shape or (for
                 a detector that steps) lie outside of `input_range`, class names that the
-                classifier does not know, a `tpr` outside (0, 1), scores that are infinite, or so
-                many that are NaN that too few can pass.
+                classifier does not know, a `tpr` or `confidence` outside (0, 1), scores that are
+                infinite, or so many that are NaN that too few can pass.
 
         Warns:
             UserWarning: for too few samples to promise `tpr`, for scores that are NaN (they count
@@ -432,6 +547,7 @@ class Detector(ClassifierWrapper):
             raise ValueError(
                 f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"
             )
+        needed = fewest_samples(tpr, confidence)
         # Data of classes by other names are other data.
         LabelPlaces(self.num_classes, self.class_names, data)
         task = "Calibrating the threshold"
@@ -440,7 +556,12 @@ class Detector(ClassifierWrapper):
         wrong = np.isnan(scores)
         # All of them NaN is a broken classifier; a few are inputs that it has no answer to.
         check_scores(self.name, scores if wrong.all() else np.where(wrong, 0.0, scores))
-        self.threshold = threshold_at_tpr(scores, tpr)
+        self.threshold = (
+            threshold_at_tpr(scores, tpr)
+            if confidence is None
+            else threshold_at_confidence(scores, tpr, confidence)
+        )
+        self._keep_scores(scores)
         if wrong.any():
             warnings.warn(
                 f"{wrong.sum()} of {len(scores)} calibration scores of {self.name!r} are NaN. They "
@@ -451,14 +572,21 @@ class Detector(ClassifierWrapper):
         tpr, count = float(tpr), len(scores)
         if self.calibrated:
             self._tpr.assign(tpr)
+            self._confidence.assign(confidence or 0.0)
             self._calibration_count = count
         else:
+            # Of n scores n/(n + 1) on average, and with a confidence the n-th root of its rest.
+            most = count / (count + 1)
+            if confidence is not None:
+                most = min(most, (1.0 - confidence) ** (1.0 / count))
+            sure = "" if confidence is None else f" with a confidence of {100 * confidence:g} %"
             warnings.warn(
-                f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass: that takes "
-                f"{fewest_samples(tpr)} at least. The threshold of {self.name!r} is minus "
-                "infinity, and nothing is called out-of-distribution. Give more samples, or ask "
-                f"for a `tpr` of {math.floor(1000 * count / (count + 1)) / 1000:g} or less. "
-                f"Received: {count} samples, tpr={tpr:g}",
+                f"{count} samples cannot show that {100 * tpr:g} % of fresh data pass{sure}: that "
+                f"takes {needed} at least. The threshold of {self.name!r} is minus infinity, and "
+                "nothing is called out-of-distribution. Give more samples, or ask for a `tpr` of "
+                f"{math.floor(1000 * most) / 1000:g} or less. "
+                f"Received: {count} samples, tpr={tpr:g}"
+                + ("" if confidence is None else f", confidence={confidence:g}"),
                 stacklevel=2,
             )
         return self.threshold
@@ -484,13 +612,19 @@ class Detector(ClassifierWrapper):
             yield batch
         warn_of_small_values(observed, self._input_range)
 
+    def _keep_scores(self, scores: ArrayLike) -> None:
+        kept, counts = calibration_table(scores)
+        self._calibration_scores.assign(kept)
+        self._calibration_counts.assign(counts)
+
     def promise(self) -> str:
         """The threshold and what it promises, in a line for a person."""
         if not self.calibrated:
             return "no threshold: nothing is called out-of-distribution"
         if self.tpr is None:
             return f"threshold {self.threshold:.6g}, set by hand"
-        return f"threshold {self.threshold:.6g}: {promised(self.tpr, self.calibration_count)}"
+        promise = promised(self.tpr, self.calibration_count, self.confidence)
+        return f"threshold {self.threshold:.6g}: {promise}"
 
     def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for a batch that this detector cannot score truthfully.
@@ -512,7 +646,8 @@ class Detector(ClassifierWrapper):
         """Writes one artifact that holds the classifier, the score and the threshold.
 
         Its input has the classifier's shape with a free batch size; its outputs are named
-        `logits`, `score` and `is_ood`. The artifact is checked before it is moved into place.
+        `logits`, `score`, `is_ood` and `p_value`. The artifact is checked before it is moved into
+        place.
 
         Args:
             filepath: the folder (SavedModel), `.onnx` or `.tflite` file to write.
@@ -544,12 +679,31 @@ class Detector(ClassifierWrapper):
             store[name] = np.int64(getattr(self, f"_{name}"))
 
     def load_own_variables(self, store: Any) -> None:
-        """Loads what `save_own_variables` saved; earlier versions saved no notes."""
+        """Loads what `save_own_variables` saved; earlier versions saved no notes or p-values."""
         # A store of Keras's is no mapping, and has no iterator.
         values = dict(zip(store.keys(), map(store.__getitem__, store.keys()), strict=True))
-        for name in self._notes:
-            setattr(self, f"_{name}", int(values.pop(name, 0)))
-        super().load_own_variables(values)
+        notes = {f"_{name}": int(values.pop(name, 0)) for name in self._notes}
+        super().load_own_variables(self._with_p_values(values))
+        for name, value in notes.items():
+            setattr(self, name, value)
+
+    def _with_p_values(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Saved weights by their places, with those of p-values as they are before `calibrate`."""
+        lacking = list(map(str, self._places_since_p_values))
+        whole = self._own_values()
+        if values.keys() != set(map(str, range(len(whole) - len(lacking)))):
+            return values
+        self.forget_calibration()
+        # They stand amid the others where a subclass has created weights after this class.
+        places = (place for place in whole if place not in lacking)
+        found = dict(zip(places, (values[str(n)] for n in range(len(values))), strict=True))
+        return found | {place: whole[place] for place in lacking}
+
+    def _own_values(self) -> dict[str, Any]:
+        """The weights beside the classifier's by their places in a file, in order."""
+        values: dict[str, Any] = {}
+        super().save_own_variables(values)
+        return values
 
     @classmethod
     def from_config(
@@ -558,6 +712,18 @@ class Detector(ClassifierWrapper):
         """Makes a detector from `get_config`'s value."""
         # Files from before the range had an origin hold one that somebody chose.
         return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
+
+
+_OUTPUTS = ("logits", "score", "is_ood", "p_value")
+
+
+def _in_order(outputs: Mapping[str, _Value]) -> OrderedDict[str, _Value]:
+    """The outputs in the order of their numbers in the file of a model that holds a detector.
+
+    A plain dictionary is numbered by its sorted names, and "p_value" among them would give "score"
+    the number that files from before it have for nothing.
+    """
+    return OrderedDict((name, outputs[name]) for name in ("is_ood", "logits", "score", "p_value"))
 
 
 def _checked_class_names(names: Sequence[str] | None, num_classes: int) -> tuple[str, ...] | None:

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.batches import described
-from keras_lodin.data.label_places import LabelPlaces
-from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
-from keras_lodin.detectors.class_statistics import ClassStatistics, whiten
+from keras_lodin.detectors.directions import (
+    on_sphere,
+    row_of_largest,
+    rows_on_sphere,
+    through_sphere,
+)
 from keras_lodin.detectors.feature_pass import FeaturePass
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.settings import checked_epsilon, checked_numbers
+from keras_lodin.detectors.settings import (
+    checked_epsilon,
+    checked_flag,
+    checked_numbers,
+    checked_shrinkage,
+)
+from keras_lodin.detectors.statistics.class_statistics import ClassStatistics, whiten
+from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.gradients import backend
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.models.input_range import GivenRange
-from keras_lodin.utils.numbers import single_number
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -29,7 +37,7 @@ from keras_lodin.utils.tensor import Tensor
     position=5,
 )
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class MahalanobisDetector(AdaptiveDetector):
+class MahalanobisDetector(StatisticsDetector):
     """Scores by how near features are to those of a class (Lee, Lee, Lee & Shin 2018).
 
         score = sum over layers l of w_l * max_c -1/2 (z_l - mu_lc)^T P_l (z_l - mu_lc)
@@ -62,6 +70,8 @@ class MahalanobisDetector(AdaptiveDetector):
             for each feature. The step is in these units, and with one, inputs outside are refused
             by `adapt` and `calibrate`. None for the range that the classifier's first layers
             show, or else the data of `adapt`.
+        normalize: whether features are divided by their lengths first, those of `adapt` too
+            (Mueller & Hein 2025, "Mahalanobis++"). Features of zeros stay zeros.
         **kwargs: see `Detector`.
 
     Raises:
@@ -77,6 +87,8 @@ class MahalanobisDetector(AdaptiveDetector):
     ```
     """
 
+    feature_layers: FeatureLayers
+
     def __init__(
         self,
         classifier: keras.Model,
@@ -85,8 +97,10 @@ class MahalanobisDetector(AdaptiveDetector):
         epsilon: float = 0.0,
         shrinkage: float | None = None,
         input_range: GivenRange | None = None,
+        normalize: bool = False,
         **kwargs: Any,
     ) -> None:
+        self.normalize = checked_flag("normalize", normalize)
         # Before the base class, which builds: the statistics' shapes are those of the layers.
         self.feature_names = _checked_names(layers)
         super().__init__(classifier, input_range=input_range, **kwargs)
@@ -102,20 +116,14 @@ class MahalanobisDetector(AdaptiveDetector):
         self._within_range = self._epsilon > 0.0
         if self._within_range:
             self.check_differentiable()
-        intensity = None if shrinkage is None else single_number(shrinkage)
-        if shrinkage is not None and (intensity is None or not 0.0 <= intensity <= 1.0):
-            raise ValueError(
-                "`shrinkage` must lie between 0 and 1, or be None to have it estimated. "
-                f"Received: shrinkage={shrinkage!r}"
-            )
-        self.shrinkage = intensity
+        self.shrinkage = checked_shrinkage(shrinkage)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Finds the features, and creates the statistics of each layer."""
-        self._feature_layers = FeatureLayers(self.classifier, self.from_logits, self.feature_names)
+        self.feature_layers = FeatureLayers(self.classifier, self.from_logits, self.feature_names)
         self._statistics = [
             self._add_statistics(number, size)
-            for number, size in enumerate(self._feature_layers.sizes)
+            for number, size in enumerate(self.feature_layers.sizes)
         ]
         self._shrinkage_used = self._add_state("shrinkage_used", (len(self._statistics),))
         super().build(input_shape)
@@ -145,14 +153,9 @@ class MahalanobisDetector(AdaptiveDetector):
         return tuple(float(value) for value in backend.eager_value(self._shrinkage_used))
 
     @property
-    def pass_key(self) -> Hashable:
-        """Detectors of the same layers can share a pass."""
-        return super().pass_key, self._feature_layers.names
-
-    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> FeaturePass:
-        """One pass of the classifier that keeps its features."""
-        self._check_adapted()
-        return FeaturePass(self._feature_layers, inputs)
+    def cost_in_passes(self) -> float:
+        """Three with a step: forward, backward to the input, forward."""
+        return 3.0 if self.epsilon > 0.0 else 1.0
 
     def score(self, forward_pass: FeaturePass) -> Tensor:
         """The weighted sum of `-1/2` the squared distances: float32, `(batch,)`."""
@@ -160,7 +163,7 @@ class MahalanobisDetector(AdaptiveDetector):
         if self.epsilon > 0.0:
             features = forward_pass.features_at(self.perturb(forward_pass))
         score = 0.0
-        for weight, statistics, z in self._per_layer(features):
+        for weight, statistics, z in self._per_layer(self._measured(features)):
             score = score - 0.5 * weight * ops.sum(ops.square(_offset(statistics, z)), axis=-1)
         return score
 
@@ -169,12 +172,17 @@ class MahalanobisDetector(AdaptiveDetector):
         # The derivative of -1/2 |u - v|^2 by the features, v the nearest centre.
         cotangents = [
             -weight * ops.matmul(_offset(statistics, z), ops.transpose(statistics["matrix"]))
-            for weight, statistics, z in self._per_layer(forward_pass.features)
+            for weight, statistics, z in self._per_layer(self._measured(forward_pass.features))
         ]
-        direction = ops.sign(forward_pass.input_gradient(cotangents))
+        if self.normalize:
+            cotangents = list(map(through_sphere, forward_pass.features, cotangents))
+        direction = ops.sign(forward_pass.input_gradient_of_features(cotangents))
         low, high = self.input_range
         inputs = forward_pass.inputs
         return inputs + ops.cast(self.epsilon * (high - low) * direction, inputs.dtype)
+
+    def _measured(self, features: Sequence[Tensor]) -> Sequence[Tensor]:
+        return list(map(on_sphere, features)) if self.normalize else features
 
     def _per_layer(
         self, features: Sequence[Tensor]
@@ -182,23 +190,27 @@ class MahalanobisDetector(AdaptiveDetector):
         weights = self.layer_weights or (1.0,) * len(self._statistics)
         return zip(weights, self._statistics, features, strict=True)
 
-    def _adapt(self, data: object, batch_size: int, verbose: int | str) -> None:
-        place = LabelPlaces(self.num_classes, self.class_names, data)
-        statistics = [
-            ClassStatistics(self.num_classes, size) for size in self._feature_layers.sizes
-        ]
-        task, check = "Computing class statistics", super(AdaptiveDetector, self).check_inputs
-        for batch in self._passed(
-            lambda inputs: self._feature_layers(inputs)[:-1], data, task, batch_size, verbose, check
-        ):
-            if batch.labels is None:
-                raise ValueError(
-                    "Class means need labels: call `adapt(x, y)`, or give data that yields "
-                    f"(x, y). Received: {described(data)}, without labels"
-                )
-            for layer, features in zip(statistics, batch.outputs, strict=True):
-                layer.update(features, place(batch.labels))
-        found = [whiten(layer, self.shrinkage) for layer in statistics]
+    def new_statistics(self) -> dict[str, ClassStatistics]:
+        """Class means and the scatter around them, of each layer."""
+        return {
+            str(number): ClassStatistics(self.num_classes, size)
+            for number, size in enumerate(self.feature_layers.sizes)
+        }
+
+    def observe(
+        self,
+        statistics: Mapping[str, ClassStatistics],
+        features: Sequence[np.ndarray],
+        logits: np.ndarray,
+        labels: np.ndarray,
+    ) -> None:
+        """See `StatisticsDetector.observe`."""
+        for layer, values in zip(statistics.values(), features, strict=True):
+            layer.update(rows_on_sphere(values) if self.normalize else values, labels)
+
+    def assign_statistics(self, statistics: Mapping[str, ClassStatistics]) -> None:
+        """The map under which distances are Euclidean, and the class means under it."""
+        found = [whiten(layer, self.shrinkage) for layer in statistics.values()]
         for weights, whitening in zip(self._statistics, found, strict=True):
             lengths = np.sum(np.square(whitening.centres), axis=-1)
             weights["mean"].assign(whitening.mean)
@@ -215,6 +227,7 @@ class MahalanobisDetector(AdaptiveDetector):
             "layer_weights": None if self.layer_weights is None else list(self.layer_weights),
             "epsilon": self.epsilon,
             "shrinkage": self.shrinkage,
+            "normalize": self.normalize,
         }
 
 
@@ -225,7 +238,7 @@ def _offset(statistics: dict[str, keras.Variable], features: Tensor) -> Tensor:
     # The nearest by -1/2 |u - v|^2 + 1/2 |u|^2, a matrix product. The distance is not taken from
     # there: the difference of two large numbers has lost it.
     nearness = ops.matmul(u, ops.transpose(centres)) + statistics["offsets"]
-    return u - ops.take(centres, ops.argmax(nearness, axis=-1), axis=0)
+    return u - row_of_largest(centres, nearness)
 
 
 def _checked_names(layers: str | Sequence[str] | None) -> tuple[str, ...] | None:

@@ -184,7 +184,7 @@ class MOODDetector(AdaptiveDetector):
             return {"energies": ops.stack(energies, axis=-1), **self.side_values(inputs)}
 
         total, count, sizes = np.zeros(self.num_exits), 0, []
-        check = super(AdaptiveDetector, self).check_inputs
+        check = self.check_before_adapting
         for batch in self._passed(measure, data, "Measuring energies", batch_size, verbose, check):
             total += batch.outputs["energies"].sum(axis=0, dtype="float64")
             count += len(batch.inputs)

@@ -23,6 +23,7 @@ from keras_lodin.detectors.odin_score import (
 )
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.settings import checked_epsilon, checked_numbers, checked_temperature
+from keras_lodin.detectors.tuning import Tuning
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.input_range import GivenRange
 from keras_lodin.utils.numbers import shortest_float
@@ -121,13 +122,11 @@ class ODINDetector(Detector):
 
     def load_own_variables(self, store: Any) -> None:
         """Loads settings and threshold; a file from before the width was a weight lacks it."""
-        values: dict[str, np.ndarray] = {}
-        self.save_own_variables(values)
-        names = set(store.keys())
-        if {str(place) for place in range(len(_WEIGHTS_OF_OLD_FILES))} <= names < set(values):
+        values = dict(zip(store.keys(), map(store.__getitem__, store.keys()), strict=True))
+        if sum(map(str.isdigit, values)) == len(_WEIGHTS_OF_OLD_FILES):
             # The width that there is is that of the file's own configuration.
-            store = {**values, **{name: store[name] for name in names}}
-        super().load_own_variables(store)
+            values[str(len(_WEIGHTS_OF_OLD_FILES))] = ops.convert_to_numpy(self._input_width)
+        super().load_own_variables(values)
 
     def _set_input_range(self, input_range: InputRange) -> None:
         low, high = input_range.bounds
@@ -148,25 +147,27 @@ class ODINDetector(Detector):
 
     @property
     def temperature(self) -> float:
-        """T, which divides the logits. Setting it forgets the threshold."""
+        """T, which divides the logits. Setting it forgets threshold and p-values."""
         return shortest_float(self._temperature)
 
     @temperature.setter
     def temperature(self, value: float) -> None:
         self._temperature.assign(checked_temperature(value))
         self._tuned = 0
-        self.threshold = -np.inf
+        self.forget_calibration()
 
     @property
     def epsilon(self) -> float:
-        """Size of the step as a fraction of the input range. Setting it forgets the threshold."""
+        """Size of the step as a fraction of the input range. Setting it forgets threshold and
+        p-values.
+        """
         return shortest_float(self._epsilon)
 
     @epsilon.setter
     def epsilon(self, value: float) -> None:
         self._epsilon.assign(checked_epsilon(value))
         self._tuned = 0
-        self.threshold = -np.inf
+        self.forget_calibration()
 
     @property
     def tuned(self) -> bool:
@@ -184,6 +185,16 @@ class ODINDetector(Detector):
         if (self.temperature, self.epsilon) == tuple(defaults.values()):
             return None
         return self.with_settings(**defaults)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Temperature and epsilon."""
+        return {"temperature": self.temperature, "epsilon": self.epsilon}
+
+    @property
+    def cost_in_passes(self) -> float:
+        """Three with a step: forward, backward to the input, forward."""
+        return 3.0 if self.epsilon > 0.0 else 1.0
 
     def score(self, forward_pass: ForwardPass) -> Tensor:
         """`log(classes * max_i S_i(x~; T))`: float32, `(batch,)`."""
@@ -235,7 +246,7 @@ class ODINDetector(Detector):
         epsilons: Sequence[float] = odin_tuning.EPSILONS,
         batch_size: int = 128,
         verbose: int | str = "auto",
-    ) -> odin_tuning.Tuning:
+    ) -> Tuning:
         """Chooses temperature and epsilon, from in-distribution data alone.
 
         Taken is the temperature that, without a step, has the largest AUROC of the data against a

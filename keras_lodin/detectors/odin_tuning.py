@@ -12,7 +12,6 @@ out-of-distribution example is used.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +21,7 @@ from keras_lodin.data.passes import BatchFunction, joined, naming
 from keras_lodin.data.scrambled import scrambled
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
+from keras_lodin.detectors.tuning import FEWEST_SAMPLES, TIED, Tuning, points
 from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics.scores import check_scores
@@ -29,64 +29,6 @@ from keras_lodin.utils.tensor import Tensor
 
 TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
 EPSILONS = (0.0, 0.0005, 0.001, 0.0014, 0.002, 0.003, 0.004, 0.006, 0.008, 0.012)
-
-# AUROCs this close are tied: a few pairs of samples lie at the edge of what rounding decides.
-TIED = 1e-6
-# With fewer samples an interval of the margin means nothing.
-FEWEST_SAMPLES = 20
-
-
-@dataclass(frozen=True)
-class Tuning:
-    """What `ODINDetector.tune` chose, and what it chose from.
-
-    Attributes:
-        temperature: the temperature chosen, the best at epsilon 0.
-        epsilon: the epsilon chosen, the best at that temperature.
-        contrast: "scrambled" or "ood_data": what the in-distribution data were told from.
-        candidates: for each candidate a dict of `temperature`, `epsilon`, `auroc` (of the data
-            against the contrast, a fraction; scores that differ by rounding count as tied) and
-            `mean_id_score`, which Generalized ODIN's rule would maximise.
-        auroc: of the choice.
-        id_count: how many in-distribution samples decided.
-        contrast_count: how many samples they were told from.
-        over_defaults: the margin over ODIN's defaults, T = 1000 and epsilon 0.0014, whether they
-            were among the candidates or not; 0 where they are the choice.
-        over_runner_up: the margin over the best of the other candidates, None where there is none.
-            It is below 0 where another temperature without a step is better than all `epsilons`.
-        doubts: in a sentence each, why the choice is not sure; `tune` warns of them.
-    """
-
-    temperature: float
-    epsilon: float
-    contrast: str
-    candidates: list[dict[str, float]] = field(repr=False)
-    auroc: float
-    id_count: int
-    contrast_count: int
-    over_defaults: TuningMargin
-    over_runner_up: TuningMargin | None
-    doubts: tuple[str, ...] = field(repr=False)
-
-    def summary(self) -> str:
-        """The choice and its margins in a few lines, for a person."""
-        contrast = "scrambled copies" if self.contrast == "scrambled" else "the OOD data"
-        lines = [
-            f"temperature {self.temperature:g}, epsilon {self.epsilon:g}",
-            f"AUROC {100 * self.auroc:.2f} % of {self.id_count:,} ID samples against "
-            f"{self.contrast_count:,} of {contrast}",
-        ]
-        if (self.temperature, self.epsilon) == (DEFAULT_TEMPERATURE, DEFAULT_EPSILON):
-            lines.append("  these are ODIN's defaults")
-        else:
-            lines.append(f"  over ODIN's defaults: {_points(self.over_defaults)}")
-        if self.over_runner_up is not None:
-            other = self.over_runner_up
-            lines.append(
-                f"  over the runner-up (temperature {other.temperature:g}, epsilon "
-                f"{other.epsilon:g}): {_points(other)}"
-            )
-        return "\n".join(lines)
 
 
 class _Candidate(NamedTuple):
@@ -96,12 +38,6 @@ class _Candidate(NamedTuple):
     epsilon: float
     placed: Placements
     mean: float
-
-
-def _points(margin: TuningMargin) -> str:
-    # Adding 0 takes the sign off a rounded -0.
-    middle, low, high = (round(100 * end, 2) + 0.0 for end in (margin.margin, *margin.interval))
-    return f"{middle:+.2f} points, 95 % interval {low:+.2f} to {high:+.2f}"
 
 
 def tune(
@@ -194,7 +130,8 @@ def tune(
 
     def margin_over(other: _Candidate) -> TuningMargin:
         margin = auroc_margin(choice.placed, other.placed, paired=paired)
-        return TuningMargin(other.temperature, other.epsilon, other.placed.auroc, *margin)
+        settings = {"temperature": other.temperature, "epsilon": other.epsilon}
+        return TuningMargin(settings, other.placed.auroc, *margin)
 
     others = sorted(
         (
@@ -213,8 +150,7 @@ def tune(
         f"some hundreds to tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
     )
     return Tuning(
-        temperature,
-        epsilon,
+        {"temperature": temperature, "epsilon": epsilon},
         "scrambled" if ood_data is None else "ood_data",
         [
             {"temperature": t, "epsilon": e, "auroc": placed.auroc, "mean_id_score": mean}
@@ -255,13 +191,13 @@ def _not_told_apart(
     if others and not others[-1].told_apart:
         return [
             "The candidates cannot be told apart: the choice is better than the worst of them by "
-            f"{_points(others[-1])}. Give more data. Received: {chosen}"
+            f"{points(others[-1])}. Give more data. Received: {chosen}"
         ]
     if not is_default and not over_defaults.told_apart:
         return [
             "The choice cannot be told apart from ODIN's defaults, temperature="
             f"{DEFAULT_TEMPERATURE:g} and epsilon={DEFAULT_EPSILON:g}: it is better by "
-            f"{_points(over_defaults)}. Received: {chosen}"
+            f"{points(over_defaults)}. Received: {chosen}"
         ]
     return []
 

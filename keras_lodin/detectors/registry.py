@@ -14,6 +14,8 @@ from keras_lodin.models.input_range import GivenRange
 from keras_lodin.utils.registry import Registry
 
 DETECTORS: Registry[type[Detector]] = Registry("detector")
+# In the place of names: every detector there is.
+ALL = "all"
 
 
 def build(
@@ -45,8 +47,9 @@ def build_all(
     the others.
 
     Args:
-        chosen: names of detectors; None for all that can wrap this classifier. A warning names
-            those that refuse it, unless they are of a kind that few classifiers suit.
+        chosen: names of detectors; `["all"]` for all that can wrap this classifier, and None for
+            those of them that every evaluation has. A warning names those that refuse it, unless
+            they are of a kind that few classifiers suit.
         classifier: a classifier with one output, or a network with several exits.
         input_range: range of its inputs.
         **options: of every detector, see `Detector`.
@@ -57,12 +60,16 @@ def build_all(
     single = at_exit(classifier) if has_exits(classifier) else classifier
     detectors: dict[str, Detector] = {}
     refusals: dict[str, ValueError] = {}
-    for name in chosen or DETECTORS:
+    every = chosen == [ALL]
+    named = [] if chosen is None or every else chosen
+    for name in named or DETECTORS:
+        if not (named or every or DETECTORS[name].in_every_evaluation):
+            continue
         wrapped = classifier if DETECTORS.find(name).takes_exits else single
         try:
             detectors[name] = build(name, wrapped, input_range, **options)
         except ValueError as error:
-            if chosen:
+            if named:
                 raise
             refusals[name] = error
     # What needs no statistics tells whether it is a classifier at all: one of them wraps any.

@@ -8,7 +8,9 @@ of a mean, with everything that the two settings have in common taken out.
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -24,19 +26,27 @@ class TuningMargin:
     """A setting that was not chosen, and by how much the choice is better.
 
     Attributes:
-        temperature: of the other setting.
-        epsilon: of the other setting.
+        settings: the other setting, by name.
         auroc: of the other setting, a fraction.
         margin: AUROC of the choice less that of the other setting.
         interval: `(low, high)`, the margin's 95 % interval over samples (DeLong, Student's t). It
             does not know that the choice is the best of several, which makes it a little narrow.
     """
 
-    temperature: float
-    epsilon: float
+    settings: Mapping[str, Any]
     auroc: float
     margin: float
     interval: tuple[float, float]
+
+    @property
+    def temperature(self) -> float:
+        """The temperature of the other setting, of a detector that has one."""
+        return self.settings["temperature"]
+
+    @property
+    def epsilon(self) -> float:
+        """The epsilon of the other setting, of a detector that has one."""
+        return self.settings["epsilon"]
 
     @property
     def told_apart(self) -> bool:
@@ -80,6 +90,15 @@ def placements(id_scores: ArrayLike, contrast_scores: ArrayLike) -> Placements:
         1.0 - ours_below / (2 * ours.size),
         # Of whole numbers, so that equal AUROCs are equal.
         int(theirs_below.sum()) / (2 * ours.size * theirs.size),
+    )
+
+
+def mean_placements(several: Sequence[Placements]) -> Placements:
+    """The mean over contrasts of which each holds a copy of every sample, in order."""
+    return Placements(
+        np.mean([one.id for one in several], axis=0),
+        np.mean([one.contrast for one in several], axis=0),
+        float(np.mean([one.auroc for one in several])),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -49,6 +50,18 @@ class Accuracy:
         if is_chance(self.correct, self.count, self._place.num_classes):
             what = f"{self.correct} of {self.count} labels of {self._place.name}"
             warn_of_chance(model, what, self._place.num_classes, input_range)
+
+
+def joint_accuracy(parts: Iterable[Accuracy]) -> float | None:
+    """The fraction of the labels of several data sets that were predicted.
+
+    None where one of them has no labels: it would be the accuracy of other data than those asked
+    for.
+    """
+    parts = list(parts)
+    if not all(part.count for part in parts):
+        return None
+    return sum(part.correct for part in parts) / sum(part.count for part in parts)
 
 
 def warn_of_chance(model: str, what: str, num_classes: int, input_range: InputRange) -> None:

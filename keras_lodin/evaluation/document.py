@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
@@ -34,9 +34,14 @@ class Threshold(TypedDict):
 
 
 class Results(TypedDict):
-    """The content of `results.json`; see `Evaluation`."""
+    """The content of `results.json`; see `Evaluation`.
+
+    Files of version 0.1 know no `shifted`, and their rows no group and no full spectrum: what is
+    below reads both.
+    """
 
     id: IDData
+    shifted: list[IDData]
     inputs: dict[str, dict[str, Any]]
     results: list[Row]
     means: list[Row]
@@ -47,3 +52,29 @@ class Results(TypedDict):
     skipped: dict[str, list[tuple[str, str]]]
     seed: int
     command: str | None
+
+
+def shifted_in(results: Results) -> list[IDData]:
+    """The covariate-shifted data that counted as in-distribution."""
+    return results.get("shifted", [])
+
+
+def group_of(row: Row) -> str | None:
+    """The group that a row is of; None for a data set outside of groups, and the mean of all."""
+    group: str | None = row.get("group")
+    return group
+
+
+def is_full_spectrum(row: Row) -> bool:
+    """Whether the shifted data counted as in-distribution."""
+    return bool(row.get("full_spectrum"))
+
+
+def grouped(rows: Iterable[Row]) -> bool:
+    """Whether any row is of a group."""
+    return any(group_of(row) is not None for row in rows)
+
+
+def spectrum_name(row: Row) -> str:
+    """What counted as in-distribution in a row, where there is a choice."""
+    return "full spectrum" if is_full_spectrum(row) else "clean"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,7 +15,9 @@ from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import Batch, BatchFunction, joined, naming
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.evaluation.accuracy import Accuracy
+from keras_lodin.detectors.shared_passes import shared_passes
+from keras_lodin.evaluation.accuracy import Accuracy, joint_accuracy
+from keras_lodin.evaluation.data_sets import DataSets, data_sets
 from keras_lodin.evaluation.document import Extremes
 from keras_lodin.evaluation.extreme_examples import ExtremeExamples
 from keras_lodin.evaluation.results import Evaluation, id_data_facts
@@ -27,12 +29,19 @@ from keras_lodin.utils.progress import track
 from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.versions import package_versions
 
+_FULL_SPECTRUM = (
+    "ID are the data without a shift and the covariate-shifted data together, every sample "
+    "counted once, as in OpenOOD v1.5; otherwise ID are those without a shift alone. The ID "
+    "accuracy is that on the same data."
+)
+
 
 def evaluate(
     detectors: Mapping[str, Detector],
     id_data: object,
     ood_data: Mapping[str, object],
     *,
+    shifted: Mapping[str, object] | None = None,
     batch_size: int = 128,
     model: str | Mapping[str, str] | None = None,
     id_name: str | None = None,
@@ -62,6 +71,14 @@ def evaluate(
             detector have class names (a `Source`, or what
             `keras.utils.image_dataset_from_directory` returns), labels are matched by them.
         ood_data: name -> out-of-distribution test data, in the same forms. Labels are not used.
+            Or groups of them, group -> (name -> data), as in `{"near": {...}, "far": {...}}`: the
+            results then have the mean of each group beside the mean of all. No name may be in two
+            groups.
+        shifted: name -> covariate-shifted data of the classes that the classifier knows (other
+            cameras, weather, drawings), in the same forms. They count as in-distribution: every
+            figure is there twice, against `id_data` alone and against `id_data` and all of
+            `shifted` together, which is called full-spectrum. With labels, the accuracy on each is
+            measured too.
         batch_size: samples per batch, for data that is not batched already.
         model: name of the classifier in the results, or of each detector's classifier by the
             detector's name; by default its Keras name. Where several classifiers would get the
@@ -91,7 +108,9 @@ def evaluate(
     """
     if id_name is None:
         id_name = id_data.name if isinstance(id_data, Source) else "id"
-    _check_arguments(detectors, ood_data, id_name, resamples, seed)
+    shifted = {} if shifted is None else shifted
+    _check_arguments(detectors, ood_data, shifted, resamples, seed)
+    sets = data_sets(id_name, id_data, ood_data, shifted, _input_names(detectors))
     check_batch_size(batch_size)
     detectors = _beside_defaults(detectors)
     models = _model_names(detectors, model)
@@ -102,7 +121,7 @@ def evaluate(
     scores: dict[str, dict[str, np.ndarray]] = {name: {} for name in detectors}
     extremes: Extremes = {name: {} for name in detectors}
     skipped: dict[str, list[tuple[str, str]]] = {}
-    counts: dict[str, Accuracy] = {}
+    counts: dict[str, dict[str, Accuracy]] = {}
     observed = {
         name: ObservedRange(detector.input_shape_with_batch[1:])
         for name, detector in by_model.items()
@@ -112,16 +131,17 @@ def evaluate(
         for detector in detectors.values():
             detector.check_inputs(inputs)
 
-    for name, data in {id_name: id_data, **ood_data}.items():
+    for name, data in sets.by_name.items():
         passed = panel.over(data, f"Scoring {name}", batch_size, verbose, check=check)
         # Closed at once when scores are refused, so that the bar is gone before the error shows.
         with contextlib.closing(passed) as batches, naming(repr(name)):
-            found = {one: ExtremeExamples(lowest=name == id_name) for one in detectors}
-            if name == id_name:
-                counts = _accuracies(detectors, models, data)
-                set_scores = _score_data(batches, counts, found, observed)
-            else:
-                set_scores = _score_data(batches, {}, found, {})
+            known = name in sets.in_distribution
+            found = {one: ExtremeExamples(lowest=known) for one in detectors}
+            counted = _accuracies(detectors, models, data) if known else {}
+            seen = observed if name == id_name else {}
+            set_scores = _score_data(batches, counted, found, seen)
+        if known:
+            counts[name] = counted
         for detector, values in set_scores.items():
             scores[detector][name] = values
             extremes[detector][name] = found[detector].examples
@@ -129,26 +149,51 @@ def evaluate(
             skipped[name] = data.skipped
     for name, detector in by_model.items():
         warn_of_small_values(observed[name], detector.judged_input_range)
-        counts[name].warn_of_chance(detector.judged_input_range, repr(name))
-    accuracies = {name: counted.value for name, counted in counts.items()}
-    pairs = [(detector, ood) for detector in detectors for ood in ood_data]
+        counts[id_name][name].warn_of_chance(detector.judged_input_range, repr(name))
+    accuracies = {
+        spectrum: {one: joint_accuracy(counts[name][one] for name in names) for one in by_model}
+        for spectrum, names in sets.spectra.items()
+    }
+    of_rows = [
+        (detector, spectrum, ood)
+        for detector in detectors
+        for spectrum in sets.spectra
+        for ood in sets.groups
+    ]
     rows = [
         {
             "model": models[detector],
             "detector": detector,
             "ood": ood,
+            "group": sets.groups[ood],
+            "full_spectrum": spectrum,
             "count": len(scores[detector][ood]),
-            **_figures(scores[detector][id_name], scores[detector][ood], resamples, seed),
-            "id_accuracy": accuracies[models[detector]],
+            **_figures(
+                np.concatenate([scores[detector][name] for name in sets.spectra[spectrum]]),
+                scores[detector][ood],
+                resamples,
+                seed,
+            ),
+            "id_accuracy": accuracies[spectrum][models[detector]],
         }
-        for detector, ood in track(pairs, "Computing intervals", verbose, total=len(pairs))
+        for detector, spectrum, ood in track(
+            of_rows, "Computing intervals", verbose, total=len(of_rows)
+        )
     ]
-    count = len(next(iter(scores.values()))[id_name])
+    facts = [
+        id_data_facts(
+            name,
+            len(next(iter(scores.values()))[name]),
+            {one: counted.value for one, counted in counts[name].items()},
+        )
+        for name in sets.in_distribution
+    ]
     return Evaluation(
-        id=id_data_facts(id_name, count, accuracies),
+        id=facts[0],
+        shifted=facts[1:],
         rows=rows,
         scores=scores,
-        definitions=_definitions(resamples),
+        definitions=_definitions(resamples, sets),
         versions=package_versions(),
         skipped=skipped,
         seed=seed,
@@ -186,14 +231,11 @@ def _score_batch(
     detectors: Mapping[str, Detector], models: Mapping[str, str], inputs: Tensor
 ) -> dict[str, dict[str, Any]]:
     """Each detector's scores and each model's predictions, with one pass per classifier."""
-    passes: dict[Hashable, Any] = {}
+    passes = shared_passes(list(detectors.values()), inputs)
     predictions, scores = {}, {}
-    for name, detector in detectors.items():
-        key = detector.pass_key
-        if key not in passes:
-            passes[key] = detector.forward_pass(inputs, **detector.side_values(inputs))
-        predictions[models[name]] = ops.argmax(passes[key].logits, axis=-1)
-        scores[name] = detector.score(passes[key])
+    for (name, detector), forward_pass in zip(detectors.items(), passes, strict=True):
+        predictions[models[name]] = ops.argmax(forward_pass.logits, axis=-1)
+        scores[name] = detector.score(forward_pass)
     return {"predictions": predictions, "scores": scores}
 
 
@@ -250,11 +292,24 @@ def _figures(
     return values | {f"{name}_interval": list(bounds) for name, bounds in intervals.items()}
 
 
+def _input_names(detectors: Mapping[str, Detector]) -> set[str]:
+    """What the classifiers call their inputs; a subclassed one has no names for them."""
+    return {
+        tensor.name
+        for detector in detectors.values()
+        for tensor in getattr(detector.classifier, "inputs", None) or ()
+    }
+
+
 def _check_arguments(
-    detectors: Any, ood_data: Any, id_name: str, resamples: int, seed: int
+    detectors: Any, ood_data: Any, shifted: Any, resamples: int, seed: int
 ) -> None:
     """Refuses what would otherwise fail after the long pass over the data, or never."""
-    for argument, value in {"detectors": detectors, "ood_data": ood_data}.items():
+    for argument, value in {
+        "detectors": detectors,
+        "ood_data": ood_data,
+        "shifted": shifted,
+    }.items():
         if not isinstance(value, Mapping):
             raise ValueError(
                 f"`{argument}` must be a dict, from a name of your choice to each of them. "
@@ -270,12 +325,6 @@ def _check_arguments(
         raise ValueError(
             "At least one detector and one out-of-distribution data set are needed. "
             f"Received: detectors {list(detectors)}, data sets {list(ood_data)}"
-        )
-    if id_name in ood_data:
-        raise ValueError(
-            "In- and out-of-distribution data must have different names. Take it out of `ood_data` "
-            "(--ood) if it is the same data, else pass another `id_name`. "
-            f"Received: id_name={id_name!r}, which is also in `ood_data`"
         )
     check_whole("resamples", resamples, "at least 1", most=1_000_000)
     check_seed(seed)
@@ -299,7 +348,7 @@ def _model_names(
     return {name: names[id(detector.classifier)] for name, detector in detectors.items()}
 
 
-def _definitions(resamples: int) -> dict[str, str]:
+def _definitions(resamples: int, sets: DataSets) -> dict[str, str]:
     figures: dict[str, str] = {}
     for name, one in FIGURES.items():
         if one.positive is not None:
@@ -313,5 +362,7 @@ def _definitions(resamples: int) -> dict[str, str]:
         "and on the same pixels as the scores.",
         "intervals": f"95 % percentile bootstrap, {resamples} resamples of ID and of OOD test "
         "samples; the variation between training runs is not in them.",
-        "means": "Plain means over the OOD sets.",
+        "means": "Plain means over the OOD sets"
+        + (" of each group, and over all." if any(sets.groups.values()) else "."),
+        **({"full_spectrum": _FULL_SPECTRUM} if sets.shifted else {}),
     }

@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 
-from keras_lodin.evaluation.document import Extremes, Results, Row, Scores
+from keras_lodin.evaluation.document import (
+    Extremes,
+    Results,
+    Row,
+    Scores,
+    group_of,
+    grouped,
+    is_full_spectrum,
+    shifted_in,
+    spectrum_name,
+)
 from keras_lodin.metrics.figures import fewest_samples, threshold_at_tpr
 from keras_lodin.metrics.registry import figures_in
 from keras_lodin.report import page
@@ -14,10 +24,17 @@ from keras_lodin.report.page import Block, Section
 from keras_lodin.report.tables import percent
 
 _TPR = 0.95
+_SPECTRUM_CAPTION = (
+    " Full spectrum: the shifted data count as in-distribution, together with the clean ones."
+)
 
 
 def evaluation_page(
-    results: Results, scores: Scores, plots: Mapping[str, Mapping[str, bytes]], extremes: Extremes
+    results: Results,
+    scores: Scores,
+    plots: Mapping[str, Mapping[str, bytes]],
+    extremes: Extremes,
+    means: bytes | None = None,
 ) -> str:
     """The page: tables, plots, the surprising examples, definitions, and how it was made.
 
@@ -26,20 +43,26 @@ def evaluation_page(
         scores: of an `Evaluation`, or from `scores.npz`.
         plots: of `draw_plots`.
         extremes: of an `Evaluation`; empty for a page without pictures.
+        means: of `draw_means`.
     """
     return page.page(
         f"Out-of-distribution detection on {results['id']['name']}",
         _summary(results),
         [
-            Section("Results", [_results(results), *_means(results)]),
+            Section("Results", [_results(results), *_means(results), *_means_plot(results, means)]),
+            *(
+                [Section("Covariate-shifted data", _shifted(results, scores))]
+                if shifted_in(results)
+                else []
+            ),
             Section("The threshold", _threshold(results, scores)),
             *(
-                Section(f"Against {ood}", _against(results, scores, ood, drawn))
+                Section(f"Against {_in_group(results, ood)}", _against(results, scores, ood, drawn))
                 for ood, drawn in plots.items()
             ),
             Section(
                 "The most surprising examples",
-                _surprises(extremes, results["id"]["name"], list(plots)),
+                _surprises(extremes, results, list(plots)),
             ),
             Section("What the figures mean", [page.definitions(results["definitions"])]),
             Section("How this page was made", how(results)),
@@ -74,18 +97,21 @@ def _summary(results: Results) -> str:
 
 def _results(results: Results) -> Block:
     rows = results["results"]
+    columns = {
+        "OOD set": [row["ood"] for row in rows],
+        **_kinds(results, rows, outside=""),
+        "examples": [f"{row['count']:,}" for row in rows],
+    }
     return _figures(
         results,
         rows,
         "In per cent, AUROC and FPR95 with 95 % intervals; FPR95 with ID positive. The best of "
-        "each out-of-distribution (OOD) set is marked.",
-        {
-            "OOD set": [row["ood"] for row in rows],
-            "examples": [f"{row['count']:,}" for row in rows],
-        },
+        "each out-of-distribution (OOD) set is marked."
+        + (_SPECTRUM_CAPTION if shifted_in(results) else ""),
+        columns,
         [
             place
-            for column, one in enumerate(figures_in(rows), start=3)
+            for column, one in enumerate(figures_in(rows), start=1 + len(columns))
             for place in _best(rows, one.name, max if one.higher_is_better else min, column)
         ],
     )
@@ -93,9 +119,83 @@ def _results(results: Results) -> Block:
 
 def _means(results: Results) -> list[Block]:
     rows = results["means"]
-    sets = {"sets": [str(row["ood_sets"]) for row in rows]}
+    columns = {
+        **_kinds(results, rows, outside="all sets"),
+        "sets": [str(row["ood_sets"]) for row in rows],
+    }
     caption = "Plain means over the OOD sets, in per cent"
-    return [_figures(results, rows, caption, sets)] if rows else []
+    if grouped(rows):
+        caption += ", of each group and of all"
+    return [_figures(results, rows, caption, columns)] if rows else []
+
+
+def _means_plot(results: Results, means: bytes | None) -> list[Block]:
+    if means is None:
+        return []
+    figures = "; ".join(
+        f"{row['detector']} on {group_of(row)}, {spectrum_name(row)}: {percent(row['auroc'])} %"
+        for row in results["means"]
+        if group_of(row) is not None
+    )
+    hollow = ", hollow in full spectrum" if shifted_in(results) else ""
+    return [
+        page.figure(
+            means,
+            f"Mean AUROC of each group of OOD sets. {figures}.",
+            f"Mean AUROC of each group{hollow}. What tells far data need not tell near ones.",
+        )
+    ]
+
+
+def _kinds(results: Results, rows: list[Row], outside: str) -> dict[str, list[str]]:
+    """Columns for the group of OOD sets and the kind of ID data, where there is a choice."""
+    columns = {}
+    if grouped(results["results"]):
+        groups = [group_of(row) for row in rows]
+        columns["group"] = [outside if group is None else group for group in groups]
+    if shifted_in(results):
+        columns["ID"] = [spectrum_name(row) for row in rows]
+    return columns
+
+
+def _shifted(results: Results, scores: Scores) -> list[Block]:
+    """What becomes of the shifted data at the threshold that keeps 95 % of the clean ones."""
+    id_name = results["id"]["name"]
+    id_scores = [sets[id_name] for sets in scores.values()]
+    thresholds = [threshold_at_tpr(values, _TPR) for values in id_scores]
+    return [
+        page.table(
+            "Accuracy in per cent, and the share that passes the threshold for 95 % of "
+            f"{id_name}: the rest would be called out-of-distribution",
+            ("data", "examples", *_models(results), *(f"{name} keeps" for name in scores)),
+            [
+                (
+                    facts["name"],
+                    f"{facts['count']:,}",
+                    *(
+                        "unknown" if value is None else percent(value)
+                        for value in facts["accuracy_by_model"].values()
+                    ),
+                    *(
+                        _share(float(np.mean(sets[facts["name"]] > threshold)), facts["count"])
+                        for sets, threshold in zip(scores.values(), thresholds, strict=True)
+                    ),
+                )
+                for facts in (results["id"], *shifted_in(results))
+            ],
+        ),
+        page.text(
+            "These data are of the classes that the classifier knows, under other conditions. A "
+            "detector that calls every changed photograph out-of-distribution is of little use, "
+            "and only the rows named full spectrum above show it: there they count as "
+            "in-distribution."
+        ),
+    ]
+
+
+def _models(results: Results) -> list[str]:
+    models = list(results["id"]["accuracy_by_model"])
+    return [f"accuracy of {model}" for model in models] if len(models) > 1 else ["accuracy"]
 
 
 def _figures(
@@ -129,8 +229,10 @@ def _best(
 ) -> list[tuple[int, int]]:
     """Places of an OOD set's best figures, ties included; none where there is no choice."""
     found = []
-    for name in dict.fromkeys(row["ood"] for row in rows):
-        own = [(number, row[figure]) for number, row in enumerate(rows) if row["ood"] == name]
+    # Figures of other ID data are not to be compared.
+    compared = [(row["ood"], is_full_spectrum(row)) for row in rows]
+    for key in dict.fromkeys(compared):
+        own = [(number, row[figure]) for number, row in enumerate(rows) if compared[number] == key]
         best = choose([value for _, value in own])
         found += [(number, column) for number, value in own if value == best and len(own) > 1]
     return found
@@ -165,7 +267,8 @@ def _threshold(results: Results, scores: Scores) -> list[Block]:
             "detector was calibrated on: with n examples at least k = ceil(0.95 (n + 1)) of their "
             "scores lie above the threshold. ± is twice the standard error of a share. The plots "
             "below draw the last column, which saw the test data and is for reading them, not for "
-            "use."
+            "use. A detector's p-value says it of a single input: of data like those which it was "
+            "calibrated on, the fraction p has so low a score."
         ),
     ]
 
@@ -176,16 +279,23 @@ def _flagged(results: Results) -> list[Block]:
         return []
     id_name = results["id"]["name"]
     counts = {row["ood"]: row["count"] for row in results["results"]}
+    shifted = {one["name"]: one["count"] for one in shifted_in(results)}
+    small = " and the shifted data" if shifted else ""
     return [
         page.table(
             "In use: the share that a detector's own threshold calls out-of-distribution. Small is "
-            f"good for {id_name}, large for the others.",
-            ("detector", f"ID: {id_name}", *(f"OOD: {ood}" for ood in counts)),
+            f"good for {id_name}{small}, large for the others.",
+            (
+                "detector",
+                f"ID: {id_name}",
+                *(f"shifted: {name}" for name in shifted),
+                *(f"OOD: {ood}" for ood in counts),
+            ),
             [
                 (
                     detector,
                     _share(shares[id_name], results["id"]["count"]),
-                    *(_share(shares[ood], count) for ood, count in counts.items()),
+                    *(_share(shares[name], count) for name, count in (shifted | counts).items()),
                 )
                 for detector, shares in results["flagged"].items()
             ],
@@ -206,7 +316,7 @@ def _against(results: Results, scores: Scores, ood: str, plots: Mapping[str, byt
         for detector, sets in scores.items()
     )
     # Rows and scores hold their detectors in the same order.
-    rows = [row for row in results["results"] if row["ood"] == ood]
+    rows = [row for row in results["results"] if row["ood"] == ood and not is_full_spectrum(row)]
     figures = "; ".join(
         f"{detector}: AUROC {percent(row['auroc'])} %, FPR95 {percent(row['fpr95'])} %"
         for detector, row in zip(scores, rows, strict=True)
@@ -226,8 +336,18 @@ def _against(results: Results, scores: Scores, ood: str, plots: Mapping[str, byt
     ]
 
 
-def _surprises(extremes: Extremes, id_name: str, oods: list[str]) -> list[Block]:
-    kinds = {id_name: "lowest-scoring ID", **dict.fromkeys(oods, "highest-scoring OOD")}
+def _in_group(results: Results, ood: str) -> str:
+    """The name of an OOD set, and its group where it has one."""
+    group = next(group_of(row) for row in results["results"] if row["ood"] == ood)
+    return ood if group is None else f"{ood} ({group})"
+
+
+def _surprises(extremes: Extremes, results: Results, oods: list[str]) -> list[Block]:
+    kinds = {
+        results["id"]["name"]: "lowest-scoring ID",
+        **{one["name"]: "lowest-scoring shifted" for one in shifted_in(results)},
+        **dict.fromkeys(oods, "highest-scoring OOD"),
+    }
     return [
         page.pictures(
             f"{detector}: {kind} images, {name}",

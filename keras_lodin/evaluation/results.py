@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from keras_lodin.evaluation.document import Extremes, IDData, Results, Row, Threshold
+from keras_lodin.evaluation.document import (
+    Extremes,
+    IDData,
+    Results,
+    Row,
+    Threshold,
+    group_of,
+    is_full_spectrum,
+)
 from keras_lodin.evaluation.files import outdated_plots, write_csv, write_scores
 from keras_lodin.evaluation.table import ResultsTable
 from keras_lodin.metrics.registry import figures_in
@@ -27,10 +35,12 @@ class Evaluation:
         id: the in-distribution (ID) data: `"name"`, `"count"`, `"accuracy"` (None without labels,
             and None when there are several models) and `"accuracy_by_model"`.
         rows: one dict per detector and out-of-distribution (OOD) set: `"model"`, `"detector"`,
-            `"ood"`, `"count"`, the figures of `keras_lodin.metrics.FIGURES` (`"auroc"`, `"fpr95"`,
-            `"aupr_in"`, `"aupr_out"`, `"detection_error"` and what was registered beside them),
-            the intervals `"auroc_interval"` and `"fpr95_interval"` as `[low, high]`, and the
-            model's `"id_accuracy"`.
+            `"ood"`, `"group"` (None outside of groups), `"full_spectrum"`, `"count"`, the
+            figures of `keras_lodin.metrics.FIGURES` (`"auroc"`, `"fpr95"`, `"aupr_in"`,
+            `"aupr_out"`, `"detection_error"` and what was registered beside them), the intervals
+            `"auroc_interval"` and `"fpr95_interval"` as `[low, high]`, and the model's
+            `"id_accuracy"`. With shifted data there is a second one, of which `"full_spectrum"` is
+            True: ID are then the ID and the shifted data together.
         scores: `scores[detector][data set]`, float32 arrays of shape `(count,)`, HIGHER = MORE
             IN-DISTRIBUTION, ID data included. After `merge` the outer key is "model/detector".
         definitions: what each figure means, in a sentence each.
@@ -45,6 +55,7 @@ class Evaluation:
             (OOD), as `(score, number in the data set, uint8 pixels)`. Nothing of other inputs.
         inputs: model -> `"input_range"` and `"input_range_origin"`, how it is known: "given",
             "classifier" (shown by its first layers), "data", "assumed" or "unknown".
+        shifted: of each set of covariate-shifted data of known classes what `id` has.
     """
 
     id: IDData
@@ -58,25 +69,33 @@ class Evaluation:
     thresholds: dict[str, Threshold] = field(default_factory=dict)
     extremes: Extremes = field(default_factory=dict, repr=False)
     inputs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    shifted: list[IDData] = field(default_factory=list)
 
     @property
     def means(self) -> list[Row]:
-        """Plain means over the OOD sets, one dict per model and detector; none for one set."""
-        groups: dict[tuple[str, str], list[Row]] = {}
+        """Plain means over OOD sets, dicts as in `rows` with `"ood_sets"`, how many there are.
+
+        For each model, detector and kind of ID data one of every group, if there are groups, and
+        one of all OOD sets, whose `"group"` is None, if there are several.
+        """
+        found: dict[tuple[str, str, bool], list[Row]] = {}
         for row in self.rows:
-            groups.setdefault((row["model"], row["detector"]), []).append(row)
+            key = (row["model"], row["detector"], is_full_spectrum(row))
+            found.setdefault(key, []).append(row)
         return [
             {
                 "model": model,
                 "detector": detector,
-                "ood_sets": len(rows),
+                "group": group,
+                "full_spectrum": full_spectrum,
+                "ood_sets": len(members),
                 **{
-                    figure.name: float(np.mean([row[figure.name] for row in rows]))
-                    for figure in figures_in(rows)
+                    figure.name: float(np.mean([row[figure.name] for row in members]))
+                    for figure in figures_in(members)
                 },
             }
-            for (model, detector), rows in groups.items()
-            if len(rows) > 1
+            for (model, detector, full_spectrum), rows in found.items()
+            for group, members in _groups(rows).items()
         ]
 
     @property
@@ -104,11 +123,12 @@ class Evaluation:
         """Everything but the raw scores and the pictures, as JSON has it.
 
         Returns:
-            `id`, `inputs`, `results` (the rows), `means`, `thresholds`, `flagged`, `definitions`,
-            `versions`, `skipped`, `seed` and `command`.
+            `id`, `shifted`, `inputs`, `results` (the rows), `means`, `thresholds`, `flagged`,
+            `definitions`, `versions`, `skipped`, `seed` and `command`.
         """
         return {
             "id": self.id,
+            "shifted": self.shifted,
             "inputs": self.inputs,
             "results": self.rows,
             "means": self.means,
@@ -146,6 +166,8 @@ class Evaluation:
     def to_plots(self, folder: str | os.PathLike[str]) -> None:
         """Draws two PNG files per OOD set: score histograms, and ROC curves of all detectors.
 
+        Where there are groups of OOD sets, `means.png` has the mean AUROC of each.
+
         Args:
             folder: where to put them; made if missing, other files in it are left alone.
 
@@ -170,12 +192,14 @@ class Evaluation:
         """The plots by the names of their files, and the page that they stand on."""
         # matplotlib costs half a second of import, which only plots should pay.
         from keras_lodin.evaluation.page import evaluation_page
-        from keras_lodin.evaluation.plots import draw_plots, plot_files
+        from keras_lodin.evaluation.plots import draw_means, draw_plots, plot_files
 
         results = self.to_dict()
-        plots = draw_plots(results, self.scores)
-        html = evaluation_page(results, self.scores, plots, self.extremes)
-        return plot_files(plots), html.encode()
+        plots, means = draw_plots(results, self.scores), draw_means(results)
+        html = evaluation_page(results, self.scores, plots, self.extremes, means)
+        # No other plot has that name: theirs end in `_scores.png` and `_roc.png`.
+        named = {} if means is None else {"means.png": means}
+        return plot_files(plots) | named, html.encode()
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Writes `report.html`, `results.json`, `results.csv`, `scores.npz` and `plots/`.
@@ -228,22 +252,20 @@ class Evaluation:
             if _conditions(other) != _conditions(first):
                 raise ValueError(
                     "Only evaluations on the same data, with the same seed and definitions, can "
-                    f"be merged. Received: {_conditions(first)[:3]} and {_conditions(other)[:3]}"
+                    f"be merged. Received: {_conditions(first)[:4]} and {_conditions(other)[:4]}"
                 )
         rows = [row for evaluation in evaluations for row in evaluation.rows]
-        keys = [(row["model"], row["detector"], row["ood"]) for row in rows]
+        keys = [(row["model"], row["detector"], row["ood"], is_full_spectrum(row)) for row in rows]
         if len(set(keys)) < len(keys):
             raise ValueError(
                 "Two evaluations have the same model and detector names. Tell them apart: "
                 f"`evaluate(..., model=NAME)`. Received: models and detectors "
                 f"{sorted({key[:2] for key in keys if keys.count(key) > 1})}"
             )
-        accuracies: dict[str, float | None] = {}
         scores: dict[str, dict[str, np.ndarray]] = {}
         thresholds: dict[str, Threshold] = {}
         extremes: Extremes = {}
         for evaluation in evaluations:
-            accuracies |= evaluation.id["accuracy_by_model"]
             # Rows and scores hold their detectors in the same order.
             detectors = dict.fromkeys((row["model"], row["detector"]) for row in evaluation.rows)
             for (model, detector), values in zip(
@@ -255,7 +277,7 @@ class Evaluation:
                 if detector in evaluation.thresholds:
                     thresholds[name] = evaluation.thresholds[detector]
         return Evaluation(
-            id=id_data_facts(first.id["name"], first.id["count"], accuracies),
+            id=_of_all_models([evaluation.id for evaluation in evaluations]),
             rows=rows,
             scores=scores,
             definitions=first.definitions,
@@ -266,6 +288,10 @@ class Evaluation:
             thresholds=thresholds,
             extremes=extremes,
             inputs={name: given for one in evaluations for name, given in one.inputs.items()},
+            shifted=[
+                _of_all_models(same)
+                for same in zip(*(one.shifted for one in evaluations), strict=True)
+            ],
         )
 
 
@@ -279,11 +305,29 @@ def id_data_facts(name: str, count: int, accuracies: dict[str, float | None]) ->
     }
 
 
+def _of_all_models(facts: Sequence[IDData]) -> IDData:
+    """What evaluations of several models say of the same data."""
+    accuracies: dict[str, float | None] = {}
+    for one in facts:
+        accuracies |= one["accuracy_by_model"]
+    return id_data_facts(facts[0]["name"], facts[0]["count"], accuracies)
+
+
+def _groups(rows: list[Row]) -> dict[str | None, list[Row]]:
+    """The rows of each group, and under None those of all, if they are several."""
+    groups: dict[str | None, list[Row]] = {}
+    for row in rows:
+        if group_of(row) is not None:
+            groups.setdefault(group_of(row), []).append(row)
+    return groups | ({None: rows} if len(rows) > 1 else {})
+
+
 def _conditions(evaluation: Evaluation) -> tuple[Any, ...]:
     """What must agree for two evaluations to stand in one table."""
     return (
         (evaluation.id["name"], evaluation.id["count"]),
-        {row["ood"]: row["count"] for row in evaluation.rows},
+        {row["ood"]: (row["count"], group_of(row)) for row in evaluation.rows},
+        [(one["name"], one["count"]) for one in evaluation.shifted],
         f"seed {evaluation.seed}",
         evaluation.definitions,
     )

@@ -12,6 +12,11 @@ from keras_lodin.metrics.scores import promised
 from keras_lodin.utils.foreign_text import shown
 
 
+def _promise(metadata: dict[str, Any]) -> str:
+    names = ("tpr", "calibration_count", "confidence")
+    return promised(*(metadata[name] for name in names))
+
+
 def announce(
     metadata: dict[str, Any], kind: str, path: str | os.PathLike[str], more: Sequence[str] = ()
 ) -> None:
@@ -26,7 +31,7 @@ def announce(
     if metadata["calibrated"]:
         lines.append(f"  threshold {metadata['threshold']:.6g}: is_ood is score <= threshold")
         if metadata["tpr"] is not None:
-            lines.append(f"  promise   {promised(metadata['tpr'], metadata['calibration_count'])}")
+            lines.append(f"  promise   {_promise(metadata)}")
     else:
         lines.append(
             "  Note: the detector has no threshold, so `is_ood` is always False. Run `calibrate` "

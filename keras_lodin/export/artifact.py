@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.value_range import checked_input_range
-from keras_lodin.export.outputs import OUTPUT_NAMES
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -75,7 +74,8 @@ class Artifact:
 
         Returns:
             `{"logits": float32 (batch, classes), "score": float32 (batch,), "is_ood": bool
-            (batch,)}`. Higher scores mean more in-distribution.
+            (batch,), "p_value": float32 (batch,)}`. Higher scores mean more in-distribution. Files
+            from before there were p-values have none.
 
         Raises:
             ValueError: for a batch of another shape, or if the artifact cannot be run or gives
@@ -85,7 +85,7 @@ class Artifact:
         check_images(batch, self.input_shape[1:])
         outputs = {name: np.asarray(value) for name, value in self._run(batch).items()}
         shapes = {"logits": (len(batch), self.metadata["num_classes"])}
-        for name in OUTPUT_NAMES:
+        for name in self.metadata["output_names"]:
             shape = shapes.get(name, (len(batch),))
             if name not in outputs or outputs[name].shape != shape:
                 raise ValueError(

@@ -19,18 +19,22 @@ import numpy as np
 from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
 from keras_lodin.export.outputs import OUTPUT_NAMES, input_name
 from keras_lodin.export.scorer import Scorer
+from keras_lodin.metrics.p_values import TABLE_ERROR, TABLE_SIZE
 
 # Where a SavedModel keeps it, inside its folder; TensorFlow leaves this folder to others.
 METADATA_FILE = Path("assets.extra/keras_lodin.json")
 # The key of the JSON text among an ONNX file's metadata properties.
 METADATA_KEY = "keras_lodin"
-# Of the fields as they are now. Files of version 1 do not name it, and have no digest.
-METADATA_VERSION = 2
+# Of the fields as they are now. Files of version 1 do not name it, and have no digest; those of
+# version 2 have no p-values.
+METADATA_VERSION = 3
 # Of `configuration`, which nothing reads to score: a file of a later version of it loads.
 CONFIGURATION_VERSION = 1
 
 _SCORE_DIRECTION = "higher is more in-distribution"
 _IS_OOD_RULE = "score <= threshold"
+# What there was before there were p-values.
+_WITHOUT_P_VALUES = OUTPUT_NAMES[:3]
 # What `keras-lodin score` can compute beside the batch.
 SIDE_INPUTS = ("complexity",)
 # A gigabyte of float32: no classifier takes more at once, and no machine should be asked to.
@@ -43,7 +47,9 @@ def artifact_metadata(detector: Scorer) -> dict[str, Any]:
     Returns:
         a dictionary: the version of its fields and of the package, the detector's class and
         settings (None for a common one that it does not have), threshold (None before calibration),
-        tpr, the number of samples that it was calibrated on, class names, score direction, and the
+        tpr, confidence, the number of samples that it was calibrated on, the number of scores that
+        p-values are computed from (None for none: they are 1) and by how much they may be above the
+        exact ones, class names, score direction, and the
         names and shapes of inputs and outputs. Free sizes are None.
     """
     settings = json_values(detector.config_without_classifier())
@@ -64,7 +70,10 @@ def artifact_metadata(detector: Scorer) -> dict[str, Any]:
         "calibrated": detector.calibrated,
         "threshold": threshold if math.isfinite(threshold) else None,
         "tpr": detector.tpr,
+        "confidence": detector.confidence,
         "calibration_count": detector.calibration_count,
+        "p_value_count": detector.p_value_count,
+        "p_value_error": TABLE_ERROR if (detector.p_value_count or 0) > TABLE_SIZE else 0.0,
         "class_names": None if detector.class_names is None else list(detector.class_names),
         "num_classes": detector.num_classes,
         "score_direction": _SCORE_DIRECTION,
@@ -130,7 +139,11 @@ def parsed_metadata(text: str | bytes, path: str | os.PathLike[str]) -> dict[str
         )
     for name, (holds, expected) in _fields(metadata).items():
         missing = name not in metadata
-        if missing and (name in _NOT_IN_ALL or (version == 1 and name in _SINCE_VERSION_2)):
+        if missing and (
+            name in _NOT_IN_ALL
+            or (version == 1 and name in _SINCE_VERSION_2)
+            or (name in _WITH_P_VALUES and not _has_p_values(metadata))
+        ):
             continue
         if missing or not holds(metadata[name]):
             received = f"no {name}" if missing else f"{name}={metadata[name]!r:.200}"
@@ -201,6 +214,11 @@ def _optional(holds: Callable[[object], bool]) -> Callable[[object], bool]:
     return lambda value: value is None or holds(value)
 
 
+def _has_p_values(metadata: Mapping[str, Any]) -> bool:
+    """Whether they speak of p-values: an older file does not, with its digest written anew too."""
+    return any(name in metadata for name in _WITH_P_VALUES)
+
+
 def _fields(metadata: Mapping[str, Any]) -> dict[str, tuple[Callable[[object], bool], str]]:
     """Each field with what it must be. Those that others are checked by come first."""
     return {
@@ -253,6 +271,18 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, tuple[Callable[[object], b
             _optional(_is_count),
             "null or the number of samples that the threshold was calibrated on",
         ),
+        "confidence": (
+            _optional(lambda value: _is_number(value) and 0 < value <= 1),
+            "null or a fraction of calibration sets, above 0 and at most 1",
+        ),
+        "p_value_count": (
+            _optional(_is_count),
+            "null or the number of scores that p-values are computed from",
+        ),
+        "p_value_error": (
+            lambda value: _is_number(value) and 0 <= value < 1,
+            "a number from 0 to 1, by how much p-values may be above the exact ones",
+        ),
         "score_direction": (partial(eq, _SCORE_DIRECTION), repr(_SCORE_DIRECTION)),
         "is_ood_rule": (partial(eq, _IS_OOD_RULE), repr(_IS_OOD_RULE)),
         "input_name": (_is_name, "a name of letters, digits and underscores"),
@@ -267,7 +297,12 @@ def _fields(metadata: Mapping[str, Any]) -> dict[str, tuple[Callable[[object], b
             f"empty or {list(SIDE_INPUTS)}; the file of a detector with others is run by code of "
             "one's own",
         ),
-        "output_names": (partial(eq, list(OUTPUT_NAMES)), f"{list(OUTPUT_NAMES)}"),
+        "output_names": (
+            lambda value: (
+                value == list(OUTPUT_NAMES if _has_p_values(metadata) else _WITHOUT_P_VALUES)
+            ),
+            f"{list(OUTPUT_NAMES)}, or of an earlier version {list(_WITHOUT_P_VALUES)}",
+        ),
         "data_format": (
             lambda value: value in ("channels_last", "channels_first"),
             "'channels_last' or 'channels_first'",
@@ -282,4 +317,6 @@ _NOT_IN_ALL = (
     *("metadata_version", "data_format", "opset", DIGEST_FIELD),
     *("configuration_version", "configuration"),
 )
+# All of them, or none in files from before there were p-values.
+_WITH_P_VALUES = ("confidence", "p_value_count", "p_value_error")
 _SINCE_VERSION_2 = ("input_range_origin", "calibration_count")

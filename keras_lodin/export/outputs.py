@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import keyword
 import re
+from collections.abc import Sequence
+from typing import Any
 
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics.scores import verdict
 from keras_lodin.utils.tensor import Tensor
 
-OUTPUT_NAMES = ("logits", "score", "is_ood")
+OUTPUT_NAMES = ("logits", "score", "is_ood", "p_value")
 
 # Names that Keras makes up; they say nothing, and change with what else the process has built.
 _AUTOMATIC_NAME = re.compile(r"(input_layer|keras_tensor|input)(_\d+)?")
@@ -50,6 +52,12 @@ class _PassWithMemory:
         self.gradients.append(self._forward_pass.input_gradient(cotangent))
         return self.gradients[-1]
 
+    def input_gradient_of_features(self, cotangents: Sequence[Tensor]) -> Tensor:
+        """See `FeaturePass.input_gradient_of_features`; that of passes that have it."""
+        forward_pass: Any = self._forward_pass
+        self.gradients.append(forward_pass.input_gradient_of_features(cotangents))
+        return self.gradients[-1]
+
 
 def outputs(
     detector: Scorer,
@@ -70,7 +78,7 @@ def outputs(
             that takes one. For checking.
 
     Returns:
-        `logits`, `score` and `is_ood`.
+        `logits`, `score`, `is_ood` and `p_value`.
     """
     forward_pass = _PassWithMemory(detector.forward_pass(inputs, **side_values))
     score = detector.score(forward_pass)
@@ -78,6 +86,7 @@ def outputs(
         "logits": forward_pass.logits,
         "score": score,
         "is_ood": verdict(score, threshold),
+        "p_value": detector.p_value(score),
     }
     if with_gradient and forward_pass.gradients:
         found["gradient"] = forward_pass.gradients[0]

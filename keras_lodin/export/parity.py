@@ -28,6 +28,9 @@ _FADED = 1e-3
 # What two runtimes that add in another order may differ by. See `differences`.
 _TOLERANCES = {"logits": 1e-4, "score": 1e-3, "gradient": 1e-3, "signs": 2e-3}
 
+# What the quotient that a p-value is may differ by.
+_QUOTIENT = 1e-6
+
 # How often a detector must agree with itself: what is random agrees by chance now and then.
 _REPETITIONS = 3
 
@@ -42,6 +45,9 @@ class Reference(Protocol):
 
     def __call__(self, batch: np.ndarray) -> Outputs:
         """Its outputs for a batch, arrays by name."""
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """Its p-values of scores."""
 
     def noisy(self, batch: np.ndarray) -> Iterator[Outputs]:
         """The outputs several times, with other rounding errors each time; or none at all."""
@@ -209,6 +215,13 @@ def check(
         raise ValueError(
             "The artifact's `is_ood` differs from the detector's; nothing was written. "
             f"Received: {actual['is_ood']} instead of {expected['is_ood']}"
+        )
+    # Of the artifact's own scores: a rounding error may move one across a calibration score.
+    exact = reference.p_values(actual["score"])
+    if not np.allclose(actual["p_value"], exact, rtol=_QUOTIENT, atol=0.0):
+        raise ValueError(
+            "The artifact's `p_value` differs from the detector's; nothing was written. "
+            f"Received: {actual['p_value']} instead of {exact}, for the scores {actual['score']}"
         )
     return found
 

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 import tensorflow as tf
+from keras import ops
 
 from keras_lodin.export.parity import Outputs
 from keras_lodin.export.rounding_noise import with_rounding_noise
@@ -33,6 +34,10 @@ class TensorFlowReference:
             ValueError: if TensorFlow fails on the batch.
         """
         return self._run(self._function, batch)
+
+    def p_values(self, scores: np.ndarray) -> np.ndarray:
+        """The detector's p-values of scores."""
+        return ops.convert_to_numpy(self._detector.p_value(scores))
 
     def noisy(self, batch: np.ndarray) -> Iterator[Outputs]:
         """The outputs several times, with other rounding errors each time.

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_lodin.data.complexity import png_sizes
 from keras_lodin.export.artifact import Artifact
-from keras_lodin.export.outputs import OUTPUT_NAMES, input_name
+from keras_lodin.export.outputs import input_name
 from keras_lodin.export.scorer import Scorer
 
 # What is no whole number above 0 is free.
@@ -110,7 +110,7 @@ def _check_agreement(metadata: dict[str, Any], model: Model, path: Path) -> None
     logits = {"logits": [None, metadata["num_classes"]]}
     fits = (
         said.keys() == there.keys()
-        and set(OUTPUT_NAMES) <= model.outputs.keys()
+        and set(metadata["output_names"]) <= model.outputs.keys()
         and all(_agree(shape, there[name]) for name, shape in said.items())
         and all(_agree(shape, model.outputs[name]) for name, shape in logits.items())
     )
@@ -118,8 +118,8 @@ def _check_agreement(metadata: dict[str, Any], model: Model, path: Path) -> None
         raise ValueError(
             "The artifact's metadata are of another model than the one that it holds: it is "
             f"damaged or was edited; export the detector again. Expected the inputs {said} and "
-            f"the outputs {logits}, score and is_ood. Received: the inputs {there} and the "
-            f"outputs {dict(model.outputs)} in path={path}"
+            f"the outputs {', '.join(metadata['output_names'])} with {logits}. Received: the "
+            f"inputs {there} and the outputs {dict(model.outputs)} in path={path}"
         )
 
 

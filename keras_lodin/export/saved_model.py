@@ -43,7 +43,8 @@ def export_saved_model(
     """Writes a SavedModel that scores without this package and without Keras.
 
     It has two signatures, both with outputs `logits` (float32, `(batch, classes)`), `score`
-    (float32, `(batch,)`, higher = more in-distribution) and `is_ood` (bool, `(batch,)`):
+    (float32, `(batch,)`, higher = more in-distribution), `is_ood` (bool, `(batch,)`) and `p_value`
+    (float32, `(batch,)`):
 
     * `serving_default` takes the batch (and the detector's `side_inputs`, if it has any), and
       decides by the calibrated threshold;

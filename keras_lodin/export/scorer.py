@@ -46,6 +46,14 @@ class Scorer(Protocol):
         """How many samples the promise was made from."""
 
     @property
+    def confidence(self) -> float | None:
+        """With what confidence, or None for on average."""
+
+    @property
+    def p_value_count(self) -> int | None:
+        """How many calibration scores p-values are computed from."""
+
+    @property
     def judged_input_range(self) -> InputRange:
         """The range of the inputs, and how it is known."""
 
@@ -58,6 +66,9 @@ class Scorer(Protocol):
     def score(self, forward_pass: Any) -> Tensor:
         """The score of each sample of the batch."""
 
+    def p_value(self, score: Tensor) -> Tensor:
+        """The p-value of each score."""
+
     def example_side_values(self, count: int) -> dict[str, np.ndarray]:
         """Values of `side_inputs` to try."""
 
@@ -68,4 +79,4 @@ class Scorer(Protocol):
         """Writes a `.keras` file."""
 
     def predict_on_batch(self, x: Tensor) -> dict[str, np.ndarray]:
-        """Logits, score and verdict of a batch."""
+        """Logits, score, verdict and p-value of a batch."""

@@ -25,7 +25,8 @@ def serving_function(
 
     Returns:
         a `tf.function` with an input signature. The input keeps the classifier's shape, with free
-        sizes where the classifier has them. It returns `logits`, `score` and `is_ood`.
+        sizes where the classifier has them. It returns `logits`, `score`, `is_ood` and
+        `p_value`.
     """
     shape = list(detector.input_shape_with_batch)
     rank = len(shape)

@@ -56,30 +56,35 @@ class RecordedPass(abc.ABC):
         """
         first = cls.__new__(cls)
         first._record(inputs, exits_function)
-        passes = [first, *(copy.copy(first) for _ in first._outputs[1:])]
-        for number, one in enumerate(passes):
-            one._keep(number)
-        return passes
+        return first._for_each_output()
 
     @classmethod
-    def of_names(cls, logits_function: Callable[[Tensor], Tensor], inputs: Tensor) -> Self:
-        """One pass over inputs that are names, tokens for example, which have no gradient.
+    def of_names(
+        cls, exits_function: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor
+    ) -> list[Self]:
+        """As `of_exits`, over inputs that are names, tokens for example, which have no gradient.
 
         Args:
-            logits_function: as of the constructor.
+            exits_function: as of `of_exits`.
             inputs: tensor of integers, of shape `(batch, ...)`, which are not cast to floats: not
                 every one of them is a float32.
         """
-        one = cls.__new__(cls)
-        one._is_of_names = True
-        one.inputs = ops.convert_to_tensor(inputs)
-        one._function = lambda x: [logits_function(x)]
-        one.logits = one.logits_at(one.inputs)
-        return one
+        first = cls.__new__(cls)
+        first._is_of_names = True
+        first.inputs = ops.convert_to_tensor(inputs)
+        first._function = exits_function
+        first._outputs = [ops.cast(value, "float32") for value in exits_function(first.inputs)]
+        return first._for_each_output()
 
     @abc.abstractmethod
     def _record(self, inputs: Tensor, function: Callable[[Tensor], Sequence[Tensor]]) -> None:
         """Runs the function; sets `inputs`, `_function`, `_outputs` and what derivatives need."""
+
+    def _for_each_output(self) -> list[Self]:
+        passes = [self, *(copy.copy(self) for _ in self._outputs[1:])]
+        for number, one in enumerate(passes):
+            one._keep(number)
+        return passes
 
     def _keep(self, number: int) -> None:
         """Makes one output of the recorded function the logits of this pass."""

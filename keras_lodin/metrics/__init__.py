@@ -1,4 +1,4 @@
-"""Figures of two arrays of scores, and what they are over several seeds."""
+"""Figures of two arrays of scores, what they are over several seeds, and p-values."""
 
 from keras_lodin.metrics.figures import aupr as aupr
 from keras_lodin.metrics.figures import auroc as auroc
@@ -8,7 +8,9 @@ from keras_lodin.metrics.figures import detection_error as detection_error
 from keras_lodin.metrics.figures import fewest_samples as fewest_samples
 from keras_lodin.metrics.figures import fpr_at_tpr as fpr_at_tpr
 from keras_lodin.metrics.figures import lowest_kept as lowest_kept
+from keras_lodin.metrics.figures import threshold_at_confidence as threshold_at_confidence
 from keras_lodin.metrics.figures import threshold_at_tpr as threshold_at_tpr
+from keras_lodin.metrics.p_values import discoveries as discoveries
 from keras_lodin.metrics.registry import FIGURES as FIGURES
 from keras_lodin.metrics.registry import figure as figure
 from keras_lodin.utils.plugins import import_folder

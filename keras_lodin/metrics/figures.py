@@ -7,6 +7,7 @@ float64, treats tied scores exactly, and is a fraction between 0 and 1, not a pe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from numbers import Real
 
@@ -239,8 +240,49 @@ def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
     threshold_at_tpr([0.0, 1.0, 2.0, 3.0], tpr=0.6)  # 0.5: k = 3 of the four lie above it
     ```
     """
+    return _threshold_of_rank(id_scores, tpr, lambda n: _count_at_tpr(n + 1, tpr))
+
+
+def threshold_at_confidence(id_scores: ArrayLike, tpr: float, confidence: float) -> float:
+    """The threshold that, with some confidence, the fraction `tpr` of fresh data pass or more.
+
+    What `threshold_at_tpr` promises holds on average over calibration sets; with one of them the
+    fraction that passes may be lower. Here it is `tpr` or more for the fraction `confidence` of
+    calibration sets at least, whatever the scores' distribution and the ties: a one-sided
+    tolerance limit. With the threshold below the k-th largest of n scores, the fraction of fresh
+    data that passes has the distribution Beta(k, n + 1 - k) (with ties it is larger), which is at
+    least `tpr` as often as fewer than k of n samples fall into a part of probability `tpr`; k is
+    the smallest rank for which that probability, a binomial one, reaches `confidence`, and that
+    keeps the average promise too.
+
+    Args:
+        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
+            A NaN counts as a score that does not pass, as it does in use.
+        tpr: the fraction of fresh data to let pass, strictly between 0 and 1.
+        confidence: in what fraction of calibration sets, strictly between 0 and 1.
+
+    Returns:
+        the threshold, as of `threshold_at_tpr`. Minus infinity, which lets everything pass, where
+        n scores cannot show so much (`fewest_samples`).
+
+    Raises:
+        ValueError: as `threshold_at_tpr`, and for a `confidence` outside (0, 1).
+
+    Example:
+    ```python
+    scores = np.arange(100.0)
+    threshold_at_confidence(scores, tpr=0.9, confidence=0.95)  # 3.5, and 8.5 on average
+    ```
+    """
+    return _threshold_of_rank(
+        id_scores, tpr, lambda n: max(_count_at_tpr(n + 1, tpr), _sure_count(n, tpr, confidence))
+    )
+
+
+def _threshold_of_rank(id_scores: ArrayLike, tpr: float, rank: Callable[[int], int]) -> float:
+    """The threshold below the k-th largest of n scores, k the rank for n; minus infinity beyond."""
     scores = _scores(id_scores, "id_scores", nan=True)
-    k = _count_at_tpr(scores.size + 1, tpr)
+    k = rank(scores.size)
     if k > scores.size:
         return -math.inf
     numbers = scores[~np.isnan(scores)]
@@ -253,27 +295,38 @@ def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
     return _threshold_below(numbers, k)
 
 
-def fewest_samples(tpr: float) -> int:
+def fewest_samples(tpr: float, confidence: float | None = None) -> int:
     """How many calibration samples it takes to promise a true positive rate: 19 for 95 %.
 
-    Of n calibration scores the fraction n / (n + 1) of fresh data can be promised at most.
+    Of n calibration scores the fraction n / (n + 1) of fresh data can be promised at most on
+    average, and a rate with the confidence 1 - rate^n.
 
     Args:
         tpr: the fraction of fresh data to let pass, strictly between 0 and 1.
+        confidence: None for the promise that holds on average, or in what fraction of calibration
+            sets it is to hold, strictly between 0 and 1.
 
     Returns:
-        the least n with a finite `threshold_at_tpr`.
+        the least n with a finite `threshold_at_tpr`, or `threshold_at_confidence`.
 
     Raises:
-        ValueError: for a `tpr` outside (0, 1).
+        ValueError: for a `tpr` or a `confidence` outside (0, 1).
 
     Example:
     ```python
     fewest_samples(0.95)  # 19
+    fewest_samples(0.95, confidence=0.9)  # 45
     ```
     """
     rate = _checked_rate(tpr)
-    return math.ceil(rate / (1 - rate))
+    least = math.ceil(rate / (1 - rate))
+    if confidence is None:
+        return least
+    # As `threshold_at_confidence` counts, whatever the rounding of logarithms.
+    sure = math.floor(math.log1p(-_checked_confidence(confidence)) / math.log(rate))
+    while _sure_count(sure, tpr, confidence) > sure:
+        sure += 1
+    return max(least, sure)
 
 
 def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15) -> float:
@@ -348,9 +401,7 @@ def bootstrap_intervals(
     id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
     check_whole("resamples", resamples, "at least 1", most=1_000_000)
     check_seed(seed)
-    confidence = checked_number(
-        "confidence", confidence, lambda value: 0.0 < value < 1.0, "strictly between 0 and 1"
-    )
+    confidence = _checked_confidence(confidence)
     # Both figures depend on the order of the scores only. So sort once, number the groups of tied
     # scores from the highest down, and let a resample be two arrays of counts over the groups.
     n, m = id_scores.size, ood_scores.size
@@ -436,6 +487,24 @@ def _checked_rate(tpr: float) -> Fraction:
 def _count_at_tpr(n: int, tpr: float) -> int:
     """The smallest k with k / n >= tpr."""
     return math.ceil(_checked_rate(tpr) * n)
+
+
+def _checked_confidence(confidence: float) -> float:
+    return checked_number(
+        "confidence", confidence, lambda value: 0.0 < value < 1.0, "strictly between 0 and 1"
+    )
+
+
+def _sure_count(n: int, tpr: float, confidence: float) -> int:
+    """The smallest k for which P(fewer than k of n fall into a part of probability tpr) suffices.
+
+    n + 1 where none does.
+    """
+    # Here and not above: the import takes a second.
+    from scipy.stats import binom
+
+    rate, sure = float(_checked_rate(tpr)), _checked_confidence(confidence)
+    return 1 + int(binom.ppf(sure, n, rate)) if n else 1
 
 
 def _kth_largest(scores: NDArray[np.float64], k: int) -> float:

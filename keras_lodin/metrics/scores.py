@@ -32,7 +32,8 @@ def verdict(score: Tensor, threshold: Tensor) -> Tensor:
     return ops.logical_or(ops.less_equal(score, threshold), ops.isnan(score))
 
 
-def promised(tpr: float, calibration_count: int | None) -> str:
+def promised(tpr: float, calibration_count: int | None, confidence: float | None) -> str:
     """What a threshold promises, in words; a detector of an earlier version has no count."""
     samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
-    return f"{100 * tpr:g} % of fresh in-distribution data pass{samples}"
+    sure = "" if confidence is None else f" with a confidence of {100 * confidence:g} %"
+    return f"{100 * tpr:g} % of fresh in-distribution data pass{sure}{samples}"

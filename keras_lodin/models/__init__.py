@@ -12,3 +12,5 @@ from keras_lodin.models.networks.resnet import ResNet20 as ResNet20
 from keras_lodin.models.networks.resnet import ResNet34 as ResNet34
 from keras_lodin.models.networks.small_convnet import SmallConvNet as SmallConvNet
 from keras_lodin.models.networks.wide_resnet import WideResNet as WideResNet
+from keras_lodin.models.stored_features import compute_features as compute_features
+from keras_lodin.models.stored_features import head_classifier as head_classifier

@@ -23,6 +23,13 @@ from keras_lodin.utils.keras_internals import (
 from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.utils.tensor import Tensor
 
+# Averages of logits over places are the logits of averages: a 1x1 convolution may come before.
+_AVERAGING = (
+    keras.layers.GlobalAveragePooling1D,
+    keras.layers.GlobalAveragePooling2D,
+    keras.layers.GlobalAveragePooling3D,
+)
+
 
 class FeatureLayers:
     """The features of some of a classifier's layers, and its logits, in one pass.
@@ -40,6 +47,8 @@ class FeatureLayers:
     Attributes:
         names: as given, a tuple or None.
         sizes: the number of features of each layer.
+        last_layer: where `names` is None, the symbolic output of the layer that makes logits of
+            the features; otherwise None.
 
     Raises:
         ValueError: for a classifier whose graph of layers is unknown, one whose last layer is not
@@ -60,17 +69,42 @@ class FeatureLayers:
         self.names = None if names is None else tuple(names)
         classes = classifier.outputs[0].shape[-1]
         end = None if from_logits else find_softmax_end(classifier, classes)
-        places = [_head_input(classifier, end)] if names is None else _named(classifier, names)
+        last = last_linear_layer(classifier, end) if names is None else None
+        self._take(classifier, end, _named(classifier, names or ()) if last is None else [last[0]])
+        self.last_layer = None if last is None else last[1]
+        self._check()
+
+    def _take(
+        self, classifier: keras.Model, end: SoftmaxEnd | None, places: Sequence[Place]
+    ) -> None:
+        self._classifier, self._end, self._places = classifier, end, tuple(places)
         self.sizes = tuple(_size(place.tensor) for place in places)
         ends = [Place(classifier.outputs[0])] if end is None else end.places
-        self._end = end
         self._values = taking_floats(
             values_at(classifier, [*places, *ends]), inputs_to_take_floats(classifier)
         )
-        self._check(classifier)
 
-    def _check(self, classifier: keras.Model) -> None:
+    @classmethod
+    def joined(cls, several: Sequence[FeatureLayers]) -> FeatureLayers:
+        """The layers of several of one classifier, each once, in one pass.
+
+        Args:
+            several: one or more, of the same classifier.
+        """
+        first, joined = several[0], cls.__new__(cls)
+        places = {place.key: place for layers in several for place in layers._places}
+        joined._take(first._classifier, first._end, list(places.values()))
+        joined.names = joined.last_layer = None
+        return joined
+
+    def numbers_of(self, other: FeatureLayers) -> list[int]:
+        """Which of these layers are those of another, in its order."""
+        keys = [place.key for place in self._places]
+        return [keys.index(place.key) for place in other._places]
+
+    def _check(self) -> None:
         """Refuses a classifier of which a model within does more, when called, than its graph."""
+        classifier = self._classifier
         own = [
             layer
             for layer in (classifier, *layers_of(classifier))
@@ -115,10 +149,16 @@ def _size(tensor: keras.KerasTensor) -> int:
     return shape[-1]
 
 
-def _head_input(classifier: keras.Model, end: SoftmaxEnd | None) -> Place:
-    """What enters the last layer with weights."""
+def last_linear_layer(
+    classifier: keras.Model, end: SoftmaxEnd | None
+) -> tuple[Place, keras.KerasTensor]:
+    """What enters the last layer with weights, and what that layer returns.
+
+    Raises:
+        ValueError: for a classifier that does not end in such a layer.
+    """
     if end is not None and getattr(end.operation, "weights", None):
-        return end.places[0]
+        return end.places[0], end.tensor
     place = Place(classifier.outputs[0]) if end is None else end.places[0]
     calls, tensor = place.calls, place.tensor
     model = call_of(calls[-1]).operation if calls else classifier
@@ -128,8 +168,8 @@ def _head_input(classifier: keras.Model, end: SoftmaxEnd | None) -> Place:
         if is_enterable(operation):
             model, calls, tensor = operation, (*calls, tensor), operation.outputs[0]
         elif isinstance(operation, LINEAR):
-            return Place(call.inputs[0], calls)
-        elif looks_through(operation):
+            return Place(call.inputs[0], calls), tensor
+        elif looks_through(operation) or isinstance(operation, _AVERAGING):
             tensor = call.inputs[0]
         else:
             raise ValueError(

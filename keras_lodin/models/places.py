@@ -26,6 +26,11 @@ class Place:
     tensor: keras.KerasTensor
     calls: tuple[keras.KerasTensor, ...] = ()
 
+    @property
+    def key(self) -> tuple[int, ...]:
+        """Equal for the same place: symbolic tensors have an equality of their own."""
+        return tuple(map(id, (self.tensor, *self.calls)))
+
 
 def values_at(model: keras.Model, places: Sequence[Place]) -> Callable[[Tensor], list[Tensor]]:
     """A function from a model's inputs to the values at several places, in inference mode.

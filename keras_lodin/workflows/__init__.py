@@ -1,8 +1,10 @@
 """Whole jobs, from names of data and files to files: what the command line calls."""
 
+from keras_lodin.workflows.choose import choose_detector as choose_detector
 from keras_lodin.workflows.compare_gradients import gradients as gradients
 from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
 from keras_lodin.workflows.export import export_model as export_model
+from keras_lodin.workflows.features import write_features as write_features
 from keras_lodin.workflows.recipes.run import compare_recipes as compare_recipes
 from keras_lodin.workflows.recipes.run import run_recipe as run_recipe
 from keras_lodin.workflows.run_folder import results_folder as results_folder

@@ -3,28 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from itertools import chain
 
-from keras_lodin.data.specification import parse
+from keras_lodin.data.specification import members, parse
 from keras_lodin.data.value_range import Bounds
+from keras_lodin.detectors import registry
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import (
     adapted,
     check_each_once,
+    check_lists,
     load_detectors,
     model_labels,
     settle_detectors,
 )
-from keras_lodin.workflows.option_checks import check_data_dir, check_ood, check_statistics
+from keras_lodin.workflows.option_checks import (
+    check_data_dir,
+    check_groups_there,
+    check_ood,
+    check_shifted,
+    check_statistics,
+)
 
 
 def evaluate_models(
     paths: Sequence[str | os.PathLike[str]],
     id: str,
-    ood: Sequence[str],
+    ood: Sequence[str] = (),
     *,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    shifted: Sequence[str] = (),
     detectors: Sequence[str] | None = None,
     statistics: str | None = None,
     input_range: Bounds | None = None,
@@ -42,8 +53,14 @@ def evaluate_models(
     Args:
         paths: `.keras` files of classifiers or detectors, or folders of training runs.
         id: specification of the in-distribution data.
-        ood: specifications of the out-of-distribution data.
-        detectors: names of the detectors to wrap classifiers in; None for all that apply.
+        ood: specifications of the out-of-distribution data. One that names a group, such as
+            `openood:cifar10:near`, stands for the data sets of the group, which keep its name.
+        groups: name of a group -> specifications of the out-of-distribution data in it, which have
+            a mean of their own in the results.
+        shifted: specifications of covariate-shifted data of the classifiers' classes; see
+            `keras_lodin.evaluate`.
+        detectors: names of the detectors to wrap classifiers in; `["all"]` for all that apply,
+            None for those of them that every evaluation has.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
         input_range: range of the classifiers' inputs; None for a detector's own, or what each
@@ -64,16 +81,26 @@ def evaluate_models(
 
     Example:
     ```python
-    found = evaluate_models(["classifier.keras"], "digits:0-6", ["digits:7-9", "noise:uniform"])
+    found = evaluate_models(
+        ["classifier.keras"],
+        "digits:0-6",
+        groups={"near": ["digits:7-9"], "far": ["noise:uniform", "photos"]},
+    )
     print(found.table())
     ```
     """
-    check_each_once(paths=paths, ood=ood)
+    check_each_once(paths=paths)
     if detectors:
         check_each_once(detectors=detectors)
-    check_ood(id, ood)
+    groups = {} if groups is None else groups
+    named = ood_sets(ood, groups)
+    check_lists(shifted=shifted)
+    shifted_sets = [single for one in shifted for single in members(one)]
+    check_ood(id, list(named))
+    check_shifted(id, shifted_sets, list(named))
     check_seed(seed)
-    check_data_dir(data_dir, id, *ood, statistics)
+    check_data_dir(data_dir, id, *named, *shifted_sets, statistics)
+    check_groups_there([*ood, *chain(*groups.values()), *shifted], data_dir)
     evaluations = []
     for path, label in zip(paths, model_labels(paths), strict=True):
         wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range, data_dir)
@@ -88,7 +115,7 @@ def evaluate_models(
             inputs,
             id,
             statistics,
-            named=bool(detectors),
+            named=bool(detectors) and list(detectors or []) != [registry.ALL],
             batch_size=batch_size,
             verbose=verbose,
         )
@@ -96,7 +123,8 @@ def evaluate_models(
             evaluate(
                 wrapped,
                 inputs.load(id, "test"),
-                {name: inputs.load(name, "test") for name in ood},
+                _in_groups({name: inputs.load(name, "test") for name in named}, named),
+                shifted={name: inputs.load(name, "test") for name in shifted_sets},
                 batch_size=batch_size,
                 # Images that leave at exits of their own: another accuracy than the last exit's.
                 model={
@@ -113,3 +141,42 @@ def evaluate_models(
             )
         )
     return Evaluation.merge(evaluations)
+
+
+def ood_sets(ood: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, str | None]:
+    """The group of each OOD set, by the set's specification; None for those outside of groups.
+
+    Raises:
+        ValueError: for none, or a data set that is named twice, in whatever groups.
+    """
+    if not isinstance(groups, Mapping):
+        raise TypeError(
+            "`groups` must be a dict, from the name of each group to a list of data sets. "
+            f"Received: groups={groups!r}"
+        )
+    given: list[tuple[str | None, Sequence[str]]] = [(None, ood), *groups.items()]
+    for group, names in given:
+        check_lists(**{"ood" if group is None else f"groups[{group!r}]": names})
+    single = [
+        (name, parse(specification).group if group is None else group)
+        for group, names in given
+        for specification in names
+        for name in members(specification)
+    ]
+    if not single:
+        raise ValueError(
+            "Name one or more out-of-distribution data sets, as `ood` (--ood SPEC) or in `groups` "
+            f"(--near SPEC, --far SPEC). Received: ood={list(ood)}, groups={dict(groups)}"
+        )
+    check_each_once(ood=[name for name, _ in single])
+    return dict(single)
+
+
+def _in_groups(data: Mapping[str, object], groups: Mapping[str, str | None]) -> dict[str, object]:
+    """Data by name, those of a group in a dict of its own, as `keras_lodin.evaluate` has it."""
+    found: dict[str, dict[str, object]] = {}
+    for name, one in data.items():
+        group = groups[name]
+        if group is not None:
+            found.setdefault(group, {})[name] = one
+    return {**{name: one for name, one in data.items() if groups[name] is None}, **found}

@@ -25,6 +25,8 @@ from keras_lodin.data.value_range import (
     checked_input_range,
 )
 from keras_lodin.detectors import DETECTORS, Detector, registry
+from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+from keras_lodin.detectors.statistics_detector import adapt_together
 from keras_lodin.utils.tensor import Tensor
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
@@ -118,7 +120,7 @@ def load_detectors(
     Args:
         path: a `.keras` file or the folder of a training run. A classifier is wrapped in the
             detectors named; a detector is taken as it is.
-        names: names of detectors, None for all that can wrap the classifier.
+        names: names of detectors, see `registry.build_all`.
         input_range: range of the classifier's inputs; None for the detector's own, or judged by
             the classifier's first layers.
         data_dir: folder of the TensorFlow datasets.
@@ -270,22 +272,28 @@ def adapted(
             )
         return {name: value for name, value in detectors.items() if name not in waiting}
     source = inputs.load(statistics or id, "train")
-    for detector in waiting.values():
-        detector.adapt(source, batch_size=batch_size, verbose=verbose)
+    needing = [one for one in waiting.values() if isinstance(one, AdaptiveDetector)]
+    adapt_together(needing, source, batch_size=batch_size, verbose=verbose)
     warn_of_unreadable(source)
     return detectors
 
 
 def check_each_once(**arguments: Sequence[object]) -> None:
     """Raises ValueError unless each argument names one or more things, none of them twice."""
+    check_lists(**arguments)
     for name, values in arguments.items():
-        if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable):
-            raise TypeError(f"`{name}` must be a list of names. Received: {name}={values!r}")
         repeated = sorted({str(value) for value in values if list(values).count(value) > 1})
         if repeated or not values:
             raise ValueError(
                 f"`{name}` must hold one or more names, each once. Received: {name}={list(values)}"
             )
+
+
+def check_lists(**arguments: object) -> None:
+    """Raises TypeError unless each argument is a list of names, and no single one."""
+    for name, values in arguments.items():
+        if isinstance(values, (str, os.PathLike)) or not isinstance(values, Iterable):
+            raise TypeError(f"`{name}` must be a list of names. Received: {name}={values!r}")
 
 
 def model_labels(paths: Sequence[str | os.PathLike[str]]) -> list[str]:

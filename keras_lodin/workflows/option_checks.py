@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 
 from keras_lodin.data.source import Source
-from keras_lodin.data.specification import overlap, parse
+from keras_lodin.data.specification import missing, overlap, parse
 from keras_lodin.detectors import Detector, registry
 
 _SHOWN = 3
@@ -30,6 +30,40 @@ def check_ood(id: str, ood: Sequence[str]) -> None:
                     "`ood` must hold each data set once. Received: "
                     f"{other!r} and {name!r}, which are the same"
                 )
+
+
+def check_shifted(id: str, shifted: Sequence[str], ood: Sequence[str]) -> None:
+    """Raises ValueError for shifted data that are named twice, or are other data of the job."""
+    for place, name in enumerate(shifted):
+        others = (id, *shifted[:place])
+        if any(one == name or overlap(one, name, whole=True) for one in others):
+            raise ValueError(
+                "`shifted` (--shifted) must hold other data than the in-distribution data, each "
+                f"once. Received: id={id!r}, shifted={list(shifted)}"
+            )
+        if any(overlap(one, name) for one in ood):
+            raise ValueError(
+                "Shifted data count as in-distribution, and cannot be out-of-distribution data "
+                f"too. Received: shifted={name!r}, which is also in `ood` or `groups`"
+            )
+
+
+def check_groups_there(
+    specifications: Iterable[str], data_dir: str | os.PathLike[str] | None
+) -> None:
+    """Raises FileNotFoundError for groups of data sets of which something is missing, all at once.
+
+    Single data sets say so themselves when they are loaded, which is before anything is scored.
+    """
+    problems = [
+        f"{name}: {problem}"
+        for name in specifications
+        if parse(name).members and (problem := missing(name, data_dir))
+    ]
+    if problems:
+        raise FileNotFoundError(
+            f"Not all data sets are there. {' | '.join(problems)}. Received: data_dir={data_dir!r}"
+        )
 
 
 def check_validation(id: str, validation: str | None) -> None:
@@ -56,12 +90,13 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
 
 
 def check_data_dir(data_dir: str | os.PathLike[str] | None, *specifications: str | None) -> None:
-    """Warns of a folder of TensorFlow datasets where none of the data is one."""
+    """Warns of a folder of TensorFlow datasets or OpenOOD's where none of the data is of them."""
     names = [name for name in specifications if name is not None]
     if data_dir is not None and not any(parse(name).reads_data_dir for name in names):
         warnings.warn(
-            "`data_dir` (--data-dir) has no effect: it is the folder of TensorFlow datasets, and "
-            f"none is named. Received: data_dir={str(data_dir)!r}, the data {', '.join(names)}",
+            "`data_dir` (--data-dir) has no effect: it is the folder of TensorFlow datasets or of "
+            "OpenOOD's data, and none is named. "
+            f"Received: data_dir={str(data_dir)!r}, the data {', '.join(names)}",
             stacklevel=3,
         )
 

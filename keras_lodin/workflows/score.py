@@ -18,7 +18,7 @@ from keras_lodin.utils.files import check_no_input, check_replaceable, write_fil
 from keras_lodin.utils.foreign_text import csv_cell, csv_text
 from keras_lodin.utils.progress import track
 
-COLUMNS = ("path", "class", "class_name", "score", "is_ood")
+COLUMNS = ("path", "class", "class_name", "score", "is_ood", "p_value")
 
 
 def score_images(
@@ -43,7 +43,8 @@ def score_images(
 
     Returns:
         the rows, one dict of `COLUMNS` for each image in order (`score`: higher = more
-        in-distribution; NaN and infinite ones stay as they are), and `(path, reason)` of the
+        in-distribution; NaN and infinite ones stay as they are; `p_value`: None, and an empty cell,
+        for an artifact from before there were p-values), and `(path, reason)` of the
         images that could not be read and of paths where there are none.
 
     Raises:
@@ -75,14 +76,15 @@ def score_images(
         image_shape=loaded.input_shape[1:],
         input_range=input_range or loaded.input_range,
     )
-    found: list[tuple[int, float, bool]] = []
+    found: list[tuple[int, float, bool, float | None]] = []
     batches = track(source.batches(batch_size), "Scoring", verbose)
     with closing(batches):
         for (images,) in batches:
             outputs = loaded.score(np.asarray(images))
             # Not the logits: of a million images they would not fit the memory.
             classes = outputs["logits"].argmax(axis=-1)
-            columns = (classes, outputs["score"], outputs["is_ood"])
+            p_values = outputs.get("p_value", np.full(len(classes), None))
+            columns = (classes, outputs["score"], outputs["is_ood"], p_values)
             found += zip(*(values.tolist() for values in columns), strict=True)
     unreadable = dict(source.skipped)
     readable = [file for file in files if file not in unreadable]
@@ -93,8 +95,9 @@ def score_images(
             "class_name": "" if loaded.class_names is None else loaded.class_names[number],
             "score": score,
             "is_ood": is_ood,
+            "p_value": p_value,
         }
-        for file, (number, score, is_ood) in zip(readable, found, strict=True)
+        for file, (number, score, is_ood, p_value) in zip(readable, found, strict=True)
     ]
     if output is not None:
         cells = (map(csv_cell, row.values()) for row in rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import Detector, registry
-from keras_lodin.detectors.odin_tuning import Tuning
+from keras_lodin.detectors.tuning import Tuning
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
 from keras_lodin.workflows.loading import adapted, load_detector, settle_detectors
@@ -29,12 +29,13 @@ def tune_model(
     ood: str | None = None,
     statistics: str | None = None,
     tpr: float = 0.95,
+    confidence: float | None = None,
     input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
     batch_size: int = 128,
     verbose: int | str = "auto",
 ) -> tuple[Detector, Tuning | None]:
-    """Wraps a classifier, chooses temperature and epsilon, sets the threshold, and saves it all.
+    """Wraps a classifier, chooses the score's settings, sets the threshold, and saves it all.
 
     The "calibration" part of the data is used. Take data that the classifier was not trained on:
     on training data the scores are too high, and the threshold with them.
@@ -44,13 +45,13 @@ def tune_model(
         id: specification of in-distribution data.
         output: the `.keras` file to write.
         detector: name of the detector to wrap a classifier in; None for "odin", or for the
-            detector that the file holds. Temperature and epsilon are ODIN's; the others are
-            calibrated only.
+            detector that the file holds. Those without settings are calibrated only.
         ood: specification of out-of-distribution data for validation, or None to choose by
             in-distribution data alone.
         statistics: specification of the training data that Mahalanobis and MOOD take their
             statistics of; None for the "train" part of `id`.
         tpr: the fraction of fresh in-distribution data that the threshold lets pass on average.
+        confidence: None, or in what fraction of calibration sets at least `tpr` is to pass.
         input_range: range of the classifier's inputs; None for a detector's own, or what the
             classifier's first layers or the data show. What was only assumed is told.
         data_dir: folder of the TensorFlow datasets.
@@ -90,7 +91,7 @@ def tune_model(
         )
     if ood is not None and not tuned.tunable:
         raise ValueError(
-            "Only ODIN has settings to choose with out-of-distribution data. Leave out `ood` "
+            "The detector has no settings to choose with out-of-distribution data. Leave out `ood` "
             f"(--ood). Received: ood={ood!r}, detector={kind!r}"
         )
     check_statistics(statistics, [tuned])
@@ -118,7 +119,7 @@ def tune_model(
         tuning = tuned.tune(source, contrast, batch_size=batch_size, verbose=verbose)
         if contrast is not None:
             warn_of_unreadable(contrast)
-    tuned.calibrate(source, tpr, batch_size=batch_size, verbose=verbose)
+    tuned.calibrate(source, tpr, batch_size=batch_size, verbose=verbose, confidence=confidence)
     warn_of_unreadable(source)
     with atomic_write(output) as temporary:
         tuned.save(temporary)

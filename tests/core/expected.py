@@ -73,6 +73,23 @@ def detectors():
     return found
 
 
+# Those that no other implementation is compared with on every backend.
+OTHERS = ("temperature_scaling", "openmax", "adascale")
+
+
+def scores_of_others():
+    """Scores of each of `OTHERS`, by name."""
+    model = networks.classifier("relu")
+    x, y = networks.batch(60, seed=3)
+    found = [keras_lodin.detectors.DETECTORS[name](model, input_range=(0, 1)) for name in OTHERS]
+    keras_lodin.detectors.adapt_together(found, x, y, verbose=0)
+    inputs = networks.batch(45, seed=4)[0]
+    return {
+        name: keras.ops.convert_to_numpy(detector(inputs)["score"])
+        for name, detector in zip(OTHERS, found, strict=True)
+    }
+
+
 def images_for_exits():
     """Images from flat to noisy, which leave at different exits."""
     rng = np.random.default_rng(5)
@@ -128,7 +145,12 @@ def everything():
     for name, detector in detectors().items():
         for output, value in detector.predict(to_score(name), batch_size=32, verbose=0).items():
             found[f"detector {name}: {output}"] = value
-    for part, of in (("tuned", tuned), ("evaluated", evaluated), ("quotient", quotients)):
+    for part, of in (
+        ("tuned", tuned),
+        ("evaluated", evaluated),
+        ("quotient", quotients),
+        ("other", scores_of_others),
+    ):
         found.update({f"{part}: {name}": value for name, value in of().items()})
     return found
 

@@ -48,6 +48,30 @@ def test_models_are_evaluated(folder):
     assert all(0.0 < row["auroc"] < 1.0 for row in document["results"])
 
 
+def test_features_are_stored_and_evaluated_in_groups(folder):
+    for name, data in (("id", "digits:0-6"), ("near", "digits:7-9")):
+        done = run(
+            *("features", folder / "classifier.keras", "--input-range", 0, 1, "--data", data),
+            *("--output", folder / f"{name}.npz", "--head", folder / "head.keras"),
+        )
+        assert done.exit_code == 0, done.output
+    found = {}
+    for model, id, near in (
+        ("classifier", "digits:0-6", "digits:7-9"),
+        ("head", f"npz:{folder}/id.npz", f"npz:{folder}/near.npz"),
+    ):
+        done = run(
+            *("evaluate", folder / f"{model}.keras", "--detector", "energy", "--id", id),
+            *("--near", near, "--resamples", 2, "--json"),
+            *(("--input-range", 0, 1) if model == "classifier" else ()),
+        )
+        assert done.exit_code == 0, done.output
+        (row,) = json.loads(done.stdout)["results"]
+        assert row["group"] == "near"
+        found[model] = row["auroc"], row["id_accuracy"]
+    assert found["head"] == pytest.approx(found["classifier"], abs=1e-3)
+
+
 def test_images_are_scored(folder):
     done = run("score", folder / "detector.keras", folder / "picture.png", "--json")
     assert done.exit_code == 0, done.output

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 import keras_lodin
-from tests.core import expected, networks
+from tests.core import expected, networks, test_against_pytorch_ood
 
 EXPECTED = np.load(expected.FOLDER / "expected.npz")
 # On TensorFlow tests/detectors tries it all.
@@ -20,19 +20,48 @@ def detectors():
 
 def check(name, detector):
     found = detector.predict(expected.to_score(name), batch_size=32, verbose=0)
+    # Of the scores of this backend: where rounding moves one across another, its rank is another.
+    expected_p_values = keras.ops.convert_to_numpy(detector.p_value(found["score"]))
+    np.testing.assert_allclose(found.pop("p_value"), expected_p_values, rtol=1e-6)
     for output, value in found.items():
         np.testing.assert_allclose(
             value, EXPECTED[f"detector {name}: {output}"], rtol=1e-4, atol=1e-4
         )
 
 
-def test_every_detector_of_the_registry_is_here():
-    assert set(NAMES) == set(keras_lodin.detectors.DETECTORS)
+def test_every_detector_of_the_registry_is_compared():
+    """Here with TensorFlow, or with pytorch-ood in test_against_pytorch_ood, on every backend."""
+    compared = {name for name, _, _ in test_against_pytorch_ood.ROWS.values()}
+    assert {*NAMES, *expected.OTHERS, *compared} == set(keras_lodin.detectors.DETECTORS)
+
+
+def test_scores_of_the_others_are_those_of_tensorflow():
+    for name, value in expected.scores_of_others().items():
+        theirs = EXPECTED[f"other: {name}"]
+        np.testing.assert_allclose(
+            value, theirs, rtol=1e-4, atol=1e-4 * np.ptp(theirs), err_msg=name
+        )
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_those_of_tensorflow(name, detectors):
     check(name, detectors[name])
+
+
+@pytest.mark.parametrize("count", [40, 5000])
+def test_p_values_are_ranks_among_the_calibration_scores(count):
+    random = np.random.default_rng(count)
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2, use_bias=False)])
+    model.set_weights([np.eye(2, dtype="float32")])
+    detector = keras_lodin.MaxLogitDetector(model)
+    kept, fresh = random.normal(size=(2, count, 2)).astype("float32")
+    detector.calibrate(kept, verbose=0)
+    found = detector.predict(fresh, verbose=0)
+    ranks = np.searchsorted(np.sort(kept.max(axis=1)), found["score"], side="right")
+    above = found["p_value"] - (1 + ranks) / (1 + count)
+    assert -1e-7 < above.min() <= above.max() < (1e-7 if count <= 4096 else 1 / 3000)
+    np.testing.assert_allclose(above[ranks < 1024], 0.0, atol=1e-7)
+    assert detector.p_value_count == count
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -55,6 +55,8 @@ def test_gradients_and_derivatives_in_training_mode_are_those_of_differences(
     np.testing.assert_allclose(found["along"], expected, rtol=1e-3, atol=1e-4)
 
 
+# On TensorFlow tests/gradients/test_norms.py tries it.
+@pytest.mark.slow_on("tensorflow")
 @pytest.mark.parametrize("normalization", [False, True])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 def test_chunks_give_the_same_norms(norm, normalization, rng):
@@ -109,8 +111,8 @@ def test_a_generator_of_seeds_goes_on_from_batch_to_batch():
 
 
 def test_names_have_no_gradient(rng):
-    forward_pass = ForwardPass.of_names(
-        lambda x: ops.one_hot(x[:, 0], 3), ops.convert_to_tensor([[1], [2]], dtype="int32")
+    (forward_pass,) = ForwardPass.of_names(
+        lambda x: [ops.one_hot(x[:, 0], 3)], ops.convert_to_tensor([[1], [2]], dtype="int32")
     )
     for derivative in (
         lambda: forward_pass.input_gradient(ops.ones((2, 3))),

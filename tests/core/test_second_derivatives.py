@@ -33,7 +33,7 @@ def check(name, derivative):
 
 
 @pytest.mark.slow_on("jax")
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", MOMENTS)
 def test_second_derivatives_go_through_means_and_variances(name):
     check(name, layer_table.backwards)
@@ -60,7 +60,7 @@ def test_second_derivatives_in_forward_mode_are_those_of_finite_differences(name
     check(name, layer_table.forwards)
 
 
-@pytest.mark.slow_on("jax")
+@pytest.mark.slow_on("jax", "tensorflow")
 @pytest.mark.parametrize("derivative", [layer_table.backwards, layer_table.forwards])
 @pytest.mark.parametrize("name", layer_table.MENDED)
 def test_what_pytorch_gets_wrong_is_right(name, derivative):

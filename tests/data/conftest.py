@@ -9,6 +9,7 @@ from PIL import Image
 from keras_lodin.data import readers
 from keras_lodin.data.readers import numpy as numpy_reader
 from keras_lodin.data.readers import tensorflow as tensorflow_reader
+from tests.openood import write_openood
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (12, 10, 12, 3), dtype=np.uint8)
 
@@ -103,3 +104,9 @@ def tfds_dir(tmp_path_factory):
         disable_shuffling=True,
     )
     return data_dir
+
+
+@pytest.fixture(scope="session")
+def openood_dir(tmp_path_factory):
+    """OpenOOD's folder for its benchmark of CIFAR-10, see `write_openood`."""
+    return write_openood(tmp_path_factory.mktemp("openood"), COLOURS)

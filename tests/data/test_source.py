@@ -147,12 +147,12 @@ def test_representation_names_the_source():
     )
 
 
-@pytest.mark.parametrize("batch_size", [1, 3, 4, 5, 12, 13])
-def test_batches_know_their_length_once_the_examples_are_counted(batch_size, class_folder, reader):
+def test_batches_know_their_length_once_the_examples_are_counted(class_folder, reader):
     (class_folder / "apple" / "broken.png").write_bytes(b"broken")
     source = data.load(f"dir:{class_folder}", part="test")
-    assert source.batches(batch_size).cardinality() == -2
-    steps = source.steps_per_epoch(batch_size)
-    batches = source.batches(batch_size)
-    assert batches.cardinality() == steps == len(list(batches)) == -(-12 // batch_size)
-    assert numbers(12).batches(batch_size).cardinality() == steps
+    assert source.batches(4).cardinality() == -2
+    for batch_size in (1, 3, 4, 5, 12, 13):
+        steps = source.steps_per_epoch(batch_size)
+        batches = source.batches(batch_size)
+        assert batches.cardinality() == steps == len(list(batches)) == -(-12 // batch_size)
+        assert numbers(12).batches(batch_size).cardinality() == steps

@@ -43,7 +43,10 @@ def test_specification_is_taken_apart(text, kind, options):
         ("digit:0-6", "Did you mean 'digits'"),
         ("Noise:uniform", "Did you mean 'noise'"),
         ("tfsd:cifar10", "Did you mean 'tfds'"),
-        ("", "The kind of data source must be one of digits, photos, tfds, dir, npz, noise, as in"),
+        (
+            "",
+            "The kind of data source must be one of digits, photos, tfds, openood, dir, npz, noise",
+        ),
         ("digits:0-12", "'0-12' is not a digit"),
         ("digits:6-0", "runs backwards"),
         ("digits:a", "'a' is not a digit"),

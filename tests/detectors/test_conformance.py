@@ -40,6 +40,8 @@ NAMES = tuple("abcdefg")
 OF_NAME = {
     "mahalanobis": {"epsilon": 0.003, "shrinkage": 0.2},
     "mood": {"boundaries": (100.0,)},
+    "knn": {"bank_size": 50, "k": 2},
+    "nnguide": {"bank_size": 50, "k": 2},
 }
 
 
@@ -80,7 +82,9 @@ def as_numpy(outputs):
 def test_every_detector_keeps_the_promises(name, images, rng):
     options = {**OF_NAME.get(name, {}), "class_names": NAMES}
     # Only MOOD has to have images; a network of vectors is traced sooner.
-    classifier, inputs = networks.dense(), rng.uniform(size=(12, 10)).astype("float32")
+    # Behind a ReLU, as several of the detectors need their features.
+    classifier = networks.dense(activation="relu")
+    inputs = rng.uniform(size=(12, 10)).astype("float32")
     if name == "mood":
         classifier, inputs = networks.with_exits(exits=2), images
     detector = adapted(registry.build(name, classifier, (-1, 2), **options))
@@ -202,6 +206,62 @@ def test_too_few_samples_promise_nothing_and_say_so(rng, count, tpr, least, most
     assert detector.promise() == "threshold 3, set by hand"
 
 
+def test_a_confidence_is_promised_and_too_few_samples_for_it_are_told_of(rng):
+    detector = keras_lodin.MSPDetector(networks.dense())
+    data = rng.uniform(size=(60, 10)).astype("float32")
+    message = (
+        r"44 samples cannot show that 95 % of fresh data pass with a confidence of 90 %: that "
+        r"takes 45 at least.*`tpr` of 0.949 or less. Received: 44 samples, tpr=0.95, confidence=0.9"
+    )
+    with pytest.warns(UserWarning, match=message):
+        assert detector.calibrate(data[:44], confidence=0.9) == -np.inf
+    assert detector.confidence is None
+    # The p-values need no such number.
+    assert detector.p_value_count == 44
+    assert detector.calibrate(data[:44], tpr=0.949, confidence=0.9) > -np.inf
+    detector.calibrate(data[:45], confidence=0.9)
+    assert (detector.tpr, detector.confidence) == (0.95, 0.9)
+    assert detector.promise().endswith(
+        "95 % of fresh in-distribution data pass with a confidence of 90 %, calibrated on 45 "
+        "samples"
+    )
+    detector.calibrate(data, tpr=0.5)
+    average = detector.threshold
+    assert detector.confidence is None
+    assert detector.calibrate(data, tpr=0.5, confidence=0.99) < average
+    detector.threshold = 3.0
+    assert detector.confidence is None
+    with pytest.raises(ValueError, match="`confidence` must be"):
+        detector.calibrate(data, confidence=90)
+    assert detector.threshold == 3.0
+
+
+@pytest.mark.grid(3)
+def test_p_values_stay_with_a_threshold_by_hand_and_go_with_the_scores(make, rng):
+    detector = make(networks.dense())
+    data = rng.uniform(size=(64, 10)).astype("float32")
+    np.testing.assert_array_equal(as_numpy(detector(data))["p_value"], 1.0)
+    assert detector.p_value_count is None
+    detector.calibrate(data, batch_size=64)
+    found = as_numpy(detector(data))
+    ranks = np.searchsorted(np.sort(found["score"]), found["score"], side="right")
+    np.testing.assert_allclose(found["p_value"], (1 + ranks) / 65, rtol=1e-6)
+    detector.threshold = 0.0
+    for outputs in (as_numpy(detector(data)), detector.predict(data, batch_size=64, verbose=0)):
+        np.testing.assert_array_equal(outputs["p_value"], found["p_value"])
+    # Of scores that were kept, in any form.
+    again = as_numpy({"p": detector.p_value(found["score"].tolist())})["p"]
+    np.testing.assert_array_equal(again, found["p_value"])
+    for forgets in (
+        detector.forget_calibration,
+        lambda: setattr(detector, "input_range", detector.input_range),
+    ):
+        detector.calibrate(data)
+        forgets()
+        assert (detector.p_value_count, detector.calibrated) == (None, False)
+        np.testing.assert_array_equal(detector.predict(data, verbose=0)["p_value"], 1.0)
+
+
 class HalfAnswered(keras.layers.Layer):
     """No answer to inputs whose first value is large."""
 
@@ -219,6 +279,9 @@ def test_calibration_scores_that_are_nan_count_as_rejected_and_are_told_of(rng):
     passed = ~detector.predict(data, verbose=0)["is_ood"]
     assert passed.sum() == 90
     assert not passed[[4, 50]].any()
+    p_values = detector.predict(data, verbose=0)["p_value"]
+    np.testing.assert_allclose(p_values[[4, 50]], 0.03)
+    assert (p_values >= np.float32(0.03)).all()
     with pytest.raises(ValueError, match=r"No threshold lets 0.99 .*Received: 2 of 99 scores NaN"):
         detector.calibrate(data, tpr=0.99)
 

@@ -283,6 +283,7 @@ def test_a_compiled_predict_follows_a_new_setting_and_the_threshold_is_forgotten
     setattr(detector, name, value)
     assert getattr(detector, name) == value
     assert not detector.calibrated
+    assert detector.p_value_count is None
     fresh = keras_lodin.ODINDetector(
         classifier, **{"temperature": 10.0, "epsilon": 0.0, name: value}
     )

@@ -10,7 +10,8 @@ import tensorflow as tf
 import keras_lodin
 from keras_lodin.data.scrambled import scrambled
 from keras_lodin.detectors import odin_tuning
-from keras_lodin.detectors.odin_tuning import EPSILONS, TEMPERATURES, Tuning, tune
+from keras_lodin.detectors.odin_tuning import EPSILONS, TEMPERATURES, tune
+from keras_lodin.detectors.tuning import Tuning
 from keras_lodin.detectors.tuning_margin import placements
 from keras_lodin.metrics.figures import auroc
 from tests import networks
@@ -183,7 +184,7 @@ def test_data_that_tell_nothing_leave_the_defaults_and_are_told_of(make, data, o
     assert {candidate["auroc"] for candidate in tuning.candidates} == {0.5}
     assert tuning.over_runner_up.margin == tuning.over_defaults.margin == 0.0
     assert not tuning.over_runner_up.told_apart
-    assert "these are ODIN's defaults" in tuning.summary()
+    assert "these are the defaults" in tuning.summary()
 
 
 @pytest.mark.parametrize(
@@ -262,7 +263,7 @@ def test_a_choice_that_is_sure_raises_no_doubt_and_its_margin_says_so(rng, tmp_p
     assert tuning.over_defaults.margin > 0.9
     assert tuning.over_defaults.told_apart
     assert tuning.over_runner_up.told_apart
-    assert "over ODIN's defaults: +" in tuning.summary()
+    assert "over the defaults: +" in tuning.summary()
     assert detector.tuned
     detector.save(tmp_path / "detector.keras")
     assert keras.models.load_model(tmp_path / "detector.keras").tuned

@@ -98,7 +98,7 @@ def test_few_samples_have_wide_intervals_within_what_is_possible(count):
     ],
 )
 def test_settings_are_told_apart_where_zero_lies_outside_the_interval(interval, apart):
-    assert TuningMargin(1.0, 0.0, 0.9, np.mean(interval), interval).told_apart is apart
+    assert TuningMargin({}, 0.9, np.mean(interval), interval).told_apart is apart
 
 
 def test_what_a_pair_has_in_common_is_no_uncertainty():

@@ -8,7 +8,13 @@ from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.quotient.distributions import GradientDistributions
 
 
-def make_evaluation(models=("net",), detectors=("msp", "odin"), oods=("svhn", "dtd"), accuracy=0.8):
+def make_evaluation(
+    models=("net",),
+    detectors=("msp", "odin"),
+    oods=("svhn", "dtd"),
+    accuracy=0.8,
+    groups=None,
+):
     random = np.random.default_rng(0)
     id_name = "cifar10"
     scores = {}
@@ -24,6 +30,8 @@ def make_evaluation(models=("net",), detectors=("msp", "odin"), oods=("svhn", "d
                         "model": model,
                         "detector": detector,
                         "ood": ood,
+                        "group": (groups or {}).get(ood),
+                        "full_spectrum": False,
                         "count": 150,
                         "auroc": metrics.auroc(sets[id_name], sets[ood]),
                         "fpr95": metrics.fpr_at_tpr(sets[id_name], sets[ood]),

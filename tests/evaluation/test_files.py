@@ -18,6 +18,8 @@ ROW_KEYS = {
     "model",
     "detector",
     "ood",
+    "group",
+    "full_spectrum",
     "count",
     "auroc",
     "fpr95",

@@ -281,6 +281,86 @@ def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images,
     assert set(evaluation.flagged) == {"msp", "energy"}
 
 
+# --- groups, and shifted data --------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
+def test_full_spectrum_counts_the_shifted_data_as_in_distribution(
+    classifier, id_images, ood_images, rng
+):
+    labels, others = (rng.integers(0, networks.CLASSES, size=30) for _ in range(2))
+    detectors = {"msp": MSPDetector(classifier), "energy": EnergyDetector(classifier)}
+    shifted = {"snow": (0.9 * id_images, others), "fog": (0.8 * id_images[:7], others[:7])}
+    ood = {"near": {"dim": ood_images}, "far": {"dark": 0.1 * ood_images}}
+    evaluation = evaluate(detectors, (id_images, labels), ood, shifted=shifted, resamples=5, seed=2)
+    keys = [(row["detector"], row["full_spectrum"], row["ood"]) for row in evaluation.rows]
+    assert keys == [
+        (one, spectrum, name)
+        for one in detectors
+        for spectrum in (False, True)
+        for name in ("dim", "dark")
+    ]
+    plain = evaluate(detectors, (id_images, labels), ood, resamples=5, seed=2)
+    assert [row for row in evaluation.rows if not row["full_spectrum"]] == plain.rows
+    predicted = classifier.predict(id_images, verbose=0).argmax(axis=1)
+    assert plain.id["accuracy"] == np.mean(predicted == labels)
+    seen = [
+        (name, (y == classifier.predict(x, verbose=0).argmax(axis=1)))
+        for name, (x, y) in shifted.items()
+    ]
+    assert [(one["name"], one["count"], one["accuracy"]) for one in evaluation.shifted] == [
+        (name, len(right), pytest.approx(right.mean())) for name, right in seen
+    ]
+    all_right = np.concatenate([predicted == labels, *(right for _, right in seen)])
+    for row in evaluation.rows:
+        if row["full_spectrum"]:
+            scores = evaluation.scores[row["detector"]]
+            known = np.concatenate([scores[name] for name in ("id", "snow", "fog")])
+            assert row["auroc"] == pytest.approx(metrics.auroc(known, scores[row["ood"]]))
+            assert row["fpr95"] == metrics.fpr_at_tpr(known, scores[row["ood"]])
+            intervals = metrics.bootstrap_intervals(known, scores[row["ood"]], 5, 2)
+            assert row["auroc_interval"] == pytest.approx(list(intervals["auroc"]))
+            assert row["id_accuracy"] == pytest.approx(all_right.mean())
+    assert "as in OpenOOD v1.5" in evaluation.definitions["full_spectrum"]
+    assert "full_spectrum" not in plain.definitions
+    assert [(mean["group"], mean["full_spectrum"]) for mean in evaluation.means[:6]] == [
+        *(("near", False), ("far", False), (None, False)),
+        *(("near", True), ("far", True), (None, True)),
+    ]
+
+
+def test_accuracy_of_the_full_spectrum_is_unknown_where_some_data_have_no_labels(
+    classifier, id_images, ood_images, tmp_path
+):
+    labels = classifier.predict(id_images, verbose=0).argmax(axis=1)
+    detector = MSPDetector(classifier)
+    detector.threshold = 0.2
+    evaluation = evaluate(
+        {"msp": detector},
+        (id_images, labels),
+        {"dim": ood_images},
+        shifted={"snow": 0.9 * id_images},
+        resamples=5,
+    )
+    assert [row["id_accuracy"] for row in evaluation.rows] == [1.0, None]
+    lowest = [score for score, _, _ in evaluation.extremes["msp"]["snow"]]
+    np.testing.assert_array_equal(lowest, np.sort(evaluation.scores["msp"]["snow"])[:8])
+    assert set(evaluation.flagged["msp"]) == {"id", "snow", "dim"}
+    text = str(evaluation.table())
+    assert "Shifted, counted as ID too: snow, 30 samples" in text
+    assert [line.split()[:3] for line in text.splitlines() if line.startswith("msp")] == [
+        ["msp", "clean", text.split("clean")[1].split()[0]],
+        ["msp", "full", "spectrum"],
+    ]
+    evaluation.save(tmp_path)
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    for words in ("Covariate-shifted data", "msp keeps", "lowest-scoring shifted", "shifted: snow"):
+        assert words in page
+    lines = (tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("model,detector,ood,group,full_spectrum,count,auroc")
+    assert [line.split(",")[4] for line in lines[1:]] == ["False", "True"]
+
+
 # --- ODIN's defaults beside a tuned ODIN -----------------------------------------------------
 
 

@@ -7,7 +7,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_lodin.evaluation.plots import histogram_figure, plot_files, roc_figure
+from keras_lodin.evaluation.plots import (
+    draw_means,
+    histogram_figure,
+    means_figure,
+    plot_files,
+    roc_figure,
+)
 from keras_lodin.metrics.figures import fpr_at_tpr, threshold_at_tpr
 from tests.evaluation.conftest import make_evaluation
 
@@ -42,6 +48,17 @@ def test_names_of_sets_become_safe_file_names():
         )
         for kind in ("roc", "scores")
     )
+
+
+def test_groups_get_a_plot_of_their_means():
+    assert draw_means(make_evaluation().to_dict()) is None
+    evaluation = make_evaluation(models=("ce", "gq"), groups={"svhn": "far", "dtd": "near"})
+    axes = means_figure(evaluation.to_dict()).axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()] == [
+        *("ce / msp", "ce / odin", "gq / msp", "gq / odin"),
+    ]
+    marks = [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "o"]
+    assert marks == [100 * mean["auroc"] for mean in evaluation.means if mean["group"]]
 
 
 def test_names_that_are_mathematics_to_matplotlib_are_drawn_as_they_are(tmp_path):

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from keras_lodin.evaluation.page import evaluation_page
-from keras_lodin.evaluation.plots import draw_plots
-from keras_lodin.evaluation.results import Evaluation
+from keras_lodin.evaluation.plots import draw_means, draw_plots
+from keras_lodin.evaluation.results import Evaluation, id_data_facts
 from keras_lodin.metrics import FIGURES
 from tests.evaluation.conftest import make_evaluation
 
@@ -24,6 +24,27 @@ def test_means_are_taken_over_several_sets_only(evaluation):
             assert mean[figure] == pytest.approx((rows[0][figure] + rows[1][figure]) / 2)
 
 
+GROUPS = {"svhn": "far", "dtd": "far", "lsun": "near"}
+
+
+def test_every_group_has_a_mean_beside_that_of_all():
+    evaluation = make_evaluation(detectors=("msp",), oods=tuple(GROUPS), groups=GROUPS)
+    means = {mean["group"]: mean for mean in evaluation.means}
+    assert list(means) == ["far", "near", None]
+    for group, mean in means.items():
+        rows = [row for row in evaluation.rows if group in (None, row["group"])]
+        assert mean["ood_sets"] == len(rows)
+        assert mean["auroc"] == pytest.approx(np.mean([row["auroc"] for row in rows]))
+
+
+def test_sets_outside_of_groups_count_in_the_mean_of_all_alone():
+    evaluation = make_evaluation(detectors=("msp",), groups={"svhn": "far"})
+    assert [(mean["group"], mean["ood_sets"]) for mean in evaluation.means] == [
+        ("far", 1),
+        (None, 2),
+    ]
+
+
 def test_merge_puts_the_models_side_by_side():
     pictures = [(0.5, 3, np.zeros((2, 2, 1), "uint8"))]
     evaluations = [
@@ -32,6 +53,7 @@ def test_merge_puts_the_models_side_by_side():
             thresholds={"odin": {"threshold": known, "tpr": 0.95}},
             extremes={"odin": {"svhn": pictures}},
             inputs={model: {"input_range": [0, 1], "input_range_origin": "given"}},
+            shifted=[id_data_facts("snow", 80, {model: known / 2})],
         )
         for model, known in (("ce", 0.8), ("gq", 0.9))
     ]
@@ -43,6 +65,7 @@ def test_merge_puts_the_models_side_by_side():
         *("ce/odin", "ce/odin (defaults)", "gq/odin", "gq/odin (defaults)"),
     ]
     assert set(merged.inputs) == {"ce", "gq"}
+    assert merged.shifted == [id_data_facts("snow", 80, {"ce": 0.4, "gq": 0.45})]
     for model, evaluation in zip(("ce", "gq"), evaluations, strict=True):
         for detector, sets in evaluation.scores.items():
             assert merged.scores[f"{model}/{detector}"] is sets
@@ -60,6 +83,8 @@ def test_merge_refuses_what_was_not_measured_alike():
     for changed in (
         {"id": {**other.id, "count": 20}},
         {"rows": [{**row, "count": 20} for row in other.rows]},
+        {"rows": [{**row, "group": "near"} for row in other.rows]},
+        {"shifted": [other.id]},
         {"definitions": {"intervals": "2 resamples"}},
         {"seed": 1},
     ):
@@ -71,7 +96,9 @@ def test_merge_refuses_what_was_not_measured_alike():
 
 def test_the_page_can_be_drawn_again_from_the_files_alone(tmp_path):
     evaluation = replace(
-        make_evaluation(models=("ce", "gq"), detectors=("a/b",), oods=("svhn",)),
+        make_evaluation(
+            models=("ce", "gq"), detectors=("a/b",), oods=("svhn",), groups={"svhn": "near"}
+        ),
         thresholds={"gq/a/b": {"threshold": 0.25, "tpr": 0.95}},
         skipped={"svhn": [("broken.png", "it is none")]},
         command="keras-lodin evaluate",
@@ -83,5 +110,6 @@ def test_the_page_can_be_drawn_again_from_the_files_alone(tmp_path):
         for key, values in arrays.items():
             detector, _, name = key.partition("/")
             scores.setdefault(unquote(detector), {})[name] = values
-    again = evaluation_page(results, scores, draw_plots(results, scores), {})
+    plots, means = draw_plots(results, scores), draw_means(results)
+    again = evaluation_page(results, scores, plots, {}, means)
     assert again == (tmp_path / "report.html").read_text(encoding="utf-8")

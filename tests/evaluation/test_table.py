@@ -35,6 +35,19 @@ def test_one_set_has_no_mean():
     assert "Mean" not in str(make_evaluation(oods=("svhn",)).table())
 
 
+def test_groups_are_named_and_have_means_of_their_own():
+    groups = {"svhn": "far", "dtd": "far", "lsun": "near"}
+    text = str(make_evaluation(oods=tuple(groups), groups=groups).table())
+    for title in (
+        "OOD (far): svhn, 150 samples",
+        "OOD (near): lsun, 150 samples",
+        "Mean of far: 2 OOD sets",
+        "Mean of near: 1 OOD set",
+        "Mean of all 3 OOD sets",
+    ):
+        assert title in text.splitlines()
+
+
 def test_several_models_get_a_column_and_an_accuracy_each():
     text = str(make_evaluation(models=("ce", "gq")).table())
     assert "ID accuracy: 80.0 % (ce), 80.0 % (gq)" in text

@@ -268,6 +268,7 @@ def test_mlserver_example_answers_its_client_as_the_detector_would(
             "logits": "FP32",
             "score": "FP32",
             "is_ood": "BOOL",
+            "p_value": "FP32",
         }
         wrong = {"name": "images", "shape": [1, 2], "datatype": "FP32", "data": [0, 0]}
         status, answer = ask(f"{url}/infer", {"inputs": [wrong]})

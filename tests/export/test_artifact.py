@@ -29,10 +29,12 @@ def test_artifact_scores_like_its_detector(name, detector, images, tmp_path):
         "logits": "float32",
         "score": "float32",
         "is_ood": "bool",
+        "p_value": "float32",
     }
     np.testing.assert_allclose(outputs["logits"], expected["logits"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(outputs["score"], expected["score"], rtol=1e-5)
     np.testing.assert_array_equal(outputs["is_ood"], expected["is_ood"])
+    np.testing.assert_allclose(outputs["p_value"], expected["p_value"], rtol=1e-6)
 
 
 @pytest.mark.grid(3)

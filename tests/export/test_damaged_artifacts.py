@@ -163,6 +163,9 @@ WRONG = {
     "calibrated": [None, 1, "yes"],
     "threshold": [float("nan"), float("inf"), "0.5", [0.1], True],
     "tpr": [0, 1.5, -1, float("nan"), "0.95", True],
+    "confidence": [0, 1.5, float("nan"), "0.9", True],
+    "p_value_count": [0, -3, 2.5, "40", True],
+    "p_value_error": [None, -0.1, 1, float("nan"), "0"],
     "score_direction": [None, "lower is more in-distribution", 1],
     "is_ood_rule": [None, "score > threshold", []],
     "input_name": [None, "", 3, "a b", ["images"]],
@@ -172,7 +175,10 @@ WRONG = {
     ],
     "input_dtype": [None, "uint8", 32],
     "side_inputs": [None, "complexity", ["temperature"], [3], ["complexity", "complexity"]],
-    "output_names": [None, [], ["logits"], ["logits", "is_ood", "score"], "logits"],
+    "output_names": [
+        *(None, [], ["logits"], ["logits", "is_ood", "score"], "logits"),
+        ["logits", "score", "is_ood"],
+    ],
     "data_format": [None, "first", 1],
     "opset": [None, 0, "18"],
     "sha256": [None, "", "0" * 63, 5],
@@ -327,7 +333,12 @@ def forged(exported, path, serve):
 
 def outputs(images):
     score = tf.reduce_mean(images, [1, 2, 3])
-    return {"logits": tf.stack([score] * 4, 1), "score": score, "is_ood": score < 0}
+    return {
+        "logits": tf.stack([score] * 4, 1),
+        "score": score,
+        "is_ood": score < 0,
+        "p_value": score,
+    }
 
 
 def test_program_that_reaches_for_files_is_refused_and_not_run(exported, tmp_path):

@@ -15,6 +15,7 @@ from keras_lodin.detectors import MahalanobisDetector, MSPDetector, ODINDetector
 from keras_lodin.export import load_artifact
 from keras_lodin.export.onnx import conversion
 from keras_lodin.export.onnx.rules import RULES
+from keras_lodin.metrics.p_values import TABLE_SIZE
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS, small_classifier
 
@@ -149,7 +150,7 @@ def test_inputs_and_outputs_are_named_and_their_free_sizes_too(tmp_path):
     (value,) = session.get_inputs()
     assert (value.name, value.shape) == ("photo", ["batch", "height", "width", 3])
     outputs = {value.name: value for value in session.get_outputs()}
-    assert set(outputs) == {"logits", "score", "is_ood"}
+    assert set(outputs) == {"logits", "score", "is_ood", "p_value"}
     assert outputs["logits"].shape == ["batch", 4]
     assert outputs["score"].shape == ["batch"]
     assert outputs["is_ood"].type == "tensor(bool)"
@@ -209,7 +210,7 @@ def test_weights_are_in_the_file_once(kind, tmp_path):
     classifier = keras.Sequential([keras.Input((16, 16, 3)), *steps[kind], *head, layers.Dense(5)])
     path = tmp_path / "detector.onnx"
     ODINDetector(classifier).export(path, format="onnx", verbose=False)
-    assert path.stat().st_size < 4 * classifier.count_params() + 40_000
+    assert path.stat().st_size < 4 * (classifier.count_params() + 2 * TABLE_SIZE) + 40_000
 
 
 def test_uncalibrated_detector_exports_with_a_note(images, tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_saved_model_scores_in_a_process_without_keras_and_this_package(exported
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
     )
     with np.load(tmp_path / "outputs.npz") as outputs:
-        assert set(outputs) == {"logits", "score", "is_ood"}
+        assert set(outputs) == {"logits", "score", "is_ood", "p_value"}
         assert_same_outputs(outputs, exported.expected)
         assert outputs["is_ood"].sum() == 3  # of 20, at a TPR of 0.8 on fresh data
 

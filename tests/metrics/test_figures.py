@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from scipy.stats import beta, norm
 from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
 from keras_lodin import metrics
@@ -320,6 +321,52 @@ def test_fewer_samples_than_can_show_a_rate_let_everything_pass(tpr, least):
     assert -np.inf < metrics.threshold_at_tpr(scores, tpr)
     for count in {1, least // 2, least - 1} - {0, least}:
         assert metrics.threshold_at_tpr(scores[:count], tpr) == -np.inf
+
+
+@pytest.mark.parametrize("tpr", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("confidence", [0.1, 0.5, 0.9, 0.99])
+def test_a_threshold_with_a_confidence_stands_at_the_smallest_rank_that_has_it(tpr, confidence):
+    least = metrics.fewest_samples(tpr, confidence)
+    assert least >= metrics.fewest_samples(tpr)
+    for n in (least, 2 * least, 10 * least + 7):
+        scores = np.arange(float(n))
+        passed = int((scores > metrics.threshold_at_confidence(scores, tpr, confidence)).sum())
+        on_average = math.ceil(Fraction(str(tpr)) * (n + 1))
+        # Of k of n that pass, the share of the population that does is Beta(k, n + 1 - k).
+        assert beta.sf(tpr, passed, n + 1 - passed) >= confidence - 1e-12
+        assert passed >= on_average
+        fewer = passed - 1
+        assert fewer < on_average or beta.sf(tpr, fewer, n + 1 - fewer) < confidence
+    if least > 1:
+        scores = np.arange(least - 1.0)
+        assert metrics.threshold_at_confidence(scores, tpr, confidence) == -np.inf
+
+
+def test_a_threshold_with_a_confidence_needs_the_samples_that_the_textbook_says():
+    # The classical count: 1 - 0.95^n >= 0.9, and so on.
+    known = {(0.95, 0.9): 45, (0.9, 0.95): 29, (0.95, 0.95): 59, (0.99, 0.95): 299, (0.5, 0.5): 1}
+    assert {key: metrics.fewest_samples(*key) for key in known} == known
+
+
+def test_a_threshold_with_a_confidence_keeps_its_promise_in_as_many_sets(rng):
+    kept = {"normal": 0, "ties": 0}
+    for _ in range(300):
+        scores = rng.normal(size=200)
+        threshold = metrics.threshold_at_confidence(scores, 0.9, 0.8)
+        kept["normal"] += norm.sf(threshold) >= 0.9
+        # Of the values 0, 1 and 2, with these probabilities.
+        tied = rng.choice(3, size=200, p=[0.08, 0.02, 0.9])
+        threshold = metrics.threshold_at_confidence(tied, 0.9, 0.8)
+        kept["ties"] += np.array([0.08, 0.02, 0.9]) @ (np.arange(3) > threshold) >= 0.9
+    # Three standard errors below, and for a distribution without ties hardly more than asked for.
+    assert 0.8 - 0.07 <= kept["normal"] / 300 <= 0.87 + 0.07
+    assert kept["ties"] / 300 >= 0.8 - 0.07
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, np.nan, "0.9", None, True])
+def test_a_confidence_that_is_none_is_refused(confidence):
+    with pytest.raises(ValueError, match=r"`confidence` must be strictly .*Received: confidence="):
+        metrics.threshold_at_confidence([1.0, 2.0], 0.5, confidence)
 
 
 def test_threshold_counts_nan_as_a_score_that_does_not_pass():

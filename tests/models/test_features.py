@@ -162,7 +162,7 @@ def test_input_gradients_of_the_features(photos):
             for value, cotangent in zip(features(x)[:2], cotangents, strict=True)
         )
     np.testing.assert_allclose(
-        forward_pass.input_gradient(cotangents), tape.gradient(total, x), atol=1e-6
+        forward_pass.input_gradient_of_features(cotangents), tape.gradient(total, x), atol=1e-6
     )
     for found, value in zip(forward_pass.features_at(photos), forward_pass.features, strict=True):
         np.testing.assert_allclose(found, value, atol=1e-6)

@@ -17,21 +17,20 @@ import torch
 import torch_networks
 
 
-def odin_class():
-    """`pytorch_ood.detector.ODIN`, past the package's `__init__`, which needs torchvision."""
-    root = Path(importlib.util.find_spec("pytorch_ood").origin).parent
-    for name in ("pytorch_ood", "pytorch_ood.detector"):
-        package = types.ModuleType(name)
-        package.__path__ = [str(root.joinpath(*name.split(".")[1:]))]
-        sys.modules[name] = package
-    from pytorch_ood.detector.odin import ODIN
-
-    return ODIN
+def detector_class(module, name):
+    """A class of `pytorch_ood.detector`, past the package's `__init__`, which needs torchvision."""
+    if "pytorch_ood" not in sys.modules:
+        root = Path(importlib.util.find_spec("pytorch_ood").origin).parent
+        for package in ("pytorch_ood", "pytorch_ood.detector"):
+            bare = types.ModuleType(package)
+            bare.__path__ = [str(root.joinpath(*package.split(".")[1:]))]
+            sys.modules[package] = bare
+    return getattr(importlib.import_module(f"pytorch_ood.detector.{module}"), name)
 
 
 def main(network, weights, inputs, scores):
     torch.set_num_threads(2)
-    odin = odin_class()
+    odin = detector_class("odin", "ODIN")
     model = torch_networks.build(network, dict(np.load(weights)))
     arrays = dict(np.load(inputs))
     settings = arrays.pop("settings")

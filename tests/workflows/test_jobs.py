@@ -78,7 +78,10 @@ def test_artifact_and_keras_file_score_pictures_alike(artifact, detector_file, p
     flagged = np.array([row["is_ood"] for row in rows])
     assert flagged[:20].mean() < 0.3 < flagged[20:].mean()
     with open(tmp_path / "scores.csv", newline="") as file:
-        assert [float(row["score"]) for row in csv.DictReader(file)] == [r["score"] for r in again]
+        read = list(csv.DictReader(file))
+    for name in ("score", "p_value"):
+        assert [float(row[name]) for row in read] == [row[name] for row in again]
+    assert {row["p_value"] <= 0.05 for row in again} == {True, False}
 
 
 def test_unreadable_pictures_are_named_and_the_rest_is_scored(artifact, pictures):
@@ -109,7 +112,7 @@ def test_classifier_is_exported_uncalibrated_and_says_so(run, tmp_path, capsys):
             lambda run, d: tune_model(
                 run, "digits:0-6", d / "x.keras", detector="msp", ood="noise:uniform"
             ),
-            "Only ODIN",
+            "no settings to choose",
         ),
         (lambda run, d: evaluate_models([run, run], "digits", ["photos"]), "each once"),
         (lambda run, d: evaluate_models([run], "digits", []), "one or more"),

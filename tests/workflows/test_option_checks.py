@@ -14,6 +14,7 @@ from keras_lodin.workflows import export_model, train, tune_model
 from keras_lodin.workflows.option_checks import (
     check_data_dir,
     check_ood,
+    check_shifted,
     check_statistics,
     check_validation,
     warn_of_unreadable,
@@ -102,12 +103,27 @@ def test_statistics_are_for_detectors_that_take_some():
             check_statistics("digits", detectors)
 
 
+@pytest.mark.parametrize(
+    ("shifted", "message"),
+    [
+        (["digits:0-6"], "other data than the in-distribution data"),
+        (["dir:a", "dir:./a"], "each once"),
+        (["dir:a", "photos"], "cannot be out-of-distribution data too"),
+    ],
+)
+def test_shifted_data_are_data_of_their_own(shifted, message):
+    with pytest.raises(ValueError, match=rf"{message}.*Received: .*{shifted[-1]}"):
+        check_shifted("digits:0-6", shifted, ["photos:50", "dir:b"])
+    check_shifted("digits:0-6", ["dir:a", "npz:a"], ["photos:50", "dir:b"])
+
+
 def test_folder_of_datasets_without_a_dataset_is_warned_of():
     with pytest.warns(UserWarning, match=r"--data-dir\) has no effect.*data_dir='/x'"):
         check_data_dir("/x", "digits", None, "photos")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_data_dir("/x", "digits", "tfds:svhn_cropped")
+        check_data_dir("/x", "openood:cifar10:near")
         check_data_dir(None, "digits")
 
 

@@ -93,6 +93,8 @@ def load_images(
     *,
     image_shape: tuple[int | None, ...] | None,
     input_range: Bounds,
+    name: str = "the files given",
+    labels: list[int] | None = None,
 ) -> Source:
     """Loads image files, in the order given; reads them as `Folder` does.
 
@@ -100,16 +102,17 @@ def load_images(
         paths: Paths of the files.
         image_shape: Shape of one example, or `None` for that of the first readable image.
         input_range: Where the values 0 and 255 go.
+        name: What the source is called.
+        labels: The label of each file, or `None`.
 
     Returns:
-        A `Source` without labels.
+        A `Source`, without names of classes.
 
     Raises:
         ValueError: If none of the files can be read.
     """
-    name = "the files given"
     shapes = resolve_shapes(name, _first_shape(name, paths), image_shape)
-    return _images(name, paths, None, None, shapes, input_range)
+    return _images(name, paths, labels, None, shapes, input_range)
 
 
 def list_images(folder: str) -> list[str]:

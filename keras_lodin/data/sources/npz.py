@@ -24,11 +24,15 @@ _SINGLE_ARRAY = b"\x93NUMPY"
 
 @SOURCES.register(
     "npz",
-    description="npz:PATH[SLICE]: arrays x (or images) and y (or labels); npz:data.npz[80%:]",
+    description="npz:PATH[SLICE]: arrays x (or images, features) and y (or labels); "
+    "npz:data.npz[80%:]",
     position=5,
 )
 class NPZFile(SlicedPath):
-    """The arrays `x` (or `images`) and, if there, `y` (or `labels`) of an .npz file.
+    """The arrays `x` (or `images` or `features`) and, if there, `y` (or `labels`) of an .npz file.
+
+    `features` are those that `keras-lodin features` writes, for the classifier that it makes of a
+    network's last layer; the logits beside them are computed from them again.
 
     Arrays of uint8 are images with values 0..255, of shape (count, height, width), (count, height,
     width, 1) or (count, height, width, 3): they are resized, turned to the classifier's channels
@@ -103,7 +107,7 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             members = {item.filename.removesuffix(".npy"): item for item in archive.infolist()}
             found = {
                 key: next((name for name in names if name in members), None)
-                for key, names in (("x", ("x", "images")), ("y", ("y", "labels")))
+                for key, names in (("x", ("x", "images", "features")), ("y", ("y", "labels")))
             }
             if found["x"] is not None:
                 return {
@@ -117,8 +121,8 @@ def _read_arrays(path: Path) -> dict[str, np.ndarray]:
             f"Received: {error or type(error).__name__}"
         ) from error
     raise ValueError(
-        f"{path} must hold an array named `x` or `images`, as `np.savez(path, x=x, y=y)` "
-        "writes it. "
+        f"{path} must hold an array named `x`, `images` or `features`, as "
+        "`np.savez(path, x=x, y=y)` writes it. "
         f"Received: arrays named {', '.join(map(repr, sorted(members))) or 'nothing'}"
     )
 

@@ -47,7 +47,8 @@ def export_litert(
     """Writes a `.tflite` file of LiteRT's own operations, for phones and small devices.
 
     It has the signatures of the SavedModel, `serving_default` (the batch) and `with_threshold`
-    (the batch and a float32 scalar `threshold`), both with outputs `logits`, `score` and `is_ood`.
+    (the batch and a float32 scalar `threshold`), both with outputs `logits`, `score`,
+    `is_ood` and `p_value`.
     The batch size is free: a signature's runner takes any. "Select TF ops" are not needed. What
     the file says about itself lies inside, as the JSON file `keras_lodin.json` of the zip archive
     at its end (where LiteRT's own tools keep associated files, too).

@@ -49,10 +49,10 @@ def export_onnx(
     Inputs: the batch, float32, named after the classifier's input, or `images`, with a free batch
     size; the detector's `side_inputs`, if it has any; and `threshold`, a float32 scalar that may
     be left out, its default being the calibrated one. Outputs: `logits` (float32,
-    `(batch, classes)`), `score` (float32, `(batch,)`, higher = more in-distribution) and `is_ood`
-    (bool, `(batch,)`). All operations are ONNX's own, the weights are stored once, and what the
-    file says about itself is among its metadata properties: one each, and all of them as JSON
-    under `keras_lodin`.
+    `(batch, classes)`), `score` (float32, `(batch,)`, higher = more in-distribution), `is_ood`
+    (bool, `(batch,)`) and `p_value` (float32, `(batch,)`). All operations are ONNX's own, the
+    weights are stored once, and what the file says about itself is among its metadata properties:
+    one each, and all of them as JSON under `keras_lodin`.
 
     What cannot be converted is refused before anything is written. What was written is checked
     before it is moved into place: by ONNX's checker, then in onnxruntime against TensorFlow,

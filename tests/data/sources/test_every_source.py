@@ -17,12 +17,15 @@ SPECIFICATIONS = {
     "noise:gaussian:30": {"image_shape": (6,)},
     "tfds:toy_images": {},
     "tfds:toy_images:train[5:]": {"image_shape": (None, None, 1)},
+    "openood:cifar10:id:{openood_dir}": {},
+    "openood:cifar10:near:{openood_dir}": {"image_shape": (6, 6, 3)},
     "dir:{flat_folder}": {},
     "dir:{class_folder}[:75%]": {"image_shape": (8, 8, 3), "input_range": (-1, 1)},
     "npz:{image_npz}": {"image_shape": (6, 6, 1), "input_range": (0, 255)},
     "npz:{vector_npz}[25%:]": {},
 }
 
+FIXTURES = ("openood_dir", "flat_folder", "class_folder", "image_npz", "vector_npz")
 
 # TensorFlow's data sets are read by tf.data whatever the backend.
 CASES = [
@@ -38,11 +41,7 @@ def load(request, tfds_dir, monkeypatch):
     template, reader = request.param
     options = SPECIFICATIONS[template]
     monkeypatch.setattr(data.readers, "READER", READERS[reader])
-    paths = {
-        name: request.getfixturevalue(name)
-        for name in ("flat_folder", "class_folder", "image_npz", "vector_npz")
-        if name in template
-    }
+    paths = {name: request.getfixturevalue(name) for name in FIXTURES if name in template}
 
     def load(part="test"):
         return data.load(template.format(**paths), part=part, data_dir=tfds_dir, **options)
@@ -144,7 +143,7 @@ def test_arguments_out_of_range_are_refused(argument, message):
 
 
 def test_names_are_the_known_kinds():
-    assert data.names() == ("digits", "photos", "tfds", "dir", "npz", "noise")
+    assert data.names() == ("digits", "photos", "tfds", "openood", "dir", "npz", "noise")
     assert all(data.SOURCES.description(kind).startswith(kind) for kind in data.SOURCES)
 
 
@@ -154,11 +153,7 @@ BY_BOTH = {name: options for name, options in SPECIFICATIONS.items() if "tfds" n
 @pytest.mark.parametrize(("template", "options"), BY_BOTH.items(), ids=BY_BOTH.keys())
 def test_both_readers_give_the_same(template, options, request, read_by_both):
     """The same order, labels, crops and mirror images, and pixels to one grey level."""
-    paths = {
-        name: request.getfixturevalue(name)
-        for name in ("flat_folder", "class_folder", "image_npz", "vector_npz")
-        if name in template
-    }
+    paths = {name: request.getfixturevalue(name) for name in FIXTURES if name in template}
 
     def read():
         source = data.load(template.format(**paths), part="train", **options)

@@ -82,7 +82,7 @@ def test_slice_keeps_labels_with_their_examples(load):
     ("arrays", "message"),
     [
         ({"data": np.zeros(3), "target": np.zeros(3)}, "arrays named 'data', 'target'"),
-        ({"y": np.zeros(3)}, "must hold an array named `x` or `images`"),
+        ({"y": np.zeros(3)}, "must hold an array named `x`, `images` or `features`"),
         ({"x": np.zeros((0, 4))}, "There is no example"),
         ({"x": np.zeros((5, 0, 8, 1), np.uint8)}, r"no value.*Received: x of shape \(5, 0, 8, 1\)"),
         ({"x": np.zeros((5, 8, 0), np.uint8)}, "no value in its examples"),

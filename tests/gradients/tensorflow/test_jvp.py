@@ -79,7 +79,7 @@ def check(model, x, sizes, expected_of=None, method=by_the_walk, training=False)
     assert_close(second, expected_second)
 
 
-@pytest.mark.grid(12)
+@pytest.mark.grid(24)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [

@@ -74,7 +74,7 @@ def check(model, x, sizes, training):
     assert_close(derivatives, expected_derivatives)
 
 
-@pytest.mark.grid(12)
+@pytest.mark.grid(24)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_lodin.detectors.statistics.finite import checked_features
+
 
 class ClassStatistics:
     """Streamed class means and the scatter of samples around the mean of their own class.
@@ -38,22 +40,40 @@ class ClassStatistics:
         Raises:
             ValueError: if a feature is not finite. The statistics stay as they were.
         """
-        features = np.asarray(features, "float64")
-        if not np.isfinite(features).all():
-            raise ValueError(
-                "The features must be finite. Look for NaN and infinite values in the classifier's "
-                "weights. Received: "
-                f"{int((~np.isfinite(features)).sum())} of {features.size} features that are not"
-            )
+        features = checked_features(features)
         classes, rows, counts = np.unique(labels, return_inverse=True, return_counts=True)
         means = np.zeros((len(classes), features.shape[1]))
         np.add.at(means, rows, features)
         means /= counts[:, None]
+        self._take(classes, counts, means, features - means[rows])
+
+    def merge(self, other: ClassStatistics) -> None:
+        """Takes in statistics of other samples: the same as if all had been counted here.
+
+        Args:
+            other: of as many classes and features. It is left as it is.
+
+        Raises:
+            ValueError: for other sizes.
+        """
+        if other.means.shape != self.means.shape:
+            raise ValueError(
+                "Statistics are merged with those of as many classes and features, "
+                f"{self.means.shape}. Received: statistics of {other.means.shape}"
+            )
+        (classes,) = np.nonzero(other.counts)
+        self._take(classes, other.counts[classes], other.means[classes], other.means[:0])
+        self.scatter += other.scatter
+
+    def _take(
+        self, classes: np.ndarray, counts: np.ndarray, means: np.ndarray, within: np.ndarray
+    ) -> None:
+        """Moves means and scatter by those of new samples of some classes."""
         shifts = means - self.means[classes]
         before, after = self.counts[classes], self.counts[classes] + counts
         # One product for both parts of the update: within the batch, and of its means.
         between = shifts * np.sqrt(before * counts / after)[:, None]
-        deviations = np.concatenate([features - means[rows], between])
+        deviations = np.concatenate([within, between])
         self.scatter += deviations.T @ deviations
         self.means[classes] += shifts * (counts / after)[:, None]
         self.counts[classes] = after
@@ -118,11 +138,8 @@ def whiten(statistics: ClassStatistics, shrinkage: float | None = None) -> White
         )
     size, covariance = len(statistics.scatter), statistics.covariance
     variances, directions = np.linalg.eigh(covariance)
-    # Float32 features are rounded relative to their squares, which can be far larger than their
-    # variance.
     squares = statistics.counts @ np.square(statistics.means) / statistics.count
-    squares += np.diag(covariance)
-    tolerance = size * float(np.finfo("float32").eps) ** 2 * float(squares.max())
+    tolerance = rounding_variance(squares + np.diag(covariance))
     if variances[-1] <= tolerance:
         raise ValueError(
             "The features must vary within classes: adapt to several different samples of each. "
@@ -141,6 +158,35 @@ def whiten(statistics: ClassStatistics, shrinkage: float | None = None) -> White
     mean = statistics.mean
     centres = np.where(present[:, None], (statistics.means - mean) @ matrix, 0.0)
     return Whitening(mean, matrix, centres, present, float(shrinkage))
+
+
+def relative_to_all(whitening: Whitening, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The directions in which classes differ, and how narrow they are there.
+
+    In whitened features the covariance of all data is that within classes, 1, and that of the
+    class means. Along what is returned it is diagonal; across, both are 1.
+
+    Args:
+        whitening: what `whiten` gave.
+        counts: samples of each class, `(num_classes,)`.
+
+    Returns:
+        orthogonal directions, a column for each, `(size, min(size, num_classes))`, and the
+        variances within classes as a fraction of those of all data, between 0 and 1.
+    """
+    shares = np.sqrt(counts / counts.sum())
+    _, spreads, directions = np.linalg.svd(shares[:, None] * whitening.centres, full_matrices=False)
+    return directions.T, 1.0 / (1.0 + np.square(spreads))
+
+
+def rounding_variance(squares: np.ndarray) -> float:
+    """A variance that rounding alone may give to a direction of float32 features.
+
+    Args:
+        squares: mean square of each feature, `(size,)`: features are rounded relative to them, and
+            they can be far larger than the variances.
+    """
+    return len(squares) * float(np.finfo("float32").eps) ** 2 * float(squares.max())
 
 
 def oas_shrinkage(covariance: np.ndarray, count: int) -> float:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.covariance import OAS, EmpiricalCovariance
 
-from keras_lodin.detectors.class_statistics import ClassStatistics, oas_shrinkage, whiten
+from keras_lodin.detectors.statistics.class_statistics import ClassStatistics, oas_shrinkage, whiten
 
 CLASSES = 4
 

@@ -1,0 +1,154 @@
+"""Choosing a score's hyper-parameters without out-of-distribution data.
+
+As for ODIN (`odin_tuning.py`), what the data are told from is made of the data themselves: copies
+of several kinds (`keras_lodin.data.contrasts`), of which a setting should be good against all. The
+setting with the largest mean AUROC is taken. To ask for a gain beyond doubt was tried, and cost
+more than it saved (docs/results/contrasts.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import product
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from keras_lodin.data.contrasts import CONTRASTS
+from keras_lodin.data.passes import BatchFunction, joined, naming
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.tuning import FEWEST_SAMPLES, TIED, Tuning
+from keras_lodin.detectors.tuning_margin import (
+    Placements,
+    TuningMargin,
+    auroc_margin,
+    mean_placements,
+    placements,
+)
+from keras_lodin.metrics.scores import check_scores
+from keras_lodin.utils.registry import did_you_mean
+from keras_lodin.utils.tensor import Tensor
+
+
+class _Candidate(NamedTuple):
+    """Settings, where their scores stand, and their mean over the in-distribution data."""
+
+    settings: dict[str, Any]
+    placed: Placements
+    mean: float
+
+
+def tune(
+    detector: Detector,
+    id_data: object,
+    ood_data: object,
+    candidates: Mapping[str, Sequence[Any]] | None,
+    batch_size: int,
+    verbose: int | str,
+) -> Tuning:
+    """Finds the settings that best tell the data from their contrasts; the defaults where tied.
+
+    Args:
+        detector: a detector with settings, and the statistics that it needs; left as it is.
+        id_data: in-distribution inputs.
+        ood_data: None for made-up copies of `id_data`, or out-of-distribution inputs.
+        candidates: values to try, by setting; those not named stay at their defaults. None for
+            the candidates that the detector declares.
+        batch_size: samples per batch, for data that is not batched already.
+        verbose: as in `TunableDetector.tune`.
+
+    Raises:
+        ValueError: for unknown settings or unusable candidates, and as `Detector.check_inputs`.
+    """
+    defaults = detector.default_settings()
+    tried = _grid(detector, candidates, defaults)
+    paired = ood_data is None
+
+    def scores(inputs: Tensor) -> Tensor:
+        forward_pass = detector.forward_pass(inputs, **detector.side_values(inputs))
+        return ops.stack([detector.score_with(forward_pass, one) for one in tried], axis=-1)
+
+    compiled = BatchFunction(scores)
+    task, check = "Choosing the settings", detector.check_inputs
+    ours = []
+    theirs: dict[str, list[Any]] = {name: [] for name in (CONTRASTS if paired else ["ood_data"])}
+    with naming("`id_data`"):
+        for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
+            ours.append(batch.outputs)
+            if ood_data is None:
+                for name, contrast in CONTRASTS.items():
+                    theirs[name].append(compiled(contrast(batch.inputs)))
+    if ood_data is not None:
+        with naming("`ood_data`"):
+            for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
+                theirs["ood_data"].append(batch.outputs)
+    id_scores, others = joined(ours), [joined(found) for found in theirs.values()]
+    for found in (id_scores, *others):
+        # A NaN is the least of any numbers.
+        check_scores(detector.name, found.min(axis=-1))
+    measured = [
+        _Candidate(
+            settings,
+            mean_placements([placements(own, other[:, number]) for other in others]),
+            float(own.mean()),
+        )
+        for number, (settings, own) in enumerate(zip(tried, id_scores.T, strict=True))
+    ]
+
+    def margin(one: _Candidate, other: _Candidate) -> TuningMargin:
+        found = auroc_margin(one.placed, other.placed, paired=paired)
+        return TuningMargin(other.settings, other.placed.auroc, *found)
+
+    at_defaults = measured[tried.index(defaults)]
+    best = max(measured, key=lambda candidate: candidate.placed.auroc)
+    tied = best.placed.auroc - at_defaults.placed.auroc <= TIED
+    choice = at_defaults if tied else best
+    runners_up = sorted(
+        (margin(choice, one) for one in measured if one is not choice),
+        key=lambda found: -found.auroc,
+    )
+    counts = len(id_scores), len(others[0])
+    too_few = (
+        f"Fewer than {FEWEST_SAMPLES} samples cannot tell settings apart: take some hundreds to "
+        f"tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
+    )
+    return Tuning(
+        choice.settings,
+        " and ".join(theirs),
+        [
+            {**settings, "auroc": placed.auroc, "mean_id_score": mean}
+            for settings, placed, mean in measured
+        ],
+        choice.placed.auroc,
+        *counts,
+        margin(choice, at_defaults),
+        runners_up[0] if runners_up else None,
+        (too_few,) if min(counts) < FEWEST_SAMPLES else (),
+    )
+
+
+def _grid(
+    detector: Detector,
+    candidates: Mapping[str, Sequence[Any]] | None,
+    defaults: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """Every combination of candidates, and the defaults."""
+    declared = detector.declared_settings()
+    given = {name: one.candidates for name, one in declared.items()}
+    if candidates is not None:
+        given = {**dict.fromkeys(declared, ()), **candidates}
+    values = {}
+    for name, listed in given.items():
+        if name not in declared:
+            raise ValueError(
+                f"`candidates` must name settings of the detector: {', '.join(declared)}."
+                f"{did_you_mean(name, declared)} Received: candidates of {name!r}"
+            )
+        if isinstance(listed, str) or not isinstance(listed, Sequence):
+            raise ValueError(
+                f"`candidates` must hold a list of values for each setting. Received: {name}="
+                f"{listed!r}"
+            )
+        checked = [declared[name].check(name, value) for value in listed]
+        values[name] = list(dict.fromkeys([*checked, defaults[name]]))
+    return [dict(zip(values, one, strict=True)) for one in product(*values.values())]

@@ -1,0 +1,1 @@
+"""What is counted of training data, batch by batch, merged, and kept within bounds."""
