@@ -276,7 +276,7 @@ def test_tune_says_how_sure_it_is_and_warns_in_a_sentence(model, tmp_path):
     assert result.exit_code == 0, result.output
     assert "Warning: Fewer than 20 samples cannot tell temperatures" in result.output
     assert "Warning: 5 samples cannot show that 95 % of fresh data pass" in result.output
-    assert "5 ID samples against 5 of scrambled copies" in result.output
+    assert "5 ID samples against 5 of each kind of made-up data" in result.output
     assert "over the runner-up (temperature" in result.output
     assert "no threshold: nothing is called out-of-distribution" in result.output
     assert "UserWarning" not in result.output
