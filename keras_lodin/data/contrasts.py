@@ -6,13 +6,16 @@ from collections.abc import Callable
 
 import numpy as np
 
+from keras_lodin.data.clouds import clouds
 from keras_lodin.data.mirrored import mirrored
 from keras_lodin.data.scrambled import scrambled
 
-# Two that fail in different ways: blocks that change places keep parts of objects and add edges, a
-# mirrored part adds none and keeps a texture (docs/results/contrasts.md has what each was worth).
+# Three that fail in different ways, so that a setting which is good against all of them is seldom
+# far off (docs/results/contrasts.md): blocks that change places keep parts of objects and add
+# edges, a mirrored part adds none and keeps a texture, clouds keep nothing.
 # By name, each from `(batch, ...)`, channels last, to the same shape and dtype.
 CONTRASTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "scrambled": scrambled,
     "mirrored": mirrored,
+    "clouds": clouds,
 }

@@ -11,7 +11,7 @@ from keras_lodin.data.scrambled import scrambled
 KEPT = 4
 
 
-def mirrored(inputs: ArrayLike, seed: int | np.random.Generator = 0) -> np.ndarray:
+def mirrored(inputs: ArrayLike, seed: int = 0) -> np.ndarray:
     """Copies of inputs that show a random part of each sample, mirrored over the whole of it.
 
     Of images, series and volumes a part of a quarter of every side goes there and back over the
@@ -21,7 +21,7 @@ def mirrored(inputs: ArrayLike, seed: int | np.random.Generator = 0) -> np.ndarr
 
     Args:
         inputs: array of shape `(batch, ...)`, channels last.
-        seed: of the parts and phases, or a generator that draws them.
+        seed: of the parts and phases.
 
     Returns:
         array of the same shape and dtype.

@@ -251,8 +251,10 @@ class ODINDetector(Detector):
 
         Taken is the temperature that, without a step, has the largest AUROC of the data against a
         contrast, and then the epsilon that has at that temperature. The contrast is `ood_data`, or
-        scrambled copies of the data: images whose sixteen blocks changed places, vectors whose
-        features were shuffled among the samples. Scores that differ by rounding count as tied;
+        data made of the given ones, of three kinds: images whose sixteen blocks changed places,
+        images that show a part of one, mirrored over the whole, and smooth noise; vectors whose
+        features were shuffled among the samples, or drawn anew. The AUROC is then the mean over
+        the kinds. Scores that differ by rounding count as tied;
         among candidates that are tied (AUROCs within 1e-6) the temperature closest to ODIN's 1000
         is taken, and the epsilon of 0.0014 or else the smallest. Forgets the threshold:
         `calibrate` comes after.

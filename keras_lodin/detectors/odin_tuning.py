@@ -3,26 +3,31 @@
 ODIN's paper tunes both on examples of what it is to reject, which nobody has in advance.
 Generalized ODIN (Hsu et al. 2020) takes the epsilon that maximises the mean in-distribution
 score; measured here, that overshoots: the score keeps rising long after the separation has begun
-to fall (`docs/design.md` has the figures). So the contrast is made from the in-distribution data
-themselves: `scrambled` keeps their pixels, colours and textures and breaks their arrangement, and
-the setting that best tells the data from their scrambled copies is taken. No label and no
-out-of-distribution example is used.
+to fall (`docs/design.md` has the figures). So the contrast is made of the in-distribution data
+themselves, of three kinds (`keras_lodin.data.contrasts`), and the setting that tells the data best
+from them, on the mean, is taken. No label and no out-of-distribution example is used.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from keras import ops
 
+from keras_lodin.data.contrasts import CONTRASTS
 from keras_lodin.data.passes import BatchFunction, joined, naming
-from keras_lodin.data.scrambled import scrambled
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
-from keras_lodin.detectors.tuning import FEWEST_SAMPLES, TIED, Tuning, points
-from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
+from keras_lodin.detectors.tuning import FEWEST_SAMPLES, MADE_UP, OOD, TIED, Tuning, points
+from keras_lodin.detectors.tuning_margin import (
+    Placements,
+    TuningMargin,
+    auroc_margin,
+    mean_placements,
+    placements,
+)
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.tensor import Tensor
@@ -54,7 +59,7 @@ def tune(
     Args:
         detector: an `ODINDetector`, which is left as it is.
         id_data: in-distribution inputs.
-        ood_data: None for scrambled copies of `id_data`, or out-of-distribution inputs.
+        ood_data: None for data made of `id_data`, or out-of-distribution inputs.
         temperatures: candidates; of those that are tied the one nearest to ODIN's default, in
             ratio, is taken.
         epsilons: candidates; of those that are tied ODIN's default, or else the smallest, is taken.
@@ -68,6 +73,7 @@ def tune(
     epsilons = _checked(epsilons, "epsilons", positive=False)
 
     check = detector.check_inputs
+    paired = ood_data is None
 
     def separation(settings: Sequence[tuple[float, float]], task: str) -> list[_Candidate]:
         """How well temperatures and epsilons tell the data from their contrast, in one pass."""
@@ -89,23 +95,29 @@ def tune(
             return ops.stack(columns, axis=-1)
 
         compiled = BatchFunction(scores)
-        ours, theirs = [], []
+        ours = []
+        theirs: dict[str, list[Any]] = {name: [] for name in (CONTRASTS if paired else [OOD])}
         with naming("`id_data`"):
             for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
                 ours.append(batch.outputs)
                 if ood_data is None:
-                    theirs.append(compiled(scrambled(batch.inputs)))
+                    for name, contrast in CONTRASTS.items():
+                        theirs[name].append(compiled(contrast(batch.inputs)))
         if ood_data is not None:
             with naming("`ood_data`"):
                 for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
-                    theirs.append(batch.outputs)
-        id_scores, contrast_scores = joined(ours), joined(theirs)
-        for found in (id_scores, contrast_scores):
+                    theirs[OOD].append(batch.outputs)
+        id_scores, others = joined(ours), [joined(found) for found in theirs.values()]
+        for found in (id_scores, *others):
             # A NaN is the least of any numbers.
             check_scores(detector.name, found.min(axis=-1))
         return [
-            _Candidate(*setting, placements(own, other), float(own.mean()))
-            for setting, own, other in zip(settings, id_scores.T, contrast_scores.T, strict=True)
+            _Candidate(
+                *setting,
+                mean_placements([placements(own, other[:, number]) for other in others]),
+                float(own.mean()),
+            )
+            for number, (setting, own) in enumerate(zip(settings, id_scores.T, strict=True))
         ]
 
     by_temperature = separation([(t, 0.0) for t in temperatures], "Choosing the temperature")
@@ -126,7 +138,6 @@ def tune(
     )
     choice = by_epsilon[epsilons.index(epsilon)]
     candidates = [*by_temperature, *by_epsilon]
-    paired = ood_data is None
 
     def margin_over(other: _Candidate) -> TuningMargin:
         margin = auroc_margin(choice.placed, other.placed, paired=paired)
@@ -151,7 +162,7 @@ def tune(
     )
     return Tuning(
         {"temperature": temperature, "epsilon": epsilon},
-        "scrambled" if ood_data is None else "ood_data",
+        MADE_UP if paired else OOD,
         [
             {"temperature": t, "epsilon": e, "auroc": placed.auroc, "mean_id_score": mean}
             for t, e, placed, mean in candidates

@@ -1,8 +1,7 @@
 """Choosing a score's hyper-parameters without out-of-distribution data.
 
-As for ODIN (`odin_tuning.py`), what the data are told from is made of the data themselves: copies
-of several kinds (`keras_lodin.data.contrasts`), of which a setting should be good against all. The
-setting with the largest mean AUROC is taken. To ask for a gain beyond doubt was tried, and cost
+As for ODIN (`odin_tuning.py`), what the data are told from is made of the data themselves, of
+several kinds (`keras_lodin.data.contrasts`), and a setting should be good against all. The one with the largest mean AUROC is taken. To ask for a gain beyond doubt was tried, and cost
 more than it saved (docs/results/contrasts.md).
 """
 
@@ -17,7 +16,7 @@ from keras import ops
 from keras_lodin.data.contrasts import CONTRASTS
 from keras_lodin.data.passes import BatchFunction, joined, naming
 from keras_lodin.detectors.detector import Detector
-from keras_lodin.detectors.tuning import FEWEST_SAMPLES, TIED, Tuning
+from keras_lodin.detectors.tuning import FEWEST_SAMPLES, MADE_UP, OOD, TIED, Tuning
 from keras_lodin.detectors.tuning_margin import (
     Placements,
     TuningMargin,
@@ -51,7 +50,7 @@ def tune(
     Args:
         detector: a detector with settings, and the statistics that it needs; left as it is.
         id_data: in-distribution inputs.
-        ood_data: None for made-up copies of `id_data`, or out-of-distribution inputs.
+        ood_data: None for data made of `id_data`, or out-of-distribution inputs.
         candidates: values to try, by setting; those not named stay at their defaults. None for
             the candidates that the detector declares.
         batch_size: samples per batch, for data that is not batched already.
@@ -71,7 +70,7 @@ def tune(
     compiled = BatchFunction(scores)
     task, check = "Choosing the settings", detector.check_inputs
     ours = []
-    theirs: dict[str, list[Any]] = {name: [] for name in (CONTRASTS if paired else ["ood_data"])}
+    theirs: dict[str, list[Any]] = {name: [] for name in (CONTRASTS if paired else [OOD])}
     with naming("`id_data`"):
         for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
             ours.append(batch.outputs)
@@ -81,7 +80,7 @@ def tune(
     if ood_data is not None:
         with naming("`ood_data`"):
             for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
-                theirs["ood_data"].append(batch.outputs)
+                theirs[OOD].append(batch.outputs)
     id_scores, others = joined(ours), [joined(found) for found in theirs.values()]
     for found in (id_scores, *others):
         # A NaN is the least of any numbers.
@@ -114,7 +113,7 @@ def tune(
     )
     return Tuning(
         choice.settings,
-        " and ".join(theirs),
+        MADE_UP if paired else OOD,
         [
             {**settings, "auroc": placed.auroc, "mean_id_score": mean}
             for settings, placed, mean in measured

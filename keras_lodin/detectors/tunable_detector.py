@@ -89,9 +89,9 @@ class TunableDetector(Detector):
         """Chooses the hyper-parameters, from in-distribution data alone.
 
         Every combination of candidates is scored, in one forward pass, on the data and on a
-        contrast: `ood_data`, or copies of the data that no longer show their classes, scrambled
-        and mirrored ones (`keras_lodin.data.contrasts`). The one with the largest AUROC, the mean
-        over both, is taken; where they are tied, the defaults are. Forgets threshold and p-values:
+        contrast: `ood_data`, or data made of the given ones that do not show their classes, of
+        three kinds (`ODINDetector.tune`). The one with the largest AUROC, the mean over the kinds,
+        is taken; where they are tied, the defaults are. Forgets threshold and p-values:
         `calibrate` comes after.
 
         Args:

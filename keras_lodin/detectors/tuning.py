@@ -10,6 +10,8 @@ from keras_lodin.detectors.tuning_margin import TuningMargin
 
 # AUROCs this close are tied: a few pairs of samples lie at the edge of what rounding decides.
 TIED = 1e-6
+# What the in-distribution data were told from.
+MADE_UP, OOD = "made_up", "ood_data"
 # With fewer samples an interval of the margin means nothing.
 FEWEST_SAMPLES = 20
 
@@ -20,14 +22,14 @@ class Tuning:
 
     Attributes:
         settings: the hyper-parameters chosen, by name; ODIN's are `temperature` and `epsilon`.
-        contrast: "ood_data", or the kinds of made-up copies that the in-distribution data were told
-            from: "scrambled" for ODIN, "scrambled and mirrored".
+        contrast: "made_up" or "ood_data": what the in-distribution data were told from. Made up are
+            the kinds of `keras_lodin.data.contrasts`.
         candidates: for each candidate a dict of its settings, `auroc` (of the data against the
-            contrast, the mean over kinds of copies, a fraction; scores that differ by rounding
+            contrast, the mean over kinds of made-up data, a fraction; scores that differ by rounding
             count as tied) and `mean_id_score`, which Generalized ODIN's rule would maximise.
         auroc: of the choice.
         id_count: how many in-distribution samples decided.
-        contrast_count: how many samples they were told from.
+        contrast_count: how many samples they were told from; of made-up data, of each kind.
         over_defaults: the margin over the default settings, whether they were among the candidates
             or not; 0 where they are the choice.
         over_runner_up: the margin over the best of the other candidates, None where there is none.
@@ -58,8 +60,7 @@ class Tuning:
 
     def summary(self) -> str:
         """The choice and its margins in a few lines, for a person."""
-        made_up = self.contrast != "ood_data"
-        contrast = f"{self.contrast} copies" if made_up else "the OOD data"
+        contrast = "each kind of made-up data" if self.contrast == MADE_UP else "the OOD data"
         lines = [
             in_words(self.settings),
             f"AUROC {100 * self.auroc:.2f} % of {self.id_count:,} ID samples against "
