@@ -33,6 +33,15 @@ LARGE = ("imagenet_efficientnet_lite0",)
 REPLICATES = 100
 DECIDED = "mean without mixes"
 SHORT = "texture, cloud, classes"
+AFTERWARDS = (
+    ("blocks16",),
+    ("texture",),
+    ("blocks16", "texture"),
+    ("blocks16", "texture", "cloud"),
+    ("texture", "cloud", "classes"),
+    ("blocks16", "texture", "cloud", "noise"),
+    ("feathered", "warp", "phase", "texture", "cloud", "noise"),
+)
 FIGURES = ("published", "chosen", "hindsight", "regret", "low", "high")
 SHOWN = {
     "published": "published default",
@@ -235,6 +244,7 @@ def report(cache: Path, networks: list[str]) -> None:
         found.extend(row for row in _read(name) if row["network"] not in networks)
         found.sort(key=lambda row: order.index(row["network"]))
         _write(name, found)
+    afterwards(_read("candidates.csv"))
     rows = _read("figures.csv")
     tables(rows, [name for name in order if any(row["network"] == name for row in rows)])
 
@@ -324,6 +334,45 @@ def tables(rows: list[dict], networks: list[str]) -> None:
             for network, ood in dict.fromkeys((network, ood) for network, ood, _ in by_set)
         ],
     )
+
+
+def afterwards(candidates: list[dict]) -> None:
+    """Means of contrasts that were tried when all was known, from the AUROCs of the candidates."""
+    groups: dict[tuple[str, str], list[dict]] = {}
+    for row in candidates:
+        groups.setdefault((row["network"], row["detector"]), []).append(row)
+
+    def regret(rows: list[dict], contrasts: tuple[str, ...], left_out: str) -> float:
+        told = [np.mean([float(row[f"contrast {name}"]) for name in contrasts]) for row in rows]
+        worth = [
+            np.mean(
+                [float(v) for key, v in row.items() if key[:4] == "ood " and v and key != left_out]
+            )
+            for row in rows
+        ]
+        return 100 * float(max(worth) - worth[int(np.argmax(told))])
+
+    lines = []
+    for contrasts in AFTERWARDS:
+        found = {key: regret(rows, contrasts, "") for key, rows in groups.items()}
+        without = [regret(rows, contrasts, "ood noise") for rows in groups.values()]
+        networks = list(dict.fromkeys(network for network, _ in groups))
+        lines.append(
+            {
+                "mean of": ", ".join(contrasts),
+                "all: mean; largest": f"{np.mean([*found.values()]):.2f}; "
+                f"{max(found.values()):.1f}",
+                "without uniform noise": f"{np.mean(without):.2f}; {max(without):.1f}",
+            }
+            | {
+                network: "{:.2f}; ODIN {:.1f}".format(
+                    np.mean([value for key, value in found.items() if key[0] == network]),
+                    found[network, "odin"],
+                )
+                for network in networks
+            }
+        )
+    _write("afterwards.csv", lines)
 
 
 def _read(name: str) -> list[dict]:

@@ -632,6 +632,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,
     "docs/results/contrasts/rules.csv": as_it_is,
+    "docs/results/contrasts/afterwards.csv": as_it_is,
     "docs/results/contrasts/detectors.csv": as_it_is,
     "docs/results/contrasts/odin.csv": as_it_is,
     "docs/results/full_scale/means.csv": full_scale_means,

@@ -29,7 +29,7 @@ def _measured(gain: float, spread: float) -> rules.Measured:
     # Two candidates, the first the anchor; every contrast says the same.
     noise = np.concatenate([[0.0], np.tile([-spread, spread], 50)])
     values = np.stack([np.full(101, 0.8), 0.8 + gain + noise], axis=1)
-    members = [name for group in rules.GROUPS.values() for name in group]
+    members = ["blocks16", *(name for group in rules.GROUPS.values() for name in group)]
     worth = {"real": np.tile([0.7, 0.9], (101, 1))}
     return rules.Measured([(1.0,), (2.0,)], 1, 0, dict.fromkeys(members, values), worth)
 
