@@ -25,8 +25,9 @@ class Tuning:
         contrast: "made_up" or "ood_data": what the in-distribution data were told from. Made up are
             the kinds of `keras_lodin.data.contrasts`.
         candidates: for each candidate a dict of its settings, `auroc` (of the data against the
-            contrast, the mean over kinds of made-up data, a fraction; scores that differ by rounding
-            count as tied) and `mean_id_score`, which Generalized ODIN's rule would maximise.
+            contrast, the mean over kinds of made-up data, a fraction; scores that differ by
+            rounding count as tied) and `mean_id_score`, which Generalized ODIN's rule would
+            maximise.
         auroc: of the choice.
         id_count: how many in-distribution samples decided.
         contrast_count: how many samples they were told from; of made-up data, of each kind.

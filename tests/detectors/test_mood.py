@@ -222,7 +222,9 @@ def test_a_saved_detector_is_the_same_in_a_fresh_process(network, images, tmp_pa
     expected = detector.predict(images, verbose=0)["score"]
     np.testing.assert_array_equal(np.float32(scores), expected)
     np.testing.assert_array_equal(np.float32(composed_scores), expected)
-    assert detector.count_params() == network.count_params() + 3 + 2 + 3  # with threshold and tpr
+    # Means, boundaries, and whether there are; threshold, tpr and confidence; the p-values.
+    own = (3 + 2 + 1) + 3 + (4096 + 4097)
+    assert detector.count_params() == network.count_params() + own
 
 
 @pytest.mark.grid(4)

@@ -457,7 +457,8 @@ def test_a_file_from_before_the_range_had_an_origin_scores_the_same(tmp_path, rn
     store = {}
     detector.save_own_variables(store)
     old.classifier.set_weights(detector.classifier.get_weights())
-    for name in ("4", *old._notes):  # the width was no weight, and there were no notes
+    # The width was no weight, and there were neither p-values nor notes.
+    for name in ("4", "5", "6", "7", *old._notes):
         del store[name]
     old.load_own_variables(store)
     np.testing.assert_array_equal(scores(old, x), scores(detector, x))
