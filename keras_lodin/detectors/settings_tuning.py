@@ -1,8 +1,9 @@
 """Choosing a score's hyper-parameters without out-of-distribution data.
 
 As for ODIN (`odin_tuning.py`), what the data are told from is made of the data themselves, of
-several kinds (`keras_lodin.data.contrasts`), and a setting should be good against all. The one with the largest mean AUROC is taken. To ask for a gain beyond doubt was tried, and cost
-more than it saved (docs/results/contrasts.md).
+several kinds (`keras_lodin.data.contrasts`), and a setting should be good against all: the one with
+the largest mean AUROC is taken. To ask for a gain beyond doubt was tried, and cost more than it
+saved (docs/results/contrasts.md).
 """
 
 from __future__ import annotations
