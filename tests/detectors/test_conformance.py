@@ -78,7 +78,17 @@ def as_numpy(outputs):
     return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 
-@pytest.mark.parametrize("name", registry.DETECTORS)
+# What has nothing that another detector of its kind has not: of each kind one is tried at once.
+ALIKE = {
+    *("entropy", "rmds", "temperature_scaling", "fdbd", "residual", "react", "nci", "nnguide"),
+    *("she", "scale", "gradnorm", "dice"),
+}
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in registry.DETECTORS],
+)
 def test_every_detector_keeps_the_promises(name, images, rng):
     options = {**OF_NAME.get(name, {}), "class_names": NAMES}
     # Only MOOD has to have images; a network of vectors is traced sooner.

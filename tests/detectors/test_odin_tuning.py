@@ -134,7 +134,11 @@ def test_integer_pixels_are_tuned_as_the_same_floats(id_images):
     detector = keras_lodin.ODINDetector(model, input_range=(0, 255))
     pixels = (255 * id_images).astype("uint8")
     floats = detector.tune(pixels.astype("float32"), **FEW)
-    assert detector.tune(pixels, **FEW).candidates == floats.candidates
+    for found, expected in zip(
+        detector.tune(pixels, **FEW).candidates, floats.candidates, strict=True
+    ):
+        # Smooth noise of whole numbers is rounded.
+        assert found == pytest.approx(expected, abs=0.01)
 
 
 # --- How sure it is --------------------------------------------------------------------------
