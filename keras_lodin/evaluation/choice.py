@@ -157,6 +157,6 @@ _METHOD = (
     "Half of the data chose the settings, the other half judged. A detector is better than MSP "
     "where the 95 % interval of the mean difference lies above 0 and neither copies nor classes "
     "left out say the contrary beyond doubt. Of those that cannot be told from the best, the one "
-    "that costs the fewest passes, then the fewest bytes, is recommended. Made-up contrasts stand "
+    "that costs the fewest passes, then the fewest MB, is recommended. Made-up contrasts stand "
     "for no particular out-of-distribution data: measure with your own where you have some."
 )

@@ -334,7 +334,8 @@ def _recommended(judged: Sequence[Judged], evidence: _Evidence) -> tuple[str, st
     equal = [
         one for one in better if one is best or evidence.gain(best.name, one.name)[1][0] <= 0.0
     ]
-    choice = min(equal, key=lambda one: (one.passes, one.bytes))
+    # The first of those that cost the same, in whole megabytes, is the best of them.
+    choice = min(equal, key=lambda one: (one.passes, one.bytes // 2**20))
     low, high = (100 * end for end in choice.interval)
     reason = (
         f"Take {choice.name}: its AUROC is {100 * choice.margin:.1f} points above that of MSP "
