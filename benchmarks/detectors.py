@@ -112,7 +112,8 @@ def main() -> None:
                 writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
                 writer.writeheader()
                 writer.writerows(rows)
-            print(name, detector, *(_short(row) for row in rows if row["detector"] == detector))
+            mine = [r for r in rows if (r["network"], r["detector"]) == (name, detector)]
+            print(name, detector, *map(_short, mine))
 
 
 def _short(row: dict[str, Any]) -> str:
