@@ -46,7 +46,7 @@ def main() -> None:
     by_mean_score = max(by_epsilon, key=lambda row: row["mean_id_score"])
     settings = {
         "ODIN's defaults": (1000.0, 0.0014),
-        "tune (scrambled copies)": (tuning.temperature, tuning.epsilon),
+        "tune (three kinds of made-up data)": (tuning.temperature, tuning.epsilon),
         "largest mean ID score (Generalized ODIN)": (
             tuning.temperature,
             by_mean_score["epsilon"],
