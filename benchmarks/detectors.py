@@ -29,7 +29,7 @@ from keras_lodin import metrics
 from keras_lodin.data.contrasts import CONTRASTS
 from keras_lodin.detectors import DETECTORS
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
-from keras_lodin.detectors.settings_tuning import _grid
+from keras_lodin.detectors.settings_tuning import settings_grid
 from keras_lodin.detectors.tunable_detector import TunableDetector
 from keras_lodin.detectors.tuning import in_words
 from keras_lodin.metrics.figures import bootstrap_intervals
@@ -225,7 +225,7 @@ class Case:
         yield from rows("tuned")
         if isinstance(detector, TunableDetector) and not steps:
             best = max(
-                _grid(detector, None, detector.default_settings()),
+                settings_grid(detector, None, detector.default_settings()),
                 key=lambda settings: self._worth(detector, settings, own, others),
             )
             self._set(detector, best)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
-from keras_lodin.detectors.head_detector import HeadDetector
+from keras_lodin.detectors.mean_detector import MeanDetector
 from keras_lodin.detectors.percentiles import (
     TABLE_SIZE,
     checked_percentile,
@@ -19,7 +18,6 @@ from keras_lodin.detectors.percentiles import (
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.setting import Setting
 from keras_lodin.detectors.statistics.class_means import ClassMeans
-from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -29,7 +27,7 @@ from keras_lodin.utils.tensor import Tensor
     position=26,
 )
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class DICEDetector(StatisticsDetector, HeadDetector):
+class DICEDetector(MeanDetector):
     """Scores by the energy without the last layer's weights that contribute little (Sun & Li 2022).
 
         score = logsumexp(h (W * M) + b),    M = 1 where mean(h)_i W_ic > t, 0 elsewhere
@@ -59,9 +57,7 @@ class DICEDetector(StatisticsDetector, HeadDetector):
     ```
     """
 
-    in_every_evaluation = False
     percentile = Setting(checked_percentile, candidates=(0.0, 0.1, 0.3, 0.5, 0.7, 0.85, 0.9, 0.95))
-    needs_labels = False
 
     def __init__(self, classifier: keras.Model, percentile: float = 0.9, **kwargs: Any) -> None:
         super().__init__(classifier, **kwargs)
@@ -84,23 +80,9 @@ class DICEDetector(StatisticsDetector, HeadDetector):
             logits = ops.matmul(features, kernel * kept) + self._bias
         return ops.logsumexp(logits, axis=-1)
 
-    def new_statistics(self) -> dict[str, ClassMeans]:
-        """The mean of no features."""
-        return {"features": ClassMeans(1, self.head.size)}
-
-    def observe(
-        self,
-        statistics: Mapping[str, ClassMeans],
-        features: Sequence[np.ndarray],
-        logits: np.ndarray,
-        labels: np.ndarray,
-    ) -> None:
-        """Takes features into their mean, whatever the class."""
-        statistics["features"].update(features[0], np.zeros_like(labels))
-
     def assign_statistics(self, statistics: Mapping[str, ClassMeans]) -> None:
         """Assigns the mean, the weights as they are now, and the thresholds."""
-        mean, kernel = statistics["features"].mean.astype("float32"), self.head.kernel
+        mean, kernel = statistics["all"].mean.astype("float32"), self.head.kernel
         self._mean.assign(mean)
         self._kernel.assign(kernel)
         self._bias.assign(self.head.bias)

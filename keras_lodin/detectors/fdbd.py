@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,10 +10,9 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.detectors.directions import distance_to_mean, row_of_largest
-from keras_lodin.detectors.head_detector import HeadDetector
+from keras_lodin.detectors.mean_detector import MeanDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.statistics.class_means import ClassMeans
-from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.models.linear_head import LinearHead
 from keras_lodin.utils.tensor import Tensor
 
@@ -27,7 +26,7 @@ _ROUNDING = 1e-6
     position=15,
 )
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class FDBDDetector(StatisticsDetector, HeadDetector):
+class FDBDDetector(MeanDetector):
     """Scores by the mean distance of features to decision boundaries (Liu & Qin 2024).
 
         score = mean over c != y of  (z_y - z_c) / |w_y - w_c|  / |h - mu|,    y = argmax z
@@ -51,9 +50,6 @@ class FDBDDetector(StatisticsDetector, HeadDetector):
     ```
     """
 
-    in_every_evaluation = False
-    needs_labels = False
-
     def build_statistics(self) -> None:
         """Creates the mean, and what differences of logits are multiplied by."""
         self._mean = self._add_state("mean", (self.head.size,))
@@ -64,20 +60,6 @@ class FDBDDetector(StatisticsDetector, HeadDetector):
         factors = row_of_largest(self._factors, logits)
         margins = ops.max(logits, axis=-1, keepdims=True) - logits
         return ops.sum(margins * factors, axis=-1) / distance_to_mean(features, self._mean)
-
-    def new_statistics(self) -> dict[str, ClassMeans]:
-        """The mean of no sample."""
-        return {"all": ClassMeans(1, self.head.size)}
-
-    def observe(
-        self,
-        statistics: Mapping[str, ClassMeans],
-        features: Sequence[np.ndarray],
-        logits: np.ndarray,
-        labels: np.ndarray,
-    ) -> None:
-        """See `StatisticsDetector.observe`."""
-        statistics["all"].update(features[0], np.zeros(len(logits), "int64"))
 
     def assign_statistics(self, statistics: Mapping[str, ClassMeans]) -> None:
         """The mean, and the distances between the rows of the last layer as they are now."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from keras_lodin.detectors.bank_detector import BankDetector
 from keras_lodin.detectors.directions import on_sphere, rows_on_sphere
-from keras_lodin.detectors.head_detector import HeadDetector
 from keras_lodin.detectors.registry import DETECTORS
-from keras_lodin.detectors.setting import Setting
-from keras_lodin.detectors.settings import checked_bank_size, checked_count
-from keras_lodin.detectors.statistics.feature_bank import FeatureBank, filled_bank
-from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.utils.tensor import Tensor
 
 
@@ -25,7 +21,7 @@ from keras_lodin.utils.tensor import Tensor
     position=14,
 )
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class KNNDetector(StatisticsDetector, HeadDetector):
+class KNNDetector(BankDetector):
     """Scores by the distance to the k-th nearest training sample (Sun, Ming, Zhu & Li 2022).
 
         score = - || h / |h| - b_(k) ||,    b_(k) the k-th nearest of the bank
@@ -55,24 +51,6 @@ class KNNDetector(StatisticsDetector, HeadDetector):
     ```
     """
 
-    in_every_evaluation = False
-    k = Setting(checked_count, candidates=(1, 2, 5, 10, 20, 50, 100))
-    needs_labels = False
-
-    def __init__(
-        self, classifier: keras.Model, k: int = 10, bank_size: int = 10_000, **kwargs: Any
-    ) -> None:
-        self.bank_size = checked_count("bank_size", bank_size)
-        super().__init__(classifier, **kwargs)
-        self.k = k
-
-    def build_statistics(self) -> None:
-        """Creates the bank."""
-        shape = checked_bank_size(self.bank_size, self.head.size)
-        self._bank = self._add_state("bank", shape)
-        # What is added to similarities: minus 4 for a place that holds no sample, below them all.
-        self._empty = self._add_state("empty", (self.bank_size,))
-
     def head_score(self, features: Tensor, logits: Tensor, settings: Mapping[str, Any]) -> Tensor:
         """Minus the distance to the k-th nearest of the bank: float32, `(batch,)`."""
         unit = on_sphere(features)
@@ -82,26 +60,6 @@ class KNNDetector(StatisticsDetector, HeadDetector):
         # Not from the product: sqrt(2 - 2 s) loses a small distance.
         return -ops.sqrt(ops.sum(ops.square(unit - neighbour), axis=-1))
 
-    def new_statistics(self) -> dict[str, FeatureBank]:
-        """An empty bank."""
-        return {"bank": FeatureBank(self.bank_size, self.num_classes)}
-
-    def observe(
-        self,
-        statistics: Mapping[str, FeatureBank],
-        features: Sequence[np.ndarray],
-        logits: np.ndarray,
-        labels: np.ndarray,
-    ) -> None:
-        """Keeps features, balanced by label, or by prediction where there are no labels."""
-        statistics["bank"].update(rows_on_sphere(features[0]), labels)
-
-    def assign_statistics(self, statistics: Mapping[str, FeatureBank]) -> None:
-        """Fills the bank."""
-        values = statistics["bank"].values
-        self._bank.assign(filled_bank(values, self.bank_size, self.k))
-        self._empty.assign(np.where(np.arange(self.bank_size) < len(values), 0.0, -4.0))
-
-    def get_config(self) -> dict[str, Any]:
-        """What makes this detector again, with its classifier inside."""
-        return {**super().get_config(), "bank_size": self.bank_size}
+    def rows_to_keep(self, features: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Features, divided by their lengths."""
+        return rows_on_sphere(features)

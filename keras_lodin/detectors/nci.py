@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -10,11 +10,10 @@ import numpy as np
 from keras import ops
 
 from keras_lodin.detectors.directions import distance_to_mean, row_of_largest
-from keras_lodin.detectors.head_detector import HeadDetector
+from keras_lodin.detectors.mean_detector import MeanDetector
 from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.setting import Setting
 from keras_lodin.detectors.statistics.class_means import ClassMeans
-from keras_lodin.detectors.statistics_detector import StatisticsDetector
 from keras_lodin.utils.numbers import checked_number
 from keras_lodin.utils.tensor import Tensor
 
@@ -29,7 +28,7 @@ def _checked_alpha(name: str, value: Any) -> float:
     position=19,
 )
 @keras.saving.register_keras_serializable(package="keras_lodin")
-class NCIDetector(StatisticsDetector, HeadDetector):
+class NCIDetector(MeanDetector):
     """Scores by the nearness of features to the weights of their class (Liu & Qin 2025).
 
         score = w_y . (h - mu) / |h - mu| + alpha |h|_1,    y = argmax z
@@ -57,8 +56,6 @@ class NCIDetector(StatisticsDetector, HeadDetector):
     ```
     """
 
-    in_every_evaluation = False
-    needs_labels = False
     alpha = Setting(_checked_alpha, candidates=(0.0, 1e-5, 1e-4, 1e-3, 1e-2, 0.1))
 
     def __init__(self, classifier: keras.Model, alpha: float = 1e-4, **kwargs: Any) -> None:
@@ -77,20 +74,6 @@ class NCIDetector(StatisticsDetector, HeadDetector):
         along = ops.max(logits, axis=-1) - of_mean
         nearness = along / distance_to_mean(features, self._mean)
         return nearness + settings["alpha"] * ops.sum(ops.abs(features), axis=-1)
-
-    def new_statistics(self) -> dict[str, ClassMeans]:
-        """The mean of no sample."""
-        return {"all": ClassMeans(1, self.head.size)}
-
-    def observe(
-        self,
-        statistics: Mapping[str, ClassMeans],
-        features: Sequence[np.ndarray],
-        logits: np.ndarray,
-        labels: np.ndarray,
-    ) -> None:
-        """See `StatisticsDetector.observe`."""
-        statistics["all"].update(features[0], np.zeros(len(logits), "int64"))
 
     def assign_statistics(self, statistics: Mapping[str, ClassMeans]) -> None:
         """The mean, and the logits that the last layer gives it now."""

@@ -11,13 +11,12 @@ from them, on the mean, is taken. No label and no out-of-distribution example is
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
-from keras_lodin.data.contrasts import CONTRASTS
-from keras_lodin.data.passes import BatchFunction, joined, naming
+from keras_lodin.detectors.contrast_pass import separations
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.odin_score import DEFAULT_EPSILON, DEFAULT_TEMPERATURE, tempered_score
 from keras_lodin.detectors.tuning import FEWEST_SAMPLES, MADE_UP, OOD, TIED, Tuning, points
@@ -25,11 +24,8 @@ from keras_lodin.detectors.tuning_margin import (
     Placements,
     TuningMargin,
     auroc_margin,
-    mean_placements,
-    placements,
 )
 from keras_lodin.gradients import ForwardPass
-from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.tensor import Tensor
 
 TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
@@ -72,7 +68,6 @@ def tune(
     temperatures = _checked(temperatures, "temperatures", positive=True)
     epsilons = _checked(epsilons, "epsilons", positive=False)
 
-    check = detector.check_inputs
     paired = ood_data is None
 
     def separation(settings: Sequence[tuple[float, float]], task: str) -> list[_Candidate]:
@@ -94,30 +89,10 @@ def tune(
                 columns.append(tempered_score(logits, temperature))
             return ops.stack(columns, axis=-1)
 
-        compiled = BatchFunction(scores)
-        ours = []
-        theirs: dict[str, list[Any]] = {name: [] for name in (CONTRASTS if paired else [OOD])}
-        with naming("`id_data`"):
-            for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
-                ours.append(batch.outputs)
-                if ood_data is None:
-                    for name, contrast in CONTRASTS.items():
-                        theirs[name].append(compiled(contrast(batch.inputs)))
-        if ood_data is not None:
-            with naming("`ood_data`"):
-                for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
-                    theirs[OOD].append(batch.outputs)
-        id_scores, others = joined(ours), [joined(found) for found in theirs.values()]
-        for found in (id_scores, *others):
-            # A NaN is the least of any numbers.
-            check_scores(detector.name, found.min(axis=-1))
+        found = separations(detector, scores, id_data, ood_data, task, batch_size, verbose)
         return [
-            _Candidate(
-                *setting,
-                mean_placements([placements(own, other[:, number]) for other in others]),
-                float(own.mean()),
-            )
-            for number, (setting, own) in enumerate(zip(settings, id_scores.T, strict=True))
+            _Candidate(*setting, one.placed, one.mean)
+            for setting, one in zip(settings, found, strict=True)
         ]
 
     by_temperature = separation([(t, 0.0) for t in temperatures], "Choosing the temperature")

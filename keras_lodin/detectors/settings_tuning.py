@@ -14,18 +14,14 @@ from typing import Any, NamedTuple
 
 from keras import ops
 
-from keras_lodin.data.contrasts import CONTRASTS
-from keras_lodin.data.passes import BatchFunction, joined, naming
+from keras_lodin.detectors.contrast_pass import separations
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.tuning import FEWEST_SAMPLES, MADE_UP, OOD, TIED, Tuning
 from keras_lodin.detectors.tuning_margin import (
     Placements,
     TuningMargin,
     auroc_margin,
-    mean_placements,
-    placements,
 )
-from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.utils.tensor import Tensor
 
@@ -61,43 +57,24 @@ def tune(
         ValueError: for unknown settings or unusable candidates, and as `Detector.check_inputs`.
     """
     defaults = detector.default_settings()
-    tried = _grid(detector, candidates, defaults)
+    tried = settings_grid(detector, candidates, defaults)
     paired = ood_data is None
 
     def scores(inputs: Tensor) -> Tensor:
         forward_pass = detector.forward_pass(inputs, **detector.side_values(inputs))
         return ops.stack([detector.score_with(forward_pass, one) for one in tried], axis=-1)
 
-    compiled = BatchFunction(scores)
-    task, check = "Choosing the settings", detector.check_inputs
-    ours = []
-    theirs: dict[str, list[Any]] = {name: [] for name in (CONTRASTS if paired else [OOD])}
-    with naming("`id_data`"):
-        for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
-            ours.append(batch.outputs)
-            if ood_data is None:
-                for name, contrast in CONTRASTS.items():
-                    theirs[name].append(compiled(contrast(batch.inputs)))
-    if ood_data is not None:
-        with naming("`ood_data`"):
-            for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
-                theirs[OOD].append(batch.outputs)
-    id_scores, others = joined(ours), [joined(found) for found in theirs.values()]
-    for found in (id_scores, *others):
-        # A NaN is the least of any numbers.
-        check_scores(detector.name, found.min(axis=-1))
+    found = separations(
+        detector, scores, id_data, ood_data, "Choosing the settings", batch_size, verbose
+    )
     measured = [
-        _Candidate(
-            settings,
-            mean_placements([placements(own, other[:, number]) for other in others]),
-            float(own.mean()),
-        )
-        for number, (settings, own) in enumerate(zip(tried, id_scores.T, strict=True))
+        _Candidate(settings, one.placed, one.mean)
+        for settings, one in zip(tried, found, strict=True)
     ]
 
     def margin(one: _Candidate, other: _Candidate) -> TuningMargin:
-        found = auroc_margin(one.placed, other.placed, paired=paired)
-        return TuningMargin(other.settings, other.placed.auroc, *found)
+        gain = auroc_margin(one.placed, other.placed, paired=paired)
+        return TuningMargin(other.settings, other.placed.auroc, *gain)
 
     at_defaults = measured[tried.index(defaults)]
     best = max(measured, key=lambda candidate: candidate.placed.auroc)
@@ -105,9 +82,9 @@ def tune(
     choice = at_defaults if tied else best
     runners_up = sorted(
         (margin(choice, one) for one in measured if one is not choice),
-        key=lambda found: -found.auroc,
+        key=lambda other: -other.auroc,
     )
-    counts = len(id_scores), len(others[0])
+    counts = found[0].id_count, found[0].contrast_count
     too_few = (
         f"Fewer than {FEWEST_SAMPLES} samples cannot tell settings apart: take some hundreds to "
         f"tune. Received: {counts[0]} in-distribution samples against {counts[1]}"
@@ -127,7 +104,7 @@ def tune(
     )
 
 
-def _grid(
+def settings_grid(
     detector: Detector,
     candidates: Mapping[str, Sequence[Any]] | None,
     defaults: Mapping[str, Any],

@@ -34,7 +34,7 @@ def test_parts_that_are_merged_give_the_same(detector):
     first, second = detector.new_statistics(), detector.new_statistics()
     detector.observe(first, [features[:90]], logits[:90], small.data()[1][:90])
     detector.observe(second, [features[90:]], logits[90:], small.data()[1][90:])
-    first["features"].merge(second["features"])
+    first["all"].merge(second["all"])
     detector.adapt_from(first)
     np.testing.assert_allclose(detector._thresholds, before, rtol=1e-6)
 

@@ -1,0 +1,84 @@
+"""How well scores tell in-distribution data from their contrast, in one pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from keras_lodin.data.contrasts import CONTRASTS
+from keras_lodin.data.passes import BatchFunction, joined, naming
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.tuning_margin import Placements, mean_placements, placements
+from keras_lodin.metrics.scores import check_scores
+from keras_lodin.utils.tensor import Tensor
+
+
+class Separation(NamedTuple):
+    """Where the scores of one setting stand, and their mean over the in-distribution data.
+
+    Attributes:
+        placed: against the contrast, the mean over its kinds.
+        mean: of the in-distribution scores.
+        id_count: how many in-distribution samples there are.
+        contrast_count: how many of the contrast; of made-up data, of each kind.
+    """
+
+    placed: Placements
+    mean: float
+    id_count: int
+    contrast_count: int
+
+
+def separations(
+    detector: Detector,
+    scores: Callable[[Tensor], Tensor],
+    id_data: object,
+    ood_data: object,
+    task: str,
+    batch_size: int,
+    verbose: int | str,
+) -> list[Separation]:
+    """Scores data and their contrast by several settings at once.
+
+    Args:
+        detector: checks the inputs, and is named where scores are no numbers.
+        scores: from a batch to the scores of each setting, float32, `(batch, settings)`.
+        id_data: in-distribution inputs.
+        ood_data: None for data made of `id_data`, or out-of-distribution inputs.
+        task: what is being done, for the progress bar.
+        batch_size: samples per batch, for data that is not batched already.
+        verbose: as in `tune`.
+
+    Returns:
+        a `Separation` for each setting.
+
+    Raises:
+        ValueError: as `Detector.check_inputs` does, naming the data; for scores that are not
+            finite.
+    """
+    compiled, check = BatchFunction(scores), detector.check_inputs
+    ours: list[Any] = []
+    theirs: list[list[Any]] = [[] for _ in (CONTRASTS if ood_data is None else [ood_data])]
+    with naming("`id_data`"):
+        for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
+            ours.append(batch.outputs)
+            if ood_data is None:
+                for found, contrast in zip(theirs, CONTRASTS.values(), strict=True):
+                    found.append(compiled(contrast(batch.inputs)))
+    if ood_data is not None:
+        with naming("`ood_data`"):
+            for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):
+                theirs[0].append(batch.outputs)
+    id_scores, others = joined(ours), [joined(found) for found in theirs]
+    for found in (id_scores, *others):
+        # A NaN is the least of any numbers.
+        check_scores(detector.name, found.min(axis=-1))
+    return [
+        Separation(
+            mean_placements([placements(own, other[:, number]) for other in others]),
+            float(own.mean()),
+            len(id_scores),
+            len(others[0]),
+        )
+        for number, own in enumerate(id_scores.T)
+    ]
