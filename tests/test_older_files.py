@@ -127,6 +127,7 @@ def test_an_onnx_file_scores_as_it_did_without_this_package(name):
     check_scores(dict(zip(outputs, found, strict=True)), name)
 
 
+@pytest.mark.grid(3)
 @reads_keras_files
 @pytest.mark.parametrize("name", EXPECTED["training"])
 def test_a_model_for_training_goes_on_with_the_settings_that_it_had(name):
@@ -167,6 +168,7 @@ def test_a_finished_run_is_not_trained_again(folder):
     assert {path.name: path.read_bytes() for path in (folder / "run").iterdir()} == before
 
 
+@pytest.mark.slow
 @reads_keras_files
 def test_an_interrupted_run_ends_as_the_one_that_was_not(folder):
     train("interrupted")

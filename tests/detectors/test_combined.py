@@ -1,5 +1,7 @@
 """Several detectors as one, by their p-values."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ RULES = {
 }
 
 
+@cache
 def parts():
+    """Three of one classifier, adapted and calibrated. Nothing here changes them."""
     gen = keras_lodin.GENDetector(small.classifier())
     knn = keras_lodin.KNNDetector(small.classifier(), k=3, bank_size=500)
     mahalanobis = keras_lodin.MahalanobisDetector(small.classifier())

@@ -480,6 +480,7 @@ def test_a_compiled_and_a_composed_model_follow_the_range(classifier, images):
         detector.input_range = (np.zeros(1), np.ones(1) * np.ones((8, 8, 1)))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("method", ["tune", "calibrate"])
 @pytest.mark.parametrize(
     ("factor", "expected"), [(1.0, (0.0, 1.0)), (255.0, (0.0, 255.0)), (16.0, (0.0, 16.0))]

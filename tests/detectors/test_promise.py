@@ -30,7 +30,7 @@ def trained():
     return model, train, calibration, test
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     ("cls", "options"),
     [

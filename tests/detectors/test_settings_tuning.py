@@ -113,6 +113,7 @@ def test_unusable_candidates_are_refused(candidates, message):
         knn().tune(calibration(), candidates=candidates, verbose=0)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("make", "statistics"),
     [

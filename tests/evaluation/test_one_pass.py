@@ -371,7 +371,7 @@ def tuned(classifier, temperature=10.0, epsilon=0.02, **options):
     return detector
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize(
     ("make", "names"),
     [

@@ -38,6 +38,7 @@ SEEN = {
 }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("make", SEEN.values(), ids=SEEN)
 def test_logits_are_features_times_kernel_plus_bias(make, rng):
     model = make()
