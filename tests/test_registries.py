@@ -3,6 +3,8 @@
 import json
 import math
 import os
+import subprocess
+import sys
 import textwrap
 import warnings
 from dataclasses import replace
@@ -20,7 +22,7 @@ from keras_lodin.training.losses import LOSSES
 from keras_lodin.utils.plugins import import_plugins
 from keras_lodin.utils.registry import Registry
 from keras_lodin_cli import registered as help_texts
-from tests import networks, processes
+from tests import networks
 
 PLUGIN = """
     from dataclasses import dataclass
@@ -62,13 +64,8 @@ PLUGIN = """
         return keras_lodin.metrics.fpr_at_tpr(id_scores, ood_scores, tpr=0.8)
 """
 
-# A fork has imported the package already: before that of another package was there.
 SESSION = """
     import sys
-
-    for name in list(sys.modules):
-        if name.partition(".")[0] in ("keras_lodin", "keras_lodin_cli"):
-            del sys.modules[name]
     from keras_lodin_cli.main import main
 
     for command in (
@@ -99,11 +96,17 @@ def test_a_detector_a_source_and_a_figure_of_another_package(tmp_path):
     site.mkdir()
     installed(site, "extras", "lodin_extras", PLUGIN)
     networks.dense(shape=(8, 8, 1), classes=3).save(tmp_path / "classifier.keras")
-    done = processes.run(
-        [processes.forked("python"), "-c", textwrap.dedent(SESSION), "classifier.keras"],
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(SESSION), "classifier.keras"],
         cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(site), str(processes.ROOT)])},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(site), os.environ.get("PYTHONPATH", "")]),
+        },
+        capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr
     words = " ".join(done.stdout.split())
     assert ", ".join([*DETECTORS, "margin."]) in words
     assert "grey[:COUNT]: grey images; grey:20" in words
