@@ -214,7 +214,7 @@ def test_labels_of_samples_of_weight_zero_do_not_matter(settings, images, labels
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7)
 
 
-@over(DETERMINISTIC, RANDOM, quick={"projected, tempered"})
+@over(DETERMINISTIC, RANDOM, quick=set())
 def test_eager_steps_equal_compiled_ones(settings, images, labels):
     # A directional derivative in training mode takes the batch's statistics as constant only
     # where it sees them, in a graph.
