@@ -132,6 +132,7 @@ PREPROCESSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", over(PREPROCESSING, ["AutoContrast"]))
 @pytest.mark.parametrize("format", ["onnx", pytest.param("litert", marks=pytest.mark.slow)])
 def test_preprocessing_inside_of_a_classifier_is_exported(format, name, tmp_path):
@@ -240,6 +241,7 @@ def test_gradients_that_are_rounding_errors_are_no_fault_of_an_export(format, na
     assert export(ODINDetector(NOISE[name]()), format, tmp_path).exists()
 
 
+@pytest.mark.slow
 def test_noise_shows_where_numbers_cancel_and_nowhere_else():
     def noise_of(classifier):
         serve = serving_function(ODINDetector(classifier), with_gradient=True)

@@ -156,6 +156,7 @@ def test_features_that_are_no_numbers_are_near_nothing(images, tmp_path):
     assert np.isfinite(outputs["score"][1:]).all()
 
 
+@pytest.mark.slow
 def test_file_needs_no_select_ops_and_holds_the_weights_at_most_twice(tmp_path):
     steps = [layers.Conv2D(64, 3, activation="relu"), layers.Conv2D(64, 3, activation="relu")]
     classifier = keras.Sequential(

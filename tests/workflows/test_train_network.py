@@ -369,6 +369,7 @@ def test_mistakes_are_refused_before_anything_is_trained(settings, message, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*could not be read and were skipped:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")
 @pytest.mark.parametrize("part", ["[50%:]", pytest.param("", marks=pytest.mark.slow)])
