@@ -85,10 +85,10 @@ def as_numpy(outputs):
     return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 
-# One of each way to a score: a head pass, one with settings, a bank, statistics of layers, a step
-# on the input. The others go through all promises in the slow run, and here through those that
+# One of each way to a score: a head pass with settings, a bank, statistics of layers, a step on
+# the input. The others go through all promises in the slow run, and here through those that
 # need no graph.
-AT_ONCE = {"gen", "ash", "knn", "mahalanobis", "odin"}
+AT_ONCE = {"gen", "knn", "mahalanobis", "odin"}
 
 
 def named(name, images, rng):

@@ -55,6 +55,7 @@ def float64_score(logits, temperature):
 # --- The step --------------------------------------------------------------------------------
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("temperature", [1.0, 10.0, 1000.0])
 @pytest.mark.parametrize(
     ("make", "shape"),

@@ -77,7 +77,7 @@ def test_file_scores_in_a_process_with_onnxruntime_alone(exported, images, tmp_p
         np.testing.assert_array_equal(outputs["is_ood"], expected["is_ood"])
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports(kind, images, tmp_path):
     detector = adapted(DETECTORS[kind](small_classifier()))

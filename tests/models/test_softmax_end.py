@@ -97,7 +97,7 @@ def test_the_advice_is_right_when_it_is_followed(inputs):
     assert find_head(followed, from_logits=True).from_logits
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("wrap", [keras_lodin.GQModel, keras_lodin.GradientPenaltyModel])
 @pytest.mark.parametrize("name", ["a subclass of Dense", "int8", "LoRA", "mask of a layer"])
 def test_what_is_trained_is_what_is_deployed(wrap, name, inputs):

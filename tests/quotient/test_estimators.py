@@ -56,6 +56,7 @@ def assert_unbiased(draws, expected, deviations=4.5, atol=0.0):
     np.testing.assert_array_less(distance, deviations * error + atol + 1e-5 * np.abs(expected))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("form", ["softmax", "logits"])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 @LARGEST_SLOW
