@@ -735,13 +735,13 @@ MUTATIONS: list[Mutation] = [
             "one kind of copy",
             "float(np.mean([one.auroc for one in several]))",
             "several[0].auroc",
-            "",
+            "::test_several_kinds_count_the_same",
         ),
         (
             "one degree of freedom more",
             "student.ppf(0.975, fewest - 1)",
             "student.ppf(0.975, fewest)",
-            "",
+            "::test_interval_is_students_of_the_differences_by_sample",
         ),
     ),
     *_of(
@@ -848,7 +848,7 @@ MUTATIONS: list[Mutation] = [
             "sure samples",
             "ops.concatenate([rest, others]",
             "ops.concatenate([ops.log1p(-ops.exp(log_softmax[:, :1])), others]",
-            "::test_sure_samples_are_told_apart",
+            "::test_gen_is_the_generalized_entropy",
         ),
     ),
     *_of(
@@ -973,7 +973,7 @@ MUTATIONS: list[Mutation] = [
             "places without a sample",
             "ops.transpose(self._bank)) + self._empty",
             "ops.transpose(self._bank))",
-            "",
+            "::test_places_without_a_sample_are_no_neighbours",
         ),
     ),
     *_of(

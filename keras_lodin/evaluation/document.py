@@ -7,6 +7,11 @@ from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
+# What tables say of the column behind their figures.
+PASSES_NOTE = (
+    " Passes: forward passes that a score costs where its detector is used alone, a backward one "
+    "counted as one."
+)
 # Names and counts beside figures and their intervals; see `Evaluation.rows` and `.means`.
 Row: TypeAlias = dict[str, Any]
 # Detector -> data set -> one score per sample.

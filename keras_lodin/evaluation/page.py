@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from keras_lodin.evaluation.document import (
+    PASSES_NOTE,
     Extremes,
     Results,
     Row,
@@ -27,7 +28,6 @@ from keras_lodin.report.page import Block, Section
 from keras_lodin.report.tables import percent
 
 _TPR = 0.95
-_PASSES_CAPTION = " Passes: forward passes that a score costs alone, a backward one counted as one."
 _SPECTRUM_CAPTION = (
     " Full spectrum: the shifted data count as in-distribution, together with the clean ones."
 )
@@ -111,7 +111,7 @@ def _results(results: Results) -> Block:
         rows,
         "In per cent, AUROC and FPR95 with 95 % intervals; FPR95 with ID positive. The best of "
         "each out-of-distribution (OOD) set is marked."
-        + (_PASSES_CAPTION if has_passes(rows) else "")
+        + (PASSES_NOTE if has_passes(rows) else "")
         + (_SPECTRUM_CAPTION if shifted_in(results) else ""),
         columns,
         [

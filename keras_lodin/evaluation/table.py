@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_lodin.evaluation.document import (
+    PASSES_NOTE,
     IDData,
     Results,
     Row,
@@ -29,7 +30,6 @@ _NOTE = (
     "share of OOD kept at the threshold that keeps at least 95 % of ID (ID positive). AUPR in, "
     "out: ID, OOD positive. Error: detection error at the best threshold."
 )
-_PASSES_NOTE = " Passes: forward passes that a score costs alone, a backward one counted as one."
 _SPECTRUM_NOTE = " Full spectrum: ID are the clean and the shifted data together."
 
 
@@ -46,7 +46,7 @@ class ResultsTable:
     def __init__(self, results: Results) -> None:
         self._heading = _heading(results)
         self._tables = _tables(results)
-        costs = _PASSES_NOTE if has_passes(results["results"]) else ""
+        costs = PASSES_NOTE if has_passes(results["results"]) else ""
         self._note = _NOTE + costs + (_SPECTRUM_NOTE if shifted_in(results) else "")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
