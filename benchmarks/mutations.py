@@ -1198,9 +1198,9 @@ MUTATIONS: list[Mutation] = [
         "detectors",
         "kl_matching",
         (
-            "class never predicted",
-            "- self._absent",
-            "- 0.0 * self.num_classes",
+            "classes that get nothing",
+            'np.maximum(statistics["softmax"].means, _SMALLEST)',
+            'statistics["softmax"].means',
             "::test_a_class_that_is_never_predicted_is_no_candidate_and_sure_samples_are_finite",
         ),
         (
