@@ -1259,7 +1259,7 @@ MUTATIONS: list[Mutation] = [
             "step rounded down",
             "table[round(percentile * _STEPS)]",
             "table[int(percentile * _STEPS)]",
-            "tests/detectors/test_react.py",
+            "::test_every_thousandth_has_its_place",
         ),
         (
             "parts of a thousandth",
@@ -1373,13 +1373,13 @@ MUTATIONS: list[Mutation] = [
             "runner-up from the end",
             "key=lambda other: -other.auroc",
             "key=lambda other: other.auroc",
-            "",
+            "::test_every_candidate_has_the_figures_of_the_detector_with_its_settings",
         ),
         (
             "fewer of either",
             "if min(counts) < FEWEST_SAMPLES",
             "if max(counts) < FEWEST_SAMPLES",
-            "",
+            "::test_out_of_distribution_data_decide_where_there_are_some",
         ),
         ("pairs of strangers", "paired = ood_data is None", "paired = ood_data is not None", ""),
     ),
@@ -1411,10 +1411,10 @@ MUTATIONS: list[Mutation] = [
             "tests/detectors/test_settings_tuning.py::test_images_are_told_from_every_kind_of_copy",
         ),
         (
-            "NaN unseen",
+            "first candidate alone looked at",
             "found.min(axis=-1)",
-            "found.max(axis=-1)",
-            "tests/detectors/test_odin_tuning.py::test_tuning_of_a_broken_classifier_says_so",
+            "found[:, 0]",
+            "::test_a_candidate_that_has_no_score_is_told_of",
         ),
     ),
     *_of(
@@ -1546,7 +1546,7 @@ MUTATIONS: list[Mutation] = [
             "smallest left below",
             "smooth -= smooth.min()",
             "smooth -= smooth.mean()",
-            "::test_every_image_fills_the_range_and_is_smooth",
+            "::test_the_smoothing_is_a_gaussian_with_ends_joined",
         ),
     ),
     *_of(
