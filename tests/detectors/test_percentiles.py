@@ -1,15 +1,21 @@
 """Tables of percentiles, by the thousandth."""
 
 import numpy as np
-import pytest
 
-from keras_lodin.detectors.percentiles import TABLE_SIZE, in_table, percentile_table
+from keras_lodin.detectors.percentiles import (
+    TABLE_SIZE,
+    checked_percentile,
+    in_table,
+    percentile_table,
+)
 
 
-@pytest.mark.parametrize("thousandth", [0, 1, 29, 57, 115, 290, 568, 850, 999, 1000])
-def test_every_thousandth_has_its_place(thousandth):
-    """Also those whose fraction, a thousand times, is a little less than a whole number."""
-    assert in_table(np.arange(TABLE_SIZE), thousandth / 1000) == thousandth
+def test_every_thousandth_has_its_place():
+    """Also where a fraction was computed, and a thousand times it is less than a whole number."""
+    places = np.arange(TABLE_SIZE)
+    for number in places:
+        assert in_table(places, number / 1000) == number
+        assert in_table(places, checked_percentile("p", 1.0 - number / 1000)) == 1000 - number
 
 
 def test_the_table_holds_the_quantiles_of_numpy(rng):
