@@ -219,7 +219,7 @@ def test_saved_scores_give_the_saved_figures():
 
 
 def test_saved_results_are_shown_as_tables_and_as_a_page():
-    """They know neither groups nor shifted data."""
+    """They know neither groups nor shifted data, no passes and no confidence."""
     results = json.loads((FOLDER / "evaluation" / "results.json").read_text())
     table = str(ResultsTable(results))
     assert "OOD: digits:7-9, 107 samples" in table
@@ -232,6 +232,7 @@ def test_saved_results_are_shown_as_tables_and_as_a_page():
     page = evaluation_page(results, scores, {}, {})
     assert "Out-of-distribution detection on digits:0-2" in page
     assert "full spectrum" not in page
+    assert "asses" not in table + page.replace("passes on average", "")
 
 
 @reads_keras_files

@@ -39,6 +39,12 @@ def test_the_score_is_made_of_the_p_values(rule):
     np.testing.assert_allclose(found, RULES[rule](np.array(p_values)), rtol=1e-4, atol=1e-6)
 
 
+def test_it_costs_the_shared_pass_and_every_step_beyond():
+    stepping = keras_lodin.ODINDetector(small.classifier(), epsilon=0.01)
+    assert keras_lodin.CombinedDetector([*parts(), stepping]).cost_in_passes == 3.0
+    assert keras_lodin.CombinedDetector(parts()).cost_in_passes == 1.0
+
+
 def test_it_is_a_detector_and_the_classifier_is_in_its_file_once(tmp_path):
     detector = keras_lodin.CombinedDetector(parts(), "fisher")
     detector.calibrate(small.data(100, seed=8)[0], verbose=0)
