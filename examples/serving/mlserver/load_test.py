@@ -75,9 +75,8 @@ def connected_by_grpc():
     return ask
 
 
-def client(until, durations):
+def client(ask, until, durations):
     """Asks until the time is over, and notes how long each answer took, in milliseconds."""
-    ask = connected()
     number = 0
     while time.perf_counter() < until:
         start = time.perf_counter()
@@ -89,9 +88,10 @@ def client(until, durations):
 print("| clients | requests/s | median, ms | p99, ms |")
 print("|---|---|---|---|")
 for count in arguments.clients:
+    clients = [connected() for _ in range(count)]
     durations, begun = [], time.perf_counter()
     given = (begun + arguments.seconds, durations)
-    threads = [threading.Thread(target=client, args=given) for _ in range(count)]
+    threads = [threading.Thread(target=client, args=(ask, *given)) for ask in clients]
     for thread in threads:
         thread.start()
     for thread in threads:
