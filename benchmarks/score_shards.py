@@ -186,15 +186,15 @@ def _write_parquet(folder: Path, count: int) -> None:
 
     drawn = np.random.default_rng(0)
     folder.mkdir()
+    encoded = []
+    for _ in range(DIFFERENT):
+        file = io.BytesIO()
+        Image.fromarray(drawn.integers(0, 256, (8, 8), "uint8")).save(file, "PNG")
+        encoded.append(file.getvalue())
     for first in range(0, count, ROWS):
-        images, keys = [], []
-        for number in range(first, min(first + ROWS, count)):
-            file = io.BytesIO()
-            pixels = drawn.integers(0, 256, (8, 8), "uint8")
-            Image.fromarray(pixels).save(file, "PNG", compress_level=1)
-            images.append(file.getvalue())
-            keys.append(f"image {number}")
-        table = pyarrow.table({"key": keys, "image": images})
+        numbers = range(first, min(first + ROWS, count))
+        images = [encoded[number % DIFFERENT] for number in numbers]
+        table = pyarrow.table({"key": [f"image {n}" for n in numbers], "image": images})
         path = folder / f"{first // ROWS:05}.parquet"
         pyarrow.parquet.write_table(table, path, row_group_size=SHARD)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from pathlib import Path
 
-from keras_lodin.data.shards import SHARD_SIZE, input_folders, plan
+from keras_lodin.data.shards import SHARD_SIZE, Shard, input_folders, plan
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import check_no_input, clear_leftovers
@@ -63,10 +65,56 @@ def score_to_folder(
     summary.flagged
     ```
     """
+    with prepared(
+        artifact,
+        inputs,
+        output,
+        shard_size=shard_size,
+        format=format,
+        input_range=input_range,
+        batch_size=batch_size,
+        image_column=image_column,
+        key_column=key_column,
+        data_dir=data_dir,
+    ) as (scorer, shards, folder):
+        images = sum(shard.count for shard in shards)
+        with counting("Scoring", images, verbose) as scored:
+            for shard in shards:
+                if folder.is_done(shard.name):
+                    scored(shard.count)
+                else:
+                    scorer.score(shard, folder, scored)
+        return summarize(folder, map(str, inputs))
+
+
+@contextlib.contextmanager
+def prepared(
+    artifact: str | os.PathLike[str],
+    inputs: Iterable[str | os.PathLike[str]],
+    output: str | os.PathLike[str],
+    *,
+    shard_size: int = SHARD_SIZE,
+    format: str = "parquet",
+    input_range: Bounds | None = None,
+    batch_size: int = 128,
+    image_column: str | None = None,
+    key_column: str | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+) -> Iterator[tuple[ShardScorer, list[Shard], ScoreFolder]]:
+    """What comes before scores, whoever makes them: checks, plan and manifest, in a claimed folder.
+
+    Args:
+        artifact: see `score_to_folder`, as for all others.
+
+    Yields:
+        what scores, all shards, and the folder.
+    """
     folder = ScoreFolder(checked_path("output", output))
     if isinstance(inputs, Iterable) and not isinstance(inputs, (str, os.PathLike)):
-        inputs = [str(checked_path("inputs", one)) for one in inputs]
-        check_no_input(folder.path, [checked_path("artifact", artifact), *input_folders(inputs)])
+        inputs = [checked_path("inputs", one) for one in inputs]
+        folders = map(Path, input_folders(map(str, inputs)))
+        read = [checked_path("artifact", artifact), *folders]
+        check_no_input(folder.path, read)
     with claimed(folder.path):
         scorer = ShardScorer(
             artifact, input_range=input_range, format=format, batch_size=batch_size
@@ -79,15 +127,8 @@ def score_to_folder(
             data_dir=data_dir,
         )
         scorer.begin(shards[0], folder)
-        images = sum(shard.count for shard in shards)
-        with counting("Scoring", images, verbose) as scored:
-            for shard in shards:
-                if folder.is_done(shard.name):
-                    scored(shard.count)
-                else:
-                    scorer.score(shard, folder, scored)
+        yield scorer, shards, folder
         clear_leftovers(folder.path)
-        return summarize(folder, inputs)
 
 
 def names_folder(output: str | os.PathLike[str]) -> bool:

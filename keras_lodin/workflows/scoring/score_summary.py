@@ -130,7 +130,7 @@ def summarize(folder: ScoreFolder, named: Iterable[str] = ()) -> ScoreSummary:
             totals[key] += outcome[key]
         if outcome["p_values"] is not None:
             before = p_values or [0] * len(outcome["p_values"])
-            p_values = [sum(pair) for pair in zip(before, outcome["p_values"], strict=True)]
+            p_values = [a + b for a, b in zip(before, outcome["p_values"], strict=True)]
         slowest = nlargest(_SLOWEST, [*slowest, outcome], key=_seconds_per_image)
         if outcome["unreadable"]:
             reasons += islice(folder.unreadable(name), _REASONS - len(reasons))
