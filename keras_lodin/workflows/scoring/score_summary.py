@@ -78,7 +78,7 @@ class ScoreSummary:
         ):
             counts.add_row(name, f"{count:,}", percent(count / of, digits=2) + " %" if of else "")
         parts: list[Any] = [counts]
-        if self.p_values is not None and sum(self.p_values):
+        if self.p_values is not None and any(self.p_values):
             parts += ["", *self._histogram(self.p_values)]
         if self.done > 1:
             slow = terminal_table()
