@@ -9,7 +9,7 @@ import click
 from rich.table import Table
 from rich.text import Text
 
-from keras_lodin_cli.group import main
+from keras_lodin_cli.group import Command, main
 from keras_lodin_cli.options import (
     batch_size_option,
     data_dir_option,
@@ -19,13 +19,33 @@ from keras_lodin_cli.options import (
 )
 from keras_lodin_cli.printing import say, show
 
+# What follows `--` with a runner.
+_BEAM_OPTIONS = "keras_lodin.beam_options"
+
+
+class _ScoreCommand(Command):
+    """With a runner, what follows `--` are options of Beam, and otherwise inputs."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """With the options of Beam set aside."""
+        if "--" in args:
+            place = args.index("--")
+            own = args[:place]
+            if any(one == "--runner" or one.startswith("--runner=") for one in own):
+                ctx.meta[_BEAM_OPTIONS] = args[place + 1 :]
+                args = own
+        return super().parse_args(ctx, args)
+
 
 @main.command(
+    cls=_ScoreCommand,
     epilog="""{sources}
 
 \b
 Example: keras-lodin score artifact photo.png folder --output scores.csv
-         keras-lodin score detector.onnx photos a.parquet tfds:cifar10:test --output scores/"""
+         keras-lodin score detector.onnx photos a.parquet tfds:cifar10:test --output scores/
+         keras-lodin score detector.onnx photos --output scores/ --runner DirectRunner -- \\
+             --direct_running_mode=multi_processing --direct_num_workers=4""",
 )
 @click.argument("artifact")
 @click.argument("images", nargs=-1, required=True, metavar="INPUT...")
@@ -58,6 +78,12 @@ Example: keras-lodin score artifact photo.png folder --output scores.csv
 @click.option(
     "--key-column", metavar="NAME", default=None, help="With DIR/: column that names the images."
 )
+@click.option(
+    "--runner",
+    metavar="NAME",
+    default=None,
+    help="With DIR/: of Apache Beam, as DirectRunner or DaskRunner; its options follow behind --.",
+)
 @options(data_dir_option, json_option)
 def score(
     artifact: str,
@@ -88,7 +114,12 @@ def score(
     settings: dict[str, Any] = {"input_range": input_range, "batch_size": batch_size}
     given = {name: value for name, value in of_folders.items() if value is not None}
     if output is not None and workflows.names_folder(output):
-        summary = workflows.score_to_folder(artifact, images, output, **settings, **given)
+        score_to_folder: Any = workflows.score_to_folder
+        if "runner" in given:
+            from keras_lodin.workflows.beam import score_on_beam as score_to_folder
+
+            given["options"] = click.get_current_context().meta.get(_BEAM_OPTIONS, ())
+        summary = score_to_folder(artifact, images, output, **settings, **given)
         show(summary.table(), summary.to_dict(), as_json)
         say(f"The scores are in {output}: manifest.json, scores/", err=as_json)
         if summary.unreadable_inputs or not summary.scored:
