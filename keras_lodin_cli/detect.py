@@ -163,16 +163,20 @@ def evaluate(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure how well models tell in-distribution from out-of-distribution data."""
+    """Measure how well models tell in-distribution from out-of-distribution data.
+
+    Killed and started again with the same --output, it goes on with the next data set.
+    """
     from keras_lodin import workflows
 
     names = (id, *ood, *near, *far, *shifted, settings["statistics"])
-    with workflows.results_folder(output, *names):
+    with workflows.evaluation_folder(output, *names):
         evaluation = workflows.evaluate_models(
             *(models, id, ood),
             groups={"near": near, "far": far},
             shifted=shifted,
             command=command_line(),
+            output=output,
             **settings,
         )
         # Before they are saved: figures that are on the screen are not lost to a full disk.

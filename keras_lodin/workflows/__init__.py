@@ -3,6 +3,7 @@
 from keras_lodin.workflows.choose import choose_detector as choose_detector
 from keras_lodin.workflows.compare_gradients import gradients as gradients
 from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
+from keras_lodin.workflows.evaluate import evaluation_folder as evaluation_folder
 from keras_lodin.workflows.export import export_model as export_model
 from keras_lodin.workflows.features import write_features as write_features
 from keras_lodin.workflows.recipes.run import compare_recipes as compare_recipes
