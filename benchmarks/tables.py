@@ -452,6 +452,28 @@ def confidence(path: Path) -> str:
     )
 
 
+def counted(path: Path) -> str:
+    def shown(row: dict[str, str], key: str) -> str:
+        if not row[key]:
+            return ""
+        number = float(row[key])
+        return f"{number:.7f}" if row["what"] == "threshold" else f"{100 * number:.4f} %"
+
+    return _markdown(
+        ["scores", "passes", "what", "found", "between", "exact", "seconds", "grown by"],
+        [
+            [
+                *(f"{int(row['scores']):,}", row["passes"], row["what"], shown(row, "found")),
+                f"{shown(row, 'lowest')} and {shown(row, 'highest')}" if row["lowest"] else "",
+                shown(row, "expected"),
+                row["seconds"],
+                f"{row['grown']} MB",
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
 def as_it_is(path: Path) -> str:
     """Every column, under its name with spaces."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -609,6 +631,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/promise.csv": promise,
+    "docs/results/counted_scores.csv": counted,
     "docs/results/detectors.csv": detector_means,
     "docs/results/detectors.csv#cifar10_resnet20": detector_sets("cifar10_resnet20"),
     "docs/results/detectors.csv#imagenet_efficientnet_lite0": detector_sets(

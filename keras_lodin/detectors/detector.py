@@ -444,6 +444,15 @@ class Detector(ClassifierWrapper):
         return int(ops.convert_to_numpy(self._calibration_counts)[-1]) - 1 or None
 
     @property
+    def possible_p_values(self) -> np.ndarray:
+        """All p-values that the detector can give, in ascending order, 1 the last; float64.
+
+        By their distances `keras_lodin.metrics.Monitor` knows how probable each is.
+        """
+        counts = np.unique(ops.convert_to_numpy(self._calibration_counts).astype("float64"))
+        return np.asarray(counts / counts[-1])
+
+    @property
     def calibration_count(self) -> int | None:
         """How many samples `calibrate` set the threshold from; None if set by hand."""
         return self._calibration_count or None

@@ -10,6 +10,7 @@ from keras_lodin.metrics.figures import fpr_at_tpr as fpr_at_tpr
 from keras_lodin.metrics.figures import lowest_kept as lowest_kept
 from keras_lodin.metrics.figures import threshold_at_confidence as threshold_at_confidence
 from keras_lodin.metrics.figures import threshold_at_tpr as threshold_at_tpr
+from keras_lodin.metrics.monitor import Monitor as Monitor
 from keras_lodin.metrics.p_values import discoveries as discoveries
 from keras_lodin.metrics.registry import FIGURES as FIGURES
 from keras_lodin.metrics.registry import figure as figure
