@@ -349,3 +349,53 @@ def score(
     named = {str(Path(image)) for image in images}
     if any(path in named for path, _ in unreadable):
         click.get_current_context().exit(1)
+
+
+@main.command(
+    epilog="""\b
+Example: keras-lodin score detector.keras day1 --output scores.csv
+         keras-lodin monitor scores.csv --reference detector.keras --output monitoring"""
+)
+@click.argument("scores")
+@click.option(
+    "--reference", required=True, metavar="FILE.keras", help="The detector that gave the scores."
+)
+@click.option(
+    "--window", type=click.IntRange(1), default=1000, show_default=True, help="Inputs in a window."
+)
+@click.option(
+    "--time", metavar="COLUMN", default=None, help="Make windows by the times in this column."
+)
+@click.option(
+    "--every",
+    type=click.Choice(["hour", "day", "week", "month"]),
+    default="day",
+    show_default=True,
+    help="How long a window is, with --time.",
+)
+@click.option(
+    "--false-alarm-rate",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Probability that traffic like the calibration data ever raises an alarm.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of lots that break ties.")
+@click.option(
+    "--output", type=FOLDER, metavar="DIR", default=None, help="Folder for the page and JSON."
+)
+@json_option
+def monitor(scores: str, output: str | None, as_json: bool, **settings: Any) -> None:
+    """Watch logged scores for drift: has traffic changed since the calibration?
+
+    SCORES is what `score --output` wrote, or a folder of such CSV or Parquet files, in the order of
+    traffic. The alarm has a stated false-alarm rate, however long one watches.
+    """
+    from keras_lodin import workflows
+
+    found = workflows.monitor_scores(scores, **settings)
+    show(found.table(), found.to_dict(), as_json)
+    say(found.verdict, err=as_json)
+    if output is not None:
+        found.save(output, command_line())
+        say(f"In {output}: monitoring.html, monitoring.json", err=as_json)

@@ -204,7 +204,7 @@ class Monitor:
             raise ValueError(
                 "Some p-values are none that the reference can give. They must be of the same "
                 "detector with the same calibration, unrounded. Received: "
-                f"p_values[{wrong.argmax()}]={values[wrong.argmax()]!r}, and {int(wrong.sum())} "
+                f"p_values[{wrong.argmax()}]={float(values[wrong.argmax()])!r}, and {int(wrong.sum())} "
                 f"such of {values.size}"
             )
         return cells
