@@ -784,7 +784,7 @@ class Detector(ClassifierWrapper):
         return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
 
 
-def _check_promise(tpr: object, confidence: float | None) -> None:
+def _check_promise(tpr: float, confidence: float | None) -> None:
     if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
         raise ValueError(
             f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"

@@ -201,11 +201,12 @@ class Monitor:
         cells = np.where(nearer_below, lower, upper)
         wrong = ~(np.abs(values - self._values[cells]) <= _ROUNDING)
         if wrong.any():
+            first = int(wrong.argmax())
             raise ValueError(
                 "Some p-values are none that the reference can give. They must be of the same "
                 "detector with the same calibration, unrounded. Received: "
-                f"p_values[{wrong.argmax()}]={float(values[wrong.argmax()])!r}, and {int(wrong.sum())} "
-                f"such of {values.size}"
+                f"p_values[{first}]={float(values[first])!r}, and {int(wrong.sum())} such of "
+                f"{values.size}"
             )
         return cells
 
@@ -265,6 +266,6 @@ def _distance(values: NDArray[np.float64], cells: NDArray[np.intp]) -> float:
 
 
 def _chance_of_distance(distance: float, n: int, m: int) -> float:
-    from scipy.stats import kstwobign
+    from scipy.special import kolmogorov
 
-    return float(kstwobign.sf(distance * math.sqrt(n * m / (n + m))))
+    return float(kolmogorov(distance * math.sqrt(n * m / (n + m))))

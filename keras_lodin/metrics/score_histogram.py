@@ -319,17 +319,14 @@ class ScoreHistogram:
         id_cells, ood_cells = self._some(), ood_scores._some()
         below = np.concatenate([[0], np.cumsum(ood_cells.counts)])
         # A pair counts 2 in order and 1 tied: at least, at worst; at most, at best.
-        least, most = (
-            sum(below[np.searchsorted(ends, own, side)] for side in ("left", "right"))
-            for ends, own in (
-                (ood_cells.last, id_cells.first),
-                (ood_cells.first, id_cells.last),
-            )
-        )
         pairs = 2 * int(id_cells.counts.sum()) * int(below[-1])
-        # Whole numbers of Python: a billion times a billion pairs are more than int64 has.
-        counts = id_cells.counts.astype(object)
-        return int(counts @ least.astype(object)) / pairs, int(counts @ most.astype(object)) / pairs
+        bounds = []
+        for ends, own in ((ood_cells.last, id_cells.first), (ood_cells.first, id_cells.last)):
+            lower = below[np.searchsorted(ends, own, "left")]
+            twice = lower + below[np.searchsorted(ends, own, "right")]
+            # Whole numbers of Python: a billion times a billion pairs are more than int64 has.
+            bounds.append(int(id_cells.counts.astype(object) @ twice.astype(object)) / pairs)
+        return bounds[0], bounds[1]
 
     def fpr_at_tpr(self, ood_scores: ScoreHistogram, tpr: float = 0.95) -> tuple[float, float]:
         """Between which numbers the false positive rate at a true positive rate lies, ID positive.
@@ -395,12 +392,11 @@ class _Finer(ScoreHistogram):
         self._counts += np.bincount(places, minlength=self._counts.size)
 
     def _goes_with(self, other: ScoreHistogram) -> bool:
-        return isinstance(other, _Finer) and all(
-            np.array_equal(mine, its)
-            for mine, its in zip(
-                (*self._before, *self._plan), (*other._before, *other._plan), strict=True
-            )
-        )
+        if not isinstance(other, _Finer):
+            return False
+        mine: list[np.ndarray] = [*self._before, *self._plan]
+        its: list[np.ndarray] = [*other._before, *other._plan]
+        return all(map(np.array_equal, mine, its))
 
     def _take(self, other: ScoreHistogram) -> None:
         assert isinstance(other, _Finer)
@@ -423,12 +419,13 @@ class _Finer(ScoreHistogram):
         held = self._counts > 0
         others = np.ones(before.counts.size, bool)
         others[plan.places] = False
-        parts = (first[held], free[held], self._counts[held])
-        joined = [
-            np.concatenate([own, known[others]]) for own, known in zip(parts, before, strict=True)
-        ]
-        order = np.argsort(joined[0])
-        return _Counted(*(one[order] for one in joined))
+        joined = _Counted(
+            np.concatenate([first[held], before.first[others]]),
+            np.concatenate([free[held], before.free[others]]),
+            np.concatenate([self._counts[held], before.counts[others]]),
+        )
+        order = np.argsort(joined.first)
+        return _Counted(joined.first[order], joined.free[order], joined.counts[order])
 
 
 def _summed(

@@ -53,7 +53,7 @@ def passing(id_scores: NDArray[np.floating], ood_scores: NDArray[np.floating]) -
         different, counts = np.unique(id_scores[first:last], return_counts=True)
         kept_id = id_scores.size - first - (np.cumsum(counts) - counts)
         kept_ood = ood_scores.size - np.searchsorted(ood_scores, different, "left")
-        yield Passing(counts, kept_id, kept_ood)
+        yield Passing(counts, kept_id, np.asarray(kept_ood, np.int64))
         first = last
 
 

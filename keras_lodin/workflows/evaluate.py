@@ -141,7 +141,9 @@ def evaluate_models(
         "shifted": shifted_sets,
         "detectors": None if detectors is None else list(detectors),
         "statistics": statistics,
-        "input_range": None if input_range is None else list(np.ravel(input_range).tolist()),
+        "input_range": (
+            None if input_range is None else [np.asarray(end).tolist() for end in input_range]
+        ),
         "batch_size": batch_size,
         "resamples": resamples,
         "seed": seed,
