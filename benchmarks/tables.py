@@ -27,6 +27,7 @@ PAGES = (
     "docs/detectors.md",
     "docs/study.md",
     "docs/full_scale.md",
+    "docs/guides/drift.md",
     "docs/guides/threshold.md",
     "docs/results/contrasts.md",
 )
@@ -474,6 +475,34 @@ def counted(path: Path) -> str:
     )
 
 
+def false_alarms(path: Path) -> str:
+    def shares(row: dict[str, str]) -> list[str]:
+        false = f"{100 * float(row['alarms']):.1f} ± {100 * float(row['standard_error']):.1f} %"
+        if not float(row["changed_share"]):
+            return ["", false, "", ""]
+        after = row["alarms_after_change"]
+        return [
+            f"{100 * float(row['changed_share']):g} %",
+            false,
+            f"{100 * float(after):.0f} %" if after else "",
+            row["median_delay"].removesuffix(".0").replace("inf", "none"),
+        ]
+
+    return _markdown(
+        [
+            *("scores", "n", "rule", "stated", "changed", "false alarm", "alarm after the change"),
+            "windows until then, median",
+        ],
+        [
+            [
+                *(row["scores"], f"{int(row['calibrated_on']):,}", row["rule"]),
+                *(f"{100 * float(row['stated']):g} %", *shares(row)),
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
 def as_it_is(path: Path) -> str:
     """Every column, under its name with spaces."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -632,6 +661,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/promise.csv": promise,
     "docs/results/counted_scores.csv": counted,
+    "docs/results/false_alarms.csv": false_alarms,
     "docs/results/detectors.csv": detector_means,
     "docs/results/detectors.csv#cifar10_resnet20": detector_sets("cifar10_resnet20"),
     "docs/results/detectors.csv#imagenet_efficientnet_lite0": detector_sets(

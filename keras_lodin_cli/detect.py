@@ -352,9 +352,7 @@ def score(
 
 
 @main.command(
-    epilog="""\b
-Example: keras-lodin score detector.keras day1 --output scores.csv
-         keras-lodin monitor scores.csv --reference detector.keras --output monitoring"""
+    epilog="Example: keras-lodin monitor scores.csv --reference detector.keras --output monitoring"
 )
 @click.argument("scores")
 @click.option(

@@ -14,13 +14,17 @@ from rich.text import Text
 
 from keras_lodin.metrics.monitor import Window
 from keras_lodin.report import page
+from keras_lodin.report.page import Block
 from keras_lodin.report.tables import percent, terminal_table
 from keras_lodin.utils.files import write_file, write_json, write_together
 from keras_lodin.utils.foreign_text import shown
 
 # Of more windows the page's table has the last, and the plot all.
 _MOST_ROWS = 100
-_HEADER = ("window", "inputs", "flagged, %", "by chance", "moved", "by chance", "evidence", "")
+_HEADER = (
+    *("window", "inputs", "flagged, %", "so many by chance", "moved", "so far by chance"),
+    *("evidence", "alarm"),
+)
 
 
 @dataclass(frozen=True)
@@ -102,7 +106,12 @@ class Monitoring:
             page.Section("What it means", [page.definitions(_DEFINITIONS)]),
             page.Section("How this was made", page.made_with(self._method(), command)),
         ]
-        return page.page("Traffic against the calibration data", self.verdict, sections)
+        summary = (
+            f"{sum(window.count for window in self.windows):,} inputs, from window "
+            f"{self.windows[0].name} to {self.windows[-1].name}, and the detector's "
+            f"{self.calibration_count:,} calibration scores."
+        )
+        return page.page("Traffic against the calibration data", summary, sections)
 
     def _method(self) -> str:
         share = (
@@ -116,7 +125,7 @@ class Monitoring:
             "the alarm bets against those ranks being uniform."
         )
 
-    def _plot(self) -> page.Block:
+    def _plot(self) -> Block:
         flagged = [100 * window.flagged for window in self.windows]
         evidence = [window.evidence for window in self.windows]
         needed = -math.log10(self.false_alarm_rate)
@@ -146,12 +155,12 @@ class Monitoring:
 
 
 _DEFINITIONS = {
-    "flagged": "share of the window's inputs that were called out-of-distribution; by chance: how "
-    "probable as many or more are if traffic is like the calibration data.",
+    "flagged": "share of the window's inputs that were called out-of-distribution; so many by "
+    "chance: how probable as many or more are if traffic is like the calibration data.",
     "moved": "how far the p-values are from uniform: the largest distance between the share of "
-    "them up to a level and that level, from 0 to 1; by chance: how probable so large a distance "
-    "is if traffic is like the calibration data. Of twenty windows one is below 0.05: these two "
-    "are for reading, and raise no alarm.",
+    "them up to a level and that level, from 0 to 1; so far by chance: how probable so large a "
+    "distance is if traffic is like the calibration data. Of twenty windows one is below 0.05: "
+    "these two are for reading, and raise no alarm.",
     "evidence": "decimal logarithm of what a capital of 1 has become that has been bet against "
     "traffic like the calibration data, at fair odds, since the first window. The alarm is raised "
     "when it has reached one over the false-alarm rate, and stays.",
@@ -168,7 +177,7 @@ def _cells(window: Window) -> tuple[str, ...]:
         f"{window.moved:.3f}",
         f"{window.moved_chance:.2g}",
         f"{window.evidence:.1f}",
-        "alarm" if window.alarm else "",
+        "yes" if window.alarm else "",
     )
 
 

@@ -6,9 +6,11 @@ import json
 import keras
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 import keras_lodin
 from keras_lodin.workflows import monitor_scores
+from keras_lodin_cli.main import main
 from tests import networks
 
 
@@ -72,7 +74,7 @@ def test_a_change_is_told_of_on_a_page_and_in_json(detector, tmp_path):
     page = (tmp_path / "out" / "monitoring.html").read_text()
     assert "Alarm since window" in page
     assert "keras-lodin monitor log.csv" in page
-    assert "by chance" in monitoring.table().columns[3].header
+    assert monitoring.table().columns[3].header == "so many by chance"
 
 
 def test_windows_are_made_by_time(detector, tmp_path):
@@ -147,3 +149,19 @@ def test_what_cannot_be_monitored_is_refused(detector, tmp_path):
         monitor_scores(log, path, every="year")
     with pytest.raises(ValueError, match="`window` must be"):
         monitor_scores(log, path, window=0)
+
+
+def test_the_command_prints_windows_and_verdict_and_writes_the_page(detector, tmp_path):
+    path, found, scores = detector
+    log = str(logged(tmp_path / "log.csv", found, scores))
+    given = ["monitor", log, "--reference", str(path), "--window", "450"]
+    shown = CliRunner().invoke(main, [*given, "--output", str(tmp_path / "out")])
+    assert shown.exit_code == 0, shown.output
+    assert "1 to 450" in shown.output
+    assert "No alarm: 900 inputs in 2 windows" in shown.output
+    assert (tmp_path / "out" / "monitoring.html").exists()
+    printed = CliRunner().invoke(main, [*given, "--json"])
+    assert json.loads(printed.stdout)["alarm"] is False
+    wrong = CliRunner().invoke(main, ["monitor", log, "--reference", str(tmp_path / "no.keras")])
+    assert wrong.exit_code != 0
+    assert "Traceback" not in wrong.output
