@@ -72,6 +72,29 @@ def median(values: NDArray[np.floating]) -> float:
         return float(np.mean(np.partition(values, places)[places].astype(np.float64)))
 
 
+def roc_points(
+    id_scores: NDArray[np.floating], ood_scores: NDArray[np.floating], most: int = 4000
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """False and true positive rates, ID positive, from the highest threshold to the lowest.
+
+    Args:
+        id_scores: ID scores, in any order.
+        ood_scores: OOD scores.
+        most: of more different scores, so many thresholds, at evenly spaced ranks of both.
+    """
+    id_scores, ood_scores = sorted_alike(id_scores, ood_scores)
+    thresholds = [
+        scores[np.linspace(0, scores.size - 1, min(scores.size, most // 2), dtype=np.int64)]
+        for scores in (id_scores, ood_scores)
+    ]
+    descending = np.unique(np.concatenate(thresholds))[::-1]
+    fpr, tpr = (
+        np.concatenate([[0.0], 1.0 - np.searchsorted(scores, descending, "left") / scores.size])
+        for scores in (ood_scores, id_scores)
+    )
+    return fpr, tpr
+
+
 def average_precision(positives: NDArray[np.floating], negatives: NDArray[np.floating]) -> float:
     """Scikit-learn's average precision: the precision at each positive score, averaged over them.
 
