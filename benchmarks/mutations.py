@@ -212,6 +212,16 @@ MUTATIONS: list[Mutation] = [
         ("order within groups", "self.in_order * ids", "ids", ""),
     ),
     *_of(
+        "evaluation",
+        "scored_sets",
+        (
+            "sets with one name",
+            "sha256(name.encode(",
+            "sha256(''.encode(",
+            "tests/workflows/test_evaluate.py",
+        ),
+    ),
+    *_of(
         "metrics",
         "sorted_scores",
         (
@@ -228,6 +238,14 @@ MUTATIONS: list[Mutation] = [
         ("input itself not counted", "(1 + sums[places])", "sums[places]", ""),
         ("scores of another pass", "self._seen != before.counts.sum()", "False", ""),
         ("wider of two", "max(self._free, other._free)", "self._free", ""),
+    ),
+    *_of(
+        "metrics",
+        "monitor",
+        ("inputs before forgotten", "self._places + self._seen", "self._places", ""),
+        ("place among equals", "block[:, None] > block)", "block[:, None] >= block)", ""),
+        ("share of the bets of a window", "number * (number + 1.0)", "number", ""),
+        ("an alarm ends", "self.alarm or evidence >= needed", "evidence >= needed", ""),
     ),
     *_of(
         "metrics",
