@@ -130,14 +130,14 @@ MUTATIONS: list[Mutation] = [
         ("share of the lowest alone", "limits[reached[-1]]", "limits[reached[0]]", ""),
         (
             "counts rounded down",
-            "np.minimum(-(-counts // unit), (1 + given.size) // unit)",
-            "np.minimum(counts // unit, (1 + given.size) // unit)",
+            "np.minimum(-(-counts // unit), (1 + lost + total) // unit)",
+            "np.minimum(counts // unit, (1 + lost + total) // unit)",
             "::test_where_float32_has_no_whole_numbers_p_values_are_above_the_exact_ones_too",
         ),
         (
             "subnormal numbers",
-            "numbers[np.abs(numbers) < _TINY] = -_TINY",
-            "numbers[np.abs(numbers) < 0.0] = -_TINY",
+            "np.where(np.abs(scores) < _TINY, -_TINY, scores)",
+            "np.where(np.abs(scores) < 0.0, -_TINY, scores)",
             "::test_numbers_that_some_runtimes_take_for_zero_count_as_the_lowest_of_them",
         ),
         (
