@@ -113,6 +113,15 @@ def test_a_change_raises_an_alarm_that_stays(rng):
     assert monitor.windows[11].moved_chance < 0.05
 
 
+def test_an_alarm_stays_when_the_capital_is_lost_again(monkeypatch):
+    monitor = Monitor([0.5, 1.0], 1, false_alarm_rate=0.01)
+    capital = iter([0.0, math.log(99), math.log(100), -5.0])
+    monkeypatch.setattr(monitor, "_bet", lambda ranks, number: next(capital))
+    alarms = [monitor.update([1.0]).alarm for _ in range(4)]
+    assert alarms == [False, False, True, True]
+    assert [window.evidence for window in monitor.windows][2] == pytest.approx(2.0)
+
+
 def test_what_is_flagged_is_held_to_chance():
     possible = np.arange(1, 101) / 100
     monitor = Monitor(possible, 99, flagged_p_value=0.05)

@@ -222,6 +222,9 @@ def test_a_finer_pass_over_other_scores_is_noticed():
     twice.merge(finer)
     with pytest.raises(ValueError, match="each once: 6,000 scores"):
         twice.threshold_at_tpr(0.95)
+    # Where no cell is divided, too.
+    with pytest.raises(ValueError, match="Received: 0 scores"):
+        counted([1.0, 2.0]).finer().kth_largest(1)
     other = counted(scores, cells=512).finer(0.95)
     other.update(scores + np.float32(1.0))
     with pytest.raises(ValueError, match="the same scores"):
