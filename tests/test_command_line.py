@@ -33,6 +33,7 @@ COMMANDS = [
     "gradients",
     "export",
     "score",
+    "monitor",
     "sweep",
 ]
 
