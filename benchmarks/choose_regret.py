@@ -4,10 +4,10 @@
     python benchmarks/choose_regret.py report
 
 `run` calls `choose` on every network of the plan in docs/results/choose.md, scores test and OOD
-images by every detector that it tried, and keeps the scores in runs/contrasts/choose; it trains the
-networks that are not beside the repository into runs/contrasts, which it shares with
-`contrasts.py`, and goes on where it was stopped (an hour on two cores). `report` computes AUROCs and
-regrets from them and writes the tables of docs/results/choose.
+images by every detector that it tried, and keeps the scores in runs/contrasts/choose; it trains
+the networks that are not beside the repository into runs/contrasts, which it shares with
+`contrasts.py`, and goes on where it was stopped (an hour on two cores). `report` computes AUROCs
+and regrets from them and writes the tables of docs/results/choose.
 """
 
 from __future__ import annotations
@@ -35,7 +35,9 @@ FRESH = ("cifar5_resnet8", "mnist7_mlp", "fashion6_gelu")
 NETWORKS = (*OTHERS, *EARLIER, *FRESH)
 LARGE = "imagenet_efficientnet_lite0"
 SEEDS = (0, 1, 2)
-MOST_TEST, MOST_OOD = 1000, 600
+# Images that `choose` sees and that are tested, and of each OOD set: of small networks, and of one
+# with large images.
+MOST, MOST_LARGE = (1000, 1000, 600), (200, 200, 100)
 REPLICATES = 200
 # Classes that a network was not given, and what resembles those it was given most.
 NEAR = {
@@ -79,11 +81,11 @@ def main() -> None:
             path = folder / f"{network} {seed}.npz"
             if not path.exists() and (network != LARGE or seed == 0):
                 start = time.perf_counter()
-                run(data.setting(network), path, seed, 25 if network == LARGE else 250)
+                run(data.setting(network), path, seed, large=network == LARGE)
                 print(f"{path.stem}: {time.perf_counter() - start:.0f} s", flush=True)
 
 
-def run(setting: Any, path: Path, seed: int, batch: int) -> None:
+def run(setting: Any, path: Path, seed: int, *, large: bool) -> None:
     """Writes the scores of every detector, which images they are of, and the choice as JSON."""
     import keras_lodin
     from keras_lodin.data.passes import BatchFunction, joined
@@ -92,8 +94,10 @@ def run(setting: Any, path: Path, seed: int, batch: int) -> None:
     pool = np.concatenate([setting.select, setting.test])
     labels = np.concatenate([setting.select_labels, setting.test_labels])
     order = np.random.default_rng(seed).permutation(len(pool))
-    seen, rest = np.split(order, [len(setting.select)])
-    rest = rest[:MOST_TEST]
+    most_seen, most_test, most_ood = MOST_LARGE if large else MOST
+    batch = 10 if large else 250
+    seen, rest = np.split(order, [min(len(setting.select), most_seen)])
+    rest = rest[:most_test]
     choice = keras_lodin.choose(
         setting.model,
         (pool[seen], labels[seen]),
@@ -118,8 +122,14 @@ def run(setting: Any, path: Path, seed: int, batch: int) -> None:
 
     scored = BatchFunction(score)
     found = {}
-    for name, images in {"test": pool[rest], **setting.ood}.items():
-        batches = scored.over(images[:MOST_OOD] if name != "test" else images, "", batch, 0)
+    network = path.stem.rsplit(" ", 1)[0]
+    unknown = {
+        name: images[:most_ood]
+        for name, images in setting.ood.items()
+        if name not in SHIFTED.get(network, ())
+    }
+    for name, images in {"test": pool[rest], **unknown}.items():
+        batches = scored.over(images, "", batch, 0)
         for detector, values in joined(one.outputs for one in batches).items():
             found[f"{name}/{detector}"] = np.asarray(values, "float32")
     document = json.dumps({**choice.to_dict(), "pool": len(pool)}, default=str)
@@ -168,10 +178,9 @@ class Run:
     def sets(self, group: str) -> list[str]:
         """The OOD sets of a group."""
         near = NEAR[self.network]
-        counted = [name for name in self.aurocs[MSP] if name not in SHIFTED.get(self.network, ())]
         return [
             name
-            for name in counted
+            for name in self.aurocs[MSP]
             if group == "all"
             or (group == "near" and name in near)
             or (group == "far" and name not in near)
@@ -181,7 +190,7 @@ class Run:
     def worth(self, detector: str, group: str) -> np.ndarray:
         """Mean AUROC over the sets of a group; that of MSP for a detector that refuses."""
         plain = detector.removesuffix(DEFAULT)
-        known = next((name for name in (detector, plain, MSP) if name in self.aurocs))
+        known = next(name for name in (detector, plain, MSP) if name in self.aurocs)
         return np.mean([self.aurocs[known][name] for name in self.sets(group)], axis=0)
 
     def best(self, group: str) -> np.ndarray:

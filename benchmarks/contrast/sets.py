@@ -209,7 +209,7 @@ class Data:
     # --- Trained for `choose_regret.py` alone -------------------------------------------------
 
     def _cifar5_resnet8(self) -> Setting:
-        """Planes, birds, cats, horses and trucks; CIFAR-10's other five are what it does not know."""
+        """Planes, birds, cats, horses, trucks; CIFAR-10's other five are what it does not know."""
         kept = [0, 2, 3, 7, 9]
         images, labels = self.read("cifar10_jpeg75", "train")
         own = np.isin(labels, kept)
