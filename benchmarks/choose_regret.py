@@ -37,7 +37,9 @@ LARGE = "imagenet_efficientnet_lite0"
 SEEDS = (0, 1, 2)
 # Images that `choose` sees and that are tested, and of each OOD set: of small networks, and of one
 # with large images.
-MOST, MOST_LARGE = (1000, 1000, 600), (200, 200, 100)
+MOST, MOST_LARGE = (1000, 1000, 600), (300, 300, 150)
+# Three passes and a hundred candidates: too dear with large images on two cores.
+STEPPING = ("odin", "adascale")
 REPLICATES = 200
 # Classes that a network was not given, and what resembles those it was given most.
 NEAR = {
@@ -98,10 +100,12 @@ def run(setting: Any, path: Path, seed: int, *, large: bool) -> None:
     batch = 10 if large else 250
     seen, rest = np.split(order, [min(len(setting.select), most_seen)])
     rest = rest[:most_test]
+    cheap = [name for name in keras_lodin.detectors.DETECTORS if name not in (*STEPPING, "mood")]
     choice = keras_lodin.choose(
         setting.model,
         (pool[seen], labels[seen]),
         (setting.fit, setting.fit_labels),
+        detectors=cheap if large else None,
         input_range=(0, 255),
         batch_size=batch,
         seed=seed,
@@ -112,6 +116,9 @@ def run(setting: Any, path: Path, seed: int, *, large: bool) -> None:
         published = detector.with_defaults()
         if published is not None:
             detectors[name + DEFAULT] = published
+    if large:
+        published = keras_lodin.ODINDetector(setting.model, input_range=(0, 255))
+        detectors["odin" + DEFAULT] = published
 
     def score(inputs: Any) -> dict[str, Any]:
         passes = shared_passes(list(detectors.values()), inputs)
