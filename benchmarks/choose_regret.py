@@ -360,7 +360,7 @@ def _way_row(
 def _one_pass(runs: dict[str, list[Run]]) -> Iterable[dict[str, str]]:
     """How detectors of one pass stand among themselves with published settings."""
     first = [found[0] for found in runs.values()]
-    cheap = {name for one in first for name in one.judged if one.judged[name]["passes"] == 1.0}
+    cheap = {name for one in first for name in one.judged if name not in STEPPING}
 
     def worth(one: Run, name: str) -> np.ndarray:
         return one.worth(name + DEFAULT, "all")
