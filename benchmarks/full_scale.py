@@ -5,10 +5,11 @@
     python benchmarks/full_scale.py report
 
 `pack` makes one file of JPEG bytes and labels, once, where the TFDS data sets are. `run` needs that
-file, JAX, NumPy, scikit-learn and Pillow, no TensorFlow and no network; it trains what is missing
-in docs/results/full_scale, within `--budget` seconds, and adds every finished run to it at once.
+file, JAX, Keras, NumPy, scikit-learn and Pillow, no TensorFlow and no network; it trains what is
+missing in docs/results/full_scale, within `--budget` seconds, and adds every finished run to it.
 `report` writes the tables of docs/full_scale.md from there, with keras_lodin installed. `time` says
-what an epoch takes on a device, before a budget is spent on it.
+what an epoch takes on a device, before a budget is spent on it. `nights` is for processors alone:
+it trains ResNet-20 by `keras_lodin`'s own `train`, and every call goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -67,6 +68,16 @@ def _run(options: argparse.Namespace) -> None:
     print(f"{finished} cells finished", flush=True)
 
 
+def _nights(options: argparse.Namespace) -> None:
+    from scale import nights, plan
+
+    network, methods, seeds, recipe = plan.NIGHTS
+    cells = plan.cells((network,), methods, seeds)
+    places = (options.tfds, options.work, options.output)
+    finished = nights.run(*places, options.budget, cells, recipe, say=_say)
+    print(f"{finished} cells finished", flush=True)
+
+
 def _merge(options: argparse.Namespace) -> None:
     from scale.results import Results, merge
 
@@ -78,9 +89,11 @@ def _report(options: argparse.Namespace) -> None:
     import tables
     from scale.report import write
 
-    # What the first budget left was made by another recipe, and has tables of its own.
-    for path in [*write(options.output), *write(RESULTS / "first_budget", planned=False)]:
-        print(path)
+    # What the first budget and the nights left was made by other recipes: tables of their own.
+    written = write(options.output)
+    for name in ("first_budget", "nights"):
+        written += write(RESULTS / name, planned=False)
+    print(*written, sep="\n")
     tables.main()
 
 
@@ -111,6 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--epochs", type=int, help="another recipe's")
     run.add_argument("--batch", type=int, help="another recipe's")
     run.add_argument("--learning-rate", type=float, help="another recipe's")
+    nights = command("nights", _nights, "go on where there is no GPU")
+    nights.add_argument("--tfds", type=Path, required=True, help="folder of the TFDS data sets")
+    nights.add_argument("--work", type=Path, required=True, help="folder of runs that have begun")
+    nights.add_argument("--budget", type=float, required=True, help="seconds")
+    nights.add_argument("--output", type=Path, default=RESULTS / "nights", help="results")
     merging = command("merge", _merge, "add the runs of another folder")
     merging.add_argument("source", type=Path)
     for one in (pack, timing, run):

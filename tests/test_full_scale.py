@@ -15,7 +15,7 @@ from keras_lodin import metrics
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-from scale import data, figures, methods, plan, report, results  # noqa: E402
+from scale import data, figures, methods, nights, plan, report, results  # noqa: E402
 from scale.methods import Method  # noqa: E402
 from scale.plan import Cell  # noqa: E402
 
@@ -49,6 +49,17 @@ RESULTS = ROOT / "docs" / "results" / "full_scale"
 )
 def test_a_method_is_what_its_name_says(name, expected):
     assert Method.of(name) == expected
+
+
+@pytest.mark.parametrize("name", plan.METHODS)
+def test_without_a_gpu_a_method_trains_with_what_its_name_says(name):
+    settings = nights.settings_of(Method.of(name))
+    parts = [settings["loss"]] if "loss" in settings else []
+    if "gq_weight" in settings:
+        parts.append("gq {form} {estimator} {gq_weight:g}".format(**settings))
+    if "gradient_penalty" in settings:
+        parts.append("gradient_penalty {gradient_penalty:g}".format(**settings))
+    assert " + ".join(parts or ["off"]) == name
 
 
 @pytest.mark.parametrize(
@@ -164,7 +175,11 @@ def test_the_report_pairs_by_seed_and_lists_what_is_open(tmp_path, rng):
     assert count == len(plan.cells()) - 9
 
 
-@pytest.mark.parametrize("folder", [RESULTS, RESULTS / "first_budget"], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "folder",
+    [RESULTS, RESULTS / "first_budget", RESULTS / "nights"],
+    ids=lambda path: path.name,
+)
 def test_derived_files_are_those_of_the_committed_runs(folder, tmp_path):
     for name in ("figures.csv", "curves.csv"):
         if (folder / name).exists():
