@@ -8,6 +8,7 @@ from keras_lodin import metrics as metrics
 from keras_lodin import models as models
 from keras_lodin import testing as testing
 from keras_lodin import workflows as workflows
+from keras_lodin.data.shards import plan as plan
 from keras_lodin.detectors import AdaSCALEDetector as AdaSCALEDetector
 from keras_lodin.detectors import ASHDetector as ASHDetector
 from keras_lodin.detectors import CombinedDetector as CombinedDetector
@@ -43,6 +44,7 @@ from keras_lodin.quotient.per_sample import gradient_quotient as gradient_quotie
 from keras_lodin.training.gq_model import GQModel as GQModel
 from keras_lodin.training.gradient_penalty_model import GradientPenaltyModel as GradientPenaltyModel
 from keras_lodin.utils.plugins import import_plugins as _import_plugins
+from keras_lodin.workflows.scoring import score_shard as score_shard
 from keras_lodin.workflows.sweeps import Candidate as Candidate
 from keras_lodin.workflows.sweeps.run import sweep as sweep
 

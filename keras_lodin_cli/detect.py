@@ -1,13 +1,10 @@
-"""Commands about trained networks: `tune`, `evaluate`, `features`, `export`, `score` and more."""
+"""Commands about trained networks: `tune`, `evaluate`, `features`, `export` and more."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import click
-from rich.table import Table
-from rich.text import Text
 
 from keras_lodin_cli.group import main
 from keras_lodin_cli.options import (
@@ -297,51 +294,3 @@ def export(model: str, output: str, data_format: str | None, **settings: Any) ->
         settings["data_format"] = data_format
     workflows.export_model(model, output, **settings)
     say(f"The artifact is in {output}")
-
-
-@main.command(epilog="Example: keras-lodin score artifact photo.png folder --output scores.csv")
-@click.argument("artifact")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE_OR_FOLDER...")
-@click.option("--output", type=FILE, metavar="FILE.csv", default=None, help="CSV file to write.")
-@options(input_range_option, batch_size_option, json_option)
-def score(
-    artifact: str, images: tuple[str, ...], output: str | None, as_json: bool, **settings: Any
-) -> None:
-    """Score images with an exported artifact or a .keras detector.
-
-    A SavedModel is a program, which runs as you do. One that reads or writes files, opens
-    connections or runs Python is refused; still, score only what comes from people whom you trust.
-    Every artifact is compared with the digest that its export wrote into it, so damaged and edited
-    files are refused. That is no signature.
-
-    Images that cannot be read are named and skipped. The exit code is 1 if one of them, or a folder
-    without images, was named itself, else 0.
-    """
-    from keras_lodin import workflows
-    from keras_lodin.utils.foreign_text import shown
-
-    rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
-    table = Table("image", "class", "score", "p-value", "verdict", box=None)
-    for column in table.columns:
-        column.overflow = "fold"
-    for row in rows:
-        verdict = "out-of-distribution" if row["is_ood"] else "in-distribution"
-        names = (shown(row["path"]), shown(row["class_name"] or str(row["class"])))
-        rare = "" if row["p_value"] is None else f"{row['p_value']:.3g}"
-        table.add_row(*map(Text, names), f"{row['score']:.6g}", rare, verdict)
-    document = {
-        "images": rows,
-        "skipped": [{"path": path, "reason": reason} for path, reason in unreadable],
-    }
-    show(table, document, as_json)
-    for path, reason in unreadable:
-        say(f"Skipped {path}: {reason}", err=True)
-    flagged = sum(row["is_ood"] for row in rows)
-    say(
-        f"{len(rows)} images scored, {flagged} out-of-distribution, {len(unreadable)} skipped."
-        + (f" The scores are in {output}" if output else ""),
-        err=as_json,
-    )
-    named = {str(Path(image)) for image in images}
-    if any(path in named for path, _ in unreadable):
-        click.get_current_context().exit(1)

@@ -192,7 +192,8 @@ def write_image(path, size=8):
             ),
             "full' is a file",
         ),
-        (("score", "{model}", "{tmp}/rgb.npz", "--output", "{tmp}/empty"), "is a directory"),
+        (("score", "{model}", "{tmp}/rgb.npz", "--output", "{tmp}/empty"), "not a detector"),
+        (("score", "{model}", "{tmp}/rgb.npz", "--shard-size", "9"), "needs a folder to write"),
         (("export", "{model}", "--format", "h5", "--output", "{tmp}/a"), "must be one of"),
         (("score", "{model}", "{tmp}/rgb.npz"), "not a detector"),
         (("train", "--id", "digits", "--model", "resnet1", "--output", "{tmp}/r"), "resnet18"),
@@ -388,6 +389,15 @@ def test_scores_and_recipes_are_there_as_json_too(model, tmp_path):
     document = json.loads(scored.stdout)
     assert [row["path"] for row in document["images"]] == [str(tmp_path / "picture.png")]
     assert document["skipped"][0]["path"] == str(tmp_path / "broken.png")
+    into = ("score", detector, tmp_path, "digits:7", "--output", f"{tmp_path}-scores/")
+    many = run(*into, "--shard-size", 100)
+    assert many.exit_code == 0, many.output
+    assert "out-of-distribution" in many.output
+    assert "Unreadable: " in many.output
+    assert f"The scores are in {tmp_path}-scores/" in many.output
+    assert json.loads(run(*into, "--shard-size", 100, "--json").stdout)["scored"] == 180
+    named = run("score", detector, tmp_path / "broken.png", "--output", f"{tmp_path}-no scores/")
+    assert named.exit_code == 1
     recipes = json.loads(run("recipe", "list", "--json").stdout)
     assert {"odin-gq-resnet18", "mood"} <= {recipe["name"] for recipe in recipes["recipes"]}
 

@@ -22,7 +22,7 @@ ROOMS = (
 # What is made of TensorFlow: imported where it is Keras's backend, where an export has begun, or
 # where a file is read by it.
 TENSORFLOW = (
-    *("gradients.tensorflow", "data.readers.tensorflow"),
+    *("gradients.tensorflow", "data.readers.tensorflow", "data.readers.tfrecords"),
     *("export.file_operations", "export.known_values", "export.reference"),
     *("export.resizing_matrices", "export.rounding_noise", "export.saved_program"),
     *("export.serving_function", "export.tracing"),
@@ -30,7 +30,7 @@ TENSORFLOW = (
     *("export.onnx.conversion", "export.onnx.rules", "export.onnx.weightless_graph"),
 )
 # Beside the formats of `export`, these import one of them when they need it.
-CHOOSE = ("gradients", "data.sources.tfds", "testing")
+CHOOSE = ("gradients", "data.sources.tfds", "data.shards.tfrecord_shard", "testing")
 
 
 def test_the_rooms_are_those_of_the_design():

@@ -42,6 +42,8 @@ class Source:
             all of them.
         unreadable: A dictionary that `decode` fills: path of a skipped image to the reason.
         reader: Who reads; `None` for the one of Keras's backend, see `keras_lodin.data.readers`.
+        some_records: Function from the number of a record and a count to a dataset of so many,
+            which does not read those before; `None` where passing over them costs nothing.
 
     Attributes:
         stored: how many records there are: examples, or files that may turn out unreadable.
@@ -72,6 +74,7 @@ class Source:
         window: int | None = None,
         unreadable: dict[str, str] | None = None,
         reader: ModuleType | None = None,
+        some_records: Callable[[int, int], Dataset] | None = None,
     ) -> None:
         self.reader = reader or readers.READER
         self.name = name
@@ -83,6 +86,7 @@ class Source:
         self.empty_classes = tuple(empty_classes)
         self.scaled = scaled
         self._records = records
+        self._some_records = some_records
         self._decode = decode
         self.stored = int(records.cardinality())
         self._window = window or self.stored
@@ -241,6 +245,26 @@ class Source:
             self._decode(records), lambda x, y: (x, table[y])
         )
         return mapped
+
+    def excerpt(self, first: int, count: int) -> Source:
+        """Some of the examples that stand one behind the other.
+
+        Args:
+            first: the number of the first one among the stored.
+            count: how many.
+
+        Returns:
+            a `Source` of them, which notes what it skips where this one does.
+        """
+        part = copy.copy(self)
+        part._records = (
+            self._records.skip(first).take(count)
+            if self._some_records is None
+            else self._some_records(first, count)
+        )
+        part.stored = min(count, max(self.stored - first, 0))
+        part.count = None if self.count is None else part.stored
+        return part
 
     def __repr__(self) -> str:
         return (

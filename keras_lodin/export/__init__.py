@@ -2,6 +2,7 @@
 
 from keras_lodin.export.artifact import Artifact as Artifact
 from keras_lodin.export.formats import FORMATS as FORMATS
+from keras_lodin.export.formats import artifact_digest as artifact_digest
 from keras_lodin.export.formats import load_artifact as load_artifact
 from keras_lodin.export.formats import seal as seal
 from keras_lodin.export.litert.file import export_litert as export_litert

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 import tempfile
 from collections.abc import Callable
@@ -13,14 +14,15 @@ from typing import Any
 import keras
 
 from keras_lodin.export.artifact import Artifact
+from keras_lodin.export.digest import saved_model_content
 from keras_lodin.export.format_limit_error import FormatLimitError
-from keras_lodin.export.metadata import artifact_metadata
+from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
 from keras_lodin.export.other_process import export_by_tensorflow
 from keras_lodin.export.parity import Recorded
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.models.loading import load
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.utils.files import clear_leftovers
+from keras_lodin.utils.files import clear_leftovers, file_digest
 from keras_lodin.utils.registry import Registry
 
 
@@ -196,6 +198,27 @@ def seal(path: str | os.PathLike[str]) -> None:
             f"{' or '.join(_suffixes())} file. Others hold no digest. Received: path={path}"
         )
     format.seal(path)
+
+
+def artifact_digest(path: str | os.PathLike[str]) -> str:
+    """The SHA-256 of what is at the path of an artifact or a saved detector: 64 digits.
+
+    Args:
+        path: as for `load_artifact`.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return file_digest(path)
+    found = hashlib.sha256()
+    for piece in saved_model_content(path):
+        found.update(piece)
+    metadata = path / METADATA_FILE
+    if metadata.is_file():
+        found.update(metadata.read_bytes())
+    return found.hexdigest()
 
 
 def _format_of(path: Path) -> Format | None:

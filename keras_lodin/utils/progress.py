@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -35,6 +35,33 @@ def track(
     Raises:
         ValueError: for another `verbose`.
     """
+    with _bar(verbose) as progress:
+        yield from progress.track(items, description=shown(description), total=total)
+
+
+@contextlib.contextmanager
+def counting(
+    description: str, total: int, verbose: int | str = "auto"
+) -> Iterator[Callable[[int], None]]:
+    """Draws a progress bar of work that is done in pieces of several sizes.
+
+    Args:
+        description: what is being done, for the reader of the bar.
+        total: of the pieces.
+        verbose: 0 for silence, 1 for a bar, "auto" for a bar when standard error is a terminal.
+
+    Yields:
+        a function that is told the size of a piece that is done.
+
+    Raises:
+        ValueError: for another `verbose`.
+    """
+    with _bar(verbose) as progress:
+        task = progress.add_task(shown(description), total=total)
+        yield lambda count: progress.advance(task, count)
+
+
+def _bar(verbose: int | str) -> Progress:
     if verbose not in (0, 1, "auto"):
         raise ValueError(f"`verbose` must be 0, 1 or 'auto'. Received: verbose={verbose!r}")
     console = Console(stderr=True)
@@ -45,8 +72,7 @@ def track(
         TimeElapsedColumn(),
     )
     hidden = verbose == 0 or (verbose == "auto" and not console.is_terminal)
-    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
-        yield from progress.track(items, description=shown(description), total=total)
+    return Progress(*columns, console=console, disable=hidden, transient=True)
 
 
 @contextlib.contextmanager

@@ -7,6 +7,7 @@ above this folder, with the names that both readers have:
   `prefetched`, `with_length`, `permuted` and `read_files`, steps of it that each does its own way;
 * `floats`, `grey`, `colour`, `resized`, `clipped`, `reshape`, `pad`, `cut`, `either`, `decoded`:
   what is done to images;
+* `decoded_batches`, examples out of the bytes of image files, decoded as all else is done;
 * `pair`, `split`, `fold_in`, `integers`, `uniform`, `normal`, `by_position`: random numbers that
   follow from a seed alone;
 * `stored`, arrays that examples are taken from, and `png_sizes`, of a batch in a classifier's pass.

@@ -122,6 +122,11 @@ class Dataset(IterableData):
         """The elements that batches are made of."""
         return self.flat_map(lambda *columns: _Rows(columns))
 
+    def skip(self, count: int) -> Dataset:
+        """The elements behind the first so many."""
+        length = None if self._length is None else max(self._length - count, 0)
+        return Dataset(lambda: itertools.islice(self, count, None), length)
+
     def take(self, count: int) -> Dataset:
         """The first elements, so many at most."""
         length = None if self._length is None else min(count, self._length)
@@ -195,6 +200,32 @@ def read_files(
             yield from (one for one in found if one is not None)
 
     return Dataset(examples)
+
+
+def decoded_batches(
+    chunks: Callable[[], Iterator[list[tuple[int, bytes]]]],
+    channels: int,
+    transform: Callable[[np.ndarray], np.ndarray],
+    batch_size: int,
+) -> Dataset:
+    """Batches of examples with their numbers, in order, without those that cannot be decoded.
+
+    `transform` sees to the channels, however many an image has.
+    """
+
+    def decode(item: tuple[int, bytes]) -> tuple[np.int64, np.ndarray] | None:
+        try:
+            return np.int64(item[0]), transform(decoded(item[1]))
+        except ValueError:
+            return None
+
+    def examples() -> Iterator[tuple[np.int64, np.ndarray]]:
+        threads = min(os.cpu_count() or 1, _MOST_THREADS)
+        items = itertools.chain.from_iterable(chunks())
+        with closing(_in_threads(decode, items, threads, 2 * threads)) as found:
+            yield from (one for one in found if one is not None)
+
+    return prefetched(Dataset(examples).batch(batch_size))
 
 
 def _in_threads(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +12,9 @@ import tensorflow as tf
 from keras_lodin.utils.tensor import Tensor
 
 Dataset = tf.data.Dataset
+
+# How many batches are made before they are asked for, where memory must not grow.
+_AHEAD = 2
 
 clipped = tf.clip_by_value
 colour = tf.image.grayscale_to_rgb
@@ -71,6 +75,57 @@ def read_files(
 
     readable = mapped(records, read_one).filter(lambda pixels, *label: tf.size(pixels) > 0)
     return mapped(readable, lambda pixels, *label: (transform(pixels), *label))
+
+
+def decoded_batches(
+    chunks: Callable[[], Iterator[list[tuple[int, bytes]]]],
+    channels: int,
+    transform: Callable[[Tensor], Tensor],
+    batch_size: int,
+) -> tf.data.Dataset:
+    """Batches of examples with their numbers, in order, without those that cannot be decoded.
+
+    Args:
+        chunks: function that starts a pass: numbers and the bytes of image files, some at a time.
+        channels: how many there are in every image, 1 or 3.
+        transform: function from an image of so many, float32, to an example.
+        batch_size: examples in a batch; the last one may be smaller.
+
+    Returns:
+        a `Dataset` of `(numbers, examples)`, int64 and float32, for any number of passes. Few
+        batches are made before they are asked for, so that memory does not grow with time.
+    """
+
+    def arrays() -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for chunk in chunks():
+            encoded = np.empty(len(chunk), object)
+            encoded[:] = [one for _, one in chunk]
+            yield np.array([number for number, _ in chunk], "int64"), encoded
+
+    def decode(number: tf.Tensor, encoded: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Not `channels=`: libjpeg and libpng round grey values in their own ways.
+        pixels = tf.io.decode_image(encoded, expand_animations=False)
+        pixels = tf.ensure_shape(_to_channels(pixels, channels), (None, None, channels))
+        return number, transform(pixels)
+
+    signature = (tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None,), tf.string))
+    return (
+        tf.data.Dataset.from_generator(arrays, output_signature=signature)
+        .unbatch()
+        .map(decode, num_parallel_calls=os.cpu_count())
+        .ignore_errors()
+        .batch(batch_size)
+        .prefetch(_AHEAD)
+    )
+
+
+def _to_channels(pixels: tf.Tensor, channels: int) -> tf.Tensor:
+    """`keras_lodin.data.pipeline.to_channels` where the graph does not know how many there are."""
+    stored = tf.shape(pixels)[2]
+    floats = tf.cast(pixels, tf.float32)
+    if channels == 1:
+        return tf.cond(stored < 3, lambda: floats[:, :, :1], lambda: grey(floats[:, :, :3]))
+    return tf.cond(stored < 3, lambda: colour(floats[:, :, :1]), lambda: floats[:, :, :3])
 
 
 def stored(values: np.ndarray) -> tf.Tensor:

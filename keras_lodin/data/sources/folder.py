@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from keras_lodin.data import readers
-from keras_lodin.data.image_size import too_large
+from keras_lodin.data.encoded_images import decode_image, read_image_file
 from keras_lodin.data.named_source import SOURCES, Request
 from keras_lodin.data.pipeline import pixel_transform, resolve_shapes, to_channels
 from keras_lodin.data.source import Source
 from keras_lodin.data.sources.slices import SlicedPath, select
+from keras_lodin.data.unreadable_image_error import UnreadableImageError
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.utils.tensor import Tensor
 
@@ -68,14 +71,7 @@ class Folder(SlicedPath):
             ValueError: If it holds no images, none that can be read, or images both in sub-folders
                 and beside them.
         """
-        folder = Path(self.path)
-        if not folder.is_dir():
-            what = "is a file, not a folder" if folder.exists() else "does not exist"
-            raise FileNotFoundError(
-                f"{self.path} {what}. Expected a folder of images. Received: {request.name!r}"
-            )
-        paths, labels, class_names = _list_images(folder)
-        chosen = select(request.name, len(paths), self.slice_text)
+        paths, labels, class_names, chosen = self._listed(request.name)
         # The first of the whole folder: all its slices have the same natural shape.
         natural = _first_shape(request.name, paths)
         return _images(
@@ -86,6 +82,30 @@ class Folder(SlicedPath):
             resolve_shapes(request.name, natural, request.image_shape),
             request.input_range,
         )
+
+    def chosen(self, name: str) -> list[str]:
+        """The paths of the images, or of those in the slice.
+
+        Args:
+            name: the specification, for messages.
+
+        Raises:
+            FileNotFoundError: if there is no such folder.
+            ValueError: as `load`.
+        """
+        paths, _, _, chosen = self._listed(name)
+        return [paths[index] for index in chosen]
+
+    def _listed(self, name: str) -> tuple[list[str], list[int], tuple[str, ...] | None, np.ndarray]:
+        """Paths, labels, class names, and the places of those in the slice."""
+        folder = Path(self.path)
+        if not folder.is_dir():
+            what = "is a file, not a folder" if folder.exists() else "does not exist"
+            raise FileNotFoundError(
+                f"{self.path} {what}. Expected a folder of images. Received: {name!r}"
+            )
+        paths, labels, class_names = _list_images(folder)
+        return paths, labels, class_names, select(name, len(paths), self.slice_text)
 
 
 def load_images(
@@ -117,12 +137,25 @@ def load_images(
 
 def list_images(folder: str) -> list[str]:
     """The image files of a folder at any depth, by name or content, in the order of their paths."""
-    root = Path(folder)
-    return [
-        str(path)
-        for path in sorted(root.rglob("*"))
-        if not any(map(_is_hidden, path.relative_to(root).parts)) and _is_image(path)
-    ]
+    return [path for path in visible_files(folder) if is_image(path)]
+
+
+def visible_files(folder: str) -> Iterator[str]:
+    """The files of a folder at any depth, in the order of their paths, without hidden ones.
+
+    No more is held than the names in the folders on the way down. Links to folders are not
+    followed, and folders that may not be opened are passed over.
+    """
+    with contextlib.suppress(PermissionError):
+        with os.scandir(folder) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+        for entry in entries:
+            if is_hidden(entry.name):
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                yield from visible_files(entry.path)
+            elif entry.is_file():
+                yield str(Path(entry.path))
 
 
 def _images(
@@ -163,8 +196,8 @@ def _images(
 
 def _list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...] | None]:
     """Lists paths, labels and class names; the latter two are empty and None without classes."""
-    visible = sorted(entry for entry in folder.iterdir() if not _is_hidden(entry.name))
-    loose = [str(entry) for entry in visible if _is_image(entry)]
+    visible = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
+    loose = [str(entry) for entry in visible if entry.is_file() and is_image(str(entry))]
     class_folders = [entry for entry in visible if entry.is_dir()]
     members = [
         (path, label)
@@ -189,21 +222,25 @@ def _list_images(folder: Path) -> tuple[list[str], list[int], tuple[str, ...] | 
     return loose, [], None
 
 
-def _is_hidden(name: str) -> bool:
+def is_hidden(name: str) -> bool:
     """Whether a file or folder is no one's own: hidden, or left by a system or its archiver."""
     return name.startswith(".") or name in _SYSTEM_NAMES
 
 
-def _is_image(path: Path) -> bool:
-    if not path.is_file():
-        return False
-    if path.suffix.lower() in _SUFFIXES:
+def is_image(path: str) -> bool:
+    """Whether a file counts as an image: by the end of its name, or else by its first bytes."""
+    if os.path.splitext(path)[1].lower() in _SUFFIXES:
         return True
     try:
-        with path.open("rb") as file:
-            return file.read(8).startswith(_MAGIC)
+        with open(path, "rb") as file:
+            return is_image_content(file.read(8))
     except OSError:
         return False
+
+
+def is_image_content(content: bytes) -> bool:
+    """Whether bytes begin as those of a PNG, JPEG, BMP or GIF file."""
+    return content.startswith(_MAGIC)
 
 
 def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
@@ -222,17 +259,7 @@ def _first_shape(name: str, paths: list[str]) -> tuple[int, int, int]:
 def _read_image(path: str, unreadable: dict[str, str]) -> Tensor | None:
     """Decodes an image to uint8, or notes in `unreadable` why that is impossible."""
     try:
-        problem = too_large(path)
-        if problem is not None:
-            unreadable[path] = problem
-            return None
-        encoded = Path(path).read_bytes()
-        if not encoded:
-            unreadable[path] = "the file is empty"
-            return None
-        return readers.READER.decoded(encoded)
-    except OSError as error:
-        unreadable[path] = error.strerror or str(error)
-    except ValueError as error:
-        unreadable[path] = f"not a complete PNG, JPEG, BMP or GIF image ({error})"
+        return decode_image(read_image_file(path))
+    except UnreadableImageError as error:
+        unreadable[path] = str(error)
     return None

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -104,26 +106,28 @@ class TensorFlowDataset(NamedSource):
         info = builder.info
         split = _find_split(name, info, self.split, request.part)
         image_key, label_key = _find_features(name, info)
-        stored = builder.as_dataset(
-            split=split,
-            decoders={image_key: tfds.decode.SkipDecoding()},
-            # One file after the other, and no copy of the data set in memory.
-            read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
-        )
-        records = stored.map(
-            lambda row: (row[image_key],) if label_key is None else (row[image_key], row[label_key])
-        )
+
+        def stored(chosen: Any) -> Any:
+            rows = builder.as_dataset(
+                split=chosen,
+                decoders={image_key: tfds.decode.SkipDecoding()},
+                # One file after the other, and no copy of the data set in memory.
+                read_config=tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False),
+            )
+            return rows.map(
+                lambda row: tuple(row[key] for key in (image_key, label_key) if key is not None)
+            )
 
         decode_pixels = info.features[image_key].decode_example
         natural = info.features[image_key].shape
         if None in natural:
-            natural = tuple(decode_pixels(next(iter(records))[0]).shape)
+            natural = tuple(decode_pixels(next(iter(stored(split)))[0]).shape)
         shapes = resolve_shapes(name, natural, request.image_shape)
         transform = pixel_transform(reader, shapes, request.input_range)
         bytes_per_example = info.dataset_size / max(info.splits.total_num_examples, 1)
         return Source(
             name,
-            records,
+            stored(split),
             lambda rows: reader.mapped(
                 rows, lambda encoded, *label: (transform(decode_pixels(encoded)), *label)
             ),
@@ -134,6 +138,7 @@ class TensorFlowDataset(NamedSource):
             class_names=None if label_key is None else tuple(info.features[label_key].names),
             window=max(1, int(_WINDOW_BYTES / max(bytes_per_example, 1))),
             reader=reader,
+            some_records=lambda first, count: stored(_places(info, split, first, count)),
         )
 
 
@@ -202,6 +207,21 @@ def _find_split(name: str, info: Any, split: str | None, part: str) -> str:
         f"Name one as in 'tfds:{info.name}:{first}' or 'tfds:{info.name}:{first}[:50%]'. "
         f"Received: {name!r}"
     )
+
+
+def _places(info: Any, split: str, first: int, count: int) -> Any:
+    """Some examples of a split, by their places in the parts that it is made of."""
+    read = _tensorflow_datasets().core.ReadInstruction
+    places = []
+    for part in read.from_spec(split).to_absolute(info.splits):
+        start = part.from_ or 0
+        stop = info.splits[part.splitname].num_examples if part.to is None else part.to
+        from_, to = start + first, min(start + first + count, stop)
+        if from_ < to:
+            places.append(read(part.splitname, from_=from_, to=to, unit="abs"))
+            count -= to - from_
+        first = max(0, first - (stop - start))
+    return functools.reduce(operator.add, places)
 
 
 def _find_features(name: str, info: Any) -> tuple[str, str | None]:

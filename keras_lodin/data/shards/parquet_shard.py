@@ -1,0 +1,136 @@
+"""Images in a column of Parquet files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from keras_lodin.data.encoded_images import checked_image
+from keras_lodin.data.shards.columns import image_column, key_column
+from keras_lodin.data.shards.shard import EncodedShard
+from keras_lodin.data.unreadable_image_error import UnreadableImageError
+from keras_lodin.utils.needed_packages import imported_for
+
+_AT_ONCE = 32
+_BUFFER_BYTES = 2**20
+# Where Hugging Face's data sets have the bytes, inside of the column.
+_BYTES = "bytes"
+
+
+@dataclass(frozen=True)
+class ParquetShard(EncodedShard):
+    """Some of the rows of a Parquet file.
+
+    Attributes:
+        path: of the file.
+        first: the number of the first row.
+        image: the column of encoded images: binary, or with a field `bytes` that is.
+        key: the column that names them, or None.
+    """
+
+    path: str
+    first: int
+    image: str
+    key: str | None
+
+    @property
+    def label(self) -> str:
+        """The file and the rows."""
+        return f"{self.path}#{self.first}-{self.first + self.count - 1}"
+
+    def identity(self) -> tuple[object, ...]:
+        """The file, its size, and the rows."""
+        place = os.path.join(self.folder, self.path)
+        size = os.path.getsize(place)
+        return self.path, size, self.first, self.count, self.image, self.key
+
+    def records(self) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
+        """The key and the bytes of each row."""
+        with _opened(os.path.join(self.folder, self.path)) as file:
+            columns = [self.image] if self.key is None else [self.image, self.key]
+            groups, number = _groups_from(file, self.first)
+            last = self.first + self.count
+            for batch in file.iter_batches(_AT_ONCE, groups, columns):
+                if number >= last:
+                    break
+                images = batch.column(self.image).to_pylist()
+                keys = [None] * len(images) if self.key is None else batch.column(self.key)
+                for image, key in zip(images, keys, strict=True):
+                    if self.first <= number < last:
+                        text = None if key is None else key.as_py()
+                        name = f"{self.path}#{number}" if text is None else str(text)
+                        yield name, _bytes_of(image)
+                    number += 1
+
+
+def is_parquet(path: str) -> bool:
+    """Whether a file is called as Parquet files are."""
+    return path.endswith((".parquet", ".pq"))
+
+
+def parquet_shards(
+    path: str, shard_size: int, image: str | None, key: str | None
+) -> Iterator[ParquetShard]:
+    """The shards of a Parquet file.
+
+    Raises:
+        ValueError: if it is damaged, or it is unclear where the images are.
+        OSError: if it cannot be read.
+    """
+    import pyarrow.types as types
+
+    with _opened(path) as file:
+        schema, count = file.schema_arrow, file.metadata.num_rows
+
+    def holds_bytes(kind: Any) -> bool:
+        if types.is_struct(kind):
+            place = kind.get_field_index(_BYTES)
+            return place >= 0 and holds_bytes(kind.field(place).type)
+        return types.is_binary(kind) or types.is_large_binary(kind)
+
+    candidates = [field.name for field in schema if holds_bytes(field.type)]
+    image = image_column(image, candidates, schema.names, path)
+    key = key_column(key, [name for name in schema.names if name != image], path)
+    for first in range(0, count, shard_size):
+        yield ParquetShard(min(shard_size, count - first), path, first, image, key)
+
+
+@contextlib.contextmanager
+def _opened(path: str) -> Iterator[Any]:
+    """A Parquet file, of which little is read ahead; ValueError if it is damaged."""
+    with imported_for("Reading Parquet files"):
+        import pyarrow
+        import pyarrow.parquet
+    try:
+        with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
+            yield file
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+        raise ValueError(
+            "Expected a whole Parquet file; write or copy it again. "
+            f"Received: path={path!r}, {error}"
+        ) from None
+
+
+def _groups_from(file: Any, first: int) -> tuple[list[int], int]:
+    """The groups of rows from the one that holds a row on, and the number of their first row."""
+    metadata, number = file.metadata, 0
+    for group in range(metadata.num_row_groups):
+        rows = metadata.row_group(group).num_rows
+        if first < number + rows:
+            return list(range(group, metadata.num_row_groups)), number
+        number += rows
+    return [], number
+
+
+def _bytes_of(image: Any) -> bytes | UnreadableImageError:
+    if isinstance(image, dict):
+        image = image[_BYTES]
+    try:
+        if image is None:
+            raise UnreadableImageError("there is no image in the row")
+        return checked_image(image)
+    except UnreadableImageError as error:
+        return error
