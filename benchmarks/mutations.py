@@ -1437,7 +1437,7 @@ MUTATIONS: list[Mutation] = [
             "if max(counts) < FEWEST_SAMPLES",
             "::test_out_of_distribution_data_decide_where_there_are_some",
         ),
-        ("pairs of strangers", "paired = ood_data is None", "paired = ood_data is not None", ""),
+        ("pairs of strangers", "paired=ood_data is None", "paired=ood_data is not None", ""),
     ),
     *_of(
         "detectors",
@@ -1468,8 +1468,8 @@ MUTATIONS: list[Mutation] = [
         ),
         (
             "first candidate alone looked at",
-            "found.min(axis=-1)",
-            "found[:, 0]",
+            "values.min(axis=-1)",
+            "values[:, 0]",
             "::test_a_candidate_that_has_no_score_is_told_of",
         ),
     ),

@@ -30,6 +30,7 @@ PAGES = (
     "docs/guides/drift.md",
     "docs/guides/threshold.md",
     "docs/results/contrasts.md",
+    "docs/results/choose.md",
 )
 _ESTIMATORS = ("exact", "sampled", "projected")
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
@@ -688,6 +689,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/contrasts/afterwards.csv": as_it_is,
     "docs/results/contrasts/detectors.csv": as_it_is,
     "docs/results/contrasts/odin.csv": as_it_is,
+    "docs/results/choose/networks.csv": as_it_is,
+    "docs/results/choose/ways.csv": as_it_is,
+    "docs/results/choose/one_pass.csv": as_it_is,
     "docs/results/full_scale/means.csv": full_scale_means,
     "docs/results/full_scale/differences.csv": full_scale_differences,
     "docs/results/full_scale/sets.csv": as_it_is,
