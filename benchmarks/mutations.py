@@ -128,6 +128,30 @@ MUTATIONS: list[Mutation] = [
         ("lost scores forgotten", "1 + lost +", "1 +", ""),
         ("first row", "rows[None, :, 0]) - 1", "rows[None, :, 0])", ""),
         ("share of the lowest alone", "limits[reached[-1]]", "limits[reached[0]]", ""),
+        (
+            "counts rounded down",
+            "np.minimum(-(-counts // unit), (1 + given.size) // unit)",
+            "np.minimum(counts // unit, (1 + given.size) // unit)",
+            "::test_where_float32_has_no_whole_numbers_p_values_are_above_the_exact_ones_too",
+        ),
+        (
+            "subnormal numbers",
+            "numbers[np.abs(numbers) < _TINY] = -_TINY",
+            "numbers[np.abs(numbers) < 0.0] = -_TINY",
+            "::test_numbers_that_some_runtimes_take_for_zero_count_as_the_lowest_of_them",
+        ),
+        (
+            "limits in another precision",
+            "/ max(values.size, 1)).astype(values.dtype)",
+            "/ max(values.size, 1))",
+            "::test_a_p_value_at_its_limit_is_a_discovery_in_float32_too",
+        ),
+        (
+            "p-value of zero let in",
+            "np.all((values > 0) & (values <= 1))",
+            "np.all((values >= 0) & (values <= 1))",
+            "::test_p_values_that_are_none_are_refused",
+        ),
     ),
     *_of(
         "metrics",
@@ -707,6 +731,18 @@ MUTATIONS: list[Mutation] = [
             "",
         ),
         ("told apart below", "return low > 0.0 or high < 0.0", "return low > 0.0", ""),
+        (
+            "one kind of copy",
+            "float(np.mean([one.auroc for one in several]))",
+            "several[0].auroc",
+            "::test_several_kinds_count_the_same",
+        ),
+        (
+            "one degree of freedom more",
+            "student.ppf(0.975, fewest - 1)",
+            "student.ppf(0.975, fewest)",
+            "::test_interval_is_students_of_the_differences_by_sample",
+        ),
     ),
     *_of(
         "detectors",
@@ -720,6 +756,19 @@ MUTATIONS: list[Mutation] = [
             "tests/evaluation/test_one_pass.py"
             "::test_scores_equal_those_of_each_detector_alone",
         ),
+        (
+            "features of the first alone",
+            "[one.feature_layers for one in group if one.feature_layers is not None]",
+            "[one.feature_layers for one in group[:1] if one.feature_layers is not None]",
+            "tests/evaluation/test_one_pass.py::test_defaults_cost_what_the_tuned_detector_does "
+            "tests/detectors/test_mahalanobis.py::test_one_pass_serves_detectors_of_several_layers",
+        ),
+        (
+            "features of all",
+            "one.of(detector.feature_layers) if isinstance(one, FeaturePass) else one",
+            "one",
+            "tests/detectors/test_mahalanobis.py::test_one_pass_serves_detectors_of_several_layers",
+        ),
     ),
     *_of(
         "detectors",
@@ -732,6 +781,21 @@ MUTATIONS: list[Mutation] = [
             "",
         ),
         ("weights of the mean", "self.counts @ self.means / self.count", "self.means.mean(0)", ""),
+        (
+            "classes of different size",
+            "shares = np.sqrt(counts / counts.sum())",
+            "shares = np.sqrt(np.full(len(counts), 1.0 / len(counts)))",
+            "tests/detectors/test_rmds.py"
+            "::test_order_of_classes_does_not_matter_and_one_without_samples_is_left_out "
+            "tests/detectors/test_rmds.py"
+            "::test_directions_without_variance_within_classes_count_in_neither",
+        ),
+        (
+            "variance of all data",
+            "1.0 / (1.0 + np.square(spreads))",
+            "1.0 / (1.0 + spreads)",
+            "tests/detectors/test_rmds.py::test_score_is_that_of_two_covariances_of_scikit_learn",
+        ),
     ),
     *_of(
         "detectors",
@@ -763,6 +827,742 @@ MUTATIONS: list[Mutation] = [
             "self._energy(forward_pass.logits) - means",
             "self._energy(forward_pass.logits) + means",
             "::test_scores_equal_a_plain_recomputation",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "gen",
+        (
+            "sign",
+            "return -ops.sum(terms[:, :count]",
+            "return ops.sum(terms[:, :count]",
+            "::test_gen_is_the_generalized_entropy",
+        ),
+        (
+            "smallest for largest",
+            "terms[:, :count]",
+            "terms[:, -count:]",
+            "::test_gen_is_the_generalized_entropy",
+        ),
+        (
+            "sure samples",
+            "ops.concatenate([rest, others]",
+            "ops.concatenate([ops.log1p(-ops.exp(log_softmax[:, :1])), others]",
+            "::test_gen_is_the_generalized_entropy",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "entropy",
+        (
+            "sign",
+            "return ops.sum(ops.exp(log_softmax)",
+            "return -ops.sum(ops.exp(log_softmax)",
+            "tests/detectors/test_gen.py::test_entropy_is_that_of_scipy",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "rmds",
+        (
+            "width over all data",
+            "self._narrowness * ops.square(u)",
+            "ops.square(u)",
+            "::test_score_is_that_of_two_covariances_of_scikit_learn",
+        ),
+        (
+            "classes without samples",
+            "np.where(whitening.present, -0.5 * lengths, -np.inf)",
+            "-0.5 * lengths",
+            "::test_order_of_classes_does_not_matter_and_one_without_samples_is_left_out",
+        ),
+        (
+            "lengths left as they are",
+            "rows_on_sphere(features[0]) if self.normalize else features[0]",
+            "features[0]",
+            "::test_both_covariances_have_the_same_shrinkage",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "statistics/class_means",
+        (
+            "samples of all classes",
+            "self.sums / np.maximum(self.counts, 1)[:, None]",
+            "self.sums / max(int(self.counts.sum()), 1)",
+            "tests/detectors/test_she.py"
+            "::test_score_is_the_product_with_the_mean_of_correct_samples",
+        ),
+        (
+            "counts not merged",
+            "        self.sums += other.sums\n        self.counts += other.counts\n",
+            "        self.sums += other.sums\n",
+            "tests/detectors/statistics/test_feature_bank.py"
+            "::test_merged_statistics_are_those_of_all_samples",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "statistics/feature_bank",
+        (
+            "level of what is left",
+            "left // (len(waiting) - number)",
+            "left // len(waiting)",
+            "::test_level",
+        ),
+        (
+            "merged beyond the capacity",
+            "                heapq.heappush(kept, item)\n        self._trim()\n",
+            "                heapq.heappush(kept, item)\n",
+            "::test_order_batches_and_parts_do_not_matter",
+        ),
+        (
+            "too few samples let in",
+            "if len(values) < k:",
+            "if len(values) < 1:",
+            "tests/detectors/test_knn.py::test_too_few_samples_are_refused",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "statistics/finite",
+        (
+            "not checked",
+            "if not finite.all():",
+            "if not finite.any():",
+            "tests/detectors/statistics/test_feature_bank.py"
+            "::test_features_that_are_not_finite_are_refused_and_nothing_is_counted "
+            "tests/detectors/statistics/test_class_statistics.py"
+            "::test_features_that_are_not_finite_are_refused_and_change_nothing",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "directions",
+        (
+            "sign of the tangent",
+            "(cotangent - along * unit)",
+            "(cotangent + along * unit)",
+            "tests/detectors/test_mahalanobis.py::test_a_step_goes_through_the_normalization",
+        ),
+        (
+            "at the mean",
+            "ops.maximum(distances, ops.maximum(least, _SHORTEST))",
+            "ops.maximum(distances, _SHORTEST)",
+            "tests/detectors/test_fdbd.py::test_features_at_the_mean_and_at_zero_have_a_score "
+            "tests/detectors/test_nci.py::test_features_at_the_mean_are_near_no_weights",
+        ),
+        (
+            "row of the smallest",
+            "places = ops.argmax(values, axis=-1)",
+            "places = ops.argmin(values, axis=-1)",
+            "tests/detectors/test_she.py"
+            "::test_score_is_the_product_with_the_mean_of_correct_samples",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "knn",
+        (
+            "nearest for the k-th",
+            "places[:, -1]",
+            "places[:, 0]",
+            "::test_score_is_the_distance_of_scikit_learn",
+        ),
+        (
+            "places without a sample",
+            "ops.transpose(self._bank)) + self._empty",
+            "ops.transpose(self._bank))",
+            "::test_places_without_a_sample_are_no_neighbours",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "nnguide",
+        (
+            "energies left out of the bank",
+            "return energies * rows_on_sphere(features)",
+            "return rows_on_sphere(features)",
+            "::test_score_is_the_guided_energy",
+        ),
+        (
+            "mean over more than there are",
+            "ops.sum(held * largest, axis=-1) / ops.sum(held, axis=-1)",
+            'ops.sum(held * largest, axis=-1) / settings["k"]',
+            "",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "fdbd",
+        (
+            "sign of the margins",
+            "ops.max(logits, axis=-1, keepdims=True) - logits",
+            "logits - ops.max(logits, axis=-1, keepdims=True)",
+            "::test_score_is_the_mean_distance_by_that_to_the_mean",
+        ),
+        (
+            "equal rows counted",
+            "/ apart.sum(\n        axis=1, keepdims=True\n    ).clip(1)",
+            "/ (len(rows) - 1)",
+            "::test_classes_of_equal_rows_have_no_boundary",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "residual",
+        (
+            "directions of the least variance",
+            "directions[:, ::-1], rank",
+            "directions, rank",
+            "tests/detectors/test_vim.py::test_scores_of_every_dimension_are_of_one_adapt",
+        ),
+        (
+            "variance about the mean",
+            "statistics.covariance + np.outer(shift, shift)",
+            "statistics.covariance",
+            "tests/detectors/test_vim.py::test_scores_of_every_dimension_are_of_one_adapt",
+        ),
+        (
+            "sign of the origin",
+            "return -np.linalg.pinv",
+            "return np.linalg.pinv",
+            "tests/detectors/test_vim.py::test_scores_of_every_dimension_are_of_one_adapt",
+        ),
+        (
+            "bound of the paper's rule",
+            "512 if size >= 768",
+            "512 if size > 768",
+            "tests/detectors/test_vim.py::test_the_papers_rule",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "vim",
+        (
+            "sign of the virtual logit",
+            "axis=-1) - virtual",
+            "axis=-1) + virtual",
+            "::test_scores_of_every_dimension_are_of_one_adapt",
+        ),
+        (
+            "residuals from the other end",
+            "np.cumsum(squares[:, ::-1], axis=-1)[:, ::-1]",
+            "np.cumsum(squares, axis=-1)",
+            "::test_scores_of_every_dimension_are_of_one_adapt",
+        ),
+        (
+            "residuals of rounding",
+            "residuals[rank:] = residuals[rank - 1]",
+            "residuals[rank:] = residuals[rank:]",
+            "::test_dead_units_leave_a_residual_to_measure",
+        ),
+        (
+            "logits below zero let in",
+            "if largest <= 0.0:",
+            "if largest <= -np.inf:",
+            "::test_logits_that_are_below_zero_and_features_that_are_the_origin_are_refused",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "react",
+        (
+            "small features cut off",
+            "ops.where(features > largest",
+            "ops.where(features < largest",
+            "::test_score_is_that_of_numpy_for_every_candidate_after_one_adapt",
+        ),
+        (
+            "cut at the largest of the sample",
+            'if settings["percentile"] < 1.0:',
+            'if settings["percentile"] <= 1.0:',
+            "::test_score_is_that_of_numpy_for_every_candidate_after_one_adapt",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "head_detector",
+        (
+            "signed features let in",
+            "if self.head.negative_share > _MOST_NEGATIVE:",
+            "if self.head.negative_share > 1.0:",
+            "tests/detectors/test_scale.py::test_signed_features_are_refused",
+        ),
+    ),
+    *_of(
+        "models",
+        "linear_head",
+        (
+            "bias within the weights",
+            "return np.concatenate(parts) - self.bias",
+            "return np.concatenate(parts)",
+            "tests/models/test_linear_head.py::test_logits_are_features_times_kernel_plus_bias",
+        ),
+        (
+            "curved ends let in",
+            "linear = not np.any(np.abs(found - logits) > allowed)",
+            "linear = True",
+            "tests/models/test_linear_head.py"
+            "::test_logits_that_are_not_linear_in_the_features_are_refused",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "activation_scaling",
+        (
+            "share that is cut off kept",
+            "max(1, size - round(size * percentile))",
+            "max(1, round(size * percentile))",
+            "tests/detectors/test_scale.py::test_score_is_that_of_numpy",
+        ),
+        (
+            "ties kept whole",
+            "return above + equal * left / "
+            "ops.maximum(ops.sum(equal, axis=-1, keepdims=True), 1.0)",
+            "return above + equal",
+            "tests/detectors/test_ash.py::test_features_that_tie_for_the_last_places_share_them",
+        ),
+        (
+            "bias scaled too",
+            "factor[:, None] * (logits - bias) + bias",
+            "factor[:, None] * logits",
+            "tests/detectors/test_scale.py::test_score_is_that_of_numpy",
+        ),
+        (
+            "bound of the percentile",
+            "if percentile > _LARGEST_PERCENTILE:",
+            "if percentile > 1.0:",
+            "tests/detectors/test_scale.py::test_impossible_percentiles_are_refused",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "scale",
+        (
+            "exponent left out",
+            "ops.exp(scaling_ratio(features, ops.sum(largest, axis=-1)))",
+            "scaling_ratio(features, ops.sum(largest, axis=-1))",
+            "::test_score_is_that_of_numpy",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "ash",
+        (
+            "mean over all",
+            "ops.sum(features, axis=-1, keepdims=True) / count",
+            "ops.mean(features, axis=-1, keepdims=True)",
+            "::test_score_is_that_of_numpy",
+        ),
+        (
+            "variant without its factor",
+            'if self.variant == "p":',
+            'if self.variant in ("p", "s"):',
+            "::test_score_is_that_of_numpy",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "nci",
+        (
+            "features from zero",
+            "ops.max(logits, axis=-1) - of_mean",
+            "ops.max(logits, axis=-1)",
+            "::test_score_is_nearness_to_the_weights_and_length",
+        ),
+        (
+            "sign of the length",
+            'return nearness + settings["alpha"]',
+            'return nearness - settings["alpha"]',
+            "::test_score_is_nearness_to_the_weights_and_length",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "she",
+        (
+            "wrong samples in the pattern",
+            "correct = logits.argmax(axis=-1) == labels",
+            "correct = labels >= 0",
+            "::test_score_is_the_product_with_the_mean_of_correct_samples",
+        ),
+        (
+            "class without samples",
+            "np.where(every.counts[:, None] > 0, own, every.mean)",
+            "own",
+            "::test_classes_without_a_correct_sample_and_without_any",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "kl_matching",
+        (
+            "classes that get nothing",
+            'np.maximum(statistics["softmax"].means, _SMALLEST)',
+            'statistics["softmax"].means',
+            "::test_a_class_that_is_never_predicted_is_no_candidate_and_sure_samples_are_finite",
+        ),
+        (
+            "sign of the entropy",
+            "ops.max(cross, axis=-1) - negative_entropy",
+            "ops.max(cross, axis=-1) + negative_entropy",
+            "::test_score_is_that_of_scipy_and_labels_do_not_matter",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "gradnorm",
+        (
+            "share of one class",
+            "1.0 / self.num_classes",
+            "1.0 / (self.num_classes - 1)",
+            "::test_score_is_the_norm_of_the_gradient_of_a_tape",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "temperature_scaling",
+        (
+            "samples left out stand for nothing",
+            "np.average(mean - own, weights=weights)",
+            "np.average(mean - own)",
+            "::test_what_a_bank_leaves_out_is_stood_for",
+        ),
+        (
+            "multiplied by the temperature",
+            "forward_pass.logits / self._temperature",
+            "forward_pass.logits * self._temperature",
+            "::test_temperature_and_score_are_those_of_scipy",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "dice",
+        (
+            "threshold kept",
+            "kernel > threshold",
+            "kernel >= threshold",
+            "::test_score_is_that_of_numpy_for_every_candidate_after_one_adapt",
+        ),
+        (
+            "mask by the weights alone",
+            "self._mean[:, None] * kernel > threshold",
+            "kernel > threshold",
+            "::test_score_is_that_of_numpy_for_every_candidate_after_one_adapt",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "percentiles",
+        (
+            "step rounded down",
+            "table[round(percentile * _STEPS)]",
+            "table[int(percentile * _STEPS)]",
+            "::test_every_thousandth_has_its_place",
+        ),
+        (
+            "parts of a thousandth",
+            "or abs(number * _STEPS - (thousandths or 0)) > 1e-6",
+            "or thousandths is None",
+            "tests/detectors/test_react.py::test_what_is_no_percentile_is_refused "
+            "tests/detectors/test_dice.py::test_what_is_no_percentile_is_refused",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "openmax",
+        (
+            "sign of the unknown class",
+            "axis=-1) - ops.sum(lost, axis=-1)",
+            "axis=-1) + ops.sum(lost, axis=-1)",
+            "::test_score_orders_as_the_definition_does",
+        ),
+        (
+            "own place counted",
+            "largest[:, None, :] > logits[:, :, None]",
+            "largest[:, None, :] >= logits[:, :, None]",
+            "::test_score_orders_as_the_definition_does",
+        ),
+        (
+            "tail of the nearest",
+            "[-tail_size:]",
+            "[:tail_size]",
+            "::test_score_orders_as_the_definition_does",
+        ),
+        (
+            "wrong samples in the tail",
+            "correct = logits.argmax(axis=-1) == labels",
+            "correct = labels >= 0",
+            "::test_score_orders_as_the_definition_does "
+            "::test_of_a_class_without_a_correct_sample_nothing_is_known",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "adascale",
+        (
+            "percentile turned",
+            'high - settings["place"] * (high - low)',
+            'low + settings["place"] * (high - low)',
+            "::test_score_is_that_of_numpy",
+        ),
+        (
+            "sign of the step",
+            "step = ops.sign(gradient)",
+            "step = -ops.sign(gradient)",
+            "::test_movement_is_that_of_numpy",
+        ),
+        (
+            "values that matter most",
+            "largest = -ops.top_k(-flat, count)[0][:, -1]",
+            "largest = ops.top_k(flat, count)[0][:, -1]",
+            "::test_movement_is_that_of_numpy",
+        ),
+        (
+            "place above all",
+            "(values[:, None] - table[:-1]) / widths",
+            "(values[:, None] - table[1:]) / widths",
+            "::test_place_is_the_share_of_samples_below",
+        ),
+        (
+            "fraction of a feature dropped",
+            "places, 0.0, 1.0)",
+            "places, 0.0, 1.0) // 1.0",
+            "::test_score_is_that_of_numpy",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "combined",
+        (
+            "product of p-values",
+            "ops.sum(ops.log(p_values), axis=-1)",
+            "ops.sum(p_values, axis=-1)",
+            "::test_the_score_is_made_of_the_p_values",
+        ),
+        (
+            "score that is not a number",
+            'ops.where(ops.isnan(sum(scores)), np.float32("nan"), combined)',
+            "combined",
+            "",
+        ),
+        (
+            "steps not counted",
+            "1.0 + sum(one.cost_in_passes - 1.0",
+            "1.0 + sum(0.0 * one.cost_in_passes",
+            "::test_it_costs_the_shared_pass_and_every_step_beyond",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "settings_tuning",
+        (
+            "defaults lost among ties",
+            "choice = at_defaults if tied else best",
+            "choice = best",
+            "::test_the_defaults_stay_where_nothing_can_be_told",
+        ),
+        (
+            "defaults not tried",
+            "dict.fromkeys([*checked, defaults[name]])",
+            "dict.fromkeys(checked or [defaults[name]])",
+            "",
+        ),
+        (
+            "runner-up from the end",
+            "key=lambda other: -other.auroc",
+            "key=lambda other: other.auroc",
+            "::test_every_candidate_has_the_figures_of_the_detector_with_its_settings",
+        ),
+        (
+            "fewer of either",
+            "if min(counts) < FEWEST_SAMPLES",
+            "if max(counts) < FEWEST_SAMPLES",
+            "::test_out_of_distribution_data_decide_where_there_are_some",
+        ),
+        ("pairs of strangers", "paired = ood_data is None", "paired = ood_data is not None", ""),
+    ),
+    *_of(
+        "detectors",
+        "tunable_detector",
+        (
+            "threshold kept",
+            "        self._tuned = 0\n        self.forget_calibration()\n",
+            "        self._tuned = 0\n",
+            "tests/detectors/test_gen.py"
+            "::test_a_changed_setting_is_in_the_next_scores_and_forgets_the_threshold",
+        ),
+        (
+            "statistics of the defaults lost",
+            "        other.set_weights(self.get_weights())\n",
+            "",
+            "tests/detectors/test_settings_tuning.py"
+            "::test_a_tuned_detector_has_one_with_the_defaults_beside_it",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "contrast_pass",
+        (
+            "one kind of copy",
+            "found.append(compiled(contrast(batch.inputs)))",
+            "found.append(compiled(next(iter(CONTRASTS.values()))(batch.inputs)))",
+            "tests/detectors/test_settings_tuning.py::test_images_are_told_from_every_kind_of_copy",
+        ),
+        (
+            "first candidate alone looked at",
+            "found.min(axis=-1)",
+            "found[:, 0]",
+            "::test_a_candidate_that_has_no_score_is_told_of",
+        ),
+    ),
+    *_of(
+        "detectors",
+        "feature_pass",
+        (
+            "gradient of the first layers",
+            "given.get(number, ops.zeros_like(part))",
+            "next(iter(given.values()), ops.zeros_like(part))",
+            "tests/detectors/test_mahalanobis.py::test_step_follows_finite_differences_in_float64",
+        ),
+    ),
+    *_of(
+        "evaluation",
+        "choosing",
+        (
+            "judged by what tuned",
+            "samples.inputs[k::2]",
+            "samples.inputs[::2]",
+            "::test_samples_that_chose_the_settings_do_not_judge",
+        ),
+        (
+            "sample standard deviation",
+            "np.std(differences, ddof=1)",
+            "np.std(differences)",
+            "::test_the_margin_is_the_mean_of_two_kinds_and_its_interval_that_of_a_mean",
+        ),
+        (
+            "interval of a mean",
+            "** 0.5\n            quantile",
+            "\n            quantile",
+            "::test_the_margin_is_the_mean_of_two_kinds_and_its_interval_that_of_a_mean",
+        ),
+        (
+            "parts of an interval",
+            "for _, half in found))) / len(found)",
+            "for _, half in found)))",
+            "::test_the_margin_is_the_mean_of_two_kinds_and_its_interval_that_of_a_mean",
+        ),
+        (
+            "worse in one",
+            "any(gain + half < 0.0",
+            "all(gain + half < 0.0",
+            "::test_worse_in_one_kind_is_worse_whatever_the_mean",
+        ),
+        (
+            "cheapest of all",
+            "evidence.gain(best.name, one.name)[1][0] <= 0.0",
+            "evidence.gain(best.name, one.name)[1][1] <= 1.0",
+            "::test_of_those_that_cannot_be_told_from_the_best_the_cheapest_is_recommended",
+        ),
+        (
+            "size before passes",
+            "(one.passes, one.bytes // 2**20)",
+            "(one.bytes // 2**20, one.passes)",
+            "::test_of_those_that_cannot_be_told_from_the_best_the_cheapest_is_recommended",
+        ),
+        (
+            "classes left out beside real data",
+            "known = None if ood_data is not None else train_data",
+            "known = train_data",
+            "::test_out_of_distribution_data_decide_where_there_are_some",
+        ),
+        (
+            "means of other groups",
+            "if len(v) == fewest and len(v) > 1}",
+            "if len(v) > 1}",
+            "::test_detectors_that_some_classes_left_out_are_no_data_for_are_not_compared",
+        ),
+        (
+            "first samples",
+            "np.sort(order[:most])",
+            "np.arange(len(order))[:most]",
+            "::test_samples_are_drawn_from_all_of_the_data",
+        ),
+    ),
+    *_of(
+        "evaluation",
+        "choice",
+        (
+            "better by a chance",
+            "self.interval[0] > 0.0 and not self.worse",
+            "self.interval[1] > 0.0 and not self.worse",
+            "tests/evaluation/test_choosing.py::test_better_is_better_beyond_doubt_and_in_nothing_worse",
+        ),
+        (
+            "worse in one forgiven",
+            "self.interval[0] > 0.0 and not self.worse",
+            "self.interval[0] > 0.0",
+            "tests/evaluation/test_choosing.py::test_better_is_better_beyond_doubt_and_in_nothing_worse",
+        ),
+    ),
+    *_of(
+        "evaluation",
+        "results",
+        (
+            "costs of another row",
+            '{"passes": members[0]["passes"]}',
+            '{"passes": self.rows[0]["passes"]}',
+            "::test_means_are_taken_over_several_sets_only",
+        ),
+    ),
+    *_of(
+        "evaluation",
+        "page",
+        (
+            "confidence left out",
+            "confidence = confidence_of(given)",
+            "confidence = None",
+            "tests/evaluation/test_results.py::test_the_page_says_what_a_threshold_promises",
+        ),
+    ),
+    *_of(
+        "data",
+        "clouds",
+        (
+            "width of the smoothing",
+            "np.exp(-2.0 * (np.pi * width) ** 2 * squared)",
+            "np.exp(-((np.pi * width) ** 2) * squared)",
+            "::test_the_smoothing_is_a_gaussian_with_ends_joined",
+        ),
+        (
+            "one seed for all",
+            "rng.uniform(values.min(axis=0), values.max(axis=0), values.shape)",
+            "rng.uniform(values.min(), values.max(), values.shape)",
+            "::test_vectors_stay_within_the_range_of_each_feature",
+        ),
+        (
+            "smallest left below",
+            "smooth -= smooth.min()",
+            "smooth -= smooth.mean()",
+            "::test_the_smoothing_is_a_gaussian_with_ends_joined",
+        ),
+    ),
+    *_of(
+        "data",
+        "mirrored",
+        (
+            "last part never taken",
+            "rng.integers(size - part + 1, size=(count, 1))",
+            "rng.integers(max(size - part, 1), size=(count, 1))",
+            "::test_every_part_is_taken",
+        ),
+        (
+            "not mirrored",
+            "np.maximum(part - 1 - steps, steps - part)",
+            "steps % part",
+            "::test_neighbours_were_neighbours_or_are_the_same",
         ),
     ),
     *_of(

@@ -98,6 +98,12 @@ Example: keras-lodin train --id digits:0-6 --model small_convnet \\
 @_freeze_option
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--validation", metavar="SPEC", default=None, help="Labelled data to watch.")
+@click.option(
+    "--strategy",
+    type=click.Choice(["mirrored", "multi-worker"]),
+    default=None,
+    help="Train on all devices of this machine, or on those of all hosts in TF_CONFIG.",
+)
 def train(gq_weights: tuple[float, ...], output: str, **settings: Any) -> None:
     """Train a classifier, with or without GQ. Started again, it goes on where it was stopped."""
     from keras_lodin.workflows.train_network import train_each

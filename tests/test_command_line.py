@@ -291,15 +291,15 @@ def check_quickstart(folder, printed, sets, least_accuracy):
         accuracy > least_accuracy for accuracy in results["id"]["accuracy_by_model"].values()
     )
     assert "ID accuracy" in printed
-    assert printed.count("score ") >= 8
-    assert len(list((folder / "results" / "plots").glob("*.png"))) == 6
+    assert printed.count("score ") >= 2 * (1 + len(sets))
+    assert len(list((folder / "results" / "plots").glob("*.png"))) == 2 * len(sets)
 
 
 def test_quickstart_trains_evaluates_exports_and_scores(tmp_path, monkeypatch):
     """The README's first command, with a network, trainings and data sets cut short."""
     monkeypatch.setitem(NETWORKS, "small_convnet", networks.perceptron)
     monkeypatch.setattr(run_quickstart, "EPOCHS", 6)
-    sets = ("digits:7-9", "photos:100", "noise:uniform:100")
+    sets = ("digits:7-9", "noise:uniform:100")
     monkeypatch.setattr(run_quickstart, "OOD", sets)
     # The process that scores need not be new here.
     monkeypatch.setattr(sys, "executable", str(forked("python")))

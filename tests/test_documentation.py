@@ -65,7 +65,7 @@ def own_names():
     "page",
     [
         # What a stranger runs first runs every time.
-        page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.grid(6))
+        page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.grid(24))
         for page in PAGES
         if any(blocks(page)) and page not in RUN_ELSEWHERE
     ],
@@ -116,6 +116,7 @@ def test_blocks_that_are_not_run_name_what_exists(page):
             assert {word for word in words if word.startswith("--")} <= known, line
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning(tmp_path):
     done = subprocess.run(
         [*(sys.executable, "-m", "mkdocs", "build", "--strict"), "-d", tmp_path / "site"],

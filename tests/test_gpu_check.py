@@ -73,6 +73,7 @@ def test_a_row_that_fails_leaves_the_others_and_one_without_time_is_named(tmp_pa
     assert list(json.loads(kept.path.read_text())["skipped"]) == ["long"]
 
 
+@pytest.mark.slow
 def test_the_quotient_and_its_weight_gradient_are_those_of_float64():
     row = checks.checks()["GQ against float64: softplus, normalized"]()
     assert row["passed"]

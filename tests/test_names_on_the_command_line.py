@@ -80,6 +80,7 @@ def test_names_in_csv_are_no_formulas(artifact, images, tmp_path, monkeypatch):
     assert all(float(row["score"]) <= 1 for row in rows)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     "wrong", ["missing.png", "\x1b[2Jmissing", "empty", "[/b]", "junk.png", "caf\udce9", "n" * 300]
 )

@@ -127,6 +127,7 @@ def test_an_onnx_file_scores_as_it_did_without_this_package(name):
     check_scores(dict(zip(outputs, found, strict=True)), name)
 
 
+@pytest.mark.grid(3)
 @reads_keras_files
 @pytest.mark.parametrize("name", EXPECTED["training"])
 def test_a_model_for_training_goes_on_with_the_settings_that_it_had(name):
@@ -167,6 +168,7 @@ def test_a_finished_run_is_not_trained_again(folder):
     assert {path.name: path.read_bytes() for path in (folder / "run").iterdir()} == before
 
 
+@pytest.mark.slow
 @reads_keras_files
 def test_an_interrupted_run_ends_as_the_one_that_was_not(folder):
     train("interrupted")
@@ -217,7 +219,7 @@ def test_saved_scores_give_the_saved_figures():
 
 
 def test_saved_results_are_shown_as_tables_and_as_a_page():
-    """They know neither groups nor shifted data."""
+    """They know neither groups nor shifted data, no passes and no confidence."""
     results = json.loads((FOLDER / "evaluation" / "results.json").read_text())
     table = str(ResultsTable(results))
     assert "OOD: digits:7-9, 107 samples" in table
@@ -230,6 +232,7 @@ def test_saved_results_are_shown_as_tables_and_as_a_page():
     page = evaluation_page(results, scores, {}, {})
     assert "Out-of-distribution detection on digits:0-2" in page
     assert "full spectrum" not in page
+    assert "asses" not in table + page.replace("passes on average", "")
 
 
 @reads_keras_files

@@ -50,6 +50,7 @@ def test_channels_first_positions_are_the_last_axes():
     assert multiply_adds(single(layer, (2, 8, 6))) == [48 * 2 * 5]
 
 
+@pytest.mark.slow
 def test_resnet_counts_are_those_of_the_literature():
     """0.56 and 1.16 billion for the wide stem at 32 pixels, 41 million for ResNet-20."""
     assert multiply_adds(models.ResNet18()) == [555_422_720]

@@ -67,6 +67,7 @@ def test_pages_are_those_of_the_csv_files(name):
     assert study_report.task_page(study_report.load(TASKS[name])) == page
 
 
+@pytest.mark.slow
 def test_summaries_are_those_of_the_csv_files(tmp_path):
     every = [study_report.load(TASKS[name]) for name in RUN]
     for file, rows_of in (

@@ -81,6 +81,7 @@ def unflagged(self, inputs):
     return {**outputs, "is_ood": ops.zeros_like(outputs["is_ood"])}
 
 
+@pytest.mark.grid(4)
 @pytest.mark.parametrize(
     ("attributes", "promise", "received"),
     [

@@ -88,6 +88,11 @@ class CombinedDetector(Detector):
         """Whether every detector has its statistics."""
         return all(detector.adapted for detector in self.detectors)
 
+    @property
+    def cost_in_passes(self) -> float:
+        """One pass that all detectors share, and what each of them costs beyond it."""
+        return 1.0 + sum(one.cost_in_passes - 1.0 for one in self.detectors)
+
     def score(self, forward_pass: Any) -> Tensor:
         """One number from all p-values: float32, `(batch,)`."""
         scores = [

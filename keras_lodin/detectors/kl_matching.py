@@ -61,8 +61,6 @@ class KLMatchingDetector(StatisticsDetector):
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Creates the logarithms of the mean softmax of each class."""
         self._log_means = self._add_state("log_means", (self.num_classes, self.num_classes))
-        # What is added to the divergence: infinity for a class that was never predicted.
-        self._absent = self._add_state("absent", (self.num_classes,))
         super().build(input_shape)
 
     def score(self, forward_pass: ForwardPass) -> Tensor:
@@ -71,7 +69,7 @@ class KLMatchingDetector(StatisticsDetector):
         log_softmax = ops.log_softmax(forward_pass.logits, axis=-1)
         softmax = ops.exp(log_softmax)
         negative_entropy = ops.sum(softmax * log_softmax, axis=-1)
-        cross = ops.matmul(softmax, ops.transpose(self._log_means)) - self._absent
+        cross = ops.matmul(softmax, ops.transpose(self._log_means))
         return ops.max(cross, axis=-1) - negative_entropy
 
     def new_statistics(self) -> dict[str, ClassMeans]:
@@ -91,6 +89,5 @@ class KLMatchingDetector(StatisticsDetector):
 
     def assign_statistics(self, statistics: Mapping[str, ClassMeans]) -> None:
         """Assigns the logarithms of the means."""
-        means = statistics["softmax"]
-        self._log_means.assign(np.log(np.maximum(means.means, _SMALLEST)))
-        self._absent.assign(np.where(means.counts > 0, 0.0, np.inf))
+        # A class that was never predicted has the mean 0: to no other is a sample farther.
+        self._log_means.assign(np.log(np.maximum(statistics["softmax"].means, _SMALLEST)))

@@ -7,6 +7,11 @@ from typing import Any, TypeAlias, TypedDict
 
 import numpy as np
 
+# What tables say of the column behind their figures.
+PASSES_NOTE = (
+    " Passes: forward passes that a score costs where its detector is used alone, a backward one "
+    "counted as one."
+)
 # Names and counts beside figures and their intervals; see `Evaluation.rows` and `.means`.
 Row: TypeAlias = dict[str, Any]
 # Detector -> data set -> one score per sample.
@@ -27,17 +32,21 @@ class IDData(TypedDict):
 
 
 class Threshold(TypedDict):
-    """A detector's own threshold; `tpr` is None where it was set by hand."""
+    """A detector's own threshold.
+
+    `tpr` is None where it was set by hand, `confidence` where its promise is one on average.
+    """
 
     threshold: float
     tpr: float | None
+    confidence: float | None
 
 
 class Results(TypedDict):
     """The content of `results.json`; see `Evaluation`.
 
-    Files of version 0.1 know no `shifted`, and their rows no group and no full spectrum: what is
-    below reads both.
+    Files of version 0.1 know no `shifted`, their rows no group, no full spectrum and no passes, and
+    their thresholds no confidence: what is below reads both.
     """
 
     id: IDData
@@ -68,6 +77,16 @@ def group_of(row: Row) -> str | None:
 def is_full_spectrum(row: Row) -> bool:
     """Whether the shifted data counted as in-distribution."""
     return bool(row.get("full_spectrum"))
+
+
+def confidence_of(threshold: Threshold) -> float | None:
+    """The share of calibrations in which a threshold keeps its promise; None for on average."""
+    return threshold.get("confidence")
+
+
+def has_passes(rows: Iterable[Row]) -> bool:
+    """Whether all rows say what their detector costs."""
+    return all("passes" in row for row in rows)
 
 
 def grouped(rows: Iterable[Row]) -> bool:

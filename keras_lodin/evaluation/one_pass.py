@@ -168,6 +168,7 @@ def evaluate(
             "group": sets.groups[ood],
             "full_spectrum": spectrum,
             "count": len(scores[detector][ood]),
+            "passes": detectors[detector].cost_in_passes,
             **_figures(
                 np.concatenate([scores[detector][name] for name in sets.spectra[spectrum]]),
                 scores[detector][ood],
@@ -199,7 +200,11 @@ def evaluate(
         seed=seed,
         command=command,
         thresholds={
-            name: {"threshold": detector.threshold, "tpr": detector.tpr}
+            name: {
+                "threshold": detector.threshold,
+                "tpr": detector.tpr,
+                "confidence": detector.confidence,
+            }
             for name, detector in detectors.items()
             # An infinite one calls everything or nothing OOD, and JSON has no such number.
             if np.isfinite(detector.threshold)
@@ -360,6 +365,9 @@ def _definitions(resamples: int, sets: DataSets) -> dict[str, str]:
         **figures,
         "id_accuracy": "Fraction of the ID data classified correctly, measured in the same pass "
         "and on the same pixels as the scores.",
+        "passes": "Forward passes of the classifier that a score costs where its detector is used "
+        "alone, a backward pass to the input counted as one. In this evaluation the detectors of a "
+        "classifier share its first pass, so that no one of them has a time of its own.",
         "intervals": f"95 % percentile bootstrap, {resamples} resamples of ID and of OOD test "
         "samples; the variation between training runs is not in them.",
         "means": "Plain means over the OOD sets"

@@ -7,12 +7,16 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from keras_lodin.evaluation.document import (
+    PASSES_NOTE,
     Extremes,
     Results,
     Row,
     Scores,
+    Threshold,
+    confidence_of,
     group_of,
     grouped,
+    has_passes,
     is_full_spectrum,
     shifted_in,
     spectrum_name,
@@ -107,6 +111,7 @@ def _results(results: Results) -> Block:
         rows,
         "In per cent, AUROC and FPR95 with 95 % intervals; FPR95 with ID positive. The best of "
         "each out-of-distribution (OOD) set is marked."
+        + (PASSES_NOTE if has_passes(rows) else "")
         + (_SPECTRUM_CAPTION if shifted_in(results) else ""),
         columns,
         [
@@ -205,12 +210,17 @@ def _figures(
     columns: Mapping[str, list[str]],
     best: Iterable[tuple[int, int]] = (),
 ) -> Block:
-    """A table of rows: whose they are, what is in `columns`, and every figure."""
+    """A table of rows: whose they are, what is in `columns`, every figure, and the cost."""
     figures = figures_in(rows)
     several = len(results["id"]["accuracy_by_model"]) > 1
     names = [f"{row['model']} / {row['detector']}" if several else row["detector"] for row in rows]
+    with_passes = has_passes(rows)
     numbers = (
-        [percent(row[one.name], row.get(f"{one.name}_interval")) for one in figures] for row in rows
+        [
+            *(percent(row[one.name], row.get(f"{one.name}_interval")) for one in figures),
+            *([f"{row['passes']:g}"] if with_passes else []),
+        ]
+        for row in rows
     )
     return page.table(
         caption,
@@ -218,6 +228,7 @@ def _figures(
             "model and detector" if several else "detector",
             *columns,
             *(one.title for one in figures),
+            *(["passes"] if with_passes else []),
         ),
         [(*named, *shown) for *named, shown in zip(names, *columns.values(), numbers, strict=True)],
         best,
@@ -248,7 +259,7 @@ def _threshold(results: Results, scores: Scores) -> list[Block]:
         kept, promised, own = "", "", "not calibrated"
         if given is not None:
             own = f"{given['threshold']:.6g}"
-            promised = "set by hand" if given["tpr"] is None else f"{percent(given['tpr'])} %"
+            promised = _promise(given)
             kept = _share(1.0 - results["flagged"][detector][id_name], sets[id_name].size)
         least = f"takes {fewest_samples(_TPR)} examples"
         rows.append((detector, own, promised, kept, f"{here:.6g}" if np.isfinite(here) else least))
@@ -265,12 +276,32 @@ def _threshold(results: Results, scores: Scores) -> list[Block]:
         page.text(
             "A promise says how much of fresh data passes on average, of data like that which the "
             "detector was calibrated on: with n examples at least k = ceil(0.95 (n + 1)) of their "
-            "scores lie above the threshold. ± is twice the standard error of a share. The plots "
+            f"scores lie above the threshold.{_sure(results)} "
+            "± is twice the standard error of a share. The plots "
             "below draw the last column, which saw the test data and is for reading them, not for "
             "use. A detector's p-value says it of a single input: of data like those which it was "
             "calibrated on, the fraction p has so low a score."
         ),
     ]
+
+
+def _promise(given: Threshold) -> str:
+    """What a threshold promises to keep, in a cell."""
+    if given["tpr"] is None:
+        return "set by hand"
+    confidence = confidence_of(given)
+    sure = "on average" if confidence is None else f"with confidence {100 * confidence:g} %"
+    return f"{percent(given['tpr'])} % {sure}"
+
+
+def _sure(results: Results) -> str:
+    """What a confidence means, where a threshold has one."""
+    if all(confidence_of(given) is None for given in results["thresholds"].values()):
+        return ""
+    return (
+        " One with a confidence promises it for that share of all calibrations and not on average: "
+        "its threshold lies lower."
+    )
 
 
 def _flagged(results: Results) -> list[Block]:

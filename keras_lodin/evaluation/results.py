@@ -17,6 +17,7 @@ from keras_lodin.evaluation.document import (
     Row,
     Threshold,
     group_of,
+    has_passes,
     is_full_spectrum,
 )
 from keras_lodin.evaluation.files import outdated_plots, write_csv, write_scores
@@ -35,9 +36,11 @@ class Evaluation:
         id: the in-distribution (ID) data: `"name"`, `"count"`, `"accuracy"` (None without labels,
             and None when there are several models) and `"accuracy_by_model"`.
         rows: one dict per detector and out-of-distribution (OOD) set: `"model"`, `"detector"`,
-            `"ood"`, `"group"` (None outside of groups), `"full_spectrum"`, `"count"`, the
-            figures of `keras_lodin.metrics.FIGURES` (`"auroc"`, `"fpr95"`, `"aupr_in"`,
-            `"aupr_out"`, `"detection_error"` and what was registered beside them), the intervals
+            `"ood"`, `"group"` (None outside of groups), `"full_spectrum"`, `"count"`,
+            `"passes"` (what a score costs where the detector is used alone, see
+            `Detector.cost_in_passes`), the figures of `keras_lodin.metrics.FIGURES` (`"auroc"`,
+            `"fpr95"`, `"aupr_in"`, `"aupr_out"`, `"detection_error"` and what was registered
+            beside them), the intervals
             `"auroc_interval"` and `"fpr95_interval"` as `[low, high]`, and the model's
             `"id_accuracy"`. With shifted data there is a second one, of which `"full_spectrum"` is
             True: ID are then the ID and the shifted data together.
@@ -49,8 +52,9 @@ class Evaluation:
             in no figure.
         seed: seed of the bootstrap.
         command: the command line behind it, or None.
-        thresholds: detector -> `"threshold"` and the `"tpr"` it was calibrated for, None if set by
-            hand; of those that have one. They play no part in the figures.
+        thresholds: detector -> `"threshold"`, the `"tpr"` it was calibrated for, None if set by
+            hand, and the `"confidence"`, None for a promise on average; of those that have one.
+            They play no part in the figures.
         extremes: detector -> data set -> its few images with the lowest scores (ID) or the highest
             (OOD), as `(score, number in the data set, uint8 pixels)`. Nothing of other inputs.
         inputs: model -> `"input_range"` and `"input_range_origin"`, how it is known: "given",
@@ -89,6 +93,7 @@ class Evaluation:
                 "group": group,
                 "full_spectrum": full_spectrum,
                 "ood_sets": len(members),
+                **({"passes": members[0]["passes"]} if has_passes(members) else {}),
                 **{
                     figure.name: float(np.mean([row[figure.name] for row in members]))
                     for figure in figures_in(members)

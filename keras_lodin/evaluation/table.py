@@ -11,11 +11,13 @@ from rich.table import Table
 from rich.text import Text
 
 from keras_lodin.evaluation.document import (
+    PASSES_NOTE,
     IDData,
     Results,
     Row,
     group_of,
     grouped,
+    has_passes,
     shifted_in,
     spectrum_name,
 )
@@ -44,7 +46,8 @@ class ResultsTable:
     def __init__(self, results: Results) -> None:
         self._heading = _heading(results)
         self._tables = _tables(results)
-        self._note = _NOTE + (_SPECTRUM_NOTE if shifted_in(results) else "")
+        costs = PASSES_NOTE if has_passes(results["results"]) else ""
+        self._note = _NOTE + costs + (_SPECTRUM_NOTE if shifted_in(results) else "")
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         yield from self._heading
@@ -133,10 +136,14 @@ def _table(rows: list[Row], by_model: bool, by_spectrum: bool) -> Table:
         columns.setdefault(figure.column, []).append(figure.name)
     for heading in columns:
         table.add_column(heading, justify="right", overflow="fold")
+    with_passes = has_passes(rows)
+    if with_passes:
+        table.add_column("Passes", justify="right", overflow="fold")
     for row in rows:
         named = (name(row) for name in names.values())
         figures = ("/".join(_percent(row, name) for name in shared) for shared in columns.values())
-        table.add_row(*(Text(shown(cell)) for cell in (*named, *figures)))
+        passes = (f"{row['passes']:g}",) if with_passes else ()
+        table.add_row(*(Text(shown(cell)) for cell in (*named, *figures, *passes)))
     table.add_row()
     return table
 

@@ -114,7 +114,10 @@ class InputGradientModel(PenaltyStep, ClassifierWrapper):
             x, y, sample_weight: what `checked_batch` gave.
             due: whether the penalty is computed; a tensor where a traced function can decide.
         """
-        passes, y_pred = self._training_pass(x)
+        if self._weight:
+            passes, y_pred = self._training_pass(x)
+        else:  # of a classifier that may have no gradient
+            passes, y_pred = [], self(x, training=True)
         loss = keras_internals.compute_loss(self, x, y, y_pred, sample_weight)
         if due is False:
             return loss, y_pred, ops.zeros(())

@@ -177,6 +177,68 @@ class BuiltOfPreparedBatches:
         super()._symbolic_build(iterator, data_batch)  # type: ignore[misc]
 
 
+class BuiltOfSpecifications:
+    """Makes a `keras.Model` on TensorFlow build what it trains with of what is known of a batch.
+
+    In a `tf.distribute` strategy Keras draws a batch of the data to do so, and drops it: a
+    generator that cannot start again has then lost it, at the start of training and before every
+    validation. Where a host has several replicas or there are several hosts it fails, as it takes
+    the mean of what the replicas got (keras#20585).
+
+    The model says in `_one_replicas` what one replica gets, and takes a batch apart in
+    `prepared_batch`.
+    """
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: object = None) -> None:
+        """What Keras calls before it trains or evaluates."""
+        model: Any = self
+        metrics = model._compile_metrics
+        if model.optimizer.built and (metrics is None or metrics.built):
+            return
+        if iterator is not None:
+            data_batch = model._one_replicas(iterator._distributed_dataset.element_spec)
+        # What is wrong with a batch, the step says better.
+        with model.distribute_strategy.scope(), contextlib.suppress(Exception):
+            model._symbolic_build(data_batch=model.prepared_batch(data_batch))
+
+
+def reducible(logs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What a step returns, so that Keras can take the mean over several hosts.
+
+    It takes it over the first axis, which a number does not have; of vectors it makes numbers.
+    """
+    return {name: keras.ops.reshape(value, (1,)) for name, value in logs.items()}
+
+
+def lay_batches_through(function: Callable[[Any, Any], Any]) -> None:
+    """Lets a function choose where JAX lays a batch of Keras's loops, from now on.
+
+    Keras settles it by the first batch of a pass, and fails where a later one has another size that
+    the devices cannot share.
+
+    Args:
+        function: from an array and the `jax.sharding.NamedSharding` that Keras chose, to another.
+    """
+    from keras.src.backend.jax import distribution_lib
+
+    original = distribution_lib.distribute_data_input
+    if getattr(original, "is_ours", False):
+        return
+
+    def changed(batch: Any, layout: Any, batch_dim_name: str) -> Any:
+        chosen = function(batch, getattr(layout, "backend_layout", layout))
+        return original(batch, chosen, batch_dim_name)
+
+    changed.is_ours = True  # type: ignore[attr-defined]
+    distribution_lib.distribute_data_input = changed
+
+
+def loss_is_mean(model: keras.Model) -> bool:
+    """Whether every compiled loss is a mean over the samples, and not their sum."""
+    losses = keras.tree.flatten(model._compile_loss._user_loss) if model._compile_loss else []
+    return all(getattr(one, "reduction", "mean") not in ("sum", "none", None) for one in losses)
+
+
 _STATISTICS_LOCK = threading.RLock()
 
 

@@ -22,6 +22,8 @@ from keras_lodin.data.augmentation import AUGMENTATIONS
 from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import GIVEN, Bounds, InputRange, checked_input_range
 from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
+from keras_lodin.gradients import replicas_of
+from keras_lodin.gradients.replicas import Replicas
 from keras_lodin.models.head import find_head_or_exits, has_exits
 from keras_lodin.models.input_range import resolve_input_range
 from keras_lodin.models.loading import read
@@ -71,6 +73,7 @@ def train(
     validation: str | None = None,
     input_range: Bounds | None = None,
     data_dir: str | os.PathLike[str] | None = None,
+    strategy: str | None = None,
     verbose: int | str = "auto",
     **options: Unpack[QuotientOptions],
 ) -> Path:
@@ -110,6 +113,11 @@ def train(
         input_range: range of the classifier's inputs; by default 0 to 1 for a network by name,
             and for a file what its first layers or the data show.
         data_dir: folder of the TensorFlow datasets.
+        strategy: on TensorFlow, "mirrored" to train on all devices of this machine, or
+            "multi-worker" on those of several hosts, each of which calls this function with the
+            environment variable `TF_CONFIG` set and the same folder, which the first one writes.
+            None for one device, or for the strategy in whose scope the function is called. On JAX
+            the devices are those of `keras.distribution`. See docs/guides/devices.md.
         verbose: 0 for silence, 1 for a progress bar, "auto" for a bar on a terminal and a line
             per epoch elsewhere.
         **options: of the quotient, `form`, `estimator`, `samples`, `every`, `norm`, `chunk_size`
@@ -119,9 +127,11 @@ def train(
         the folder.
 
     Raises:
-        ValueError: if the folder holds another run, or the data has no labels.
+        ValueError: if the folder holds another run, the data has no labels, or the devices cannot
+            be had.
         DivergenceError: a ValueError, if the loss becomes infinite or NaN.
         FileNotFoundError: if a file is missing.
+        ConnectionError: if another host has gone: start all of them again.
 
     Example:
     ```python
@@ -149,19 +159,26 @@ def train(
         "input_range": input_range,
     }
     settings = checked_settings(settings)
-    if _read_run(output, settings)["complete"] and not os.access(output, os.W_OK):
+    # A host that is started again has nobody to wait for.
+    untouched = strategy == "multi-worker" or not os.access(output, os.W_OK)
+    if _read_run(output, settings)["complete"] and untouched:
         return output  # Finished, and put where nobody changes it.
-    with results_folder(output, id, validation):
-        return _train(output, settings, data_dir, verbose)
+    with replicas_of(strategy) as replicas:
+        _check_parts(batch_size, replicas)
+        if not replicas.is_chief:
+            return _train(output, settings, data_dir, replicas, verbose=0)
+        with results_folder(output, id, validation):
+            return _train(output, settings, data_dir, replicas, verbose)
 
 
 def _train(
     output: Path,
     settings: dict[str, Any],
     data_dir: str | os.PathLike[str] | None,
+    replicas: Replicas,
     verbose: int | str,
 ) -> Path:
-    """Begins or goes on in a folder that no other run is at work in."""
+    """Begins or goes on in a folder that no other run is at work in, which the chief writes."""
     id, model, validation = (settings[name] for name in ("id", "model", "validation"))
     epochs, batch_size, seed = (settings[name] for name in ("epochs", "batch_size", "seed"))
     augment, input_range = settings["augment"], settings["input_range"]
@@ -173,7 +190,8 @@ def _train(
         return output
 
     keras.utils.set_random_seed(seed)
-    start = models.load(model) if Path(model).suffix == ".keras" else None
+    with replicas.scope():
+        start = models.load(model) if Path(model).suffix == ".keras" else None
     inputs = replace(_inputs(start, model, input_range, run), data_dir=data_dir)
     if not inputs.input_range.known:
         head = None if start is None else find_head_or_exits(start)
@@ -200,15 +218,24 @@ def _train(
         identities["model"] = {"files": file_digest(model)}
     JobFolder(output, "run").check_same_data(run.setdefault("data", identities), identities)
 
-    if checkpoint.exists():
-        trained = read(checkpoint)
-        first_epoch = int(ops.convert_to_numpy(trained.optimizer.iterations)) // steps
-    else:
-        classifier = start or models.build(model, num_classes, source.shape)
-        if settings["freeze_batch_norm"]:
-            run["frozen"] = _freeze_batch_norm(classifier)
-        trained = _compiled(classifier, settings, steps, inputs.input_range.bounds)
-        first_epoch = 0
+    first_epoch = 0
+    with replicas.scope():
+        if checkpoint.exists():
+            trained = read(checkpoint)
+            first_epoch = int(ops.convert_to_numpy(trained.optimizer.iterations)) // steps
+        else:
+            classifier = start or models.build(model, num_classes, source.shape)
+            if settings["freeze_batch_norm"]:
+                run["frozen"] = _freeze_batch_norm(classifier)
+            trained = _compiled(classifier, settings, steps, inputs.input_range.bounds)
+    # What replicas draw, and what they take for statistics of a batch, depends on their number.
+    JobFolder(output, "run").check_same_settings(
+        {"replicas": run.get("replicas", 1) if first_epoch else replicas.count},
+        {"replicas": replicas.count},
+    )
+    if replicas.count > 1:
+        run["replicas"] = replicas.count
+    replicas.check_alike(settings=settings, data=identities, first_epoch=first_epoch)
     _check_classes(trained.classifier, num_classes, id)
     if watched is not None:
         watched.steps_per_epoch(batch_size)  # counts the images that can be read
@@ -221,15 +248,22 @@ def _train(
     if verbose == "auto":
         verbose = 1 if sys.stdout.isatty() else 2
     trained.fit(
-        source.training_batches(batch_size, seed, first_epoch, epochs, augment),
-        validation_data=None if watched is None else watched.batches(),
+        replicas.shared_out(
+            source.training_batches(batch_size, seed, first_epoch, epochs, augment)
+        ),
+        validation_data=None if watched is None else replicas.shared_out(watched.batches()),
+        # What was shared out does not know its length.
+        validation_steps=None if watched is None or replicas.count == 1 else len(watched.batches()),
         initial_epoch=first_epoch,
         epochs=epochs,
         steps_per_epoch=steps,
         shuffle=False,
         verbose=verbose,
-        callbacks=[_Checkpoint(output, run)],
+        callbacks=[_Checkpoint(output, run, replicas.is_chief)],
     )
+    if not replicas.is_chief:
+        replicas.check_alike()  # The chief has written.
+        return output
     if watched is not None:
         warn_of_unreadable(watched)
     _warn_of_chance(run["history"], source, watched, num_classes, inputs.input_range)
@@ -242,7 +276,16 @@ def _train(
         trained.classifier.save(temporary)
     JobFolder(output, "run").record("run.json", {**run, "complete": True})
     checkpoint.unlink(missing_ok=True)
+    replicas.check_alike()
     return output
+
+
+def _check_parts(batch_size: int, replicas: Replicas) -> None:
+    if batch_size % replicas.parts:
+        raise ValueError(
+            f"`batch_size` (--batch-size) must be a multiple of {replicas.parts}, the number of "
+            f"devices, each of which gets as many images. Received: batch_size={batch_size}"
+        )
 
 
 def train_each(
@@ -275,12 +318,13 @@ class DivergenceError(ValueError):
 
 
 class _Checkpoint(keras.callbacks.Callback):
-    """Saves history and model after every epoch, the history first."""
+    """Saves history and model after every epoch, the history first, if it is the chief's."""
 
-    def __init__(self, output: Path, run: dict[str, Any]) -> None:
+    def __init__(self, output: Path, run: dict[str, Any], is_chief: bool) -> None:
         super().__init__()
         self._output = output
         self._run = run
+        self._is_chief = is_chief
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = {name: float(value) for name, value in (logs or {}).items()}
@@ -293,6 +337,8 @@ class _Checkpoint(keras.callbacks.Callback):
         # JSON has no NaN, which `gq` is where no step of the epoch computed it.
         known = {name: value if math.isfinite(value) else None for name, value in logs.items()}
         self._run["history"].append({"epoch": epoch + 1, **known})
+        if not self._is_chief:
+            return
         JobFolder(self._output, "run").record("run.json", self._run)
         with atomic_write(self._output / "checkpoint.keras") as temporary:
             self.model.save(temporary)

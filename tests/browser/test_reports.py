@@ -109,6 +109,7 @@ def test_everything_has_what_a_screen_reader_reads(kind, pages, browser):
     assert all(after - before <= 1 for before, after in pairwise(levels))
 
 
+@pytest.mark.slow
 @pytest.mark.grid(2)
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_keyboard_reaches_content_links_and_tables(kind, pages, browser):

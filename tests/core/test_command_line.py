@@ -39,6 +39,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_models_are_evaluated(folder):
     command = ("evaluate", folder / "detector.keras", "--id", "digits:0-6", "--ood", "digits:7-9")
     done = run(*command, "--resamples", 10, "--json")
@@ -48,6 +49,7 @@ def test_models_are_evaluated(folder):
     assert all(0.0 < row["auroc"] < 1.0 for row in document["results"])
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_features_are_stored_and_evaluated_in_groups(folder):
     for name, data in (("id", "digits:0-6"), ("near", "digits:7-9")):
         done = run(

@@ -109,6 +109,7 @@ def test_a_pass_and_keras_take_the_batches_that_a_source_gives(folder):
     np.testing.assert_array_equal(np.concatenate(by_source), np.concatenate(by_batches))
 
 
+@pytest.mark.slow_on("tensorflow")
 def test_keras_trains_tests_and_predicts_by_batches(folder):
     source = data.load(folder, part="train")
     model = keras.Sequential(

@@ -61,6 +61,7 @@ def test_the_package_is_imported_without_tensorflow():
     assert done.stdout.strip() == "False", done.stderr
 
 
+@pytest.mark.slow_on("tensorflow")
 @with_onnxruntime
 @pytest.mark.parametrize("name", ["odin", "mahalanobis", "mood"])
 def test_an_onnx_file_scores_as_the_detector_of_a_file_does(name):
@@ -100,6 +101,7 @@ def test_a_saved_model_says_in_a_sentence_that_it_needs_tensorflow():
 # --- By a process with TensorFlow ------------------------------------------------------------
 
 
+@pytest.mark.slow_on("tensorflow")
 @with_tensorflow
 def test_a_process_with_tensorflow_exports_what_this_backend_computes(tmp_path, capsys):
     made = detector(Scaled(0.5), layers.Activation(bent))

@@ -33,28 +33,28 @@ def check(name, derivative):
 
 
 @pytest.mark.slow_on("jax")
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize("name", MOMENTS)
 def test_second_derivatives_go_through_means_and_variances(name):
     check(name, layer_table.backwards)
 
 
 @pytest.mark.slow_on("jax")
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("name", [name for name in MOMENTS if name not in BATCH_STATISTICS])
 def test_second_derivatives_in_forward_mode_go_through_means_and_variances(name):
     check(name, layer_table.forwards)
 
 
 @pytest.mark.slow_on("jax")
-@pytest.mark.grid(20)
+@pytest.mark.grid(40)
 @pytest.mark.parametrize("name", OTHERS)
 def test_second_derivatives_are_those_of_finite_differences(name):
     check(name, layer_table.backwards)
 
 
 @pytest.mark.slow_on("jax")
-@pytest.mark.grid(20)
+@pytest.mark.grid(40)
 @pytest.mark.parametrize("name", OTHERS)
 def test_second_derivatives_in_forward_mode_are_those_of_finite_differences(name):
     check(name, layer_table.forwards)

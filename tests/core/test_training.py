@@ -12,8 +12,15 @@ EXPECTED = np.load(expected.FOLDER / "expected.npz")
 # On TensorFlow tests/training tries it all; XLA compiles for seconds.
 pytestmark = pytest.mark.slow_on("tensorflow")
 COMPILED = pytest.mark.slow_on("jax", "tensorflow")
-# With a normalization they go through all that they go through without it.
-DEAR = ("l2", "hot", "second step", "relu softmax", "softplus softmax")
+# With a normalization they go through all that they go through without it, and in chunks through
+# what `test_chunks_give_the_same_norms` compares.
+DEAR = (
+    "l2",
+    "hot",
+    "second step",
+    "in chunks",
+    *(f"{name} softmax" for name in networks.ACTIVATIONS),
+)
 TRAININGS = [
     pytest.param(key, marks=COMPILED) if key.endswith(DEAR) else key for key in expected.TRAININGS
 ]

@@ -86,7 +86,7 @@ def labels_of(source):
     return np.concatenate([labels for _, labels in iterate_batches(source)])
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     ("specification", "known"),
     [

@@ -100,6 +100,9 @@ def test_place_is_the_share_of_samples_below():
     values = np.array([-9.0, -1.0, 0.0, 0.499, 0.501, 2.0, 9.0], "float32")
     below = np.searchsorted(sample, values, side="right") / len(sample)
     np.testing.assert_allclose(place_among(table, values), below, atol=2e-3)
+    steps = np.array([0.0, 1.0, 4.0], "float32")
+    found = place_among(steps, np.array([0.0, 0.5, 1.0, 3.0], "float32"))
+    np.testing.assert_allclose(found, np.array([0.0, 0.5, 1.0, 1.0 + 2 / 3]) / 2, rtol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ def shaped(features, variant, kept):
     return result
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("variant", "sbp")
 @pytest.mark.parametrize("percentile", [None, 0.0, 0.75, 0.95])
 def test_score_is_that_of_numpy(variant, percentile):

@@ -1,5 +1,7 @@
 """Several detectors as one, by their p-values."""
 
+from functools import cache
+
 import keras
 import numpy as np
 import pytest
@@ -16,7 +18,9 @@ RULES = {
 }
 
 
+@cache
 def parts():
+    """Three of one classifier, adapted and calibrated. Nothing here changes them."""
     gen = keras_lodin.GENDetector(small.classifier())
     knn = keras_lodin.KNNDetector(small.classifier(), k=3, bank_size=500)
     mahalanobis = keras_lodin.MahalanobisDetector(small.classifier())
@@ -33,6 +37,12 @@ def test_the_score_is_made_of_the_p_values(rule):
     found = small.scores(keras_lodin.CombinedDetector(detectors, rule))
     p_values = [one.predict(small.mixed_inputs(), verbose=0)["p_value"] for one in detectors]
     np.testing.assert_allclose(found, RULES[rule](np.array(p_values)), rtol=1e-4, atol=1e-6)
+
+
+def test_it_costs_the_shared_pass_and_every_step_beyond():
+    stepping = keras_lodin.ODINDetector(small.classifier(), epsilon=0.01)
+    assert keras_lodin.CombinedDetector([*parts(), stepping]).cost_in_passes == 3.0
+    assert keras_lodin.CombinedDetector(parts()).cost_in_passes == 1.0
 
 
 def test_it_is_a_detector_and_the_classifier_is_in_its_file_once(tmp_path):

@@ -33,6 +33,8 @@ DETECTORS = {
         "input_range": (-1, 2),
     },
 }
+# Read the logits alone, as the one that stays in the fast run does.
+OF_A_KIND = (keras_lodin.MSPDetector, keras_lodin.MaxLogitDetector)
 # Those that read features, for which they have to see the classifier's layers.
 OF_FEATURES = (keras_lodin.MahalanobisDetector,)
 NAMES = tuple("abcdefg")
@@ -45,7 +47,12 @@ OF_NAME = {
 }
 
 
-@pytest.fixture(params=DETECTORS, ids=lambda cls: cls.__name__)
+@pytest.fixture(
+    params=[
+        pytest.param(cls, id=cls.__name__, marks=[pytest.mark.slow] * (cls in OF_A_KIND))
+        for cls in DETECTORS
+    ]
+)
 def make(request):
     """Makes a detector of the class under test, ready to score; options of `DETECTORS` unless told.
 
@@ -78,18 +85,14 @@ def as_numpy(outputs):
     return {name: ops.convert_to_numpy(value) for name, value in outputs.items()}
 
 
-# What has nothing that another detector of its kind has not: of each kind one is tried at once.
-ALIKE = {
-    *("entropy", "rmds", "temperature_scaling", "fdbd", "residual", "react", "nci", "nnguide"),
-    *("she", "scale", "gradnorm", "dice"),
-}
+# One of each way to a score: a head pass with settings, a bank, statistics of layers, a step on
+# the input. The others go through all promises in the slow run, and here through those that
+# need no graph.
+AT_ONCE = {"gen", "knn", "mahalanobis", "odin"}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=[pytest.mark.slow] * (n in ALIKE)) for n in registry.DETECTORS],
-)
-def test_every_detector_keeps_the_promises(name, images, rng):
+def named(name, images, rng):
+    """A detector by its name, ready to score, and inputs for it."""
     options = {**OF_NAME.get(name, {}), "class_names": NAMES}
     # Only MOOD has to have images; a network of vectors is traced sooner.
     # Behind a ReLU, as several of the detectors need their features.
@@ -97,15 +100,43 @@ def test_every_detector_keeps_the_promises(name, images, rng):
     inputs = rng.uniform(size=(12, 10)).astype("float32")
     if name == "mood":
         classifier, inputs = networks.with_exits(exits=2), images
-    detector = adapted(registry.build(name, classifier, (-1, 2), **options))
+    return adapted(registry.build(name, classifier, (-1, 2), **options)), inputs
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n not in AT_ONCE)) for n in registry.DETECTORS],
+)
+def test_every_detector_keeps_the_promises(name, images, rng):
     # `tests/export` has every detector in every format.
-    check_detector(detector, inputs, formats=[])
+    check_detector(*named(name, images, rng), formats=[])
+
+
+@pytest.mark.parametrize("name", [name for name in registry.DETECTORS if name not in AT_ONCE])
+def test_every_other_detector_keeps_those_that_need_no_graph(name, images, rng, tmp_path):
+    detector, inputs = named(name, images, rng)
+    detector.threshold = float(np.median(as_numpy(detector(inputs))["score"]))
+    outputs = as_numpy(detector(inputs))
+    assert {key: (value.dtype.name, value.shape) for key, value in outputs.items()} == {
+        "logits": ("float32", (12, networks.CLASSES)),
+        "score": ("float32", (12,)),
+        "is_ood": ("bool", (12,)),
+        "p_value": ("float32", (12,)),
+    }
+    assert np.isfinite(outputs["score"]).all()
+    assert len(np.unique(outputs["score"])) > 1
+    np.testing.assert_array_equal(outputs["is_ood"], outputs["score"] <= detector.threshold)
+    detector.save(tmp_path / "detector.keras")
+    loaded = keras.models.load_model(tmp_path / "detector.keras")
+    assert loaded.config_without_classifier() == detector.config_without_classifier()
+    for key, value in as_numpy(loaded(inputs)).items():
+        np.testing.assert_allclose(value, outputs[key], rtol=1e-6, err_msg=key)
 
 
 # --- Outputs ---------------------------------------------------------------------------------
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_logits_are_those_of_the_classifier(detector, images):
     outputs = detector.predict(images, verbose=0)
     np.testing.assert_allclose(
@@ -135,7 +166,7 @@ def test_an_uncalibrated_detector_flags_nothing(detector, images):
     assert not as_numpy(detector(images))["is_ood"].any()
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize("tpr", [0.05, 0.5, 0.9, 0.95, 0.99])
 def test_calibration_flags_no_more_than_it_promises(make, rng, tpr):
     detector = make(networks.dense())
@@ -153,7 +184,7 @@ def test_calibration_flags_no_more_than_it_promises(make, rng, tpr):
     assert detector.calibration_count == 130
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 def test_calibration_is_exact_under_ties(make, rng):
     detector = make(networks.dense())
     distinct = rng.uniform(size=(3, 10)).astype("float32")
@@ -165,7 +196,7 @@ def test_calibration_is_exact_under_ties(make, rng):
         assert detector.predict_on_batch(data)["is_ood"].sum() == flagged, tpr
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 def test_no_batch_size_moves_a_calibration_sample_across_the_threshold(make, rng):
     detector = make(networks.dense())
     # Every sample stands in several rows of a batch, where arithmetic may round differently.
@@ -246,7 +277,7 @@ def test_a_confidence_is_promised_and_too_few_samples_for_it_are_told_of(rng):
     assert detector.threshold == 3.0
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 def test_p_values_stay_with_a_threshold_by_hand_and_go_with_the_scores(make, rng):
     detector = make(networks.dense())
     data = rng.uniform(size=(64, 10)).astype("float32")
@@ -341,8 +372,9 @@ np.savez(folder + "/results.npz", **results)
 
 
 @pytest.fixture(scope="module")
-def reloaded(tmp_path_factory):
+def reloaded(tmp_path_factory, pytestconfig):
     """Detectors saved here, and what a fresh process finds in the files."""
+    left_out = OF_A_KIND if "not slow" in pytestconfig.option.markexpr else ()
     folder = tmp_path_factory.mktemp("saved")
     keras.utils.set_random_seed(0)
     images = np.random.default_rng(0).uniform(size=(12, 8, 8, 1)).astype("float32")
@@ -350,6 +382,8 @@ def reloaded(tmp_path_factory):
     classifier = classifiers.dense_softmax()
     saved, paths = {}, []
     for cls, options in DETECTORS.items():
+        if cls in left_out:
+            continue
         detector = adapted(cls(classifier, class_names=NAMES, **options))
         detector.calibrate(images, tpr=0.75)
         inputs = keras.Input((8, 8, 1))
@@ -365,7 +399,7 @@ def reloaded(tmp_path_factory):
         return folder, images, saved, dict(results)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 def test_a_saved_detector_is_the_same_in_a_fresh_process(make, reloaded):
     _, images, saved, results = reloaded
     name = make.cls.__name__
@@ -378,6 +412,7 @@ def test_a_saved_detector_is_the_same_in_a_fresh_process(make, reloaded):
         assert results[f"{name}/{attribute}"] == DETECTORS[make.cls][attribute]
 
 
+@pytest.mark.grid(2)
 def test_a_detector_inside_a_functional_model_is_the_same_in_a_fresh_process(make, reloaded):
     _, images, saved, results = reloaded
     name = f"composed_{make.cls.__name__}"
@@ -391,7 +426,7 @@ def test_a_detector_inside_a_functional_model_is_the_same_in_a_fresh_process(mak
 
 def test_the_wrapped_classifier_still_saves_and_loads_without_the_package(reloaded):
     _, images, saved, results = reloaded
-    classifier = saved["MSPDetector"].classifier
+    classifier = saved["EnergyDetector"].classifier
     np.testing.assert_array_equal(results["classifier"], classifier.predict(images, verbose=0))
 
 
@@ -421,6 +456,7 @@ def test_the_file_holds_the_classifiers_weights_once(make, reloaded):
     assert detector.count_params() == sum(sizes)
 
 
+@pytest.mark.grid(2)
 def test_a_detector_of_a_subclassed_classifier_saves_and_loads(make, images, tmp_path):
     classifier = networks.subclassed()
     if refused_for_its_layers(make, classifier):
@@ -439,7 +475,7 @@ def test_a_detector_of_a_subclassed_classifier_saves_and_loads(make, images, tmp
 # --- The classifier --------------------------------------------------------------------------
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_the_users_classifier_is_left_as_it_was(make, images, tmp_path):
     classifier = classifiers.dense_softmax()
     before = (
@@ -466,7 +502,7 @@ def test_the_users_classifier_is_left_as_it_was(make, images, tmp_path):
     )
 
 
-@pytest.mark.grid(15)
+@pytest.mark.grid(30)
 @pytest.mark.parametrize("writing", classifiers.WRITINGS)
 def test_every_writing_of_a_classifier_has_the_scores_of_its_logits(make, writing, images):
     reference = classifiers.logits()
@@ -520,7 +556,7 @@ def test_inputs_of_any_rank_are_scored(make, model, shape, rng):
     assert outputs["score"].shape == (3,)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_inputs_of_free_size_are_scored(make, rng):
     detector = make(networks.residual(shape=(None, None, 2)))
     for size in (5, 9):
@@ -528,7 +564,7 @@ def test_inputs_of_free_size_are_scored(make, rng):
         assert detector.predict(images, verbose=0)["score"].shape == (2,)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_integer_pixels_score_as_the_same_floats(make, images):
     inner = networks.convolutional()
     inputs = keras.Input((8, 8, 1))
@@ -548,7 +584,7 @@ def half_precision(request):
     keras.config.set_dtype_policy(before)
 
 
-@pytest.mark.grid(9)
+@pytest.mark.grid(18)
 @pytest.mark.parametrize("half_precision", ["mixed_float16", "mixed_bfloat16"], indirect=True)
 @pytest.mark.parametrize("activation", [None, "softmax"])
 def test_half_precision_classifiers_are_scored_in_float32(make, activation, half_precision, rng):
@@ -666,6 +702,7 @@ def test_data_that_cannot_be_calibrated_on_is_refused(detector, images, spoil, m
     assert not detector.calibrated
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("change", "hint"),
     [

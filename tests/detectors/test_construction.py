@@ -283,6 +283,7 @@ FORMS = {
 }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("form", FORMS)
 def test_data_in_any_form_are_scored_alike(form, classifier):
     detector = keras_lodin.MSPDetector(classifier)
@@ -307,6 +308,7 @@ NO_DATA = {
 }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("entry", ["predict", "predict_on_batch", "calibrate", "__call__", "tune"])
 @pytest.mark.parametrize("kind", NO_DATA)
 def test_data_that_cannot_be_scored_are_refused_everywhere_in_words(kind, entry, classifier):

@@ -12,6 +12,13 @@ def unit(features):
     return features / np.linalg.norm(features, axis=-1, keepdims=True)
 
 
+@pytest.fixture(scope="module")
+def detector():
+    detector = keras_lodin.KNNDetector(small.classifier(), k=1, bank_size=500)
+    detector.adapt(*small.data())
+    return detector
+
+
 @pytest.mark.parametrize("k", [1, 7])
 def test_score_is_the_distance_of_scikit_learn(k):
     detector = keras_lodin.KNNDetector(small.classifier(), k=k, bank_size=500)
@@ -21,20 +28,26 @@ def test_score_is_the_distance_of_scikit_learn(k):
     np.testing.assert_allclose(small.scores(detector), -distances[:, -1], rtol=1e-5, atol=1e-6)
 
 
-def test_a_sample_of_the_bank_finds_itself():
-    detector = keras_lodin.KNNDetector(small.classifier(), k=1, bank_size=500)
-    detector.adapt(*small.data())
+def test_a_sample_of_the_bank_finds_itself(detector):
     # Which of two neighbours that are nearly equal is nearer, float32 does not know.
     found = small.scores(detector, small.data()[0])
     assert found.min() > -1e-3
     assert np.median(found) == 0.0
 
 
-def test_features_of_zero_have_a_score():
-    detector = keras_lodin.KNNDetector(small.classifier(), k=1, bank_size=500)
-    detector.adapt(*small.data())
+def test_features_of_zero_have_a_score(detector):
     score = detector.head_score(np.zeros((1, small.FEATURES), "float32"), None, detector.settings)
     np.testing.assert_allclose(score, [-1.0], atol=1e-6)
+
+
+def test_places_without_a_sample_are_no_neighbours(detector):
+    """Also of features that point away from every sample, which 0 is nearer to."""
+    away = -small.in_float64(small.mixed_inputs())[0]
+    neighbours = NearestNeighbors(n_neighbors=1).fit(unit(small.in_float64(small.data()[0])[0]))
+    distances, _ = neighbours.kneighbors(unit(away))
+    assert distances.min() > 1.0
+    found = detector.head_score(away.astype("float32"), None, detector.settings)
+    np.testing.assert_allclose(found, -distances[:, 0], rtol=1e-5)
 
 
 def test_a_bank_is_balanced_and_needs_no_labels():

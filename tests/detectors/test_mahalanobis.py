@@ -325,6 +325,7 @@ def adapted_once():
     return detector, scores(detector, x)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
@@ -366,6 +367,7 @@ def perturbed(detector, x):
     return ops.convert_to_numpy(detector.perturb(detector.forward_pass(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.grid(2)
 @pytest.mark.parametrize("names", [None, ["early", "late"]])
 def test_step_follows_finite_differences_in_float64(names, data):
@@ -483,6 +485,7 @@ np.savez(
 """
 
 
+@pytest.mark.slow
 def test_a_saved_detector_scores_the_same_in_a_fresh_process(data, tmp_path):
     x, y = data
     detector = MahalanobisDetector(

@@ -205,6 +205,7 @@ print(json.dumps([detector.threshold, outputs["score"].tolist(), composed.tolist
 """
 
 
+@pytest.mark.slow
 def test_a_saved_detector_is_the_same_in_a_fresh_process(network, images, tmp_path):
     detector = keras_lodin.MOODDetector(network, None, temperature=2.0, class_names=list("abcdefg"))
     inputs = keras.Input((8, 8, 1))

@@ -55,6 +55,7 @@ def float64_score(logits, temperature):
 # --- The step --------------------------------------------------------------------------------
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("temperature", [1.0, 10.0, 1000.0])
 @pytest.mark.parametrize(
     ("make", "shape"),
@@ -480,6 +481,7 @@ def test_a_compiled_and_a_composed_model_follow_the_range(classifier, images):
         detector.input_range = (np.zeros(1), np.ones(1) * np.ones((8, 8, 1)))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("method", ["tune", "calibrate"])
 @pytest.mark.parametrize(
     ("factor", "expected"), [(1.0, (0.0, 1.0)), (255.0, (0.0, 255.0)), (16.0, (0.0, 16.0))]

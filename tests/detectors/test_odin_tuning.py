@@ -71,6 +71,7 @@ def test_mean_id_score_rises_with_a_small_epsilon(classifier, id_images):
     assert tuning.candidates[0]["mean_id_score"] < means[0] < means[1]
 
 
+@pytest.mark.slow
 def test_labels_do_not_matter(classifier, id_images, rng):
     detector = keras_lodin.ODINDetector(classifier)
     plain = detector.tune(id_images, **FEW)
@@ -161,6 +162,7 @@ NOISE = np.random.default_rng(0).uniform(size=(25, 8, 8, 1))
 VECTOR = np.random.default_rng(0).uniform(size=(1, 10))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("make", "data", "ood"),
     [
@@ -350,6 +352,7 @@ def test_unusable_candidates_are_refused(classifier, id_images, option, values, 
         detector.tune(id_images, **{**FEW, option: values})
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

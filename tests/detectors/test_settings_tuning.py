@@ -33,6 +33,8 @@ def test_every_candidate_has_the_figures_of_the_detector_with_its_settings():
         found = np.mean([auroc(ours, theirs) for theirs in others])
         np.testing.assert_allclose(candidate["auroc"], found, atol=1e-3)
         np.testing.assert_allclose(candidate["mean_id_score"], ours.mean(), rtol=1e-4)
+    others = [one["auroc"] for one in tuning.candidates if one["k"] != tuning.settings["k"]]
+    assert tuning.over_runner_up.auroc == max(others)
 
 
 def test_all_combinations_are_tried_and_the_detector_takes_the_choice(tmp_path):
@@ -65,6 +67,8 @@ def test_out_of_distribution_data_decide_where_there_are_some():
     assert found.contrast == "ood_data"
     by_gamma = {one["gamma"]: one["auroc"] for one in found.candidates}
     assert found.settings["gamma"] == max(by_gamma, key=by_gamma.get)
+    with pytest.warns(UserWarning, match=r"Fewer than 20.*Received: 60 .* samples against 6"):
+        detector.tune(inside.astype("float32"), torn[:6].astype("float32"), verbose=0)
 
 
 def test_the_defaults_stay_where_nothing_can_be_told():
@@ -113,6 +117,7 @@ def test_unusable_candidates_are_refused(candidates, message):
         knn().tune(calibration(), candidates=candidates, verbose=0)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(
     ("make", "statistics"),
     [

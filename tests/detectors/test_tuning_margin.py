@@ -4,9 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
 
 from keras_lodin import metrics
-from keras_lodin.detectors.tuning_margin import Placements, TuningMargin, auroc_margin, placements
+from keras_lodin.detectors.tuning_margin import (
+    Placements,
+    TuningMargin,
+    auroc_margin,
+    mean_placements,
+    placements,
+)
 
 tied_scores = st.lists(st.integers(-5, 5), min_size=1, max_size=40).map(np.float64)
 
@@ -109,3 +116,23 @@ def test_what_a_pair_has_in_common_is_no_uncertainty():
     assert auroc_margin(one, other, paired=True) == (0.0, (0.0, 0.0))
     _, (low, high) = auroc_margin(one, other, paired=False)
     assert low < -0.1 < 0.1 < high
+
+
+def test_interval_is_students_of_the_differences_by_sample(rng):
+    one, other = (Placements(rng.uniform(size=5), rng.uniform(size=5), 0.5) for _ in range(2))
+    _, (low, high) = auroc_margin(one, other, paired=True)
+    both = (one.id + one.contrast) - (other.id + other.contrast)
+    expected = stats.ttest_1samp(both, 0.0).confidence_interval(0.95)
+    assert high - low == pytest.approx(expected.high - expected.low)
+
+
+def test_several_kinds_count_the_same():
+    found = mean_placements(
+        [
+            Placements(np.array([0.0, 1.0]), np.array([1.0, 0.0]), 0.5),
+            Placements(np.array([1.0, 1.0]), np.array([1.0, 1.0]), 1.0),
+        ]
+    )
+    np.testing.assert_array_equal(found.id, [0.5, 1.0])
+    np.testing.assert_array_equal(found.contrast, [1.0, 0.5])
+    assert found.auroc == 0.75

@@ -33,6 +33,7 @@ def make_evaluation(
                         "group": (groups or {}).get(ood),
                         "full_spectrum": False,
                         "count": 150,
+                        "passes": 3.0 if detector == "odin" else 1.0,
                         "auroc": metrics.auroc(sets[id_name], sets[ood]),
                         "fpr95": metrics.fpr_at_tpr(sets[id_name], sets[ood]),
                         "aupr_in": metrics.aupr(sets[id_name], sets[ood]),

@@ -21,6 +21,7 @@ ROW_KEYS = {
     "group",
     "full_spectrum",
     "count",
+    "passes",
     "auroc",
     "fpr95",
     "aupr_in",

@@ -258,7 +258,7 @@ def test_evaluation_says_how_it_was_made(classifier, id_images):
 
 def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images, ood_images):
     calibrated, by_hand = MSPDetector(classifier), EnergyDetector(classifier)
-    calibrated.calibrate(id_images, tpr=0.9, verbose=0)
+    calibrated.calibrate(id_images, tpr=0.9, verbose=0, confidence=0.8)
     by_hand.threshold = -3.0
     everything = MaxLogitDetector(classifier)
     everything.threshold = np.inf
@@ -270,8 +270,8 @@ def test_thresholds_are_those_of_the_calibrated_detectors(classifier, id_images,
     }
     evaluation = evaluate(detectors, id_images, {"dim": ood_images}, resamples=1)
     assert evaluation.thresholds == {
-        "msp": {"threshold": calibrated.threshold, "tpr": 0.9},
-        "energy": {"threshold": -3.0, "tpr": None},
+        "msp": {"threshold": calibrated.threshold, "tpr": 0.9, "confidence": 0.8},
+        "energy": {"threshold": -3.0, "tpr": None, "confidence": None},
     }
     for name in ("msp", "energy"):
         assert evaluation.flagged[name] == {
@@ -357,7 +357,7 @@ def test_accuracy_of_the_full_spectrum_is_unknown_where_some_data_have_no_labels
     for words in ("Covariate-shifted data", "msp keeps", "lowest-scoring shifted", "shifted: snow"):
         assert words in page
     lines = (tmp_path / "results.csv").read_text(encoding="utf-8").splitlines()
-    assert lines[0].startswith("model,detector,ood,group,full_spectrum,count,auroc")
+    assert lines[0].startswith("model,detector,ood,group,full_spectrum,count,passes,auroc")
     assert [line.split(",")[4] for line in lines[1:]] == ["False", "True"]
 
 
@@ -371,7 +371,7 @@ def tuned(classifier, temperature=10.0, epsilon=0.02, **options):
     return detector
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize(
     ("make", "names"),
     [

@@ -82,6 +82,7 @@ def test_far_scores_do_not_squeeze_the_histogram(evaluation):
     assert figure.axes[0].get_xlim()[0] > -10
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("value", [0.0, 0.2, 1e6])
 def test_tied_scores_can_be_drawn(evaluation, tmp_path, value):
     tied = {name: np.full(30, value, "float32") for name in ("cifar10", "svhn", "dtd")}

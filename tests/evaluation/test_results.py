@@ -20,6 +20,7 @@ def test_means_are_taken_over_several_sets_only(evaluation):
     for mean in evaluation.means:
         rows = [row for row in evaluation.rows if row["detector"] == mean["detector"]]
         assert mean["ood_sets"] == 2
+        assert mean["passes"] == rows[0]["passes"]
         for figure in FIGURES:
             assert mean[figure] == pytest.approx((rows[0][figure] + rows[1][figure]) / 2)
 
@@ -92,6 +93,24 @@ def test_merge_refuses_what_was_not_measured_alike():
             Evaluation.merge([first, replace(other, **changed)])
     with pytest.raises(ValueError, match=r"at least one. Received"):
         Evaluation.merge([])
+
+
+@pytest.mark.parametrize(
+    ("tpr", "confidence", "promise"),
+    [
+        (0.95, None, "95.0 % on average"),
+        (0.95, 0.9, "95.0 % with confidence 90 %"),
+        (None, None, "set by hand"),
+    ],
+)
+def test_the_page_says_what_a_threshold_promises(tpr, confidence, promise):
+    evaluation = replace(
+        make_evaluation(detectors=("msp",), oods=("svhn",)),
+        thresholds={"msp": {"threshold": 0.25, "tpr": tpr, "confidence": confidence}},
+    )
+    page = evaluation_page(evaluation.to_dict(), evaluation.scores, {}, {})
+    assert f">{promise}</td>" in page
+    assert ("One with a confidence" in page) == (confidence is not None)
 
 
 def test_the_page_can_be_drawn_again_from_the_files_alone(tmp_path):

@@ -31,6 +31,14 @@ def test_figures_are_percentages_with_intervals(evaluation):
     assert "(ID positive)" in text
 
 
+def test_every_row_says_what_its_detector_costs(evaluation):
+    lines = str(evaluation.table()).splitlines()
+    for name, passes in (("msp", "1"), ("odin", "3")):
+        rows = [line for line in lines if line.startswith(name)]
+        assert [row.split()[-1] for row in rows] == [passes] * 3
+    assert "Passes: forward passes" in " ".join(lines)
+
+
 def test_one_set_has_no_mean():
     assert "Mean" not in str(make_evaluation(oods=("svhn",)).table())
 

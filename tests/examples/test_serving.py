@@ -10,6 +10,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -241,6 +242,37 @@ def served(python, folder):
             server.wait()
 
 
+def tensor(value, name="images"):
+    """An array in the protocol's words."""
+    value = np.asarray(value, "float32")
+    data = value.ravel().tolist()
+    return {"name": name, "shape": list(value.shape), "datatype": "FP32", "data": data}
+
+
+def assert_answers_are_each_its_own(url, detector, batch):
+    """Many requests at once, of several sizes, with a threshold of their own or none, or bad."""
+    expected = detector.predict(batch, verbose=0)
+    thresholds = [between(detector, batch, count) for count in (1, 3, 5)]
+
+    def request(number):
+        part = slice(number % len(batch), number % len(batch) + 1 + number % 2)
+        inputs = [tensor(batch[part] * (255 if number % 5 == 0 else 1))]
+        threshold = detector.threshold
+        if number % 3:
+            threshold = thresholds[number % len(thresholds)]
+            inputs.append(tensor([threshold], "threshold"))
+        status, answer = ask(f"{url}/infer", {"inputs": inputs})
+        if number % 5 == 0:
+            assert status == 400
+            return
+        outputs = {one["name"]: one["data"] for one in answer["outputs"]}
+        np.testing.assert_allclose(outputs["score"], expected["score"][part], rtol=1e-5)
+        np.testing.assert_array_equal(outputs["is_ood"], expected["score"][part] <= threshold)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert len(list(pool.map(request, range(160)))) == 160
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(sys.version_info >= (3, 13), reason="MLServer has no release for Python 3.13")
 def test_mlserver_example_answers_its_client_as_the_detector_would(
@@ -271,12 +303,32 @@ def test_mlserver_example_answers_its_client_as_the_detector_would(
             "p_value": "FP32",
         }
         wrong = {"name": "images", "shape": [1, 2], "datatype": "FP32", "data": [0, 0]}
-        status, answer = ask(f"{url}/infer", {"inputs": [wrong]})
-        assert status == 400
-        assert "images" in answer["error"]
+        pixels = tensor(batch[:1] * 255)
+        for inputs, reason in (
+            ([wrong], "`images` has shape [-1, 8, 8, 1], -1 for any size. Received: [1, 2]"),
+            ([pixels], "`images` lies between 0 and 1"),
+            ([{**wrong, "name": "pictures"}], "The inputs are images, and `threshold` may be"),
+            ([tensor(batch[:1]), tensor([0.1, 0.2], "threshold")], "`threshold` is one number"),
+        ):
+            status, answer = ask(f"{url}/infer", {"inputs": inputs})
+            assert status == 400
+            assert reason in answer["error"]
+        assert_answers_are_each_its_own(url, detector, batch)
+        lines = run(
+            *(python, folder / "load_test.py", npy, "--url", url, "--clients", 1, 3),
+            *("--seconds", 0.5),
+            cwd=tmp_path,
+        )
+        assert [line.split("|")[1].strip() for line in lines] == ["clients", "---", "1", "3"]
+        grpc = json.loads((folder / "settings.json").read_text())["grpc_port"]
+        lines = run(
+            *(python, folder / "load_test.py", npy, "--url", url, "--clients", 2, "--binary"),
+            *("--grpc", f"127.0.0.1:{grpc}", "--seconds", 0.5),
+            cwd=tmp_path,
+        )
+        assert len(lines) == 3
 
-        one = {"name": "images", "shape": [1, 8, 8, 1], "datatype": "FP32"}
-        one["data"] = batch[:1].ravel().tolist()
+        one = tensor(batch[:1])
         _, answer = ask(f"{url}/infer", {"inputs": [one]})
         outputs = {output["name"]: output for output in answer["outputs"]}
         assert outputs["score"]["shape"] == outputs["is_ood"]["shape"] == [1]

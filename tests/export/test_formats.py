@@ -132,6 +132,7 @@ PREPROCESSING = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", over(PREPROCESSING, ["AutoContrast"]))
 @pytest.mark.parametrize("format", ["onnx", pytest.param("litert", marks=pytest.mark.slow)])
 def test_preprocessing_inside_of_a_classifier_is_exported(format, name, tmp_path):
@@ -145,6 +146,7 @@ def test_preprocessing_inside_of_a_classifier_is_exported(format, name, tmp_path
     assert_scores_the_same(detector, export(detector, format, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["onnx", pytest.param("litert", marks=pytest.mark.slow)])
 def test_area_resizing_is_exported_where_no_gradient_is_asked_for(format, tmp_path):
     classifier = network(layers.Resizing(3, 5, interpolation="area"))
@@ -232,12 +234,14 @@ NOISE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", over(NOISE, ["a signal under a bias"]))
 @pytest.mark.parametrize("format", ["onnx", pytest.param("litert", marks=pytest.mark.slow)])
 def test_gradients_that_are_rounding_errors_are_no_fault_of_an_export(format, name, tmp_path):
     assert export(ODINDetector(NOISE[name]()), format, tmp_path).exists()
 
 
+@pytest.mark.slow
 def test_noise_shows_where_numbers_cancel_and_nowhere_else():
     def noise_of(classifier):
         serve = serving_function(ODINDetector(classifier), with_gradient=True)

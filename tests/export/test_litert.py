@@ -95,6 +95,7 @@ def test_file_scores_in_a_new_environment_without_tensorflow(exported, images, t
     assert_scores_alone(python, exported, images, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.grid(6)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports_with_a_free_batch(kind, images, tmp_path):
@@ -145,6 +146,7 @@ def test_score_that_is_not_a_number_is_out_of_distribution(exported, images):
         assert outputs["is_ood"][0]
 
 
+@pytest.mark.slow
 def test_features_that_are_no_numbers_are_near_nothing(images, tmp_path):
     """LiteRT's place of the largest of NaN lies outside of the table that is looked up."""
     path = written(adapted(MahalanobisDetector(convolutional())), tmp_path)
@@ -154,6 +156,7 @@ def test_features_that_are_no_numbers_are_near_nothing(images, tmp_path):
     assert np.isfinite(outputs["score"][1:]).all()
 
 
+@pytest.mark.slow
 def test_file_needs_no_select_ops_and_holds_the_weights_at_most_twice(tmp_path):
     steps = [layers.Conv2D(64, 3, activation="relu"), layers.Conv2D(64, 3, activation="relu")]
     classifier = keras.Sequential(
@@ -219,6 +222,7 @@ CLASSIFIERS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.grid(20)
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_layers_of_many_kinds_convert(name, rng, tmp_path):
@@ -244,6 +248,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.grid(3)
 @pytest.mark.parametrize("message", REFUSED)
 def test_what_litert_lacks_is_refused_with_what_to_do(message, tmp_path):
@@ -253,7 +258,9 @@ def test_what_litert_lacks_is_refused_with_what_to_do(message, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("mistake", [NotImplementedError, KeyError])
+@pytest.mark.parametrize(
+    "mistake", [NotImplementedError, pytest.param(KeyError, marks=pytest.mark.slow)]
+)
 def test_a_mistake_in_a_rule_is_not_taken_for_a_limit_of_litert(
     mistake, detector, tmp_path, monkeypatch
 ):
@@ -266,6 +273,7 @@ def test_a_mistake_in_a_rule_is_not_taken_for_a_limit_of_litert(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_wrong_file_is_never_left_behind(exported, tmp_path, monkeypatch):
     path = exported.copied(tmp_path)
     before = path.read_bytes()

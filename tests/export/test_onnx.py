@@ -53,6 +53,7 @@ def assert_same_outputs(actual, expected):
         np.testing.assert_allclose(actual[name], expected[name], rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_file_scores_in_a_process_with_onnxruntime_alone(exported, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     subprocess.run(
@@ -76,6 +77,7 @@ def test_file_scores_in_a_process_with_onnxruntime_alone(exported, images, tmp_p
         np.testing.assert_array_equal(outputs["is_ood"], expected["is_ood"])
 
 
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports(kind, images, tmp_path):
     detector = adapted(DETECTORS[kind](small_classifier()))
@@ -127,7 +129,9 @@ def test_threshold_is_an_optional_input(exported, images):
         np.testing.assert_array_equal(moved["is_ood"], score <= threshold)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 3), (None, None, 3)])
+@pytest.mark.parametrize(
+    "shape", [(8, 8, 3), pytest.param((None, None, 3), marks=pytest.mark.slow)]
+)
 def test_channels_first_on_request(shape, images, tmp_path):
     detector = ODINDetector(small_classifier(shape))
     path = tmp_path / "detector.onnx"
@@ -194,7 +198,7 @@ def test_file_is_valid_and_of_standard_operations(exported):
     assert {entry.version for entry in model.opset_import if not entry.domain} == {18}
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("kind", ["dense", "convolution", "depthwise"])
 def test_weights_are_in_the_file_once(kind, tmp_path):
     steps = {
@@ -249,7 +253,7 @@ def subclassed():
     return model
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("classifier", [softmax_head, nested, subclassed])
 def test_classifiers_of_all_kinds_export(classifier, images, tmp_path):
     detector = ODINDetector(classifier())
@@ -271,6 +275,7 @@ def test_inputs_need_not_be_images(shape, tmp_path):
     assert_same_outputs(outputs, detector.predict(inputs, verbose=0))
 
 
+@pytest.mark.slow
 def test_recurrent_loop_is_refused_with_its_layer_and_what_to_do(tmp_path):
     classifier = keras.Sequential(
         [keras.Input((6, 3)), layers.SimpleRNN(4, name="reader"), layers.Dense(4)]
@@ -287,6 +292,7 @@ def dense_after(*steps, shape=(8, 8, 3)):
     return keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
 
 
+@pytest.mark.slow
 def test_unknown_operation_is_refused_with_its_layer(tmp_path):
     classifier = dense_after(layers.Lambda(lambda x: tf.math.erfinv(0.5 * x), name="inverse"))
     with pytest.raises(ValueError, match=r"operations Erfinv .*from the layers inverse"):
@@ -368,7 +374,7 @@ def test_logits_that_are_far_apart_have_the_same_score(images, tmp_path):
     assert_same_outputs(outputs, expected)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("step", ["relu", "normalization", "pooling"])
 def test_image_of_zeros_has_the_same_score(step, tmp_path):
     """Every unit of it lies on a kink, and every norm is zero."""
@@ -384,7 +390,7 @@ def test_image_of_zeros_has_the_same_score(step, tmp_path):
     assert_same_outputs(outputs, detector.predict(black, verbose=0))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("step", ["hard choice", "saturation", "overflow", "codes"])
 def test_what_parts_runtimes_far_outside_of_the_range_is_no_reason_to_refuse(step, tmp_path):
     steps = {

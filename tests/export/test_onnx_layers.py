@@ -74,7 +74,7 @@ def assert_same_in_onnxruntime(classifier, free_sizes=(21,)):
         assert found["score"] < 1e-4
 
 
-@pytest.mark.grid(10)
+@pytest.mark.grid(20)
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_activation(name):
     activation = getattr(keras.activations, name)
@@ -95,7 +95,7 @@ CONVOLUTIONS = {
 }
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize("options", CONVOLUTIONS)
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_convolution(rank, options):
@@ -132,7 +132,7 @@ def test_depthwise_and_separable_convolution(kind, rank, options):
     assert_same_in_onnxruntime(chain((*(9, 8)[:rank], 4), step))
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize("options", ["plain", "strides, same"])
 @pytest.mark.parametrize("rank", [1, 2, 3])
 def test_transposed_convolution(rank, options):
@@ -141,7 +141,7 @@ def test_transposed_convolution(rank, options):
     assert_same_in_onnxruntime(chain((*(5, 4, 3)[:rank], 4), step))
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize(
     "options",
     [{}, {"strides": 2, "padding": "same"}, {"strides": 1}],
@@ -210,7 +210,7 @@ LAYERS = {
 }
 
 
-@pytest.mark.grid(10)
+@pytest.mark.grid(20)
 @pytest.mark.parametrize("name", LAYERS)
 def test_layer(name):
     assert_same_in_onnxruntime(chain(IMAGE, LAYERS[name]()))
@@ -272,7 +272,7 @@ MERGES = {
 }
 
 
-@pytest.mark.grid(24)
+@pytest.mark.grid(48)
 @pytest.mark.parametrize("name", MERGES)
 def test_merge(name):
     assert_same_in_onnxruntime(merge(MERGES[name]))
@@ -333,6 +333,7 @@ def mlp_mixer(blocks):
     return keras.Model(inputs, layers.Dense(5)(layers.GlobalAveragePooling1D()(x)))
 
 
+@pytest.mark.slow
 @pytest.mark.grid(2)
 @pytest.mark.parametrize("blocks", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("network", [vision_transformer, mlp_mixer])

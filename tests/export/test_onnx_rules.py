@@ -86,7 +86,7 @@ def bucket(x, boundaries):
     return tf.raw_ops.Bucketize(input=x, boundaries=boundaries)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(8)
 @pytest.mark.parametrize("operation", ELEMENTWISE)
 def test_elementwise_gradient(operation):
     assert run_both(ELEMENTWISE[operation], (5, 3)) < 1e-6
@@ -152,7 +152,7 @@ POOLING = [
 ]
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(24)
 @pytest.mark.parametrize("pool", [tf.nn.max_pool, tf.nn.avg_pool], ids=["max", "average"])
 @pytest.mark.parametrize(("size", "stride", "padding"), POOLING)
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ CONVOLUTIONS = [
 ]
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(24)
 @pytest.mark.parametrize(("size", "stride", "padding", "dilation"), CONVOLUTIONS)
 @pytest.mark.parametrize(
     "shape",
@@ -243,7 +243,7 @@ def test_factors_that_spread_a_gradient_over_the_channels():
     assert run_both(lambda x: tf.nn.conv2d(x, weights, 1, "SAME") * factors, (7, 6, 2)) < 1e-6
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize("multiplier", [1, 2])
 @pytest.mark.parametrize(
     ("size", "stride", "padding", "dilation"),
@@ -280,7 +280,7 @@ def test_transposed_convolution_and_its_gradient(padding, stride):
     assert run_both(convolution, (5, 4, 2)) < 1e-6
 
 
-@pytest.mark.grid(10)
+@pytest.mark.grid(40)
 @pytest.mark.parametrize("mode", ["half_pixel_centers", "align_corners", "neither"])
 @pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (16, 14)])
 @pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])
@@ -299,7 +299,7 @@ def test_resizing_gradient(kind, size, mode, shape):
     assert run_both(resize, shape, batches=(2, 3)) < 2e-6
 
 
-@pytest.mark.grid(20)
+@pytest.mark.grid(40)
 @pytest.mark.parametrize("antialias", [False, True])
 @pytest.mark.parametrize("size", [(5, 6), (13, 17), (8, 7), (3, 20)])
 @pytest.mark.parametrize("shape", [(8, 7, 2), (None, None, 2)], ids=["static", "free"])
@@ -346,7 +346,7 @@ SLICES = {
 }
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(20)
 @pytest.mark.parametrize("name", SLICES)
 @pytest.mark.parametrize("shape", [(7, 6, 2), (None, None, 2)], ids=["static", "free"])
 def test_slice_gradient(name, shape):
@@ -417,7 +417,7 @@ MATRICES = {
 }
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize("name", MATRICES)
 @pytest.mark.parametrize("shape", [(5, 6), (6, 6), (7, 6), (None, 6)])
 def test_matrix_gradient(name, shape):

@@ -35,6 +35,7 @@ def assert_same_outputs(actual, expected):
     np.testing.assert_array_equal(actual["is_ood"], expected["is_ood"])
 
 
+@pytest.mark.slow
 def test_saved_model_scores_in_a_process_without_keras_and_this_package(exported, images, tmp_path):
     np.save(tmp_path / "images.npy", images)
     subprocess.run(
@@ -56,7 +57,7 @@ def test_saved_model_scores_in_a_process_without_keras_and_this_package(exported
         assert outputs["is_ood"].sum() == 3  # of 20, at a TPR of 0.8 on fresh data
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("kind", DETECTORS)
 def test_every_detector_exports(kind, images, tmp_path):
     detector = adapted(DETECTORS[kind](small_classifier()))

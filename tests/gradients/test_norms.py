@@ -108,7 +108,7 @@ def whole(network, x):
     return functools.cache(functools.partial(run, network, x, None))
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize("weighted", [True, False], ids=["weighted", "unweighted"])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
 @pytest.mark.parametrize("chunk_size", [1, 2, 4, 5, 6, 9])
@@ -120,7 +120,7 @@ def test_chunks_change_neither_the_norms_nor_their_derivatives(
     assert all(np.any(derivative) for derivative in expected[2][:3])
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("chunk_size", [None, 4])
 @pytest.mark.parametrize("training", [True, False], ids=["training", "inference"])
 def test_a_free_batch_size_changes_nothing(chunk_size, training, network, x, whole):
@@ -130,6 +130,7 @@ def test_a_free_batch_size_changes_nothing(chunk_size, training, network, x, who
     )
 
 
+@pytest.mark.slow
 @pytest.mark.grid(2)
 @pytest.mark.parametrize("make", [networks.residual, networks.dense])
 def test_other_networks_agree_in_chunks(make, rng):
@@ -148,7 +149,7 @@ def test_eager_mode_gives_the_same(chunk_size, network, x, whole):
     assert_close(eager, whole(norm="l1", weighted=True, training=True))
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize("chunk_size", [None, 2, 4])
 @pytest.mark.parametrize(("norm", "order"), [("l1", 1), ("l2", 2)])
 def test_norms_are_those_of_tensorflows_jacobian(chunk_size, norm, order, network, x, rng):

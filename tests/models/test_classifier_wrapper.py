@@ -167,6 +167,7 @@ COPIES = {
 }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("way", COPIES)
 @pytest.mark.parametrize(
     "make", [detector, lambda: together(("odin", "msp", "classifier"))], ids=["alone", "within"]

@@ -157,7 +157,7 @@ WHOLE = {
 }
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", WHOLE)
 def test_a_preprocessor_becomes_part_of_what_is_wrapped(name, pixels):
     model = WHOLE[name]()
@@ -201,7 +201,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize(
     "wrap", [keras_lodin.MSPDetector, keras_lodin.GQModel, deployed_classifier]

@@ -160,7 +160,7 @@ def true_gradient(classifier):
     return gradient is not None and bool(tf.reduce_any(gradient != 0.0))
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("kind", PASSING)
 def test_what_has_a_gradient_is_accepted(kind):
     classifier = PASSING[kind]()
@@ -170,6 +170,7 @@ def test_what_has_a_gradient_is_accepted(kind):
     keras_lodin.GQModel(classifier)
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("kind", STOPPED)
 def test_what_has_none_is_refused_at_once_with_what_stops_it(kind):
     make, reason = STOPPED[kind]
@@ -184,7 +185,7 @@ def test_what_has_none_is_refused_at_once_with_what_stops_it(kind):
         keras_lodin.GQModel(classifier)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     "kind",
     [

@@ -57,7 +57,7 @@ def photos(rng):
     return rng.uniform(size=(6, 10, 10, 3)).astype("float32")
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("writing", SEEN)
 def test_features_are_what_enters_the_last_layer(writing, images):
     reference = classifiers.logits()

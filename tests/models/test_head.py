@@ -15,7 +15,7 @@ def images(rng):
     return ops.convert_to_tensor(rng.uniform(size=(12, 8, 8, 1)).astype("float32"))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("writing", classifiers.WRITINGS)
 def test_logits_and_output_of_every_writing(writing, images):
     reference = classifiers.logits()

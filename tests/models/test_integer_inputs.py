@@ -68,7 +68,7 @@ def ready(cls, classifier, data):
     return adapted(cls(classifier, **DETECTORS[cls]), (data, labels))
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize("made", MAKERS)
 @pytest.mark.parametrize("cls", DETECTORS, ids=lambda cls: cls.__name__)
 def test_scores_of_pixels_are_those_of_the_same_network_of_floats(cls, made):
@@ -106,6 +106,7 @@ def test_the_step_is_not_rounded_back():
     assert np.any(forward_pass.logits_at(moved) != forward_pass.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.grid(2)
 @pytest.mark.parametrize("made", ["nested", "logits"])
 def test_training_with_gq_on_pixels_is_that_on_floats(made):

@@ -38,9 +38,13 @@ SEEN = {
 }
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("make", SEEN.values(), ids=SEEN)
 def test_logits_are_features_times_kernel_plus_bias(make, rng):
     model = make()
+    for variable in model.variables:
+        if variable.name == "bias":
+            variable.assign(0.3 * rng.normal(size=variable.shape))
     found = find_head(model)
     head = LinearHead(model, found.from_logits)
     inputs = rng.normal(size=(5, *model.inputs[0].shape[1:])).astype("float32")
@@ -73,5 +77,9 @@ def test_logits_that_are_not_linear_in_the_features_are_refused():
     pooled = keras.Model(inputs, layers.GlobalAveragePooling2D()(convolved))
     with pytest.raises(ValueError, match=r"must be linear in the features.*Received: .*conv2d"):
         LinearHead(pooled, True)
+    flat = keras.Input((4,))
+    curved = keras.Model(flat, layers.Dense(3, activation="tanh")(layers.Dense(9)(flat)))
+    with pytest.raises(ValueError, match=r"must be linear.*Received: .*differences of"):
+        LinearHead(curved, True)
     with pytest.raises(ValueError, match=r"cannot be seen: it is a subclassed"):
         LinearHead(networks.subclassed(), True)

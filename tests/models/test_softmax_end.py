@@ -23,6 +23,7 @@ def numbers(tensor):
     return ops.convert_to_numpy(ops.cast(tensor, "float32"))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("name", heads.SOFTMAX)
 def test_the_softmax_of_the_logits_is_what_the_classifier_returns(name, inputs):
     model = heads.SOFTMAX[name]()
@@ -65,7 +66,7 @@ def test_probabilities_without_logits_are_refused(name, told):
         find_head(heads.UNREACHABLE[name](), told)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize("told", [None, True, False])
 @pytest.mark.parametrize("name", heads.SIGMOID)
 def test_classes_that_are_scored_by_themselves_are_refused(name, told):
@@ -96,7 +97,7 @@ def test_the_advice_is_right_when_it_is_followed(inputs):
     assert find_head(followed, from_logits=True).from_logits
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("wrap", [keras_lodin.GQModel, keras_lodin.GradientPenaltyModel])
 @pytest.mark.parametrize("name", ["a subclass of Dense", "int8", "LoRA", "mask of a layer"])
 def test_what_is_trained_is_what_is_deployed(wrap, name, inputs):
@@ -104,7 +105,7 @@ def test_what_is_trained_is_what_is_deployed(wrap, name, inputs):
     np.testing.assert_allclose(wrap(model)(inputs), model(inputs), atol=1e-6)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("change", [heads.add_lora, lambda layer: layer.quantize("int8")])
 @pytest.mark.parametrize("make", [heads.SOFTMAX["Dense"], heads.LOGITS["Dense"]])
 def test_a_head_that_changes_after_it_was_wrapped_is_followed(make, change, inputs):

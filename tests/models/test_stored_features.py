@@ -18,6 +18,7 @@ def pointwise():
     return keras.Model(inputs, layers.Softmax()(x))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("make", [networks.convolutional, pointwise])
 def test_head_gives_the_logits_of_stored_features(make, rng):
     classifier = make()

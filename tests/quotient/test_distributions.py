@@ -118,6 +118,7 @@ def test_quotient_is_that_of_the_norms_and_of_the_predictions_as_labels(
     )
 
 
+@pytest.mark.slow
 def test_sampled_norms_scatter_around_the_exact_ones(classifier, images):
     exact = gradient_distributions(classifier, images, verbose=0)
     sampled = gradient_distributions(

@@ -17,7 +17,6 @@ from tests.gradients.tensorflow.linear_pass import LinearPass, literal_norms, pr
 
 DRAWS = 4000
 PIXELS = 4
-SIZES = pytest.mark.parametrize("classes", [10, 100, 1000])
 LARGEST_SLOW = pytest.mark.parametrize(
     "classes", [10, 100, pytest.param(1000, marks=pytest.mark.slow)]
 )
@@ -57,9 +56,10 @@ def assert_unbiased(draws, expected, deviations=4.5, atol=0.0):
     np.testing.assert_array_less(distance, deviations * error + atol + 1e-5 * np.abs(expected))
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("form", ["softmax", "logits"])
 @pytest.mark.parametrize("norm", ["l1", "l2"])
-@SIZES
+@LARGEST_SLOW
 @RANKS
 def test_sampled_label_norm_is_exact_and_that_of_the_others_unbiased(form, norm, classes, rank):
     case = sample(classes, rank)
@@ -119,7 +119,7 @@ def test_projected_variance_of_the_others_falls_as_one_over_the_directions(class
     assert variances[0] / variances[1] == pytest.approx(4.0, rel=0.2)
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @SMALL
 @RANKS
 def test_projected_quotient_approaches_the_exact_one_with_more_directions(classes, rank):

@@ -44,6 +44,7 @@ def test_quotient_equals_float64_finite_differences(make, shape, normalization, 
     )
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("temperature", [0.5, 20.0])
 def test_quotient_at_a_temperature_is_that_of_the_tempered_softmax(temperature, rng):
     model = networks.convolutional()
@@ -122,6 +123,7 @@ def test_softmax_and_logits_classifiers_have_the_same_quotient(classifier, image
     )
 
 
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("form", ["softmax", "logits", "pooled"])
 def test_batch_size_does_not_change_the_quotient(form, classifier, images, labels):
     one_batch = keras_lodin.gradient_quotient(classifier, images, labels, form=form)
@@ -145,6 +147,7 @@ def test_pooled_form_equals_the_published_computation(classifier, images, labels
     np.testing.assert_allclose(quotient, np.full(12, expected), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_hot_labels_and_datasets_give_the_same_quotient(classifier, images, labels):
     expected = keras_lodin.gradient_quotient(classifier, images, labels)
     one_hot = keras.utils.to_categorical(labels, networks.CLASSES)

@@ -97,6 +97,7 @@ def test_training_flattens_the_loss_around_the_data(images, labels):
     assert penalties[1.0] < 0.5 * penalties[1e-9]
 
 
+@pytest.mark.slow
 def test_weight_zero_trains_exactly_as_plain_keras(images, labels):
     first, second = networks.convolutional(True), networks.convolutional(True)
     second.set_weights(first.get_weights())

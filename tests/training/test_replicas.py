@@ -5,7 +5,7 @@ import pytest
 from tests.processes import run_python
 
 START = """
-import json, sys, warnings
+import json, os, sys, warnings
 import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -102,6 +102,84 @@ print("equal")
 def test_a_replica_without_samples_leaves_the_log_of_plain_training(names):
     """The last batch has one sample, so that the second replica gets none of it."""
     assert "equal" in run_python(EMPTY, *names)
+
+
+# What one device trains with the same batches, of which the last has three samples or one.
+SAME = """
+import json
+from pathlib import Path
+from keras_lodin.gradients import replicas_of
+from keras_lodin.models.networks import NETWORKS
+from keras_lodin.workflows import train
+
+# Half of the time of a small graph's first run.
+tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+# TensorFlow mixes up what two strategies of a process exchange: the one that `train` takes.
+with replicas_of("mirrored") as replicas, replicas.scope():
+    two = tf.distribute.get_strategy()
+SAME = {
+    "exact": lambda net: GQ(net, 0.5),
+    "every second": lambda net: GQ(net, 0.5, every=2),
+    "plain": lambda net: GQ(net, 0.0),
+    "penalty": lambda net: Penalty(net, 0.5),
+}
+for name in sys.argv[2:]:
+    for batch_size in (4, 3) if name == "exact" else (3,):
+        (alone, before), (shared, log) = (
+            trained(strategy, dense, SAME[name], rate=0.5, batch_size=batch_size)
+            for strategy in (one, two)
+        )
+        for ours, expected in zip(shared.get_weights(), alone.get_weights(), strict=True):
+            np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6, err_msg=name)
+        for key, values in before.items():
+            np.testing.assert_allclose(log[key], values, rtol=1e-5, err_msg=f"{name}: {key}")
+
+# A run, whose epoch ends with 55 images of 64.
+NETWORKS["dense"] = lambda num_classes, input_shape: keras.Sequential(
+    [keras.Input(input_shape), layers.Flatten(), layers.Dense(num_classes)]
+)
+settings = {"id": "digits:0-6", "model": "dense", "gq_weight": 0.1, "epochs": 1, "verbose": 0}
+runs = [
+    train(output=f"{sys.argv[1]}/{strategy}", strategy=strategy, **settings)
+    for strategy in (None, "mirrored")
+]
+found = [json.loads((run / "run.json").read_text()) for run in runs]
+for before, now in zip(*(one["history"] for one in found), strict=True):
+    for key, value in before.items():
+        np.testing.assert_allclose(now[key], value, rtol=1e-4, err_msg=key)
+networks = [keras.models.load_model(run / "model.keras").get_weights() for run in runs]
+for ours, expected in zip(*networks, strict=True):
+    np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6)
+assert "replicas" not in found[0] and found[1]["replicas"] == 2, found
+for more, message in (
+    ({"strategy": "mirrored", "batch_size": 65}, "must be a multiple of 2"),
+    ({"strategy": "no strategy"}, "must be None or 'mirrored' or 'multi-worker'"),
+    ({"strategy": "multi-worker"}, "in which TensorFlow is at work"),
+):
+    try:
+        os.environ["TF_CONFIG"] = json.dumps(
+            {"cluster": {"worker": ["127.0.0.1:1", "127.0.0.1:2"]},
+             "task": {"type": "worker", "index": 0}}
+        )
+        train(output=f"{sys.argv[1]}/refused", **settings, **more)
+    except ValueError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(message)
+assert not Path(sys.argv[1], "refused").exists()
+print("the same")
+"""
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        pytest.param([], id="a run alone"),
+        pytest.param(["exact", "every second", "plain", "penalty"], marks=pytest.mark.slow),
+    ],
+)
+def test_two_replicas_end_where_one_does_and_report_the_same(names, tmp_path):
+    assert "the same" in run_python(START + SAME, tmp_path, *names)
 
 
 @pytest.mark.slow

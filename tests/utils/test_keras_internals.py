@@ -304,6 +304,41 @@ def test_steps_taken_counts_every_batch_of_an_accumulated_step(batch):
     assert int(optimizer.iterations) == 1
 
 
+def test_what_a_step_returns_is_reduced_between_hosts():
+    """As Keras does it there: a mean over the first axis, which fails for a number."""
+    trainer = pytest.importorskip("keras.src.backend.tensorflow.trainer")
+
+    class Hosts:
+        def reduce(self, reduction, value, axis):
+            assert (reduction, axis) == ("MEAN", 0), says("reducible")
+            return tf.reduce_mean(value, axis)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trainer, "_collective_all_reduce_multi_worker", lambda strategy: True)
+        logs = internals().reducible({"loss": tf.constant(2.0)})
+        found = trainer.reduce_per_replica(logs, Hosts(), "auto")
+        assert found["loss"].shape == (), says("reducible")
+        assert float(found["loss"]) == 2.0, says("reducible")
+        with pytest.raises((ValueError, tf.errors.InvalidArgumentError)):
+            # Once it works, Keras has mended it, and `reducible` may go.
+            trainer.reduce_per_replica({"loss": tf.constant(2.0)}, Hosts(), "auto")
+
+
+@pytest.mark.parametrize(
+    ("loss", "expected"),
+    [
+        ("sparse_categorical_crossentropy", True),
+        (keras.losses.SparseCategoricalCrossentropy(), True),
+        (keras.losses.SparseCategoricalCrossentropy(reduction="sum"), False),
+        (lambda y, y_pred: ops.mean(y_pred, axis=-1), True),
+    ],
+)
+def test_a_loss_that_is_a_sum_is_told_from_a_mean(loss, expected):
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(3)])
+    model.compile("sgd", loss)
+    assert internals().loss_is_mean(model) is expected, says("loss_is_mean")
+
+
 def test_data_that_are_iterated_over_are_an_adapter_of_keras():
     from keras.src.trainers.data_adapters import get_data_adapter
 

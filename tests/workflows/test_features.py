@@ -43,6 +43,7 @@ def test_evaluation_of_stored_features_is_that_of_the_images(run, stored):
         assert row["auroc"] == pytest.approx(other["auroc"], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_detectors_are_tuned_on_stored_features_and_saved(stored):
     detector, _ = tune_model(
         stored / "head.keras",

@@ -45,7 +45,7 @@ def test_other_detectors_are_calibrated_without_tuning(run, tmp_path):
     assert keras.models.load_model(tmp_path / "energy.keras").threshold == detector.threshold
 
 
-def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, detector_file, tmp_path):
+def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, tmp_path):
     evaluation = evaluate_models([run], "digits:0-6", ["digits:7-9", "noise:uniform:200"])
     assert [(row["detector"], row["ood"]) for row in evaluation.rows] == [
         (detector, ood)
@@ -59,6 +59,9 @@ def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, detector_
     results = json.loads((tmp_path / "results.json").read_text())
     assert len(results["results"]) == 10
 
+
+@pytest.mark.slow
+def test_a_detector_file_is_evaluated_beside_its_run(run, detector_file):
     both = evaluate_models([run, detector_file], "digits:0-6", ["photos:100"])
     assert {row["model"] for row in both.rows} == {"run", "detector"}
     # A detector file is evaluated as it is, and beside it what it would be with ODIN's defaults.

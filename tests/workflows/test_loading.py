@@ -54,7 +54,7 @@ def some_of(trees, tmp_path, names):
 NOISE = np.random.default_rng(1).uniform(size=(12, 8, 8, 3)).astype("float32")
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize(
     ("known", "present"),
     [
@@ -142,6 +142,7 @@ def test_other_digits_are_refused_by_tune_and_evaluate_and_as_validation(run_of_
     assert not (tmp_path / "d.keras").exists()
 
 
+@pytest.mark.slow
 def test_validation_goes_by_names(run_of_digits, tmp_path):
     validated = train(
         "digits:0-2", "perceptron", tmp_path / "r", epochs=3, validation="digits:1,2", verbose=0
@@ -158,6 +159,7 @@ def test_the_tuned_detector_has_the_classes_of_the_run(run_of_digits, tmp_path):
     assert detector.input_range_origin == "given"
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_keeps_its_labels(run_of_digits, tmp_path):
     tuned = train(
         "digits:1,2", str(run_of_digits / "model.keras"), tmp_path / "r", epochs=1, verbose=0
@@ -263,6 +265,7 @@ def test_a_detector_of_another_range_is_refused(tmp_path, pixels_file, trees):
         )
 
 
+@pytest.mark.slow
 def test_a_network_that_learnt_nothing_is_warned_of(tmp_path):
     with pytest.warns(UserWarning, match=r"after its training, no better than chance"):
         train("digits", "perceptron", tmp_path / "r", epochs=1, learning_rate=1e-9, verbose=0)

@@ -149,6 +149,7 @@ def test_unreadable_files_are_counted_and_the_first_are_named(folder):
     assert len(str(caught[0].message)) < 1000
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
 def test_training_and_tuning_say_what_they_could_not_read(folder, tmp_path):
     classifier = keras.Sequential(

@@ -163,6 +163,7 @@ def short_whole(tmp_path_factory):
     return train(output=tmp_path_factory.mktemp("short") / "run", **{**SETTINGS, "epochs": 1})
 
 
+@pytest.mark.slow
 @pytest.mark.grid(4)
 @pytest.mark.parametrize("last", ["run.json", "checkpoint.keras", "model.keras", "complete"])
 def test_killed_at_any_write_of_a_file_it_ends_as_the_uninterrupted_one(
@@ -262,7 +263,7 @@ def _move(folder):
     (folder / "0" / "1.png").rename(folder / "1" / "moved.png")
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 @pytest.mark.filterwarnings("ignore:.*could not be read and were skipped:UserWarning")
 @pytest.mark.parametrize("finished", [False, True])
 @pytest.mark.parametrize(
@@ -368,6 +369,7 @@ def test_mistakes_are_refused_before_anything_is_trained(settings, message, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*could not be read and were skipped:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")
 @pytest.mark.parametrize("part", ["[50%:]", pytest.param("", marks=pytest.mark.slow)])

@@ -39,6 +39,8 @@ def keeping_weights(model: keras.Model, check: Callable[[], None]) -> Iterator[N
     error does not come.
     """
     check()
+    if keras.distribution.distribution() is not None and jax.process_count() == 1:
+        keras_internals.lay_batches_through(_layout)
     variables = keras_internals.variables_of_training(model)
     before = keras_internals.own_values(variables)
     _KEPT.append(model)
@@ -51,6 +53,18 @@ def keeping_weights(model: keras.Model, check: Callable[[], None]) -> Iterator[N
         raise
     finally:
         _KEPT.remove(model)
+
+
+def _layout(batch: np.ndarray, layout: jax.sharding.NamedSharding) -> jax.sharding.NamedSharding:
+    """Where a batch goes: whole to every device if they cannot have as many samples each.
+
+    As the last batch of an epoch. It costs the time of that step on one device; filled up, it would
+    have other statistics.
+    """
+    axis = layout.spec[0] if layout.spec else None
+    if axis is None or len(batch) % layout.mesh.shape[axis] == 0:
+        return layout
+    return jax.sharding.NamedSharding(layout.mesh, jax.sharding.PartitionSpec())
 
 
 def run_eagerly(function: Callable[[], T]) -> T | None:

@@ -7,3 +7,4 @@ from keras_lodin.gradients.tensorflow.forward_pass import ForwardPass as Forward
 from keras_lodin.gradients.tensorflow.has_gradient import has_gradient as has_gradient
 from keras_lodin.gradients.tensorflow.is_unbounded import is_unbounded as is_unbounded
 from keras_lodin.gradients.tensorflow.penalty_step import PenaltyStep as PenaltyStep
+from keras_lodin.gradients.tensorflow.replicas_of import replicas_of as replicas_of

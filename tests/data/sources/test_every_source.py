@@ -61,7 +61,7 @@ def assert_same(batches, others):
             np.testing.assert_array_equal(column, expected)
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 def test_same_specification_gives_the_same_pixels(load):
     source = load()
     first = collect(source.batches(5))
@@ -70,7 +70,7 @@ def test_same_specification_gives_the_same_pixels(load):
     assert_same(first, collect(load().batches(5)))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 def test_examples_have_the_promised_shape_type_range_and_count(load):
     source = load()
     low, high = source.input_range
@@ -105,7 +105,7 @@ def test_labels_count_from_zero_up_to_the_number_of_classes(load):
         assert labels.max() < len(source.class_names)
 
 
-@pytest.mark.grid(4)
+@pytest.mark.grid(8)
 def test_an_epoch_holds_every_example_once(load):
     source = load()
 
@@ -115,7 +115,7 @@ def test_an_epoch_holds_every_example_once(load):
     assert pixels(source.training_batches(5, 0, 0, 1)) == pixels(source.batches(5))
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 def test_resumed_training_sees_what_the_uninterrupted_run_saw(load):
     source = load("train")
     augment = "crop-flip" if len(source.shape) == 3 else None
@@ -150,6 +150,7 @@ def test_names_are_the_known_kinds():
 BY_BOTH = {name: options for name, options in SPECIFICATIONS.items() if "tfds" not in name}
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize(("template", "options"), BY_BOTH.items(), ids=BY_BOTH.keys())
 def test_both_readers_give_the_same(template, options, request, read_by_both):
     """The same order, labels, crops and mirror images, and pixels to one grey level."""

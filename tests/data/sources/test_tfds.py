@@ -50,6 +50,7 @@ def test_part_is_a_split_in_stored_order(load, reference, part, split):
     assert source.class_names == ("cat", "dog")
 
 
+@pytest.mark.grid(2)
 @pytest.mark.parametrize("split", ["train", "test[:50%]", "test[3:7]", "train[:5]+test[-2:]"])
 def test_named_split_is_taken_whatever_the_part(load, reference, split):
     for part in ("train", "test"):

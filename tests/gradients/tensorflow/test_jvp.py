@@ -79,7 +79,7 @@ def check(model, x, sizes, expected_of=None, method=by_the_walk, training=False)
     assert_close(second, expected_second)
 
 
-@pytest.mark.grid(24)
+@pytest.mark.grid(48)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -93,7 +93,7 @@ def test_derivatives_along_a_direction_are_those_of_tensorflow(name, sizes):
     check(*graph_networks.make(name), sizes)
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(12)
 @pytest.mark.parametrize("name", graph_networks.ANY_SIZE)
 def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
     check(*graph_networks.make(name, any_size=True), "free sizes")
@@ -121,7 +121,7 @@ def test_eager_mode_gives_the_same(name):
     assert_close(found, by_the_accumulator(tf.constant(x), model, direction))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize("sizes", ["fixed", "free batch"])
 @pytest.mark.parametrize(
     ("name", "statistics_of"),
@@ -236,7 +236,7 @@ def test_logits_that_do_not_depend_on_the_inputs_have_no_derivative():
         assert directional_derivative(operations, x, logits, tf.ones((2, 3))) is None
 
 
-@pytest.mark.grid(8)
+@pytest.mark.grid(16)
 @pytest.mark.parametrize(
     "combine",
     [tf.add, tf.subtract, tf.multiply, tf.math.squared_difference, tf.maximum, tf.divide],

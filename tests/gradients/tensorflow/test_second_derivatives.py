@@ -55,9 +55,18 @@ def series(*stack):
     ],
     ids=["moments", "softsign"],
 )
-def test_beside_a_loop_what_tensorflow_gets_wrong_is_refused_and_the_advice_works(before):
+def test_beside_a_loop_what_tensorflow_gets_wrong_is_refused(before):
     with pytest.raises(ValueError, match=r"unroll=True.*Received: operation"):
         fitted(series(before(), layers.SimpleRNN(3)))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "before",
+    [lambda: layers.GroupNormalization(2), lambda: layers.Dense(4, activation="softsign")],
+    ids=["moments", "softsign"],
+)
+def test_what_that_refusal_advises_works(before):
     assert np.isfinite(fitted(series(before(), layers.SimpleRNN(3, unroll=True)))["gq"]).all()
 
 

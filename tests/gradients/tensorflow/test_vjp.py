@@ -74,7 +74,7 @@ def check(model, x, sizes, training):
     assert_close(derivatives, expected_derivatives)
 
 
-@pytest.mark.grid(24)
+@pytest.mark.grid(48)
 @pytest.mark.parametrize(
     ("name", "sizes"),
     [
@@ -94,7 +94,7 @@ def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
     check(*graph_networks.make(name, any_size=True), "free sizes", training=False)
 
 
-@pytest.mark.grid(5)
+@pytest.mark.grid(10)
 @pytest.mark.parametrize("sizes", ["fixed", "free batch"])
 @pytest.mark.parametrize("name", [name for name in graph_networks.BLOCKS if "normal" in name])
 def test_training_mode_counts_a_samples_influence_on_the_others(name, sizes):
@@ -205,7 +205,7 @@ def test_an_input_that_many_operations_read_gathers_all_their_gradients(rng):
     np.testing.assert_allclose(compute(x), cotangents * (2 * x + 2.0) + mean, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.grid(10)
+@pytest.mark.grid(20)
 @pytest.mark.parametrize(
     "combine",
     [tf.add, tf.subtract, tf.multiply, tf.math.squared_difference, tf.maximum, tf.divide],

@@ -52,6 +52,7 @@ def test_exits_read_the_published_channels(published):
     assert read == [224, 160, 256, 188, 284]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("layer", "before", "after", "scales"), [(8, 80, 40, (2, 3)), (15, 82, 41, (3,))]
 )
@@ -109,6 +110,7 @@ def test_operations_are_the_published_ones(of_a_hundred_classes):
     assert millions.round(1).tolist() == [26.6, 51.6, 68.9, 88.4, 105.1]
 
 
+@pytest.mark.slow
 @pytest.mark.grid(2)
 def test_trainable_parameters(published, of_a_hundred_classes):
     assert trainable(published) == 2_822_082
@@ -144,6 +146,7 @@ def test_exits_return_logits_of_images_of_any_size(shape, rng):
         assert model.get_layer(f"exit{i}_logits").units == 4
 
 
+@pytest.mark.slow
 def test_smaller_networks_have_the_exits_and_channels_asked_for():
     small = models.MSDNet(exits=3, growth=3, initial_channels=16, input_shape=(16, 16, 1))
     assert len(small.outputs) == 3

@@ -14,7 +14,7 @@ def trainable(model):
     return sum(int(np.prod(weight.shape)) for weight in model.trainable_weights)
 
 
-@pytest.mark.grid(3)
+@pytest.mark.grid(6)
 @pytest.mark.parametrize(
     ("make", "classes", "count"),
     [
@@ -33,7 +33,7 @@ def test_trainable_parameters_are_those_of_the_literature(make, classes, count):
     assert trainable(make(num_classes=classes)) == count
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(4)
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
@@ -58,7 +58,7 @@ def test_networks_return_logits_of_images(name, shape, rng):
     assert keras_lodin.MSPDetector(model).from_logits
 
 
-@pytest.mark.grid(8)
+@pytest.mark.grid(16)
 @pytest.mark.parametrize("name", models.names())
 def test_logits_are_float32_under_half_precision(name):
     before = keras.config.dtype_policy()
