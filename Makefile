@@ -14,7 +14,7 @@ SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync)
 # Python compiles what it imports; pip would compile everything.
 INSTALL := install --quiet --disable-pip-version-check --no-compile -c constraints.txt
 
-.PHONY: quickstart test test-all test-core test-core-tensorflow test-slow lint docs clean $(BACKENDS:%=test-core-%) \
+.PHONY: quickstart test test-all test-core test-core-tensorflow test-slow test-beam lint docs clean $(BACKENDS:%=test-core-%) \
 	$(BACKENDS:%=test-core-slow-%)
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -64,8 +64,20 @@ test-slow: $(VENV)/installed
 $(BACKENDS:%=test-core-slow-%): test-core-slow-%: $(CORE)/installed
 	KERAS_BACKEND=$* $(CORE)/bin/pytest -m slow tests/core
 
+# Apache Beam with Dask, which need older packages than the environment of all other tests has.
+test-beam: $(VENV)-beam/installed
+	$(VENV)-beam/bin/pytest -m "slow or not slow" tests/workflows/beam
+
+# Without the constraints; one of Beam's own packages is built by an older setuptools.
+$(VENV)-beam/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)-beam
+	$(VENV)-beam/bin/pip install --quiet --disable-pip-version-check "setuptools<81" wheel
+	$(VENV)-beam/bin/pip install --quiet --disable-pip-version-check --no-build-isolation crcmod dill
+	$(VENV)-beam/bin/pip install --quiet --disable-pip-version-check -e ".[beam]" hypothesis pytest
+	touch $@
+
 docs: $(VENV)/installed
 	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf $(VENV) $(CORE)
+	rm -rf $(VENV) $(CORE) $(VENV)-beam

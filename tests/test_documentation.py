@@ -108,7 +108,8 @@ def test_blocks_that_are_not_run_name_what_exists(page):
                 assert hasattr(keras_lodin, name)
             continue
         for line in re.findall(r"^ *keras-lodin (.*)$", code.replace("\\\n", ""), re.MULTILINE):
-            words = line.split(" #")[0].split()
+            # What follows `--` are options of another program.
+            words = line.split(" #")[0].partition(" -- ")[0].split()
             command = main.commands[words.pop(0)]
             while hasattr(command, "commands"):
                 command = command.commands[words.pop(0)]

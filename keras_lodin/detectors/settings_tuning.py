@@ -137,7 +137,7 @@ def settings_grid(
 ) -> list[dict[str, Any]]:
     """Every combination of candidates, and the defaults."""
     declared = detector.declared_settings()
-    given = {name: one.candidates for name, one in declared.items()}
+    given: dict[str, Sequence[Any]] = {name: one.candidates for name, one in declared.items()}
     if candidates is not None:
         given = {**dict.fromkeys(declared, ()), **candidates}
     values = {}

@@ -82,8 +82,9 @@ def check_statistics(statistics: str | None, detectors: Iterable[Detector]) -> N
     waiting = not all(one.adapted for one in detectors)
     if statistics is not None and not waiting:
         raise ValueError(
-            "`statistics` (--statistics) names the training data that mahalanobis and mood take "
-            "their statistics of. Leave it out, or choose one of them (--detector mahalanobis). "
+            "`statistics` (--statistics) names the training data that detectors such as vim and "
+            "mahalanobis take their statistics of. Leave it out, or choose one of them (--detector "
+            "vim). "
             f"Received: statistics={statistics!r}, with "
             f"{', '.join(map(registry.name_of, detectors))}, without statistics to take"
         )

@@ -1,6 +1,7 @@
 """The example scripts and the notebook run."""
 
 import copy
+import pickle
 import re
 import runpy
 from pathlib import Path
@@ -9,6 +10,8 @@ import nbformat
 import numpy as np
 import pytest
 
+import keras_lodin
+from keras_lodin.workflows.scoring import ScoreFolder
 from tests.test_documentation import blocks
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
@@ -85,3 +88,35 @@ def words_of(notebook):
         for cell in notebook.cells
     ]
     return [re.findall("[A-Za-z_]{2,}", " ".join(texts)) for texts in printed]
+
+
+def test_shards_are_scored_out_of_the_batches_of_spark(detector_file, tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    score = runpy.run_path(str(EXAMPLES / "scripts" / "score_on_spark.py"))["score_batches"]
+    shards = keras_lodin.plan(["digits:0-1"], 150)
+    batches = [
+        pa.RecordBatch.from_pylist([{"shard": pickle.dumps(one)} for one in some])
+        for some in (shards[:2], shards[2:])
+    ]
+    figures = [
+        row
+        for batch in score(batches, detector_file, tmp_path / "out")
+        for row in batch.to_pylist()
+    ]
+    assert [row["shard"] for row in figures] == ["00000", "00001", "00002"]
+    assert sum(row["scored"] for row in figures) == 360
+    assert ScoreFolder(tmp_path / "out").done() == ["00000", "00001", "00002"]
+
+
+@pytest.mark.slow
+def test_spark_itself_scores_shards(detector_file, tmp_path):
+    sql = pytest.importorskip("pyspark.sql")
+    script = runpy.run_path(str(EXAMPLES / "scripts" / "score_on_spark.py"))
+    spark = sql.SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    session = spark.getOrCreate()
+    try:
+        rows = script["main"](session, detector_file, tmp_path / "out", ["digits:0-1"], 150)
+    finally:
+        session.stop()
+    assert sorted(row["shard"] for row in rows) == ScoreFolder(tmp_path / "out").done()
+    assert sum(row["scored"] for row in rows) == 360
