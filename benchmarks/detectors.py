@@ -84,7 +84,7 @@ NETWORKS = {
             "fashion_mnist_jpeg75:test[:300]",
         ),
         150,
-        50,
+        10,
     ),
 }
 # Which need statistics of each class, of which the ImageNet images have two or none.
@@ -113,7 +113,7 @@ def main() -> None:
                 writer.writeheader()
                 writer.writerows(rows)
             mine = [r for r in rows if (r["network"], r["detector"]) == (name, detector)]
-            print(name, detector, *map(_short, mine))
+            print(name, detector, *map(_short, mine), flush=True)
 
 
 def _short(row: dict[str, Any]) -> str:

@@ -27,8 +27,10 @@ PAGES = (
     "docs/detectors.md",
     "docs/study.md",
     "docs/full_scale.md",
+    "docs/guides/drift.md",
     "docs/guides/threshold.md",
     "docs/results/contrasts.md",
+    "docs/results/choose.md",
 )
 _ESTIMATORS = ("exact", "sampled", "projected")
 _PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
@@ -452,6 +454,56 @@ def confidence(path: Path) -> str:
     )
 
 
+def counted(path: Path) -> str:
+    def shown(row: dict[str, str], key: str) -> str:
+        if not row[key]:
+            return ""
+        number = float(row[key])
+        return f"{number:.7f}" if row["what"] == "threshold" else f"{100 * number:.4f} %"
+
+    return _markdown(
+        ["scores", "passes", "what", "found", "between", "exact", "seconds", "grown by"],
+        [
+            [
+                *(f"{int(row['scores']):,}", row["passes"], row["what"], shown(row, "found")),
+                f"{shown(row, 'lowest')} and {shown(row, 'highest')}" if row["lowest"] else "",
+                shown(row, "expected"),
+                row["seconds"],
+                f"{row['grown']} MB",
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
+def false_alarms(path: Path) -> str:
+    def shares(row: dict[str, str]) -> list[str]:
+        false = f"{100 * float(row['alarms']):.1f} ± {100 * float(row['standard_error']):.1f} %"
+        if not float(row["changed_share"]):
+            return ["", false, "", ""]
+        after = row["alarms_after_change"]
+        return [
+            f"{100 * float(row['changed_share']):g} %",
+            false,
+            f"{100 * float(after):.0f} %" if after else "",
+            row["median_delay"].removesuffix(".0").replace("inf", "none"),
+        ]
+
+    return _markdown(
+        [
+            *("scores", "n", "rule", "stated", "changed", "false alarm", "alarm after the change"),
+            "windows until then, median",
+        ],
+        [
+            [
+                *(row["scores"], f"{int(row['calibrated_on']):,}", row["rule"]),
+                *(f"{100 * float(row['stated']):g} %", *shares(row)),
+            ]
+            for row in _rows(path)
+        ],
+    )
+
+
 def as_it_is(path: Path) -> str:
     """Every column, under its name with spaces."""
     with open(path, newline="", encoding="utf-8") as file:
@@ -609,6 +661,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/promise.csv": promise,
+    "docs/results/counted_scores.csv": counted,
+    "docs/results/false_alarms.csv": false_alarms,
     "docs/results/detectors.csv": detector_means,
     "docs/results/detectors.csv#cifar10_resnet20": detector_sets("cifar10_resnet20"),
     "docs/results/detectors.csv#imagenet_efficientnet_lite0": detector_sets(
@@ -635,6 +689,9 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/contrasts/afterwards.csv": as_it_is,
     "docs/results/contrasts/detectors.csv": as_it_is,
     "docs/results/contrasts/odin.csv": as_it_is,
+    "docs/results/choose/networks.csv": as_it_is,
+    "docs/results/choose/ways.csv": as_it_is,
+    "docs/results/choose/one_pass.csv": as_it_is,
     "docs/results/full_scale/means.csv": full_scale_means,
     "docs/results/full_scale/differences.csv": full_scale_differences,
     "docs/results/full_scale/sets.csv": as_it_is,

@@ -160,16 +160,20 @@ def evaluate(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Measure how well models tell in-distribution from out-of-distribution data."""
+    """Measure how well models tell in-distribution from out-of-distribution data.
+
+    Killed and started again with the same --output, it goes on with the next data set.
+    """
     from keras_lodin import workflows
 
     names = (id, *ood, *near, *far, *shifted, settings["statistics"])
-    with workflows.results_folder(output, *names):
+    with workflows.evaluation_folder(output, *names):
         evaluation = workflows.evaluate_models(
             *(models, id, ood),
             groups={"near": near, "far": far},
             shifted=shifted,
             command=command_line(),
+            output=output,
             **settings,
         )
         # Before they are saved: figures that are on the screen are not lost to a full disk.
@@ -294,3 +298,51 @@ def export(model: str, output: str, data_format: str | None, **settings: Any) ->
         settings["data_format"] = data_format
     workflows.export_model(model, output, **settings)
     say(f"The artifact is in {output}")
+
+
+@main.command(
+    epilog="Example: keras-lodin monitor scores.csv --reference detector.keras --output monitoring"
+)
+@click.argument("scores")
+@click.option(
+    "--reference", required=True, metavar="FILE.keras", help="The detector that gave the scores."
+)
+@click.option(
+    "--window", type=click.IntRange(1), default=1000, show_default=True, help="Inputs in a window."
+)
+@click.option(
+    "--time", metavar="COLUMN", default=None, help="Make windows by the times in this column."
+)
+@click.option(
+    "--every",
+    type=click.Choice(["hour", "day", "week", "month"]),
+    default="day",
+    show_default=True,
+    help="How long a window is, with --time.",
+)
+@click.option(
+    "--false-alarm-rate",
+    type=float,
+    default=0.01,
+    show_default=True,
+    help="Probability that traffic like the calibration data ever raises an alarm.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of lots that break ties.")
+@click.option(
+    "--output", type=FOLDER, metavar="DIR", default=None, help="Folder for the page and JSON."
+)
+@json_option
+def monitor(scores: str, output: str | None, as_json: bool, **settings: Any) -> None:
+    """Watch logged scores for drift: has traffic changed since the calibration?
+
+    SCORES is what `score --output` wrote, or a folder of such CSV or Parquet files, in the order of
+    traffic. The alarm has a stated false-alarm rate, however long one watches.
+    """
+    from keras_lodin import workflows
+
+    found = workflows.monitor_scores(scores, **settings)
+    show(found.table(), found.to_dict(), as_json)
+    say(found.verdict, err=as_json)
+    if output is not None:
+        found.save(output, command_line())
+        say(f"In {output}: monitoring.html, monitoring.json", err=as_json)

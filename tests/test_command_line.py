@@ -33,6 +33,7 @@ COMMANDS = [
     "gradients",
     "export",
     "score",
+    "monitor",
     "sweep",
 ]
 
@@ -81,7 +82,7 @@ def test_the_whole_way_from_training_to_scores(model, tmp_path):
     assert result.output.startswith("In-distribution (ID): digits:0-6")
     results = json.loads((tmp_path / "results" / "results.json").read_text())
     assert {row["detector"] for row in results["results"]} == {
-        *("msp", "max_logit", "energy", "odin", "mahalanobis")
+        *("msp", "max_logit", "energy", "odin", "mahalanobis", "vim")
     }
     assert (tmp_path / "results" / "results.csv").exists()
     assert len(list((tmp_path / "results" / "plots").glob("*.png"))) == 2

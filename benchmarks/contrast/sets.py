@@ -28,11 +28,13 @@ PHOTOGRAPHS = ("brick", "coins", "grass", "gravel", "hubble_deep_field", "ihc", 
 
 @dataclass
 class Setting:
-    """A trained classifier with its data."""
+    """A trained classifier with its data; labels are in the order of its logits."""
 
     model: keras.Model
     fit: np.ndarray
+    fit_labels: np.ndarray
     select: np.ndarray
+    select_labels: np.ndarray
     test: np.ndarray
     test_labels: np.ndarray
     ood: dict[str, np.ndarray]
@@ -86,14 +88,17 @@ class Data:
 
     def _cifar10_resnet20(self) -> Setting:
         images, labels = self.read("cifar10_jpeg75", "test[:3000]")
+        fit, fit_labels = self.read("cifar10_jpeg75", "train[:5000]")
         ood = {
             name: self.images(f"{name}_jpeg75", "test[:1000]")
             for name in ("tiny_imagenet", "dtd10", "mnist", "fashion_mnist")
         }
         return Setting(
             keras.models.load_model(self.data / "models" / "cifar10_resnet20.keras"),
-            self.images("cifar10_jpeg75", "train[:5000]"),
+            fit.astype("float32"),
+            fit_labels,
             images[:1000].astype("float32"),
+            labels[:1000],
             images[1000:].astype("float32"),
             labels[1000:],
             ood | {"photo_tiles": photo_tiles(600, 32), "noise": drawn_noise(600, (32, 32, 3))},
@@ -116,7 +121,9 @@ class Data:
             self.trained("cifar6_cnn", lambda: (_cnn((32, 32, 3), 6, (32, 64, 128)), 6),
                          images, labels),
             images[:5000],
+            labels[:5000],
             ours[:1000],
+            our_labels[:1000],
             ours[1000:3000],
             our_labels[1000:3000],
             ood | {"photo_tiles": photo_tiles(600, 32), "noise": drawn_noise(600, (32, 32, 3))},
@@ -133,7 +140,9 @@ class Data:
             self.trained("fashion7_cnn", lambda: (_cnn((28, 28, 1), 7, (32, 64, 128)), 25),
                          ours[:train], our_labels[:train]),
             ours[:train],
+            our_labels[:train],
             ours[train:select],
+            our_labels[train:select],
             ours[select:],
             our_labels[select:],
             {
@@ -158,7 +167,9 @@ class Data:
         return Setting(
             self.trained(name, make, images[:3000], labels[:3000]),
             images[:3000],
+            labels[:3000],
             images[3000:4000],
+            labels[3000:4000],
             images[4000:],
             labels[4000:],
             {
@@ -175,13 +186,15 @@ class Data:
         images, labels = self.read("imagenet_like_299", "test")
         order = np.random.default_rng(0).permutation(len(images))
         size = (224, 224)
-        ours = resized(images[order], size)
+        ours, our_labels = resized(images[order], size), labels[order]
         return Setting(
             keras.models.load_model(self.data / "models" / "imagenet_efficientnet_lite0.keras"),
             ours[:311],
+            our_labels[:311],
             ours[311:611],
+            our_labels[311:611],
             ours[611:],
-            labels[order][611:],
+            our_labels[611:],
             {
                 "photo_tiles": photo_tiles(150, 224),
                 "dtd10": resized(self.images("dtd10_jpeg75", "test[:150]"), size),
@@ -193,23 +206,129 @@ class Data:
             },
         )
 
+    # --- Trained for `choose_regret.py` alone -------------------------------------------------
+
+    def _cifar5_resnet8(self) -> Setting:
+        """Planes, birds, cats, horses, trucks; CIFAR-10's other five are what it does not know."""
+        kept = [0, 2, 3, 7, 9]
+        images, labels = self.read("cifar10_jpeg75", "train")
+        own = np.isin(labels, kept)
+        images, labels = images[own].astype("float32"), np.searchsorted(kept, labels[own])
+        tests, test_labels = self.read("cifar10_jpeg75", "test")
+        known = np.isin(test_labels, kept)
+        ours, our_labels = tests[known].astype("float32"), np.searchsorted(kept, test_labels[known])
+        ood = {"held_out_classes": tests[~known][:1000].astype("float32")} | {
+            name: self.images(f"{name}_jpeg75", "test[:1000]")
+            for name in ("tiny_imagenet", "dtd10", "mnist", "fashion_mnist")
+        }
+        return Setting(
+            self.trained("cifar5_resnet8", lambda: (_resnet8((32, 32, 3), 5), 8), images, labels),
+            images[:5000],
+            labels[:5000],
+            ours[:1000],
+            our_labels[:1000],
+            ours[1000:3000],
+            our_labels[1000:3000],
+            ood | {"photo_tiles": photo_tiles(600, 32), "noise": drawn_noise(600, (32, 32, 3))},
+        )
+
+    def _mnist7_mlp(self) -> Setting:
+        """Digits 0 to 6 without a convolution; 7, 8 and 9 are what it does not know."""
+        images, labels = self.read("mnist28", "test")
+        known = labels < 7
+        ours, our_labels = images[known].astype("float32"), labels[known]
+        train, select = 2000, 2750
+        return Setting(
+            self.trained("mnist7_mlp", lambda: (_dense((28, 28, 1), 7), 20),
+                         ours[:train], our_labels[:train]),
+            ours[:train],
+            our_labels[:train],
+            ours[train:select],
+            our_labels[train:select],
+            ours[select:],
+            our_labels[select:],
+            {
+                "held_out_classes": images[~known][:1000].astype("float32"),
+                "letters": letters(1000),
+                "fashion_mnist": self.images("fashion_mnist28", "test[:1000]"),
+                "cifar10": self._grey("cifar10_jpeg75", "test[:600]"),
+                "dtd10": self._grey("dtd10_jpeg75", "test[:1000]"),
+                "noise": drawn_noise(600, (28, 28, 1)),
+            },
+        )  # fmt: skip
+
+    def _fashion6_gelu(self) -> Setting:
+        """Six kinds of clothes, features that can be negative; pullovers, coats, shirts and
+        sneakers are what it does not know.
+        """
+        kept = [0, 1, 3, 5, 8, 9]
+        images, labels = self.read("fashion_mnist28", "test")
+        known = np.isin(labels, kept)
+        ours, our_labels = images[known].astype("float32"), np.searchsorted(kept, labels[known])
+        train, select = 1800, 2400
+        return Setting(
+            self.trained("fashion6_gelu",
+                         lambda: (_cnn((28, 28, 1), 6, (24, 48, 96), "gelu"), 25),
+                         ours[:train], our_labels[:train]),
+            ours[:train],
+            our_labels[:train],
+            ours[train:select],
+            our_labels[train:select],
+            ours[select:],
+            our_labels[select:],
+            {
+                "held_out_classes": images[~known][:1000].astype("float32"),
+                "mnist": self.images("mnist28", "test[:1000]"),
+                "letters": letters(1000),
+                "cifar10": self._grey("cifar10_jpeg75", "test[:600]"),
+                "dtd10": self._grey("dtd10_jpeg75", "test[:1000]"),
+                "noise": drawn_noise(600, (28, 28, 1)),
+            },
+        )  # fmt: skip
+
     def _grey(self, name: str, split: str) -> np.ndarray:
         grey = self.images(name, split).mean(axis=-1, keepdims=True)
         return resized(grey, (28, 28))
 
 
-def _cnn(shape: tuple[int, ...], classes: int, widths: tuple[int, ...]) -> keras.Model:
+def _cnn(
+    shape: tuple[int, ...], classes: int, widths: tuple[int, ...], activation: str = "relu"
+) -> keras.Model:
     inputs = keras.Input(shape)
     x = layers.Rescaling(1 / 255)(inputs)
     for place, width in enumerate(widths):
         for _ in range(2 if place else 1):
             x = layers.Conv2D(width, 3, padding="same", use_bias=False)(x)
             x = layers.BatchNormalization(momentum=0.9)(x)
-            x = layers.ReLU()(x)
+            x = layers.Activation(activation)(x)
         if place < len(widths) - 1:
             x = layers.MaxPooling2D()(x)
     x = layers.GlobalAveragePooling2D()(x)
     return keras.Model(inputs, layers.Dense(classes)(layers.Dropout(0.2)(x)))
+
+
+def _resnet8(shape: tuple[int, ...], classes: int) -> keras.Model:
+    """Three residual blocks of two convolutions."""
+
+    def convolved(x: keras.KerasTensor, width: int, strides: int, size: int) -> keras.KerasTensor:
+        x = layers.Conv2D(width, size, strides, padding="same", use_bias=False)(x)
+        return layers.BatchNormalization(momentum=0.9)(x)
+
+    inputs = keras.Input(shape)
+    x = layers.ReLU()(convolved(layers.Rescaling(1 / 255)(inputs), 16, 1, 3))
+    for width, strides in ((16, 1), (32, 2), (64, 2)):
+        inside = convolved(layers.ReLU()(convolved(x, width, strides, 3)), width, 1, 3)
+        x = layers.ReLU()(layers.Add()([inside, convolved(x, width, strides, 1)]))
+    return keras.Model(inputs, layers.Dense(classes)(layers.GlobalAveragePooling2D()(x)))
+
+
+def _dense(shape: tuple[int, ...], classes: int) -> keras.Model:
+    """Two hidden layers of 256."""
+    inputs = keras.Input(shape)
+    x = layers.Flatten()(layers.Rescaling(1 / 255)(inputs))
+    for _ in range(2):
+        x = layers.Dropout(0.2)(layers.Dense(256, activation="relu")(x))
+    return keras.Model(inputs, layers.Dense(classes)(x))
 
 
 def _mnist_network() -> tuple[keras.Model, int]:

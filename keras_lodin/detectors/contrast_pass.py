@@ -1,8 +1,8 @@
-"""How well scores tell in-distribution data from their contrast, in one pass."""
+"""How well scores tell in-distribution data from their contrast, in one pass for many scores."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from keras_lodin.data.contrasts import CONTRASTS
@@ -30,19 +30,20 @@ class Separation(NamedTuple):
 
 
 def separations(
-    detector: Detector,
-    scores: Callable[[Tensor], Tensor],
+    detectors: Sequence[Detector],
+    scores: Callable[[Tensor], list[Tensor]],
     id_data: object,
     ood_data: object,
     task: str,
     batch_size: int,
     verbose: int | str,
-) -> list[Separation]:
-    """Scores data and their contrast by several settings at once.
+) -> list[list[Separation]]:
+    """Scores data and their contrast by several settings of several detectors at once.
 
     Args:
-        detector: checks the inputs, and is named where scores are no numbers.
-        scores: from a batch to the scores of each setting, float32, `(batch, settings)`.
+        detectors: check the inputs, and are named where scores are no numbers.
+        scores: from a batch to the scores of each setting, float32, `(batch, settings)`, for each
+            of the detectors.
         id_data: in-distribution inputs.
         ood_data: None for data made of `id_data`, or out-of-distribution inputs.
         task: what is being done, for the progress bar.
@@ -50,13 +51,18 @@ def separations(
         verbose: as in `tune`.
 
     Returns:
-        a `Separation` for each setting.
+        for each detector a `Separation` for each setting.
 
     Raises:
         ValueError: as `Detector.check_inputs` does, naming the data; for scores that are not
             finite.
     """
-    compiled, check = BatchFunction(scores), detector.check_inputs
+    compiled = BatchFunction(scores)
+
+    def check(inputs: Tensor) -> None:
+        for detector in detectors:
+            detector.check_inputs(inputs)
+
     ours: list[Any] = []
     theirs: list[list[Any]] = [[] for _ in (CONTRASTS if ood_data is None else [ood_data])]
     with naming("`id_data`"):
@@ -71,14 +77,18 @@ def separations(
                 theirs[0].append(batch.outputs)
     id_scores, others = joined(ours), [joined(found) for found in theirs]
     for found in (id_scores, *others):
-        # A NaN is the least of any numbers.
-        check_scores(detector.name, found.min(axis=-1))
+        for detector, values in zip(detectors, found, strict=True):
+            # A NaN is the least of any numbers.
+            check_scores(detector.name, values.min(axis=-1))
     return [
-        Separation(
-            mean_placements([placements(own, other[:, number]) for other in others]),
-            float(own.mean()),
-            len(id_scores),
-            len(others[0]),
-        )
-        for number, own in enumerate(id_scores.T)
+        [
+            Separation(
+                mean_placements([placements(own, other[k][:, number]) for other in others]),
+                float(own.mean()),
+                len(own),
+                len(others[0][k]),
+            )
+            for number, own in enumerate(of_detector.T)
+        ]
+        for k, of_detector in enumerate(id_scores)
     ]

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 import keras
 import numpy as np
 from keras import ops
-from numpy.typing import ArrayLike
 
 from keras_lodin.data.batches import (
     check_images,
@@ -34,7 +33,15 @@ from keras_lodin.metrics.figures import (
     threshold_at_confidence,
     threshold_at_tpr,
 )
-from keras_lodin.metrics.p_values import FILLING, TABLE_SIZE, calibration_table, p_value
+from keras_lodin.metrics.p_values import (
+    FILLING,
+    MOST_IN_ONE,
+    TABLE_SIZE,
+    calibration_table,
+    p_value,
+)
+from keras_lodin.metrics.ranks import checked_confidence
+from keras_lodin.metrics.score_histogram import ScoreHistogram
 from keras_lodin.metrics.scores import check_scores, promised, verdict
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.classifier_wrapper import ClassifierWrapper
@@ -417,7 +424,7 @@ class Detector(ClassifierWrapper):
         p-values.
         """
         self.threshold = -math.inf
-        self._keep_scores(())
+        self._keep_table(*calibration_table(()))
 
     @property
     def tpr(self) -> float | None:
@@ -436,6 +443,15 @@ class Detector(ClassifierWrapper):
         (Beyond 2^24 they are counted in units of several scores, and this is the number of units.)
         """
         return int(ops.convert_to_numpy(self._calibration_counts)[-1]) - 1 or None
+
+    @property
+    def possible_p_values(self) -> np.ndarray:
+        """All p-values that the detector can give, in ascending order, 1 the last; float64.
+
+        By their distances `keras_lodin.metrics.Monitor` knows how probable each is.
+        """
+        counts = np.unique(ops.convert_to_numpy(self._calibration_counts).astype("float64"))
+        return np.asarray(counts / counts[-1])
 
     @property
     def calibration_count(self) -> int | None:
@@ -544,11 +560,7 @@ class Detector(ClassifierWrapper):
                 as rejected, as they are in use), and for inputs that fill next to nothing of the
                 range.
         """
-        if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
-            raise ValueError(
-                f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"
-            )
-        needed = fewest_samples(tpr, confidence)
+        _check_promise(tpr, confidence)
         # Data of classes by other names are other data.
         LabelPlaces(self.num_classes, self.class_names, data)
         task = "Calibrating the threshold"
@@ -562,7 +574,7 @@ class Detector(ClassifierWrapper):
             if confidence is None
             else threshold_at_confidence(scores, tpr, confidence)
         )
-        self._keep_scores(scores)
+        self._keep_table(*calibration_table(scores))
         if wrong.any():
             warnings.warn(
                 f"{wrong.sum()} of {len(scores)} calibration scores of {self.name!r} are NaN. They "
@@ -570,14 +582,74 @@ class Detector(ClassifierWrapper):
                 f"inputs, the first of which is number {np.argmax(wrong)}.",
                 stacklevel=2,
             )
-        tpr, count = float(tpr), len(scores)
+        self._note_promise(float(tpr), confidence, len(scores))
+        return self.threshold
+
+    def calibrate_from(
+        self, scores: ScoreHistogram, tpr: float = 0.95, confidence: float | None = None
+    ) -> float:
+        """Sets threshold and p-values as `calibrate` does, from scores that were counted.
+
+        Of so many in-distribution images that nobody has their scores in one place: they are this
+        detector's own, from its files of scores. The threshold is exact where the histogram is one
+        of few different scores, or `finer` for this `tpr` and `confidence`; in any case at least so
+        many pass as are promised.
+
+        Args:
+            scores: what counted them, see `keras_lodin.metrics.ScoreHistogram`.
+            tpr: see `calibrate`.
+            confidence: see `calibrate`.
+
+        Returns:
+            the threshold.
+
+        Raises:
+            ValueError: for a `tpr` or `confidence` outside (0, 1), no scores or infinite ones, or a
+                histogram of cells so wide that p-values would be more than 1/3000 above the exact
+                ones: one that is `finer` then has to count the scores once more.
+
+        Warns:
+            UserWarning: for too few samples to promise `tpr`.
+
+        Example:
+        ```python
+        histogram = keras_lodin.metrics.ScoreHistogram()
+        for file in files:
+            histogram.update(pandas.read_parquet(file)["score"])
+        finer = histogram.finer(tpr=0.95)
+        for file in files:
+            finer.update(pandas.read_parquet(file)["score"])
+        detector.calibrate_from(finer, tpr=0.95)
+        ```
+        """
+        _check_promise(tpr, confidence)
+        if not isinstance(scores, ScoreHistogram):
+            raise TypeError(
+                "`scores` must be a `keras_lodin.metrics.ScoreHistogram`; `calibrate` takes data. "
+                f"Received: scores of type {type(scores).__name__}"
+            )
+        threshold = scores.threshold_at_tpr(tpr, confidence)
+        if scores.fullest > MOST_IN_ONE:
+            raise ValueError(
+                "The cells of the histogram are too wide for p-values: a single one holds "
+                f"{100 * scores.fullest:.2g} % of the scores, and {100 * MOST_IN_ONE:.2g} % are "
+                f"the most. Count the scores once more, with `scores.finer(tpr={tpr})`. "
+                f"Received: scores={scores}"
+            )
+        self.threshold = threshold
+        self._keep_table(*scores.calibration_table())
+        self._note_promise(float(tpr), confidence, scores.count)
+        return self.threshold
+
+    def _note_promise(self, tpr: float, confidence: float | None, count: int) -> None:
+        """Notes what the threshold promises; warns where it is none."""
         if self.calibrated:
             self._tpr.assign(tpr)
             self._confidence.assign(confidence or 0.0)
             self._calibration_count = count
         else:
             # Of n scores n/(n + 1) on average, and with a confidence the n-th root of its rest.
-            most = count / (count + 1)
+            most, needed = count / (count + 1), fewest_samples(tpr, confidence)
             if confidence is not None:
                 most = min(most, (1.0 - confidence) ** (1.0 / count))
             sure = "" if confidence is None else f" with a confidence of {100 * confidence:g} %"
@@ -588,9 +660,8 @@ class Detector(ClassifierWrapper):
                 f"{math.floor(1000 * most) / 1000:g} or less. "
                 f"Received: {count} samples, tpr={tpr:g}"
                 + ("" if confidence is None else f", confidence={confidence:g}"),
-                stacklevel=2,
+                stacklevel=3,
             )
-        return self.threshold
 
     def _passed(
         self,
@@ -613,8 +684,7 @@ class Detector(ClassifierWrapper):
             yield batch
         warn_of_small_values(observed, self._input_range)
 
-    def _keep_scores(self, scores: ArrayLike) -> None:
-        kept, counts = calibration_table(scores)
+    def _keep_table(self, kept: np.ndarray, counts: np.ndarray) -> None:
         self._calibration_scores.assign(kept)
         self._calibration_counts.assign(counts)
 
@@ -713,6 +783,15 @@ class Detector(ClassifierWrapper):
         """Makes a detector from `get_config`'s value."""
         # Files from before the range had an origin hold one that somebody chose.
         return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
+
+
+def _check_promise(tpr: float, confidence: float | None) -> None:
+    if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
+        raise ValueError(
+            f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"
+        )
+    if confidence is not None:
+        checked_confidence(confidence)
 
 
 _OUTPUTS = ("logits", "score", "is_ood", "p_value")

@@ -73,7 +73,7 @@ def tune(
     def separation(settings: Sequence[tuple[float, float]], task: str) -> list[_Candidate]:
         """How well temperatures and epsilons tell the data from their contrast, in one pass."""
 
-        def scores(inputs: Tensor) -> Tensor:
+        def scores(inputs: Tensor) -> list[Tensor]:
             forward_pass = ForwardPass(detector.logits_function, inputs)
             directions = {
                 temperature: detector.step_direction(forward_pass, temperature)
@@ -87,9 +87,9 @@ def tune(
                     stepped = detector.step(forward_pass.inputs, direction, epsilon)
                     logits = forward_pass.logits_at(stepped)
                 columns.append(tempered_score(logits, temperature))
-            return ops.stack(columns, axis=-1)
+            return [ops.stack(columns, axis=-1)]
 
-        found = separations(detector, scores, id_data, ood_data, task, batch_size, verbose)
+        (found,) = separations([detector], scores, id_data, ood_data, task, batch_size, verbose)
         return [
             _Candidate(*setting, one.placed, one.mean)
             for setting, one in zip(settings, found, strict=True)

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from itertools import product
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from keras import ops
 
-from keras_lodin.detectors.contrast_pass import separations
-from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.contrast_pass import Separation, separations
+from keras_lodin.detectors.shared_passes import shared_passes
 from keras_lodin.detectors.tuning import FEWEST_SAMPLES, MADE_UP, OOD, TIED, Tuning
 from keras_lodin.detectors.tuning_margin import (
     Placements,
@@ -24,6 +24,9 @@ from keras_lodin.detectors.tuning_margin import (
 )
 from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.utils.tensor import Tensor
+
+if TYPE_CHECKING:
+    from keras_lodin.detectors.tunable_detector import TunableDetector
 
 
 class _Candidate(NamedTuple):
@@ -34,39 +37,62 @@ class _Candidate(NamedTuple):
     mean: float
 
 
-def tune(
-    detector: Detector,
+def tune_together(
+    detectors: Sequence[TunableDetector],
     id_data: object,
     ood_data: object,
     candidates: Mapping[str, Sequence[Any]] | None,
     batch_size: int,
     verbose: int | str,
-) -> Tuning:
+) -> list[Tuning]:
     """Finds the settings that best tell the data from their contrasts; the defaults where tied.
 
     Args:
-        detector: a detector with settings, and the statistics that it needs; left as it is.
+        detectors: one or more detectors with settings, and the statistics that they need; left as
+            they are. One pass over the data serves all.
         id_data: in-distribution inputs.
         ood_data: None for data made of `id_data`, or out-of-distribution inputs.
         candidates: values to try, by setting; those not named stay at their defaults. None for
-            the candidates that the detector declares.
+            the candidates that each detector declares.
         batch_size: samples per batch, for data that is not batched already.
         verbose: as in `TunableDetector.tune`.
+
+    Returns:
+        a `Tuning` for each detector.
 
     Raises:
         ValueError: for unknown settings or unusable candidates, and as `Detector.check_inputs`.
     """
-    defaults = detector.default_settings()
-    tried = settings_grid(detector, candidates, defaults)
-    paired = ood_data is None
+    defaults = [detector.default_settings() for detector in detectors]
+    tried = [
+        settings_grid(detector, candidates, own)
+        for detector, own in zip(detectors, defaults, strict=True)
+    ]
 
-    def scores(inputs: Tensor) -> Tensor:
-        forward_pass = detector.forward_pass(inputs, **detector.side_values(inputs))
-        return ops.stack([detector.score_with(forward_pass, one) for one in tried], axis=-1)
+    def scores(inputs: Tensor) -> list[Tensor]:
+        passes = shared_passes(detectors, inputs)
+        return [
+            ops.stack([detector.score_with(one, settings) for settings in grid], axis=-1)
+            for detector, one, grid in zip(detectors, passes, tried, strict=True)
+        ]
 
     found = separations(
-        detector, scores, id_data, ood_data, "Choosing the settings", batch_size, verbose
+        detectors, scores, id_data, ood_data, "Choosing the settings", batch_size, verbose
     )
+    return [
+        _chosen(grid, separated, own, paired=ood_data is None)
+        for grid, separated, own in zip(tried, found, defaults, strict=True)
+    ]
+
+
+def _chosen(
+    tried: list[dict[str, Any]],
+    found: list[Separation],
+    defaults: dict[str, Any],
+    *,
+    paired: bool,
+) -> Tuning:
+    """The choice among the settings of one detector, from how well each separates."""
     measured = [
         _Candidate(settings, one.placed, one.mean)
         for settings, one in zip(tried, found, strict=True)
@@ -105,7 +131,7 @@ def tune(
 
 
 def settings_grid(
-    detector: Detector,
+    detector: TunableDetector,
     candidates: Mapping[str, Sequence[Any]] | None,
     defaults: Mapping[str, Any],
 ) -> list[dict[str, Any]]:

@@ -114,13 +114,7 @@ class TunableDetector(Detector):
         Warns:
             UserWarning: where fewer than 20 samples decide.
         """
-        # Data of classes by other names are other data.
-        LabelPlaces(self.num_classes, self.class_names, id_data)
-        self.settle_input_range(id_data, batch_size)
-        tuning = settings_tuning.tune(self, id_data, ood_data, candidates, batch_size, verbose)
-        for name, value in tuning.settings.items():
-            setattr(self, name, value)
-        self._tuned = 1
+        (tuning,) = tune_together([self], id_data, ood_data, candidates, batch_size, verbose)
         for text in tuning.doubts:
             warnings.warn(text, stacklevel=2)
         return tuning
@@ -141,3 +135,41 @@ class TunableDetector(Detector):
     def get_config(self) -> dict[str, Any]:
         """What makes this detector again, with its classifier inside."""
         return {**super().get_config(), **self.settings}
+
+
+def tune_together(
+    detectors: Sequence[TunableDetector],
+    id_data: object,
+    ood_data: object,
+    candidates: Mapping[str, Sequence[Any]] | None,
+    batch_size: int,
+    verbose: int | str,
+) -> list[Tuning]:
+    """Chooses the hyper-parameters of several detectors of one classifier, in one pass over data.
+
+    Args:
+        detectors: one or more.
+        id_data: see `TunableDetector.tune`, as for the others.
+        ood_data: None, or a validation set of out-of-distribution inputs.
+        candidates: values to try, by setting, of a single detector; None for the declared ones.
+        batch_size: samples per batch, for data that is not batched already.
+        verbose: 0 for silence, 1 for a progress bar, "auto" for one on a terminal.
+
+    Returns:
+        a `Tuning` for each detector; its doubts are for the caller to tell.
+
+    Raises:
+        ValueError: as `TunableDetector.tune`.
+    """
+    for detector in detectors:
+        # Data of classes by other names are other data.
+        LabelPlaces(detector.num_classes, detector.class_names, id_data)
+        detector.settle_input_range(id_data, batch_size)
+    found = settings_tuning.tune_together(
+        detectors, id_data, ood_data, candidates, batch_size, verbose
+    )
+    for detector, tuning in zip(detectors, found, strict=True):
+        for name, value in tuning.settings.items():
+            setattr(detector, name, value)
+        detector._tuned = 1
+    return found

@@ -59,6 +59,10 @@ class VIMDetector(ResidualDetector):
     ```
     """
 
+    # With its defaults the best of one pass, or not told from it, on four networks of nine
+    # (docs/results/choose.md).
+    in_every_evaluation = True
+
     def __init__(
         self,
         classifier: keras.Model,

@@ -30,6 +30,7 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.registry import ALL, build_all
 from keras_lodin.detectors.shared_passes import shared_passes
 from keras_lodin.detectors.statistics_detector import StatisticsDetector, observed_together
+from keras_lodin.detectors.tunable_detector import TunableDetector, tune_together
 from keras_lodin.detectors.tuning_margin import (
     Placements,
     auroc_margin,
@@ -131,11 +132,7 @@ def choose(
         _adapt(wrapped, left_out, train_data, batch_size, verbose)
     for detector in wrapped.values():
         detector.settle_input_range(samples.inputs, batch_size)
-        if detector.tunable:
-            with warnings.catch_warnings():
-                # Doubts about one detector's settings are no matter for who asks which to take.
-                warnings.simplefilter("ignore", UserWarning)
-                detector.tune(halves[0].inputs, ood_data, batch_size=batch_size, verbose=verbose)
+    _tune(list(wrapped.values()), halves[0].inputs, ood_data, batch_size, verbose)
     placed = _placed(wrapped, halves[1].inputs, ood_data, batch_size, verbose)
     # Out-of-distribution data decide alone: nothing made up is as good.
     known = None if ood_data is not None else train_data
@@ -238,6 +235,25 @@ def _adapt(
         if isinstance(one, AdaptiveDetector) and name not in together:
             options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose}
             attempt(name, partial(one.adapt, data, **options))
+
+
+def _tune(
+    detectors: Sequence[Detector],
+    inputs: np.ndarray,
+    ood_data: object,
+    batch_size: int,
+    verbose: int | str,
+) -> None:
+    """Chooses the settings of those that have some, in as few passes as can be."""
+    together = [one for one in detectors if isinstance(one, TunableDetector) and one.tunable]
+    if together:
+        tune_together(together, inputs, ood_data, None, batch_size, verbose)
+    for detector in detectors:
+        if detector.tunable and detector not in together:
+            with warnings.catch_warnings():
+                # Doubts about one detector's settings are no matter for who asks which to take.
+                warnings.simplefilter("ignore", UserWarning)
+                detector.tune(inputs, ood_data, batch_size=batch_size, verbose=verbose)
 
 
 def _placed(

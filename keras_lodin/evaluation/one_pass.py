@@ -21,7 +21,8 @@ from keras_lodin.evaluation.data_sets import DataSets, data_sets
 from keras_lodin.evaluation.document import Extremes
 from keras_lodin.evaluation.extreme_examples import ExtremeExamples
 from keras_lodin.evaluation.results import Evaluation, id_data_facts
-from keras_lodin.metrics.figures import bootstrap_intervals
+from keras_lodin.evaluation.scored_sets import ScoredSet, ScoredSets
+from keras_lodin.metrics.bootstrap import bootstrap_intervals
 from keras_lodin.metrics.registry import FIGURES
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.numbers import check_seed, check_whole
@@ -49,6 +50,7 @@ def evaluate(
     seed: int = 0,
     command: str | None = None,
     verbose: int | str = "auto",
+    scored: ScoredSets | None = None,
 ) -> Evaluation:
     """Measures how well detectors tell in-distribution (ID) from out-of-distribution (OOD) data.
 
@@ -88,6 +90,8 @@ def evaluate(
         seed: seed of the bootstrap.
         command: the command line to record in the results, if there is one.
         verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+        scored: where the scores of each data set are kept as soon as it is through, and taken from
+            where they are kept; None for nowhere. It must be of the same detectors and data.
 
     Returns:
         an `Evaluation`.
@@ -132,21 +136,37 @@ def evaluate(
             detector.check_inputs(inputs)
 
     for name, data in sets.by_name.items():
-        passed = panel.over(data, f"Scoring {name}", batch_size, verbose, check=check)
-        # Closed at once when scores are refused, so that the bar is gone before the error shows.
-        with contextlib.closing(passed) as batches, naming(repr(name)):
-            known = name in sets.in_distribution
-            found = {one: ExtremeExamples(lowest=known) for one in detectors}
-            counted = _accuracies(detectors, models, data) if known else {}
-            seen = observed if name == id_name else {}
-            set_scores = _score_data(batches, counted, found, seen)
+        known = name in sets.in_distribution
+        counted = _accuracies(detectors, models, data) if known else {}
+        seen = observed if name == id_name else {}
+        one = None if scored is None else scored.kept(name)
+        if one is None:
+            passed = panel.over(data, f"Scoring {name}", batch_size, verbose, check=check)
+            # Closed at once when scores are refused, so that the bar is gone before the error.
+            with contextlib.closing(passed) as batches, naming(repr(name)):
+                found = {detector: ExtremeExamples(lowest=known) for detector in detectors}
+                set_scores = _score_data(batches, counted, found, seen)
+            one = ScoredSet(
+                scores=set_scores,
+                examples={detector: kept.examples for detector, kept in found.items()},
+                labels={model: (count.correct, count.count) for model, count in counted.items()},
+                observed={model: (ends.low, ends.high) for model, ends in seen.items()},
+                skipped=data.skipped if isinstance(data, Source) else [],
+            )
+            if scored is not None:
+                scored.keep(name, one)
+        else:
+            for model_name, count in counted.items():
+                count.correct, count.count = one.labels[model_name]
+            for model_name, ends in seen.items():
+                ends.low, ends.high = one.observed[model_name]
         if known:
             counts[name] = counted
-        for detector, values in set_scores.items():
+        for detector, values in one.scores.items():
             scores[detector][name] = values
-            extremes[detector][name] = found[detector].examples
-        if isinstance(data, Source) and data.skipped:
-            skipped[name] = data.skipped
+            extremes[detector][name] = one.examples[detector]
+        if one.skipped:
+            skipped[name] = one.skipped
     for name, detector in by_model.items():
         warn_of_small_values(observed[name], detector.judged_input_range)
         counts[id_name][name].warn_of_chance(detector.judged_input_range, repr(name))

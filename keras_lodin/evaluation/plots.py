@@ -9,7 +9,6 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from sklearn.metrics import roc_curve
 
 from keras_lodin.evaluation.document import (
     Results,
@@ -22,6 +21,7 @@ from keras_lodin.evaluation.document import (
     spectrum_name,
 )
 from keras_lodin.metrics.figures import auroc, fpr_at_tpr, lowest_kept, threshold_at_tpr
+from keras_lodin.metrics.sorted_scores import roc_points
 from keras_lodin.report.plot_style import COLOURS, LINES, as_png, bin_edges, draw_shares, plain
 from keras_lodin.report.tables import percent
 
@@ -131,8 +131,7 @@ def roc_figure(results: Results, ood: str, scores: Scores) -> Figure:
         scores.items(), _line_styles(results["results"]), strict=True
     ):
         id_scores, ood_scores = sets[id_name], sets[ood]
-        is_id = np.arange(id_scores.size + ood_scores.size) < id_scores.size
-        fpr, tpr, _ = roc_curve(is_id, np.concatenate([id_scores, ood_scores]))
+        fpr, tpr = roc_points(id_scores, ood_scores)
         fpr95 = fpr_at_tpr(id_scores, ood_scores)
         area = auroc(id_scores, ood_scores)
         label = f"{detector}: AUROC {percent(area)} %, FPR95 {percent(fpr95)} %"

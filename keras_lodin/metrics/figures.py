@@ -7,23 +7,29 @@ float64, treats tied scores exactly, and is a fraction between 0 and 1, not a pe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from fractions import Fraction
-from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
 
+from keras_lodin.metrics.ranks import (
+    TINY,
+    checked_confidence,
+    checked_rate,
+    count_at_tpr,
+    promised_rank,
+    reach_below,
+    sure_count,
+    threshold_below,
+)
 from keras_lodin.metrics.registry import figure
-from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
-
-_TINY = float(np.finfo(np.float32).tiny)
-# Scores closer than this fraction of their size may be equal but for rounding: float32 in another
-# order of operations differs by some 1e-6.
-_ROUNDING = 1e-5
-# How far below the lowest score that passes a gap is looked for, in the same unit.
-_REACH = 64.0
+from keras_lodin.metrics.scores import checked_scores
+from keras_lodin.metrics.sorted_scores import (
+    average_precision,
+    median,
+    pairs_in_order_twice,
+    passing,
+    sorted_alike,
+)
 
 
 @figure("auroc", "AUROC", "Area under the ROC curve, ID positive; ties count one half.", position=1)
@@ -48,8 +54,9 @@ def auroc(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     auroc([3.0, 2.0], [2.0, 1.0])  # 0.875: of four pairs three are in order, one is tied
     ```
     """
-    is_id, scores = _labelled(id_scores, ood_scores)
-    return float(roc_auc_score(is_id, scores))
+    id_sorted, ood_sorted = _sorted(id_scores, ood_scores)
+    in_order_twice = sum(int(piece.sum()) for piece in pairs_in_order_twice(id_sorted, ood_sorted))
+    return in_order_twice / (2 * id_sorted.size * ood_sorted.size)
 
 
 @figure(
@@ -94,7 +101,8 @@ def fpr_at_tpr(
     fpr_at_tpr([4.0, 3.0, 2.0, 1.0], [2.0, 0.0], tpr=0.75)  # 0.5: keeping 2.0 keeps one OOD sample
     ```
     """
-    positives, negatives = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
+    positives = checked_scores(id_scores, "id_scores")
+    negatives = checked_scores(ood_scores, "ood_scores")
     if _positive_is_ood(positive):
         positives, negatives = -negatives, -positives
     return float(np.mean(negatives >= lowest_kept(positives, tpr)))
@@ -120,8 +128,8 @@ def lowest_kept(id_scores: ArrayLike, tpr: float = 0.95) -> float:
     lowest_kept([4.0, 3.0, 2.0, 1.0], tpr=0.75)  # 2.0
     ```
     """
-    scores = _scores(id_scores, "id_scores")
-    return _kth_largest(scores, _count_at_tpr(scores.size, tpr))
+    scores = checked_scores(id_scores, "id_scores")
+    return _kth_largest(scores, count_at_tpr(scores.size, tpr))
 
 
 @figure(
@@ -153,10 +161,10 @@ def aupr(id_scores: ArrayLike, ood_scores: ArrayLike, positive: str = "id") -> f
     aupr([3.0, 1.0], [2.0])  # 0.8333...: precision 1 at the first ID sample, 2/3 at the second
     ```
     """
-    is_id, scores = _labelled(id_scores, ood_scores)
+    positives, negatives = _sorted(id_scores, ood_scores)
     if _positive_is_ood(positive):
-        is_id, scores = ~is_id, -scores
-    return float(average_precision_score(is_id, scores))
+        positives, negatives = -negatives[::-1], -positives[::-1]
+    return average_precision(positives, negatives)
 
 
 @figure(
@@ -201,8 +209,13 @@ def detection_error(id_scores: ArrayLike, ood_scores: ArrayLike) -> float:
     detection_error([4.0, 3.0, 1.0, 0.0], [2.0, 0.5])  # 0.25: above 2.0 are half of ID, no OOD
     ```
     """
-    fpr, tpr, _ = roc_curve(*_labelled(id_scores, ood_scores))
-    return float(np.min(1.0 - tpr + fpr) / 2.0)
+    id_sorted, ood_sorted = _sorted(id_scores, ood_scores)
+    # First where nothing passes; between two ID scores none is better than just below the upper.
+    errors = [1.0]
+    for at in passing(id_sorted, ood_sorted):
+        tpr, fpr = at.kept_id / id_sorted.size, at.kept_ood / ood_sorted.size
+        errors.append(float(np.min(1.0 - tpr + fpr)))
+    return min(errors) / 2.0
 
 
 def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
@@ -240,7 +253,7 @@ def threshold_at_tpr(id_scores: ArrayLike, tpr: float) -> float:
     threshold_at_tpr([0.0, 1.0, 2.0, 3.0], tpr=0.6)  # 0.5: k = 3 of the four lie above it
     ```
     """
-    return _threshold_of_rank(id_scores, tpr, lambda n: _count_at_tpr(n + 1, tpr))
+    return _promising_threshold(id_scores, tpr, None)
 
 
 def threshold_at_confidence(id_scores: ArrayLike, tpr: float, confidence: float) -> float:
@@ -274,15 +287,13 @@ def threshold_at_confidence(id_scores: ArrayLike, tpr: float, confidence: float)
     threshold_at_confidence(scores, tpr=0.9, confidence=0.95)  # 3.5, and 8.5 on average
     ```
     """
-    return _threshold_of_rank(
-        id_scores, tpr, lambda n: max(_count_at_tpr(n + 1, tpr), _sure_count(n, tpr, confidence))
-    )
+    return _promising_threshold(id_scores, tpr, checked_confidence(confidence))
 
 
-def _threshold_of_rank(id_scores: ArrayLike, tpr: float, rank: Callable[[int], int]) -> float:
-    """The threshold below the k-th largest of n scores, k the rank for n; minus infinity beyond."""
-    scores = _scores(id_scores, "id_scores", nan=True)
-    k = rank(scores.size)
+def _promising_threshold(id_scores: ArrayLike, tpr: float, confidence: float | None) -> float:
+    """The threshold below the score of `promised_rank`; minus infinity where there is none."""
+    scores = checked_scores(id_scores, "id_scores", nan=True)
+    k = promised_rank(scores.size, tpr, confidence)
     if k > scores.size:
         return -math.inf
     numbers = scores[~np.isnan(scores)]
@@ -292,7 +303,25 @@ def _threshold_of_rank(id_scores: ArrayLike, tpr: float, rank: Callable[[int], i
             "Look for NaN in the classifier's logits, or ask for a smaller `tpr`. "
             f"Received: {scores.size - numbers.size} of {scores.size} scores NaN, tpr={tpr}"
         )
-    return _threshold_below(numbers, k)
+    numbers[np.abs(numbers) < TINY] = 0.0
+    kept, typical = _kth_largest(numbers, k), median(np.abs(numbers))
+    with np.errstate(over="ignore"):
+        # In the scores' own type, rounded down.
+        reach = np.nextafter(numbers.dtype.type(reach_below(kept, typical)), -np.inf)
+    steps = np.concatenate([[kept], _lower(numbers, kept, reach)])
+    return threshold_below(steps, steps[1:], typical, median(numbers))
+
+
+def _lower(scores: NDArray[np.floating], kept: float, reach: np.floating) -> NDArray[np.float64]:
+    """The different scores below one, in descending order: down to a reach, and two beyond it."""
+    lower = scores[scores < kept]
+    within = lower >= reach
+    steps, beyond = [np.unique(lower[within])[::-1]], lower[~within]
+    for _ in range(2):
+        if beyond.size:
+            steps.append(beyond.max(keepdims=True))
+            beyond = beyond[beyond < steps[-1]]
+    return np.concatenate(steps).astype(np.float64)
 
 
 def fewest_samples(tpr: float, confidence: float | None = None) -> int:
@@ -318,13 +347,13 @@ def fewest_samples(tpr: float, confidence: float | None = None) -> int:
     fewest_samples(0.95, confidence=0.9)  # 45
     ```
     """
-    rate = _checked_rate(tpr)
+    rate = checked_rate(tpr)
     least = math.ceil(rate / (1 - rate))
     if confidence is None:
         return least
     # As `threshold_at_confidence` counts, whatever the rounding of logarithms.
-    sure = math.floor(math.log1p(-_checked_confidence(confidence)) / math.log(rate))
-    while _sure_count(sure, tpr, confidence) > sure:
+    sure = math.floor(math.log1p(-checked_confidence(confidence)) / math.log(rate))
+    while sure_count(sure, tpr, confidence) > sure:
         sure += 1
     return max(least, sure)
 
@@ -351,7 +380,8 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15)
     calibration_error([0.9, 0.9, 0.6, 0.6], [True, True, True, False])  # 0.1
     ```
     """
-    certainty, right = _scores(confidence, "confidence"), np.asarray(correct)
+    certainty = checked_scores(confidence, "confidence").astype(np.float64)
+    right = np.asarray(correct)
     if right.shape != certainty.shape or not np.isin(right, (0, 1)).all():
         raise ValueError(
             "`correct` must hold one truth value for each confidence. "
@@ -367,105 +397,12 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15)
     return float(np.abs(gaps).sum() / certainty.size)
 
 
-def bootstrap_intervals(
-    id_scores: ArrayLike,
-    ood_scores: ArrayLike,
-    resamples: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> dict[str, tuple[float, float]]:
-    """Percentile bootstrap intervals of the AUROC and of FPR95 (ID positive).
-
-    ID and OOD samples are drawn again with replacement, each class by itself and as often as it
-    has samples. The interval holds the uncertainty of the test data alone; that of training
-    (another seed, another network) is not in it.
-
-    Args:
-        id_scores: scores of in-distribution samples, shape `(n,)`, higher = more in-distribution.
-        ood_scores: scores of out-of-distribution samples, shape `(m,)`.
-        resamples: how often to draw.
-        seed: seed of the draws.
-        confidence: the interval's level, strictly between 0 and 1.
-
-    Returns:
-        `{"auroc": (low, high), "fpr95": (low, high)}`, fractions.
-
-    Raises:
-        ValueError: for unusable scores (see `auroc`), `resamples` or `confidence`.
-
-    Example:
-    ```python
-    low, high = bootstrap_intervals(id_scores, ood_scores)["auroc"]
-    ```
-    """
-    id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
-    check_whole("resamples", resamples, "at least 1", most=1_000_000)
-    check_seed(seed)
-    confidence = _checked_confidence(confidence)
-    # Both figures depend on the order of the scores only. So sort once, number the groups of tied
-    # scores from the highest down, and let a resample be two arrays of counts over the groups.
-    n, m = id_scores.size, ood_scores.size
-    unique, groups = np.unique(-np.concatenate([id_scores, ood_scores]), return_inverse=True)
-    id_groups, ood_groups = groups[:n], groups[n:]
-    random = np.random.default_rng(seed)
-    figures = np.empty((resamples, 2))
-    for row in figures:
-        row[:] = _auroc_and_fpr95(
-            np.bincount(id_groups[random.integers(n, size=n)], minlength=unique.size),
-            np.bincount(ood_groups[random.integers(m, size=m)], minlength=unique.size),
-        )
-    tail = (1.0 - confidence) / 2.0
-    (auroc_low, fpr_low), (auroc_high, fpr_high) = np.quantile(figures, [tail, 1.0 - tail], axis=0)
-    return {
-        "auroc": (float(auroc_low), float(auroc_high)),
-        "fpr95": (float(fpr_low), float(fpr_high)),
-    }
-
-
-def _auroc_and_fpr95(
-    id_counts: NDArray[np.intp], ood_counts: NDArray[np.intp]
-) -> tuple[float, float]:
-    """AUROC and FPR95 from the samples in each group of tied scores, highest score first."""
-    id_kept = np.cumsum(id_counts)
-    n, m = int(id_kept[-1]), int(ood_counts.sum())
-    pairs_in_order_twice = ood_counts @ (2 * id_kept - id_counts)
-    last_kept = np.searchsorted(id_kept, _count_at_tpr(n, 0.95))
-    return float(pairs_in_order_twice) / (2 * n * m), float(ood_counts[: last_kept + 1].sum()) / m
-
-
-def _scores(scores: ArrayLike, name: str, nan: bool = False) -> NDArray[np.float64]:
-    """The scores as float64, checked; `nan` says whether they may hold NaN."""
-    try:
-        if np.iscomplexobj(scores):  # of which numpy would take the real part
-            raise TypeError
-        array = np.asarray(scores, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"`{name}` must be an array of numbers, as `detector.predict(x)['score']`. "
-            f"Received: {name} of type {type(scores).__name__}"
-        ) from None
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(
-            f"`{name}` must hold one score per sample and at least one sample, shape (n,). "
-            f"Received: {name} of shape {array.shape}"
-        )
-    finite = ~np.isinf(array) if nan else np.isfinite(array)
-    if not finite.all():
-        first = int(np.argmin(finite))
-        raise ValueError(
-            f"`{name}` must be finite numbers. Received: {name}[{first}]={array[first]}, and "
-            f"{array.size - int(finite.sum())} of {array.size} are NaN or infinite"
-        )
-    return array
-
-
-def _labelled(
+def _sorted(
     id_scores: ArrayLike, ood_scores: ArrayLike
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """The pair `(y_true, y_score)` that scikit-learn takes, ID positive."""
-    id_scores, ood_scores = _scores(id_scores, "id_scores"), _scores(ood_scores, "ood_scores")
-    scores = np.concatenate([id_scores, ood_scores])
-    return np.arange(scores.size) < id_scores.size, scores
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    return sorted_alike(
+        checked_scores(id_scores, "id_scores"), checked_scores(ood_scores, "ood_scores")
+    )
 
 
 def _positive_is_ood(positive: str) -> bool:
@@ -474,69 +411,5 @@ def _positive_is_ood(positive: str) -> bool:
     return positive == "ood"
 
 
-def _checked_rate(tpr: float) -> Fraction:
-    """The decimal fraction that `tpr` was written as: 19/20 for 0.95."""
-    # A text or a truth value may compare like a number.
-    if not isinstance(tpr, Real) or isinstance(tpr, bool) or not 0.0 < tpr < 1.0:
-        raise ValueError(f"`tpr` must be a number strictly between 0 and 1. Received: tpr={tpr!r}")
-    # In floating point 0.07 * 100 is 7.000000000000001, whose ceiling is 8. (`str` and not `repr`:
-    # the latter of a numpy number is no number.)
-    return Fraction(str(tpr))
-
-
-def _count_at_tpr(n: int, tpr: float) -> int:
-    """The smallest k with k / n >= tpr."""
-    return math.ceil(_checked_rate(tpr) * n)
-
-
-def _checked_confidence(confidence: float) -> float:
-    return checked_number(
-        "confidence", confidence, lambda value: 0.0 < value < 1.0, "strictly between 0 and 1"
-    )
-
-
-def _sure_count(n: int, tpr: float, confidence: float) -> int:
-    """The smallest k for which P(fewer than k of n fall into a part of probability tpr) suffices.
-
-    n + 1 where none does.
-    """
-    # Here and not above: the import takes a second.
-    from scipy.stats import binom
-
-    rate, sure = float(_checked_rate(tpr)), _checked_confidence(confidence)
-    return 1 + int(binom.ppf(sure, n, rate)) if n else 1
-
-
-def _kth_largest(scores: NDArray[np.float64], k: int) -> float:
+def _kth_largest(scores: NDArray[np.floating], k: int) -> float:
     return float(np.partition(scores, scores.size - k)[scores.size - k])
-
-
-def _threshold_below(scores: NDArray[np.float64], k: int) -> float:
-    """A float32 below the k-th largest score, as far from it as from the next lower one."""
-    # Subnormal numbers count as zero, because TensorFlow and most accelerators flush them to zero:
-    # a threshold of -1e-45 would not let a score of 0 pass.
-    scores = np.where(np.abs(scores) < _TINY, 0.0, scores)
-    kept = _kth_largest(scores, k)
-    with np.errstate(over="ignore"):  # float64 scores may lie beyond float32's range
-        apart = _ROUNDING * (max(abs(kept), float(np.median(np.abs(scores)))) or 1.0)
-        steps = np.concatenate([[kept], np.unique(scores[scores < kept])[::-1]])
-        gaps = -np.diff(steps)
-        # Where scores stand so densely that every gap is small, do not go far in search of one.
-        near = steps[:-1] >= kept - _REACH * apart
-        wide = np.flatnonzero(near & (gaps > apart))
-        if wide.size or not near.all():
-            place = int(wide[0]) if wide.size else int(np.argmax(np.where(near, gaps, -1.0)))
-            upper, lower = float(steps[place]), float(steps[place + 1])
-            return _float32_below(upper, upper / 2.0 + lower / 2.0)
-        least = float(steps[-1])
-        return _float32_below(least, least - max(apart, 0.1 * (float(np.median(scores)) - least)))
-
-
-def _float32_below(score: float, threshold: float) -> float:
-    """The float32 nearest to a threshold that is below a score; no subnormal."""
-    rounded = np.float32(threshold)
-    if float(rounded) >= score:
-        rounded = np.nextafter(rounded, np.float32(-np.inf))
-    if abs(rounded) < _TINY:
-        return 0.0 if score > 0.0 else -_TINY
-    return float(rounded)

@@ -18,6 +18,8 @@ _ROW = 64
 _LOWEST = 1024
 # How far above the exact p-value the one of a table can be, where not every score is kept.
 TABLE_ERROR = 1 / 3000
+# The largest share of all scores in one interval for which that holds of intervals.
+MOST_IN_ONE = TABLE_ERROR - 1 / (TABLE_SIZE - _LOWEST // 4)
 
 # Whole numbers up to here are exact in float32.
 _LARGEST_COUNT = 2**24
@@ -52,24 +54,44 @@ def calibration_table(scores: ArrayLike) -> tuple[NDArray[np.float32], NDArray[n
     ```
     """
     given = np.asarray(scores, np.float32)
-    numbers = np.sort(given[~np.isnan(given)])
+    numbers, times = np.unique(given[~np.isnan(given)], return_counts=True)
+    return table_of_counts(numbers, times, lost=given.size - int(times.sum()))
+
+
+def table_of_counts(
+    scores: NDArray[np.float32], times: NDArray[np.int64], lost: int = 0, exact: bool = True
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """The `calibration_table` of scores that were counted.
+
+    Args:
+        scores: the different ones, in ascending order, or of each of several intervals, without a
+            gap where none is known, the lowest that it holds.
+        times: how many there are of each.
+        lost: how many are lower than every number.
+        exact: whether the scores themselves were counted, and not intervals. Of intervals fewer of
+            the lowest are kept and more of the others, so that p-values are less than 1/3000 above
+            the exact ones where no interval holds more than `MOST_IN_ONE` of the scores.
+    """
     # Some runtimes take subnormal numbers for zero: here all of them count as the lowest.
-    numbers[np.abs(numbers) < _TINY] = -_TINY
-    total, lost = numbers.size, given.size - numbers.size
+    scores = np.where(np.abs(scores) < _TINY, -_TINY, scores)
+    above = np.cumsum(times)
+    total = int(above[-1]) if above.size else 0
     if total <= TABLE_SIZE:
         ranks = np.arange(total)
     else:
-        evenly = np.arange(1, TABLE_SIZE - _LOWEST + 1)
-        others = -(-evenly * (total - _LOWEST) // evenly.size)
-        ranks = np.concatenate([np.arange(_LOWEST), _LOWEST - 1 + others])
+        lowest = _LOWEST if exact else _LOWEST // 4
+        evenly = np.arange(1, TABLE_SIZE - lowest + 1)
+        others = -(-evenly * (total - lowest) // evenly.size)
+        ranks = np.concatenate([np.arange(lowest), lowest - 1 + others])
     kept = np.full(TABLE_SIZE, FILLING, np.float32)
-    kept[: ranks.size] = numbers[ranks]
+    kept[: ranks.size] = scores[np.searchsorted(above, ranks, "right")]
     # From one score that is kept up to the next, all that are below that next one.
-    counts = np.full(TABLE_SIZE + 1, 1 + given.size)
-    counts[: ranks.size] = 1 + lost + np.searchsorted(numbers, kept[: ranks.size])
+    counts = np.full(TABLE_SIZE + 1, 1 + lost + total)
+    places = np.searchsorted(scores, kept[: ranks.size])
+    counts[: ranks.size] = 1 + lost + np.concatenate([[0], above])[places]
     # Rounded up, and what they are divided by down.
-    unit = -(-(1 + given.size) // _LARGEST_COUNT)
-    counts = np.minimum(-(-counts // unit), (1 + given.size) // unit)
+    unit = -(-(1 + lost + total) // _LARGEST_COUNT)
+    counts = np.minimum(-(-counts // unit), (1 + lost + total) // unit)
     return kept, counts.astype(np.float32)
 
 

@@ -1,9 +1,10 @@
-"""What may be concluded from scores: the one check of them, and the verdict."""
+"""What may be concluded from scores: the checks of them, and the verdict."""
 
 from __future__ import annotations
 
 import numpy as np
 from keras import ops
+from numpy.typing import ArrayLike, NDArray
 
 from keras_lodin.utils.tensor import Tensor
 
@@ -37,3 +38,37 @@ def promised(tpr: float, calibration_count: int | None, confidence: float | None
     samples = "" if calibration_count is None else f", calibrated on {calibration_count:,} samples"
     sure = "" if confidence is None else f" with a confidence of {100 * confidence:g} %"
     return f"{100 * tpr:g} % of fresh in-distribution data pass{sure}{samples}"
+
+
+def checked_scores(scores: ArrayLike, name: str, nan: bool = False) -> NDArray[np.floating]:
+    """The scores, checked: float32 as they are, others as float64.
+
+    Args:
+        scores: as given.
+        name: of the argument, for messages.
+        nan: whether they may hold NaN.
+    """
+    try:
+        if np.iscomplexobj(scores):  # of which numpy would take the real part
+            raise TypeError
+        array = np.asarray(scores)
+        if array.dtype != np.float32:
+            array = array.astype(np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"`{name}` must be an array of numbers, as `detector.predict(x)['score']`. "
+            f"Received: {name} of type {type(scores).__name__}"
+        ) from None
+    if array.ndim != 1 or array.size == 0:
+        raise ValueError(
+            f"`{name}` must hold one score per sample and at least one sample, shape (n,). "
+            f"Received: {name} of shape {array.shape}"
+        )
+    finite = ~np.isinf(array) if nan else np.isfinite(array)
+    if not finite.all():
+        first = int(np.argmin(finite))
+        raise ValueError(
+            f"`{name}` must be finite numbers. Received: {name}[{first}]={array[first]}, and "
+            f"{array.size - int(finite.sum())} of {array.size} are NaN or infinite"
+        )
+    return array

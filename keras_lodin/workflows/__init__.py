@@ -3,8 +3,10 @@
 from keras_lodin.workflows.choose import choose_detector as choose_detector
 from keras_lodin.workflows.compare_gradients import gradients as gradients
 from keras_lodin.workflows.evaluate import evaluate_models as evaluate_models
+from keras_lodin.workflows.evaluate import evaluation_folder as evaluation_folder
 from keras_lodin.workflows.export import export_model as export_model
 from keras_lodin.workflows.features import write_features as write_features
+from keras_lodin.workflows.monitor import monitor_scores as monitor_scores
 from keras_lodin.workflows.recipes.run import compare_recipes as compare_recipes
 from keras_lodin.workflows.recipes.run import run_recipe as run_recipe
 from keras_lodin.workflows.run_folder import results_folder as results_folder

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import version
 from itertools import chain
+from pathlib import Path
 
+import numpy as np
+
+from keras_lodin.data import files_identity
 from keras_lodin.data.specification import members, parse
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import registry
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.evaluation.results import Evaluation
+from keras_lodin.evaluation.scored_sets import ScoredSets
+from keras_lodin.utils.files import OWN_PREFIX, file_digest
 from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import (
     adapted,
@@ -27,6 +36,25 @@ from keras_lodin.workflows.option_checks import (
     check_shifted,
     check_statistics,
 )
+from keras_lodin.workflows.run_folder import JobFolder, results_folder
+
+# In the folder of the results, until they are saved: the data sets that are through.
+_BEGUN = f"{OWN_PREFIX}-evaluation"
+
+
+@contextlib.contextmanager
+def evaluation_folder(
+    output: str | os.PathLike[str] | None, *specifications: str | None
+) -> Iterator[None]:
+    """Claims the folder of an evaluation's results, see `results_folder`.
+
+    What `evaluate_models` keeps there for the case that it is killed is removed at the end, when
+    the results are saved.
+    """
+    with results_folder(output, *specifications):
+        yield
+        if output is not None:
+            shutil.rmtree(Path(output) / _BEGUN, ignore_errors=True)
 
 
 def evaluate_models(
@@ -45,6 +73,7 @@ def evaluate_models(
     seed: int = 0,
     command: str | None = None,
     verbose: int | str = "auto",
+    output: str | os.PathLike[str] | None = None,
 ) -> Evaluation:
     """Measures how well models tell in-distribution from out-of-distribution data.
 
@@ -71,12 +100,16 @@ def evaluate_models(
         seed: seed of the bootstrap.
         command: the command line to record in the results.
         verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+        output: the folder that the results will be saved in. The scores of each data set are kept
+            there as soon as it is through, so that an evaluation that was killed goes on with the
+            next; see `evaluation_folder`. None for one that begins anew each time.
 
     Returns:
         an `Evaluation` of all models.
 
     Raises:
-        ValueError: for data or models that do not fit each other; see `keras_lodin.evaluate`.
+        ValueError: for data or models that do not fit each other; see `keras_lodin.evaluate`. For
+            an `output` with an evaluation that was begun with other models, data or settings.
         FileNotFoundError: if a file is missing.
 
     Example:
@@ -101,7 +134,22 @@ def evaluate_models(
     check_seed(seed)
     check_data_dir(data_dir, id, *named, *shifted_sets, statistics)
     check_groups_there([*ood, *chain(*groups.values()), *shifted], data_dir)
-    evaluations = []
+    settings = {
+        "models": {str(path): _digest(path) for path in paths},
+        "id": id,
+        "ood": named,
+        "shifted": shifted_sets,
+        "detectors": None if detectors is None else list(detectors),
+        "statistics": statistics,
+        "input_range": (
+            None if input_range is None else [np.asarray(end).tolist() for end in input_range]
+        ),
+        "batch_size": batch_size,
+        "resamples": resamples,
+        "seed": seed,
+        "keras_lodin_version": version("keras-lodin"),
+    }
+    evaluations: list[Evaluation] = []
     for path, label in zip(paths, model_labels(paths), strict=True):
         wrapped, inputs = load_detectors(path, list(detectors or []) or None, input_range, data_dir)
         if detectors or (len(paths) == 1 and len(wrapped) == 1):
@@ -119,12 +167,15 @@ def evaluate_models(
             batch_size=batch_size,
             verbose=verbose,
         )
+        sources = {name: inputs.load(name, "test") for name in (id, *named, *shifted_sets)}
+        if output is not None and not evaluations:
+            _begin_or_go_on(Path(output), settings, [*sources, statistics or id])
         evaluations.append(
             evaluate(
                 wrapped,
-                inputs.load(id, "test"),
-                _in_groups({name: inputs.load(name, "test") for name in named}, named),
-                shifted={name: inputs.load(name, "test") for name in shifted_sets},
+                sources[id],
+                _in_groups({name: sources[name] for name in named}, named),
+                shifted={name: sources[name] for name in shifted_sets},
                 batch_size=batch_size,
                 # Images that leave at exits of their own: another accuracy than the last exit's.
                 model={
@@ -138,9 +189,39 @@ def evaluate_models(
                 seed=seed,
                 command=command,
                 verbose=verbose,
+                scored=None
+                if output is None
+                else ScoredSets(Path(output) / _BEGUN / str(len(evaluations))),
             )
         )
     return Evaluation.merge(evaluations)
+
+
+def _begin_or_go_on(
+    output: Path, settings: Mapping[str, object], specifications: Sequence[str]
+) -> None:
+    """Notes what an evaluation is of, or refuses to go on with another."""
+    job = JobFolder(output, "begun evaluation")
+    data = {
+        name: {"files": digest}
+        for name in specifications
+        if (digest := files_identity(name)) is not None
+    }
+    name = f"{_BEGUN}/settings.json"
+    before = job.earlier_state(name, settings=dict, data=dict)
+    # One that failed before anything was scored is no evaluation yet.
+    if before is None or not any((output / _BEGUN).glob("*/*.npz")):
+        job.record(name, {"settings": settings, "data": data})
+    else:
+        job.check_same_settings(before["settings"], settings)
+        job.check_same_data(before["data"], data)
+
+
+def _digest(path: str | os.PathLike[str]) -> str | None:
+    """Of a model's file; None where there is none, which is told of when it is loaded."""
+    path = Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    return file_digest(file) if file.is_file() else None
 
 
 def ood_sets(ood: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, str | None]:

@@ -1,14 +1,17 @@
-"""The pages that evaluate and sweep write, in a real browser."""
+"""The pages that evaluate, sweep and monitor write, in a real browser."""
 
 import re
 import warnings
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
 import keras_lodin
 from keras_lodin import data
 from keras_lodin.detectors import EnergyDetector, MSPDetector
+from keras_lodin.evaluation.monitoring import Monitoring
+from keras_lodin.metrics import Monitor
 from keras_lodin.report import page
 from keras_lodin.workflows.sweeps import Candidate
 from keras_lodin.workflows.sweeps.halving import plan
@@ -17,13 +20,14 @@ from keras_lodin.workflows.sweeps.recommendation import recommend
 from tests import networks
 from tests.browser import colours
 
-KINDS = ["evaluation", "sweep"]
+KINDS = ["evaluation", "sweep", "monitoring"]
 
 
 @pytest.fixture(scope="module")
 def pages(browser, tmp_path_factory):
     folder = tmp_path_factory.mktemp("pages")
-    for kind, write in (("evaluation", write_evaluation), ("sweep", write_sweep)):
+    writers = (write_evaluation, write_sweep, write_monitoring)
+    for kind, write in zip(KINDS, writers, strict=True):
         write(folder / f"{kind}.html")
     return {kind: (folder / f"{kind}.html").as_uri() for kind in KINDS}
 
@@ -43,6 +47,16 @@ def write_evaluation(path):
             **{"resamples": 20, "command": "a <b> & c", "verbose": 0},
         )
     evaluation.to_html(path)
+
+
+def write_monitoring(path):
+    monitor = Monitor(np.arange(1, 101) / 100, 99, 0.05)
+    rng = np.random.default_rng(0)
+    for most in (101, 101, 11, 11):
+        monitor.update(rng.integers(1, most, 200) / 100)
+    found = Monitoring(tuple(monitor.windows), 0.01, 0.05, 99, "odin")
+    assert found.first_alarm is not None
+    path.write_text(found.page("a <b> & c"))
 
 
 def write_sweep(path):

@@ -6,6 +6,8 @@ import pytest
 
 import keras_lodin
 from keras_lodin.data.contrasts import CONTRASTS
+from keras_lodin.data.passes import BatchFunction
+from keras_lodin.detectors.tunable_detector import tune_together
 from keras_lodin.metrics.figures import auroc
 from tests import networks
 from tests.detectors import heads_and_data as small
@@ -35,6 +37,30 @@ def test_every_candidate_has_the_figures_of_the_detector_with_its_settings():
         np.testing.assert_allclose(candidate["mean_id_score"], ours.mean(), rtol=1e-4)
     others = [one["auroc"] for one in tuning.candidates if one["k"] != tuning.settings["k"]]
     assert tuning.over_runner_up.auroc == max(others)
+
+
+def test_several_are_tuned_as_each_alone_in_one_pass_over_the_data(monkeypatch):
+    classifier = small.classifier()
+    made = (keras_lodin.GENDetector, keras_lodin.KNNDetector)
+    alone, together = ([one(classifier) for one in made] for _ in range(2))
+    for detector in (alone[1], together[1]):
+        detector.adapt(*small.data(), verbose=0)
+    expected = [one.tune(calibration(), verbose=0) for one in alone]
+    passes = []
+    over = BatchFunction.over
+
+    def noting(function, *arguments, **options):
+        passes.append(function)
+        return over(function, *arguments, **options)
+
+    monkeypatch.setattr(BatchFunction, "over", noting)
+    found = tune_together(together, calibration(), None, None, 128, 0)
+    assert len(passes) == 1
+    for one, other, detector in zip(found, expected, together, strict=True):
+        assert one.settings == other.settings == detector.settings
+        assert detector.tuned
+        for ours, theirs in zip(one.candidates, other.candidates, strict=True):
+            assert ours == pytest.approx(theirs, rel=1e-4, abs=1e-3)
 
 
 def test_all_combinations_are_tried_and_the_detector_takes_the_choice(tmp_path):

@@ -126,14 +126,14 @@ def test_too_few_samples_are_refused():
 def test_samples_that_chose_the_settings_do_not_judge(monkeypatch):
     seen = {}
 
-    def tune(self, inputs, *arguments, **options):
+    def tune(detectors, inputs, *arguments):
         seen["chose"] = inputs
 
     def judge(wrapped, inputs, *options):
         seen["judged"] = inputs
         raise RuntimeError("enough")
 
-    monkeypatch.setattr(keras_lodin.GENDetector, "tune", tune)
+    monkeypatch.setattr(choosing, "tune_together", tune)
     monkeypatch.setattr(choosing, "_placed", judge)
     inputs = np.random.default_rng(0).uniform(size=(60, 10)).astype("float32")
     with pytest.raises(RuntimeError, match="enough"):

@@ -415,50 +415,6 @@ def test_lowest_kept_score_is_that_of_the_false_positive_rate():
     assert metrics.fpr_at_tpr(id_scores, ood_scores, 0.9) == np.mean(ood_scores >= lowest)
 
 
-@given(tied_scores, tied_scores, st.integers(0, 2**32 - 1))
-@settings(max_examples=30, deadline=None)
-def test_bootstrap_intervals_equal_the_plain_figures_on_the_resamples(id_scores, ood_scores, seed):
-    random = np.random.default_rng(seed)
-    figures = []
-    for _ in range(20):
-        id_drawn = id_scores[random.integers(id_scores.size, size=id_scores.size)]
-        ood_drawn = ood_scores[random.integers(ood_scores.size, size=ood_scores.size)]
-        figures.append(
-            (metrics.auroc(id_drawn, ood_drawn), metrics.fpr_at_tpr(id_drawn, ood_drawn))
-        )
-    expected = np.quantile(figures, [0.05, 0.95], axis=0).T
-    intervals = metrics.bootstrap_intervals(
-        id_scores, ood_scores, resamples=20, seed=seed, confidence=0.9
-    )
-    np.testing.assert_allclose([intervals["auroc"], intervals["fpr95"]], expected, atol=1e-12)
-
-
-def test_bootstrap_intervals_repeat_with_the_seed():
-    scores = random_scores()
-    first = metrics.bootstrap_intervals(*scores, resamples=50, seed=3)
-    assert first == metrics.bootstrap_intervals(*scores, resamples=50, seed=3)
-    assert first != metrics.bootstrap_intervals(*scores, resamples=50, seed=4)
-
-
-def test_bootstrap_interval_covers_the_true_auroc_about_as_often_as_it_says():
-    # Two normals one standard deviation apart: AUROC = Phi(1 / sqrt(2)) = 0.7602.
-    covered = 0
-    for seed in range(100):
-        scores = random_scores(n=100, m=100, decimals=9, seed=seed)
-        low, high = metrics.bootstrap_intervals(*scores, resamples=200, seed=seed)["auroc"]
-        covered += low <= 0.7602 <= high
-    # 95 expected; fewer than 87 has a probability below one in a thousand.
-    assert covered >= 87
-
-
-def test_bootstrap_interval_narrows_with_more_data():
-    widths = []
-    for n in (100, 10_000):
-        low, high = metrics.bootstrap_intervals(*random_scores(n, n), resamples=200)["fpr95"]
-        widths.append(high - low)
-    assert widths[1] < widths[0] / 3
-
-
 @pytest.mark.parametrize(
     "figure",
     [
@@ -502,10 +458,3 @@ def test_rate_outside_the_open_unit_interval_is_refused(tpr):
 def test_unknown_positive_class_is_refused(figure):
     with pytest.raises(ValueError, match=r"must be 'id' or 'ood'. Received: positive='in'"):
         figure([1.0], [0.0], positive="in")
-
-
-def test_bootstrap_refuses_no_resamples_and_a_senseless_confidence():
-    with pytest.raises(ValueError, match=r"`resamples` must be at least 1. Received: resamples=0"):
-        metrics.bootstrap_intervals([1.0], [0.0], resamples=0)
-    with pytest.raises(ValueError, match=r"`confidence` must be .* Received: confidence=95"):
-        metrics.bootstrap_intervals([1.0], [0.0], confidence=95)

@@ -5,7 +5,9 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_lodin.workflows import evaluate_models
+from keras_lodin.data.passes import BatchFunction
+from keras_lodin.evaluation.scored_sets import ScoredSets
+from keras_lodin.workflows import evaluate_models, evaluation_folder
 from keras_lodin.workflows.evaluate import ood_sets
 from tests import networks
 from tests.openood import write_openood
@@ -96,3 +98,98 @@ def test_what_is_missing_of_all_groups_is_named_before_any_work(openood, tmp_pat
     assert "openood:cifar10:near: the image lists" in str(caught.value)
     assert "test_tin.txt are not in" in str(caught.value)
     assert "openood:cifar10:far: 12 of the 12 images" in str(caught.value)
+
+
+@pytest.fixture
+def evaluated_there(model, images, tmp_path, monkeypatch):
+    """An evaluation of four data sets into a folder, and the names of the sets that it scored."""
+    for name, divisor in (("id", 1), ("dark", 2), ("darker", 4), ("black", 255)):
+        np.savez(tmp_path / f"{name}.npz", x=images // divisor, y=np.arange(12) % 3)
+    monkeypatch.chdir(tmp_path)
+    scored = []
+    over = BatchFunction.over
+
+    def counting(self, data, *others, **settings):
+        scored.append(data.name)
+        return over(self, data, *others, **settings)
+
+    monkeypatch.setattr(BatchFunction, "over", counting)
+
+    def run(output="results", **settings):
+        given = {"detectors": ["msp", "energy"], "input_range": (0, 1), "resamples": 2}
+        scored.clear()
+        with evaluation_folder(output):
+            return evaluate_models(
+                settings.pop("paths", [model]),
+                "npz:id.npz",
+                ["npz:darker.npz", "npz:black.npz"],
+                **{"shifted": ["npz:dark.npz"], **given, **settings},
+                output=output,
+                verbose=0,
+            )
+
+    return run, scored
+
+
+def killed_after(count, monkeypatch):
+    kept = []
+    keep = ScoredSets.keep
+
+    def killed(self, name, scored):
+        keep(self, name, scored)
+        kept.append(name)
+        if len(kept) == count:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ScoredSets, "keep", killed)
+
+
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
+@pytest.mark.filterwarnings("ignore:The data fill only:UserWarning")
+def test_killed_it_goes_on_with_the_next_data_set(evaluated_there, tmp_path, monkeypatch):
+    run, scored = evaluated_there
+    whole = run(output=None)
+    assert len(scored) == 4
+    with monkeypatch.context() as patch:
+        killed_after(2, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    found = run()
+    assert scored == ["npz:darker.npz", "npz:black.npz"]
+    assert found.to_dict() == whole.to_dict()
+    for detector, sets in whole.scores.items():
+        for name, scores in sets.items():
+            np.testing.assert_array_equal(found.scores[detector][name], scores)
+            for (score, number, pixels), expected in zip(
+                found.extremes[detector][name], whole.extremes[detector][name], strict=True
+            ):
+                assert (score, number) == expected[:2]
+                np.testing.assert_array_equal(pixels, expected[2])
+    # The results were saved, or shown: nothing is kept, and any evaluation can begin there.
+    assert not list((tmp_path / "results").iterdir())
+
+
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
+@pytest.mark.filterwarnings("ignore:The data fill only:UserWarning")
+def test_it_goes_on_with_nothing_but_the_same(evaluated_there, model, tmp_path, monkeypatch):
+    run, scored = evaluated_there
+    with monkeypatch.context() as patch:
+        killed_after(3, patch)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    other = tmp_path / "other.keras"
+    networks.convolutional(classes=3, shape=(8, 8, 3)).save(other)
+    for settings, message in (
+        ({"detectors": ["msp"]}, r"detectors was \['msp', 'energy'\] and is \['msp'\]"),
+        ({"paths": [other]}, "begun evaluation with other settings.*models was"),
+        ({"batch_size": 3}, "batch_size was 128 and is 3"),
+        ({"shifted": []}, "shifted was"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run(**settings)
+    assert not scored
+    np.savez(tmp_path / "black.npz", x=np.zeros((5, 8, 8, 3), "uint8"))
+    with pytest.raises(ValueError, match=r"begun on other data.*npz:black.npz: as many, in other"):
+        run()
+    run(output="elsewhere")
+    assert len(scored) == 4

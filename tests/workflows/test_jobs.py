@@ -49,7 +49,7 @@ def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, tmp_path)
     evaluation = evaluate_models([run], "digits:0-6", ["digits:7-9", "noise:uniform:200"])
     assert [(row["detector"], row["ood"]) for row in evaluation.rows] == [
         (detector, ood)
-        for detector in ("msp", "max_logit", "energy", "odin", "mahalanobis")
+        for detector in ("msp", "max_logit", "energy", "odin", "mahalanobis", "vim")
         for ood in ("digits:7-9", "noise:uniform:200")
     ]
     assert evaluation.id["accuracy"] > 0.9
@@ -57,7 +57,7 @@ def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, tmp_path)
 
     evaluation.save(tmp_path)
     results = json.loads((tmp_path / "results.json").read_text())
-    assert len(results["results"]) == 10
+    assert len(results["results"]) == 12
 
 
 @pytest.mark.slow
