@@ -225,7 +225,7 @@ class Case:
         yield from rows("tuned")
         if isinstance(detector, TunableDetector) and not steps:
             best = max(
-                settings_grid(detector, None, detector.default_settings()),
+                settings_grid(detector.declared_settings(), None, detector.default_settings()),
                 key=lambda settings: self._worth(detector, settings, own, others),
             )
             self._set(detector, best)

@@ -8,14 +8,13 @@ saved (docs/results/contrasts.md).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from keras import ops
+from typing import Any, NamedTuple
 
 from keras_lodin.detectors.contrast_pass import Separation, separations
-from keras_lodin.detectors.shared_passes import shared_passes
+from keras_lodin.detectors.detector import Detector
+from keras_lodin.detectors.setting import Setting
 from keras_lodin.detectors.tuning import FEWEST_SAMPLES, MADE_UP, OOD, TIED, Tuning
 from keras_lodin.detectors.tuning_margin import (
     Placements,
@@ -24,9 +23,6 @@ from keras_lodin.detectors.tuning_margin import (
 )
 from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.utils.tensor import Tensor
-
-if TYPE_CHECKING:
-    from keras_lodin.detectors.tunable_detector import TunableDetector
 
 
 class _Candidate(NamedTuple):
@@ -37,23 +33,26 @@ class _Candidate(NamedTuple):
     mean: float
 
 
-def tune_together(
-    detectors: Sequence[TunableDetector],
+def chosen_together(
+    detectors: Sequence[Detector],
+    scores: Callable[[Tensor], list[Tensor]],
+    tried: Sequence[list[dict[str, Any]]],
+    defaults: Sequence[dict[str, Any]],
     id_data: object,
     ood_data: object,
-    candidates: Mapping[str, Sequence[Any]] | None,
     batch_size: int,
     verbose: int | str,
 ) -> list[Tuning]:
     """Finds the settings that best tell the data from their contrasts; the defaults where tied.
 
     Args:
-        detectors: one or more detectors with settings, and the statistics that they need; left as
-            they are. One pass over the data serves all.
+        detectors: one or more, with the statistics that they need; left as they are. One pass over
+            the data serves all.
+        scores: a batch of inputs to the scores of each detector, `(batch, candidates)`.
+        tried: the candidates of each detector.
+        defaults: those of each, among its candidates.
         id_data: in-distribution inputs.
         ood_data: None for data made of `id_data`, or out-of-distribution inputs.
-        candidates: values to try, by setting; those not named stay at their defaults. None for
-            the candidates that each detector declares.
         batch_size: samples per batch, for data that is not batched already.
         verbose: as in `TunableDetector.tune`.
 
@@ -61,21 +60,8 @@ def tune_together(
         a `Tuning` for each detector.
 
     Raises:
-        ValueError: for unknown settings or unusable candidates, and as `Detector.check_inputs`.
+        ValueError: as `Detector.check_inputs`.
     """
-    defaults = [detector.default_settings() for detector in detectors]
-    tried = [
-        settings_grid(detector, candidates, own)
-        for detector, own in zip(detectors, defaults, strict=True)
-    ]
-
-    def scores(inputs: Tensor) -> list[Tensor]:
-        passes = shared_passes(detectors, inputs)
-        return [
-            ops.stack([detector.score_with(one, settings) for settings in grid], axis=-1)
-            for detector, one, grid in zip(detectors, passes, tried, strict=True)
-        ]
-
     found = separations(
         detectors, scores, id_data, ood_data, "Choosing the settings", batch_size, verbose
     )
@@ -131,12 +117,15 @@ def _chosen(
 
 
 def settings_grid(
-    detector: TunableDetector,
+    declared: Mapping[str, Setting],
     candidates: Mapping[str, Sequence[Any]] | None,
     defaults: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
-    """Every combination of candidates, and the defaults."""
-    declared = detector.declared_settings()
+    """Every combination of candidates, those declared where None are given, and the defaults.
+
+    Raises:
+        ValueError: for settings that are not declared, or unusable candidates.
+    """
     given: dict[str, Sequence[Any]] = {name: one.candidates for name, one in declared.items()}
     if candidates is not None:
         given = {**dict.fromkeys(declared, ()), **candidates}

@@ -8,10 +8,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from keras import ops
+
 from keras_lodin.data.label_places import LabelPlaces
-from keras_lodin.detectors import settings_tuning
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.setting import Setting
+from keras_lodin.detectors.settings_tuning import chosen_together, settings_grid
+from keras_lodin.detectors.shared_passes import shared_passes
 from keras_lodin.detectors.tuning import Tuning
 from keras_lodin.utils.tensor import Tensor
 
@@ -165,8 +168,21 @@ def tune_together(
         # Data of classes by other names are other data.
         LabelPlaces(detector.num_classes, detector.class_names, id_data)
         detector.settle_input_range(id_data, batch_size)
-    found = settings_tuning.tune_together(
-        detectors, id_data, ood_data, candidates, batch_size, verbose
+    defaults = [detector.default_settings() for detector in detectors]
+    tried = [
+        settings_grid(detector.declared_settings(), candidates, own)
+        for detector, own in zip(detectors, defaults, strict=True)
+    ]
+
+    def scores(inputs: Tensor) -> list[Tensor]:
+        passes = shared_passes(detectors, inputs)
+        return [
+            ops.stack([detector.score_with(one, settings) for settings in grid], axis=-1)
+            for detector, one, grid in zip(detectors, passes, tried, strict=True)
+        ]
+
+    found = chosen_together(
+        *(detectors, scores, tried, defaults, id_data, ood_data, batch_size, verbose)
     )
     for detector, tuning in zip(detectors, found, strict=True):
         for name, value in tuning.settings.items():

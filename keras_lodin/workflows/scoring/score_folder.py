@@ -212,6 +212,17 @@ class ScoreFolder:
         return manifest
 
 
+def check_format(format: str) -> None:
+    """Raises ValueError for an unknown format of rows, and ImportError if it cannot be written."""
+    if format not in ROW_FORMATS:
+        raise ValueError(
+            f"`format` must be one of {', '.join(ROW_FORMATS)}. Received: format={format!r}"
+        )
+    if format == "parquet":
+        with imported_for("Writing Parquet files, which the format 'csv' does without,"):
+            import pyarrow.parquet  # noqa: F401
+
+
 def _telling(manifest: Mapping[str, Any]) -> dict[str, object]:
     """What must be the same in two manifests of the same scoring."""
     plan = manifest["plan"]

@@ -18,7 +18,7 @@ from keras_lodin.data.source import check_batch_size
 from keras_lodin.data.value_range import Bounds, checked_input_range
 from keras_lodin.export import artifact_digest, load_artifact
 from keras_lodin.utils.checked_path import checked_path
-from keras_lodin.workflows.scoring.score_folder import COLUMNS, ROW_FORMATS, Rows, ScoreFolder
+from keras_lodin.workflows.scoring.score_folder import COLUMNS, Rows, ScoreFolder, check_format
 
 # Of p-values: so many bins of one width between 0 and 1.
 P_VALUE_BINS = 20
@@ -56,10 +56,7 @@ class ShardScorer:
         format: str = "parquet",
         batch_size: int = 128,
     ) -> None:
-        if format not in ROW_FORMATS:
-            raise ValueError(
-                f"`format` must be one of {', '.join(ROW_FORMATS)}. Received: format={format!r}"
-            )
+        check_format(format)
         check_batch_size(batch_size)
         given = None if input_range is None else checked_input_range(input_range)
         path = checked_path("artifact", artifact)
