@@ -2,6 +2,9 @@
 
 from importlib.metadata import version as _version
 
+# First, and though nothing here needs it: who reads data is settled by whether Keras is there.
+import keras as _keras  # noqa: F401
+
 from keras_lodin import data as data
 from keras_lodin import losses as losses
 from keras_lodin import metrics as metrics

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator
 from types import GeneratorType
+from typing import Any, TypeGuard
 
-import keras
 import numpy as np
-from keras import ops
 from numpy.typing import ArrayLike
 from PIL import Image
 
 from keras_lodin.data.source import Source, check_batch_size
-from keras_lodin.utils.keras_internals import IterableData
+from keras_lodin.utils.late_keras import keras, ops
 from keras_lodin.utils.tensor import Tensor
 from keras_lodin.utils.tensorflow_types import is_tensorflow
 
@@ -64,7 +63,7 @@ def iterate_batches(
 
 def batch_count(data: object, batch_size: int) -> int | None:
     """How many batches `iterate_batches` will yield; None where that is not known before."""
-    if isinstance(data, (keras.utils.PyDataset, IterableData)):
+    if _is_iterable(data) or isinstance(data, keras.utils.PyDataset):
         return data.num_batches
     if is_tensorflow(data, "data.Dataset"):
         batches = int(data.cardinality())
@@ -409,7 +408,7 @@ def _raw_batches(data: object, batch_size: int) -> Iterable[object]:
                 f"Received: {described(data)}"
             )
         return data
-    if isinstance(data, IterableData):
+    if _is_iterable(data):
         return data
     if isinstance(data, keras.utils.PyDataset):
         if data.num_batches is None:
@@ -435,8 +434,14 @@ def _columns(data: object) -> tuple[Tensor, ...]:
 
 
 def _holds_batches(data: object) -> bool:
-    kinds = (Source, IterableData, keras.utils.PyDataset)
-    return isinstance(data, kinds) or is_tensorflow(data, "data.Dataset")
+    kinds = (Source, keras.utils.PyDataset)
+    return isinstance(data, kinds) or _is_iterable(data) or is_tensorflow(data, "data.Dataset")
+
+
+def _is_iterable(data: object) -> TypeGuard[Any]:
+    from keras_lodin.utils.keras_internals import IterableData
+
+    return isinstance(data, IterableData)
 
 
 def _only_entry(x: object) -> object:

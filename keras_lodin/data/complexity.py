@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from keras import ops
-
 from keras_lodin.data import readers
 from keras_lodin.data.value_range import Bounds
+from keras_lodin.utils.late_keras import ops
 from keras_lodin.utils.tensor import Tensor
 
 _CHANNELS = (1, 2, 3, 4)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from keras import ops
 from numpy.typing import ArrayLike
 
+from keras_lodin.utils.late_keras import ops
 from keras_lodin.utils.tensor import Tensor
 
 # The lowest and the highest value: two numbers, or two arrays with one for each feature.

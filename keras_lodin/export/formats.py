@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
-
 from keras_lodin.export.artifact import Artifact
 from keras_lodin.export.digest import saved_model_content
 from keras_lodin.export.format_limit_error import FormatLimitError
@@ -20,9 +18,9 @@ from keras_lodin.export.metadata import METADATA_FILE, artifact_metadata
 from keras_lodin.export.other_process import export_by_tensorflow
 from keras_lodin.export.parity import Recorded
 from keras_lodin.export.scorer import Scorer
-from keras_lodin.models.loading import load
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import clear_leftovers, file_digest
+from keras_lodin.utils.late_keras import keras
 from keras_lodin.utils.registry import Registry
 
 
@@ -156,6 +154,9 @@ def load_artifact(path: str | os.PathLike[str]) -> Artifact:
 
 
 def _load_keras(path: Path) -> Artifact:
+    # Here, because an exported file is loaded without Keras.
+    from keras_lodin.models.loading import load
+
     detector = load(path)
     if not isinstance(detector, Scorer):
         raise ValueError(

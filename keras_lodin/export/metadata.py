@@ -13,13 +13,13 @@ from operator import eq
 from pathlib import Path
 from typing import Any, TypeGuard
 
-import keras
 import numpy as np
 
 from keras_lodin.export.digest import DIGEST_FIELD, metadata_digest
 from keras_lodin.export.outputs import OUTPUT_NAMES, input_name
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.metrics.p_values import TABLE_ERROR, TABLE_SIZE
+from keras_lodin.utils.late_keras import keras
 
 # Where a SavedModel keeps it, inside its folder; TensorFlow leaves this folder to others.
 METADATA_FILE = Path("assets.extra/keras_lodin.json")

@@ -14,15 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-from keras import ops
 
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.outputs import outputs
 from keras_lodin.export.parity import Recorded
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.trial_inputs import checked_samples, random_batches
+from keras_lodin.utils.late_keras import keras, ops
 from keras_lodin.utils.needed_packages import has_tensorflow
 from keras_lodin.utils.progress import waiting
 

@@ -7,8 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from keras_lodin.export.scorer import Scorer
-from keras_lodin.gradients import ForwardPass
+from keras_lodin.export.scorer import Pass, Scorer
 from keras_lodin.metrics.scores import verdict
 from keras_lodin.utils.tensor import Tensor
 
@@ -40,7 +39,7 @@ def input_name(detector: Scorer) -> str:
 class _PassWithMemory:
     """A detector's forward pass that remembers the input gradients taken from it."""
 
-    def __init__(self, forward_pass: ForwardPass) -> None:
+    def __init__(self, forward_pass: Pass) -> None:
         self._forward_pass = forward_pass
         self.gradients: list[Tensor] = []
 

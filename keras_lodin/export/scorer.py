@@ -6,12 +6,19 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
-import keras
 import numpy as np
 
 from keras_lodin.data.value_range import InputRange
-from keras_lodin.gradients import ForwardPass
 from keras_lodin.utils.tensor import Tensor
+
+
+class Pass(Protocol):
+    """What is read of a forward pass: see `keras_lodin.gradients.ForwardPass`."""
+
+    logits: Tensor
+
+    def input_gradient(self, cotangent: Tensor) -> Tensor:
+        """The vector-Jacobian product of the logits."""
 
 
 @runtime_checkable
@@ -22,7 +29,7 @@ class Scorer(Protocol):
     export itself.
     """
 
-    classifier: keras.Model
+    classifier: Any
     logits_function: Callable[[Tensor], Tensor]
     num_classes: int
     class_names: tuple[str, ...] | None
@@ -60,7 +67,7 @@ class Scorer(Protocol):
     def config_without_classifier(self) -> dict[str, Any]:
         """Its configuration without the classifier."""
 
-    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> ForwardPass:
+    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> Pass:
         """One pass of the classifier over a batch."""
 
     def score(self, forward_pass: Any) -> Tensor:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-from keras import ops
 from numpy.typing import ArrayLike, NDArray
 
+from keras_lodin.utils.late_keras import ops
 from keras_lodin.utils.numbers import checked_number
 from keras_lodin.utils.tensor import Tensor
 

@@ -7,8 +7,10 @@ from collections.abc import Callable
 from numbers import Integral
 from typing import TypeGuard
 
-import keras
 import numpy as np
+
+from keras_lodin.utils.late_keras import ops
+from keras_lodin.utils.tensor import Tensor
 
 
 def single_number(value: object) -> float | None:
@@ -95,6 +97,6 @@ def _is_whole(value: object) -> TypeGuard[int]:
     return isinstance(value, Integral) and not isinstance(value, bool)
 
 
-def shortest_float(variable: keras.Variable) -> float:
+def shortest_float(variable: Tensor) -> float:
     """A float32 weight as the Python float that a person would have typed."""
-    return float(str(np.float32(keras.ops.convert_to_numpy(variable))))
+    return float(str(np.float32(ops.convert_to_numpy(variable))))

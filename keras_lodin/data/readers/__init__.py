@@ -15,12 +15,14 @@ above this folder, with the names that both readers have:
 Equal seeds give equal orders, crops, mirror images and uniform noise; gaussian noise agrees to
 float32 rounding. Decoded pixels are the same but for CMYK files (four grey levels of 255), resized
 ones to a hundredth of a level. On JAX and PyTorch TensorFlow is not imported, even where it is
-installed.
+installed. Nor is it where Keras itself is not: there NumPy and Pillow read.
 """
 
+import sys
 from importlib import import_module
 
-import keras
-
-_NAME = "tensorflow" if keras.backend.backend() == "tensorflow" else "numpy"
+# Not there where an exported file is scored without Keras: see `keras_lodin`.
+_keras = sys.modules.get("keras")
+_ON_TENSORFLOW = _keras is not None and _keras.backend.backend() == "tensorflow"
+_NAME = "tensorflow" if _ON_TENSORFLOW else "numpy"
 READER = import_module(f"{__name__}.{_NAME}")

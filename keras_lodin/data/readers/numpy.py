@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import os
+import sys
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -22,9 +23,12 @@ from keras_lodin.data.readers.philox import permutation
 from keras_lodin.data.readers.philox import split as split
 from keras_lodin.data.readers.philox import uniform as uniform
 from keras_lodin.data.readers.resizing import resized as resized
-from keras_lodin.gradients import backend
-from keras_lodin.utils.keras_internals import IterableData
 from keras_lodin.utils.tensor import Tensor
+
+if "keras" in sys.modules:
+    from keras_lodin.utils.keras_internals import IterableData
+else:  # Nobody trains or predicts: see `keras_lodin.data.readers`.
+    IterableData = object  # type: ignore[assignment, misc]
 
 clipped = np.clip
 reshape = np.reshape
@@ -314,4 +318,7 @@ def by_position(
 
 def png_sizes(pixels: Tensor) -> Tensor:
     """Bytes of each image of a batch as a PNG file: float32 of shape (batch,)."""
+    # Here, because this is for Keras's backend, and files are read without one too.
+    from keras_lodin.gradients import backend
+
     return backend.host_function(lambda images: [png_size(one) for one in images], pixels)

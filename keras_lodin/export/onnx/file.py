@@ -27,7 +27,6 @@ from keras_lodin.export.runtime import Model, artifact_in, on_trial, refusals_of
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.trial_inputs import checked_samples, constant_batch, random_batches
 from keras_lodin.utils.files import write_together
-from keras_lodin.utils.keras_internals import compute_dtypes, layer_names
 from keras_lodin.utils.needed_packages import imported_for
 
 _PACKAGES = ("keras-lodin", "keras", "tensorflow", "tf2onnx", "onnx", "onnxruntime", "numpy")
@@ -99,6 +98,7 @@ def export_onnx(
         from keras_lodin.export.onnx import model as models
         from keras_lodin.export.onnx.conversion import OPSET, convert
         from keras_lodin.export.serving_function import serving_function
+        from keras_lodin.utils.keras_internals import layer_names
 
     metadata = artifact_metadata(detector)
     metadata |= {"data_format": data_format, "opset": OPSET}
@@ -149,6 +149,8 @@ def _check_data_format(detector: Scorer, data_format: str) -> None:
 
 
 def _refuse_other_precisions(detector: Scorer) -> None:
+    from keras_lodin.utils.keras_internals import compute_dtypes
+
     reduced = sorted(
         f"{name} ({dtype})"
         for name, dtype in compute_dtypes(detector.classifier).items()
