@@ -28,7 +28,7 @@ class Command(click.Command):
     def invoke(self, context: click.Context) -> Any:
         """With Keras's backend there, and nothing of it on the screen."""
         try:
-            import_keras_quietly()
+            self.prepare(context)
             _print_every_name()
             with _names_shown_as_text(), _warnings_as_sentences():
                 return super().invoke(context)
@@ -38,6 +38,10 @@ class Command(click.Command):
             if os.environ.get("KERAS_LODIN_TRACEBACK"):
                 raise
             raise click.UsageError(_one_line(str(error)) or type(error).__name__) from error
+
+    def prepare(self, context: click.Context) -> None:
+        """Brings what the command needs, whose import takes long: Keras with its backend."""
+        import_keras_quietly()
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """With the lists that it asks for, which are made only when somebody reads them."""

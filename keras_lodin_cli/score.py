@@ -18,6 +18,7 @@ from keras_lodin_cli.options import (
     options,
 )
 from keras_lodin_cli.printing import say, show
+from keras_lodin_cli.without_keras import can_score, leave_out_keras
 
 # What follows `--` with a runner.
 _BEAM_OPTIONS = "keras_lodin.beam_options"
@@ -35,6 +36,13 @@ class _ScoreCommand(Command):
                 ctx.meta[_BEAM_OPTIONS] = args[place + 1 :]
                 args = own
         return super().parse_args(ctx, args)
+
+    def prepare(self, context: click.Context) -> None:
+        """Without Keras, where that is enough."""
+        if can_score(context.params["artifact"], context.params["output"]):
+            leave_out_keras()
+        else:
+            super().prepare(context)
 
 
 @main.command(
@@ -109,17 +117,19 @@ def score(
     Images that cannot be read are named and skipped. The exit code is 1 if one of them, or a folder
     without images, was named itself, or no image could be read, else 0.
     """
-    from keras_lodin import workflows
+    # Not from `workflows`, which is not filled where Keras is left out.
+    from keras_lodin.workflows.score import score_images
+    from keras_lodin.workflows.scoring import names_folder, score_to_folder
 
     settings: dict[str, Any] = {"input_range": input_range, "batch_size": batch_size}
     given = {name: value for name, value in of_folders.items() if value is not None}
-    if output is not None and workflows.names_folder(output):
-        score_to_folder: Any = workflows.score_to_folder
+    if output is not None and names_folder(output):
+        to_folder: Any = score_to_folder
         if "runner" in given:
-            from keras_lodin.workflows.beam import score_on_beam as score_to_folder
+            from keras_lodin.workflows.beam import score_on_beam as to_folder
 
             given["options"] = click.get_current_context().meta.get(_BEAM_OPTIONS, ())
-        summary = score_to_folder(artifact, images, output, **settings, **given)
+        summary = to_folder(artifact, images, output, **settings, **given)
         show(summary.table(), summary.to_dict(), as_json)
         say(f"The scores are in {output}: manifest.json, scores/", err=as_json)
         if summary.unreadable_inputs or not summary.scored:
@@ -128,7 +138,7 @@ def score(
     if given:
         option = f"--{next(iter(given)).replace('_', '-')}"
         raise click.UsageError(f"{option} needs a folder to write: --output DIR/")
-    rows, unreadable = workflows.score_images(artifact, images, output=output, **settings)
+    rows, unreadable = score_images(artifact, images, output=output, **settings)
     _print_rows(rows, unreadable, output, as_json)
     named = {str(Path(image)) for image in images}
     if any(path in named for path, _ in unreadable):

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,11 +17,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from keras_lodin.models.networks import NETWORKS
-from keras_lodin.workflows import run_quickstart
+from keras_lodin.workflows import run_quickstart, score_images
 from keras_lodin.workflows.recipes import SCALES
 from keras_lodin.workflows.recipes.scales import OODSet
+from keras_lodin_cli import without_keras
 from keras_lodin_cli.main import main
 from keras_lodin_cli.printing import show
+from keras_lodin_cli.without_keras import can_score
 from tests import networks
 from tests.processes import forked
 
@@ -64,6 +67,54 @@ def test_help_does_not_import_tensorflow():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     ).stdout
     assert "heavy: []" in output
+
+
+def test_an_exported_file_is_scored_without_tensorflow_or_keras(tmp_path):
+    artifact = Path(__file__).parent / "fixtures" / "version_0_1_0" / "odin.onnx"
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8), "uint8")
+        Image.fromarray(pixels).save(tmp_path / f"{number}.png")
+    (tmp_path / "none.png").write_bytes(b"no image")
+    output = tmp_path / "scores.csv"
+    script = (
+        "import sys; from keras_lodin_cli.main import main; "
+        "main(sys.argv[1:], standalone_mode=False); "
+        "print('heavy:', sorted({'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)))"
+    )
+    arguments = ["score", str(artifact), str(tmp_path), "--output", str(output)]
+    done = subprocess.run(
+        [sys.executable, "-c", script, *arguments], capture_output=True, text=True, check=True
+    )
+    assert "heavy: []" in done.stdout
+    assert "2 images scored, 0 out-of-distribution, 1 skipped." in done.stdout
+    assert done.stderr.count("\n") == 1
+    assert f"Skipped {tmp_path / 'none.png'}: " in done.stderr
+    # The same rows as where Keras's backend reads the images.
+    expected = tmp_path / "expected.csv"
+    score_images(artifact, [tmp_path], output=expected, verbose=0)
+    assert output.read_text() == expected.read_text()
+
+
+@pytest.mark.parametrize(
+    ("artifact", "output", "expected"),
+    [
+        ("odin.onnx", None, True),
+        ("odin.onnx", "scores.csv", True),
+        ("missing.onnx", None, True),  # which is said at once
+        ("odin.onnx", "scores/", False),  # data of every kind, TensorFlow's too
+        ("mood.onnx", None, False),  # an input that Keras's backend computes
+        ("odin.keras", None, False),
+        ("", None, False),  # a folder, as a SavedModel is
+    ],
+)
+def test_keras_is_left_out_where_nothing_needs_it(artifact, output, expected, monkeypatch):
+    path = str(Path(__file__).parent / "fixtures" / "version_0_1_0" / artifact)
+    assert not can_score(path, output)  # it is there already
+    loaded = {name: module for name, module in sys.modules.items() if "keras" not in name}
+    monkeypatch.setattr(without_keras, "sys", SimpleNamespace(modules=loaded))
+    assert can_score(path, output) == expected
+    monkeypatch.setattr(without_keras, "entry_points", lambda group: ["a plug-in"])
+    assert not can_score(path, output)
 
 
 @pytest.mark.slow

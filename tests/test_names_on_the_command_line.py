@@ -98,14 +98,14 @@ def test_one_bad_name_costs_that_name_and_not_the_answer(artifact, images, tmp_p
 
 
 def test_scores_that_are_no_numbers_are_null(artifact, images, monkeypatch):
-    from keras_lodin import workflows
+    from keras_lodin.workflows import score
 
     rows = [
         {"path": "a", "class": 0, "class_name": "b", "score": value, "is_ood": True, "p_value": p}
         # An artifact from before there were p-values has none.
         for value, p in ((float("nan"), 0.1), (float("inf"), 1.0), (-1.5, None))
     ]
-    monkeypatch.setattr(workflows, "score_images", lambda *given, **options: (rows, []))
+    monkeypatch.setattr(score, "score_images", lambda *given, **options: (rows, []))
     result = run("score", artifact, images, "--json")
     assert result.exit_code == 0, result.output
     found = json.loads(result.stdout, parse_constant=pytest.fail)["images"]

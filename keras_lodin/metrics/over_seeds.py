@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 FIGURES = ("auroc", "fpr95", "id_accuracy")
 
@@ -42,6 +41,8 @@ class Spread:
 
 def spread(values: Mapping[int, float]) -> Spread:
     """The mean of one value for each seed, at least one, and Student's 95 % interval of it."""
+    from scipy import stats  # Here, because its import takes most of a second.
+
     numbers = np.array(list(values.values()), "float64")
     half_width = None
     if len(numbers) > 1:
