@@ -131,3 +131,39 @@ def test_nothing_else_asks_which_backend_runs():
         if module.startswith("keras_lodin.") and "backend.backend()" in path.read_text()
     }
     assert asking == ASKING
+
+
+def test_what_scores_an_exported_file_imports_no_keras():
+    """Beside Python's own and NumPy's, the import of Keras takes ten times as long as the rest."""
+    collections = {"keras_lodin", "keras_lodin.workflows"}
+    waiting = ["keras_lodin.workflows.score", "keras_lodin.export.onnx.model"]
+    seen, keras = set(), []
+    while waiting:
+        module = waiting.pop()
+        if module in seen | collections:
+            continue
+        seen.add(module)
+        waiting.append(module.rpartition(".")[0])
+        for node in ast.parse(MODULES[module].read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom):
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            else:
+                continue
+            waiting += [name for name in names if name in MODULES]
+            keras += [module for name in names if name.split(".")[0] in ("keras", "tensorflow")]
+    assert not keras
+    assert {"keras_lodin.export.formats", "keras_lodin.data.readers"} < seen
+
+
+def test_the_package_imports_keras_before_all_of_its_own():
+    """By then it is settled who reads data."""
+    imports = [
+        node
+        for node in ast.parse((PACKAGE / "__init__.py").read_text(encoding="utf-8")).body
+        if isinstance(node, (ast.Import, ast.ImportFrom))
+    ]
+    own = [getattr(node, "module", None) or "" for node in imports]
+    first = next(place for place, name in enumerate(own) if name.startswith("keras_lodin"))
+    assert any(alias.name == "keras" for node in imports[:first] for alias in node.names)

@@ -1,0 +1,90 @@
+"""Processor seconds until something is there: imports, a help text, the scores of four images.
+
+    nice python benchmarks/start_up.py --output docs/results/start_up.csv
+
+Each line is a process of its own, and they go in turns, so that a busy machine slows all. Processor
+seconds are those of all its threads. The files are an ONNX file of the tests and images of its
+size; "with Keras" is the same command in a process that has Keras already, so that its backend
+reads the images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from keras_lodin.utils.files import atomic_write
+
+ARTIFACT = Path(__file__).resolve().parents[1] / "tests/fixtures/version_0_1_0/odin.onnx"
+_COMMAND = "import sys; from keras_lodin_cli.main import main; main(sys.argv[1:])"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--output", default=None, help="CSV file to write")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        for number in range(4):
+            pixels = np.random.default_rng(number).integers(0, 256, (8, 8), "uint8")
+            Image.fromarray(pixels).save(Path(folder) / f"{number}.png")
+        score = ["score", str(ARTIFACT), folder]
+        measured = {
+            "import keras": ["import keras"],
+            "import keras_lodin": ["import keras_lodin"],
+            "import numpy, PIL, onnx, onnxruntime": ["import numpy, PIL, onnx, onnxruntime"],
+            "keras-lodin --help": [_COMMAND, "--help"],
+            "keras-lodin score detector.onnx": [_COMMAND, *score],
+            "keras-lodin score detector.onnx, with Keras": [f"import keras; {_COMMAND}", *score],
+        }
+        found: dict[str, list[float]] = {name: [] for name in measured}
+        for number in range(options.rounds + 1):
+            for name, program in measured.items():
+                seconds = processor_seconds([sys.executable, "-c", *program])
+                if number:  # The first fills what Python and the system keep.
+                    found[name].append(seconds)
+    rows = [
+        {
+            "what": name,
+            "processor_seconds": f"{statistics.median(seconds):.2f}",
+            "least": f"{min(seconds):.2f}",
+            "most": f"{max(seconds):.2f}",
+            "rounds": options.rounds,
+        }
+        for name, seconds in found.items()
+    ]
+    for row in rows:
+        print(f"{row['what']:<46}{row['processor_seconds']:>6} ({row['least']} to {row['most']})")
+    pairs = zip(found["import keras_lodin"], found["import keras"], strict=True)
+    ratio = statistics.median(ours / base for ours, base in pairs)
+    print(f"import keras_lodin / import keras: {ratio:.3f}")
+    if options.output:
+        with atomic_write(options.output) as temporary, open(temporary, "w") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def processor_seconds(command: list[str]) -> float:
+    """What a process took of all processors, without its notes on the screen."""
+
+    def so_far() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    before = so_far()
+    subprocess.run(command, check=True, capture_output=True)
+    return so_far() - before
+
+
+if __name__ == "__main__":
+    main()
