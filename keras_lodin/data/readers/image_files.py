@@ -11,7 +11,8 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from keras_lodin.data.readers.jpeg_files import jpeg_pixels
 
-_FORMATS = ("PNG", "JPEG", "BMP", "GIF")
+# WebP is promised nowhere, but TensorFlow decodes it too.
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")
 # What there is of a BMP file: one byte a pixel, taken for grey whatever its palette, three or four.
 _BMP_BITS = (8, 24, 32)
 _BMP_BITS_PLACE = 28

@@ -87,6 +87,13 @@ def test_jpegs_of_all_sizes_have_the_pixels_of_tensorflow():
             np.testing.assert_array_equal(image_files.decoded(content), wanted)
 
 
+def test_webp_is_read_as_later_versions_of_tensorflow_do():
+    content = file(PHOTO, "WEBP", lossless=True)
+    np.testing.assert_array_equal(image_files.decoded(content), np.asarray(PHOTO))
+    with pytest.raises(ValueError, match="."):
+        image_files.decoded(content[: len(content) * 9 // 10])
+
+
 def test_print_colours_differ_by_rounding_at_most():
     content = file(PHOTO.convert("CMYK"), "JPEG")
     wanted = tensorflow_reader.decoded(content).numpy().astype(int)
