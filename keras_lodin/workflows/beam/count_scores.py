@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import apache_beam as beam
-from numpy.typing import NDArray
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from keras_lodin.metrics.score_histogram import ScoreHistogram
 from keras_lodin.utils.checked_path import checked_path
@@ -70,7 +71,7 @@ class CombineScores(beam.CombineFn):
         """Nothing yet, of the same pass: what `into` has counted is there once."""
         return self._into.emptied()
 
-    def add_input(self, accumulator: ScoreHistogram, element: NDArray) -> ScoreHistogram:
+    def add_input(self, accumulator: ScoreHistogram, element: ArrayLike) -> ScoreHistogram:
         """Counts the scores of an array, shape `(n,)`."""
         accumulator.update(element)
         return accumulator
@@ -93,6 +94,6 @@ class _ReadScores(beam.DoFn):
     def __init__(self, folder: str) -> None:
         self._folder = folder
 
-    def process(self, name: str) -> Iterator[NDArray]:
+    def process(self, name: str) -> Iterator[NDArray[np.float32]]:
         """Reads the scores of a shard."""
         yield scores_of(ScoreFolder(self._folder), name)

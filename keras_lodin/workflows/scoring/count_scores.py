@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 
+import numpy as np
 from numpy.typing import NDArray
 
 from keras_lodin.metrics.score_histogram import ScoreHistogram
@@ -72,7 +73,7 @@ def countable_shards(folder: ScoreFolder) -> list[str]:
     return done
 
 
-def scores_of(folder: ScoreFolder, name: str) -> NDArray:
+def scores_of(folder: ScoreFolder, name: str) -> NDArray[np.float32]:
     """The scores of a shard, shape `(n,)`, float32."""
-    scores: NDArray = folder.rows(name, ("score",))["score"]
+    scores: NDArray[np.float32] = folder.rows(name, ("score",))["score"]
     return scores
