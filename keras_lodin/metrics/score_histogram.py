@@ -140,6 +140,10 @@ class ScoreHistogram:
         self._numbers, self._counts = _summed(self._numbers >> shift, self._counts)
         self._free = free
 
+    def emptied(self) -> ScoreHistogram:
+        """A histogram of the same pass that has counted nothing: to count apart, and be merged."""
+        return ScoreHistogram(self._most)
+
     def merge(self, other: ScoreHistogram) -> None:
         """Counts what another histogram has counted: the same as if all had been counted here.
 
@@ -377,6 +381,9 @@ class _Finer(ScoreHistogram):
     @property
     def count(self) -> int:
         return int(self._before.counts.sum())
+
+    def emptied(self) -> ScoreHistogram:
+        return _Finer(self._most, self._before, self._plan)
 
     def _count(self, bits: NDArray[np.uint32]) -> None:
         self._seen += bits.size

@@ -12,6 +12,7 @@ from keras_lodin.workflows.recipes.run import run_recipe as run_recipe
 from keras_lodin.workflows.run_folder import results_folder as results_folder
 from keras_lodin.workflows.run_quickstart import quickstart as quickstart
 from keras_lodin.workflows.score import score_images as score_images
+from keras_lodin.workflows.scoring import count_scores as count_scores
 from keras_lodin.workflows.scoring import names_folder as names_folder
 from keras_lodin.workflows.scoring import score_to_folder as score_to_folder
 from keras_lodin.workflows.sweeps.run import sweep as sweep

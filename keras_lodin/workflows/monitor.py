@@ -12,13 +12,17 @@ import numpy as np
 
 from keras_lodin.detectors import Detector, registry
 from keras_lodin.evaluation.monitoring import Monitoring
+from keras_lodin.export.metadata import artifact_metadata
 from keras_lodin.metrics.monitor import Monitor
 from keras_lodin.models import load
 from keras_lodin.utils.needed_packages import imported_for
 from keras_lodin.utils.numbers import check_whole
+from keras_lodin.workflows.scoring import ScoreFolder
 
 # The periods that rows can be divided into by their time, as numpy calls them.
 PERIODS = {"hour": "h", "day": "D", "week": "W", "month": "M"}
+# What p-values and verdicts depend on, of what a folder of scores says of its artifact.
+_CALIBRATION = ("detector", "threshold", "p_value_count")
 
 _Columns = dict[str, np.ndarray]
 
@@ -39,13 +43,14 @@ def monitor_scores(
     says of the earlier rows stays, and the false-alarm rate is that of all starts together.
 
     Args:
-        scores: what `keras-lodin score --output` wrote: a folder of shards or a CSV file; or a
-            folder of CSV or Parquet files with the columns `p_value` and `is_ood`, which are read
-            in the order of their names. Rows are in the order of traffic.
+        scores: what `keras-lodin score --output` wrote: a folder of shards, of which those are read
+            that are done, or a CSV file; or a folder of CSV or Parquet files with the columns
+            `p_value` and `is_ood`, which are read in the order of their names. Rows are in the
+            order of traffic.
         reference: the `.keras` detector that gave the scores, with the same calibration.
         window: inputs in a window; the last one may have fewer.
         time: name of a column with the time of each input, ISO 8601, by which windows are made
-            instead; None for windows of equal size.
+            instead, for files that have one; None for windows of equal size.
         every: how long a window then is: "hour", "day", "week" or "month", in the time zone of the
             column.
         false_alarm_rate: the probability that traffic like the calibration data ever raises an
@@ -86,7 +91,18 @@ def monitor_scores(
         false_alarm_rate=false_alarm_rate,
         seed=seed,
     )
-    rows = _rows(_files(Path(scores)), () if time is None else (time,))
+    path = Path(scores)
+    folder = ScoreFolder(path)
+    if folder.begun:
+        _check_calibration(folder, detector)
+        if time is not None:
+            raise ValueError(
+                "The rows of a folder of shards have no times. Leave `time` away, or monitor files "
+                f"that have such a column. Received: time={time!r}, scores={str(path)!r}"
+            )
+        rows = _of_shards(folder)
+    else:
+        rows = _rows(_files(path), () if time is None else (time,))
     parts = _of_equal_size(rows, window) if time is None else _by_time(rows, time, PERIODS[every])
     for name, columns in parts:
         monitor.update(columns["p_value"], columns["is_ood"], name)
@@ -101,16 +117,38 @@ def monitor_scores(
     )
 
 
+def _check_calibration(folder: ScoreFolder, detector: Detector) -> None:
+    """Raises ValueError for scores that are not of this detector as it is calibrated."""
+    there, expected = folder.manifest()["artifact"], artifact_metadata(detector)
+    different = [
+        f"{name} is {there.get(name)!r} there and {expected[name]!r} here"
+        for name in _CALIBRATION
+        if there.get(name) != expected[name]
+    ]
+    if different:
+        raise ValueError(
+            "The scores must be of the reference, with its calibration and threshold: give the "
+            "detector that was exported, or score again. "
+            f"Received: {'; '.join(different)} (scores={str(folder.path)!r})"
+        )
+
+
+def _of_shards(folder: ScoreFolder) -> Iterator[_Columns]:
+    """p-values and verdicts, shard by shard."""
+    for name in folder.done():
+        rows = folder.rows(name, ("p_value", "is_ood"))
+        yield {"p_value": rows["p_value"].astype(np.float64), "is_ood": rows["is_ood"]}
+
+
 def _files(path: Path) -> list[Path]:
     """The files of rows, in order."""
     if path.is_file():
         return [path]
     if not path.exists():
         raise FileNotFoundError(f"There are no scores. Received: scores={str(path)!r}")
-    folder = path / "scores" if (path / "manifest.json").exists() else path
     found = sorted(
         file
-        for file in folder.glob("*")
+        for file in path.glob("*")
         if file.suffix in (".csv", ".parquet") and not file.name.startswith(".")
     )
     if not found:

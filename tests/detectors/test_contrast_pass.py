@@ -18,8 +18,8 @@ def test_a_candidate_that_has_no_score_is_told_of(data):
     def scores(inputs):
         sums = ops.sum(inputs, axis=-1)
         wrong = sums > 300.0 if data == "ood" else sums > float(np.sort(x.sum(-1))[-2])
-        return ops.stack([sums, ops.where(wrong, np.float32("nan"), sums)], axis=-1)
+        return [ops.stack([sums, ops.where(wrong, np.float32("nan"), sums)], axis=-1)]
 
     detector = MSPDetector(small.classifier())
     with pytest.raises(ValueError, match=r"Received: score=nan"):
-        separations(detector, scores, x, far, "Trying", 16, 0)
+        separations([detector], scores, x, far, "Trying", 16, 0)

@@ -9,7 +9,9 @@ import pytest
 from click.testing import CliRunner
 
 import keras_lodin
+from keras_lodin.export.metadata import artifact_metadata
 from keras_lodin.workflows import monitor_scores
+from keras_lodin.workflows.scoring import ScoreFolder
 from keras_lodin_cli.main import main
 from tests import networks
 
@@ -40,13 +42,31 @@ def logged(path, detector, scores, times=None):
     return path
 
 
+def shard_folder(path, found, shards, **changes):
+    """A folder of shards as `keras-lodin score` writes it."""
+    folder = ScoreFolder(path / "shards")
+    plan = {"inputs": [], "shard_size": 450, "shards": len(shards), "images": 900, "sha256": ""}
+    artifact = {**artifact_metadata(found), "sha256": "", **changes}
+    folder.begin(artifact, {"format": "csv"}, plan)
+    for number, scores in enumerate(shards):
+        rows = {
+            "key": [f"{number}.png" for number in range(len(scores))],
+            "class_name": [""] * len(scores),
+            "class": np.zeros(len(scores), "int32"),
+            "score": scores,
+            "is_ood": scores <= found.threshold,
+            "p_value": np.asarray(found.p_value(scores)),
+        }
+        folder.write(f"{number:05}", rows, [], {"not_a_number": 0}, "csv")
+    return folder
+
+
 def test_windows_of_equal_size_go_across_files(detector, tmp_path):
     path, found, scores = detector
     for number, part in enumerate(np.split(scores, [100, 450])):
         logged(tmp_path / "scores" / f"0000{number}.csv", found, part)
-    (tmp_path / "manifest.json").write_text("{}")
     whole = logged(tmp_path / "whole.csv", found, scores)
-    monitoring = monitor_scores(tmp_path, path, window=200)
+    monitoring = monitor_scores(tmp_path / "scores", path, window=200)
     assert [(one.name, one.count) for one in monitoring.windows] == [
         *(("1 to 200", 200), ("201 to 400", 200), ("401 to 600", 200), ("601 to 800", 200)),
         ("801 to 900", 100),
@@ -55,7 +75,8 @@ def test_windows_of_equal_size_go_across_files(detector, tmp_path):
     assert monitoring.windows[0].flagged == pytest.approx(flagged)
     assert monitoring.expected == pytest.approx(0.1)
     assert monitor_scores(whole, path, window=200) == monitoring
-    assert monitor_scores(tmp_path / "scores", path, window=200) == monitoring
+    shards = shard_folder(tmp_path, found, np.split(scores, [100, 100, 450]))
+    assert monitor_scores(shards.path, path, window=200) == monitoring
     assert monitoring.first_alarm is None
     assert monitoring.verdict.startswith("No alarm: 900 inputs in 5 windows")
 
@@ -132,6 +153,15 @@ def test_what_cannot_be_monitored_is_refused(detector, tmp_path):
     other.calibrate(np.random.default_rng(1).normal(size=(331, 10)).astype("float32"))
     other.save(tmp_path / "other.keras")
     networks.dense().save(tmp_path / "classifier.keras")
+    shards = shard_folder(tmp_path, found, [scores])
+    with pytest.raises(ValueError, match="have no times"):
+        monitor_scores(shards.path, path, time="time")
+    moved = shard_folder(tmp_path / "moved", found, [scores], threshold=1.0, detector="ODIN")
+    message = f"detector is 'ODIN' there.*threshold is 1.0 there and {found.threshold} here \\("
+    with pytest.raises(ValueError, match=message):
+        monitor_scores(moved.path, path)
+    with pytest.raises(ValueError, match="p_value_count is 500 there and 331 here"):
+        monitor_scores(shards.path, tmp_path / "other.keras")
     (tmp_path / "folder").mkdir()
     for given, reference, message in (
         (tmp_path / "empty.csv", path, "Rows without a p-value.*row 1"),

@@ -10,6 +10,8 @@ from keras_lodin.utils.needed_packages import imported_for
 with imported_for("Work by Apache Beam"):
     import apache_beam as _beam  # noqa: F401
 
+from keras_lodin.workflows.beam.count_scores import CombineScores as CombineScores
+from keras_lodin.workflows.beam.count_scores import CountScores as CountScores
 from keras_lodin.workflows.beam.run import score_on_beam as score_on_beam
 from keras_lodin.workflows.beam.score_shards import ScoreShards as ScoreShards
 from keras_lodin.workflows.beam.take_statistics import MergeStatistics as MergeStatistics

@@ -18,6 +18,7 @@ from keras_lodin.workflows.run_folder import JobFolder
 
 COLUMNS = ("key", "class", "class_name", "score", "is_ood", "p_value")
 ROW_FORMATS = ("parquet", "csv")
+_TEXTS = ("key", "class_name")
 
 _MANIFEST = "manifest.json"
 _KIND = "keras-lodin scores"
@@ -51,6 +52,11 @@ class ScoreFolder:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
         self._job = JobFolder(self.path, "scoring")
+
+    @property
+    def begun(self) -> bool:
+        """Whether there is a manifest, and so a folder of scores at all."""
+        return (self.path / _MANIFEST).exists()
 
     def manifest(self) -> dict[str, Any]:
         """What the scores are of, and by what.
@@ -133,8 +139,12 @@ class ScoreFolder:
                 next(rows, None)
                 yield from ((key, reason) for key, reason in rows)
 
-    def rows(self, name: str) -> Rows:
-        """The rows of a shard by their columns: `COLUMNS`.
+    def rows(self, name: str, columns: Sequence[str] = COLUMNS) -> Rows:
+        """The rows of a shard by their columns.
+
+        Args:
+            name: of the shard.
+            columns: those that are wanted: keys take more time and memory than all others.
 
         Returns:
             `key` and `class_name`, lists of texts; `class`, `score` and `is_ood`, arrays of int32,
@@ -147,22 +157,14 @@ class ScoreFolder:
         if path.exists():
             with imported_for("Reading Parquet files"):
                 import pyarrow.parquet
-            table = pyarrow.parquet.read_table(path)
-            columns = {column: table.column(column) for column in COLUMNS}
-            rows = {column: values.to_numpy() for column, values in columns.items()}
-            if columns["p_value"].null_count:
-                rows["p_value"] = None
-            return {**rows, **{name: columns[name].to_pylist() for name in ("key", "class_name")}}
+            table = pyarrow.parquet.read_table(path, columns=list(columns))
+            return {column: _of_parquet(column, table.column(column)) for column in columns}
         with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
-            found = list(csv.DictReader(file))
-        texts = {column: [row[column] for row in found] for column in COLUMNS}
-        return {
-            **texts,
-            "class": np.array(texts["class"], "int32"),
-            "score": np.array(texts["score"], "float32"),
-            "is_ood": np.array([text == "True" for text in texts["is_ood"]], bool),
-            "p_value": (None if "" in texts["p_value"] else np.array(texts["p_value"], "float32")),
-        }
+            texts: dict[str, list[str]] = {column: [] for column in columns}
+            for row in csv.DictReader(file):
+                for column, found in texts.items():
+                    found.append(row[column])
+        return {column: _of_csv(column, found) for column, found in texts.items()}
 
     def write(
         self,
@@ -233,6 +235,22 @@ def _telling(manifest: Mapping[str, Any]) -> dict[str, object]:
         # Not how they were written: two ways to name the same files are no difference.
         "inputs": f"{plan['images']} images with the digest {plan['sha256']}",
     }
+
+
+def _of_parquet(column: str, values: Any) -> Any:
+    if column in _TEXTS:
+        return values.to_pylist()
+    return None if column == "p_value" and values.null_count else values.to_numpy()
+
+
+def _of_csv(column: str, texts: list[str]) -> Any:
+    if column in _TEXTS:
+        return texts
+    if column == "is_ood":
+        return np.array([text == "True" for text in texts], bool)
+    if column == "p_value" and "" in texts:
+        return None
+    return np.array(texts, "int32" if column == "class" else "float32")
 
 
 def _write_csv(rows: Rows, path: Path) -> None:

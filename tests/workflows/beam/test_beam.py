@@ -16,8 +16,10 @@ beam = pytest.importorskip("apache_beam")
 import keras_lodin  # noqa: E402
 from keras_lodin.detectors.statistics_detector import observed_together  # noqa: E402
 from keras_lodin.utils.files import OWN_PREFIX  # noqa: E402
-from keras_lodin.workflows import score_to_folder  # noqa: E402
+from keras_lodin.workflows import count_scores, score_to_folder  # noqa: E402
 from keras_lodin.workflows.beam import (  # noqa: E402
+    CombineScores,
+    CountScores,
     MergeStatistics,
     ScoreShards,
     TakeStatistics,
@@ -148,6 +150,33 @@ def test_statistics_in_parts_are_those_of_one_pass(tmp_path):
 def test_what_has_no_statistics_to_merge_is_refused(made):
     with pytest.raises(ValueError, match="Expected a detector whose statistics can be merged"):
         TakeStatistics(made / "detector.keras", "digits")
+
+
+def counted(tmp_path, transform):
+    """The one value of a pipeline."""
+
+    def keep(histogram):
+        (tmp_path / "histogram").write_bytes(pickle.dumps(histogram))
+
+    with beam.Pipeline(runner=IN_MEMORY) as pipeline:
+        pipeline | transform | beam.Map(keep)
+    return pickle.loads((tmp_path / "histogram").read_bytes())
+
+
+def test_scores_are_counted_as_by_one_process(made, tmp_path):
+    expected = count_scores(made / "one")
+    first = counted(tmp_path, CountScores(made / "one"))
+    second = counted(tmp_path, CountScores(made / "one", first.finer(tpr=0.9)))
+    scores = rows(made / "one")[1]["score"]
+    for found in (first, second):
+        assert found.count == expected.count == 38
+        assert found.threshold_at_tpr(0.9) == expected.threshold_at_tpr(0.9)
+        np.testing.assert_array_equal(found.p_values(scores), expected.p_values(scores))
+    # What is there already is there once, into however many parts the work is divided.
+    combine = CombineScores(first)
+    parts = [combine.add_input(combine.create_accumulator(), scores[:5]) for _ in range(3)]
+    assert combine.extract_output(combine.merge_accumulators(parts)).count == 38 + 15
+    assert first.count == 38
 
 
 @pytest.mark.slow

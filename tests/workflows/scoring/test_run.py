@@ -12,7 +12,7 @@ import pytest
 
 import keras_lodin
 from keras_lodin.utils.files import OWN_PREFIX
-from keras_lodin.workflows import score_images, score_to_folder
+from keras_lodin.workflows import count_scores, monitor_scores, score_images, score_to_folder
 from keras_lodin.workflows.scoring import ScoreFolder, summarize
 from tests import processes
 
@@ -80,6 +80,8 @@ def test_scores_are_those_of_the_table_and_a_second_run_does_nothing(
     assert summary.reasons == skipped
     times = {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")}
     assert score() == summary == summarize(folder)
+    assert count_scores(folder.path).count == 18
+    assert monitor_scores(folder.path, detector).windows[0].count == 18
     assert {path: path.stat().st_mtime_ns for path in folder.path.rglob("*")} == times
 
 
