@@ -90,7 +90,7 @@ def test_jpegs_of_all_sizes_have_the_pixels_of_tensorflow():
 def test_webp_is_read_as_later_versions_of_tensorflow_do():
     content = file(PHOTO, "WEBP", lossless=True)
     np.testing.assert_array_equal(image_files.decoded(content), np.asarray(PHOTO))
-    with pytest.raises(ValueError, match="."):
+    with pytest.raises(ValueError, match=r"^[^{<]+$"):
         image_files.decoded(content[: len(content) * 9 // 10])
 
 
