@@ -177,6 +177,7 @@ def test_the_posters_table_is_listed():
         assert text in flat
 
 
+@pytest.mark.slow
 def test_a_recipe_runs_and_is_compared(tmp_path, monkeypatch):
     digits = SCALES["digits"]
     data = replace(digits.data["cifar10"], ood=(OODSet("digits:7-9"), OODSet("noise:uniform:60")))

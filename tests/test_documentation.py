@@ -65,7 +65,7 @@ def own_names():
     "page",
     [
         # What a stranger runs first runs every time.
-        page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.grid(24))
+        page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.slow)
         for page in PAGES
         if any(blocks(page)) and page not in RUN_ELSEWHERE
     ],

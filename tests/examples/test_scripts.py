@@ -21,6 +21,7 @@ def script(name):
     return runpy.run_path(str(EXAMPLES / "scripts" / f"{name}.py"))["main"]
 
 
+@pytest.mark.slow
 def test_vectors_are_told_apart():
     evaluation = script("tabular")(1)
     assert evaluation.id["accuracy"] > 0.9

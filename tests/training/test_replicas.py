@@ -91,7 +91,7 @@ print("equal")
 @pytest.mark.parametrize(
     "names",
     [
-        ["convolutions"],
+        pytest.param(["convolutions"], marks=pytest.mark.slow),
         pytest.param(["exact", "pooled", "logits", "share", "in chunks"], marks=pytest.mark.slow),
         pytest.param(["sampled", "projected", "penalty"], marks=pytest.mark.slow),
         pytest.param(["convolutions, penalty", "several exits"], marks=pytest.mark.slow),
