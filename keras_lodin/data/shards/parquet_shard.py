@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 from keras_lodin.data.encoded_images import checked_image
 from keras_lodin.data.shards.columns import image_column, key_column
-from keras_lodin.data.shards.shard import EncodedShard
+from keras_lodin.data.shards.stored_shard import StoredShard
 from keras_lodin.data.unreadable_image_error import UnreadableImageError
 from keras_lodin.utils.needed_packages import imported_for
 
@@ -20,36 +18,12 @@ _BUFFER_BYTES = 2**20
 _BYTES = "bytes"
 
 
-@dataclass(frozen=True)
-class ParquetShard(EncodedShard):
-    """Some of the rows of a Parquet file.
-
-    Attributes:
-        path: of the file.
-        first: the number of the first row.
-        image: the column of encoded images: binary, or with a field `bytes` that is.
-        key: the column that names them, or None.
-    """
-
-    path: str
-    first: int
-    image: str
-    key: str | None
-
-    @property
-    def label(self) -> str:
-        """The file and the rows."""
-        return f"{self.path}#{self.first}-{self.first + self.count - 1}"
-
-    def identity(self) -> tuple[object, ...]:
-        """The file, its size, and the rows."""
-        place = os.path.join(self.folder, self.path)
-        size = os.path.getsize(place)
-        return self.path, size, self.first, self.count, self.image, self.key
+class ParquetShard(StoredShard):
+    """Some of the rows of a Parquet file, by the columns of images (binary) and of names."""
 
     def records(self) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
         """The key and the bytes of each row."""
-        with _opened(os.path.join(self.folder, self.path)) as file:
+        with _opened(self.place) as file:
             columns = [self.image] if self.key is None else [self.image, self.key]
             groups, number = _groups_from(file, self.first)
             last = self.first + self.count
@@ -80,10 +54,9 @@ def parquet_shards(
         ValueError: if it is damaged, or it is unclear where the images are.
         OSError: if it cannot be read.
     """
-    import pyarrow.types as types
-
     with _opened(path) as file:
         schema, count = file.schema_arrow, file.metadata.num_rows
+    from pyarrow import types  # Behind what says what to install.
 
     def holds_bytes(kind: Any) -> bool:
         if types.is_struct(kind):

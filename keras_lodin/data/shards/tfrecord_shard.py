@@ -10,7 +10,7 @@ from typing import Any
 
 from keras_lodin.data.encoded_images import checked_image
 from keras_lodin.data.shards.columns import image_column, key_column
-from keras_lodin.data.shards.shard import EncodedShard
+from keras_lodin.data.shards.stored_shard import StoredShard
 from keras_lodin.data.sources.folder import is_image_content
 from keras_lodin.data.unreadable_image_error import UnreadableImageError
 from keras_lodin.utils.needed_packages import imported_for
@@ -19,38 +19,18 @@ _NAMES = re.compile(r"\.tfrecords?(-\d+-of-\d+)?(\.gz)?$")
 
 
 @dataclass(frozen=True)
-class TFRecordShard(EncodedShard):
-    """Some of the records of a TFRecord file of `tf.train.Example`.
+class TFRecordShard(StoredShard):
+    """Some of the records of a TFRecord file of `tf.train.Example`, by their features.
 
     Attributes:
-        path: of the file.
-        first: the number of the first record.
-        offset: where it begins, in bytes.
-        image: the feature that holds the bytes of an image.
-        key: the feature that names it, or None.
+        offset: where the first one begins, in bytes.
     """
 
-    path: str
-    first: int
     offset: int
-    image: str
-    key: str | None
-
-    @property
-    def label(self) -> str:
-        """The file and the records."""
-        return f"{self.path}#{self.first}-{self.first + self.count - 1}"
-
-    def identity(self) -> tuple[object, ...]:
-        """The file, its size, and the records."""
-        place = os.path.join(self.folder, self.path)
-        size = os.path.getsize(place)
-        return self.path, size, self.first, self.count, self.image, self.key
 
     def records(self) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
         """The key and the bytes of each record."""
-        place = os.path.join(self.folder, self.path)
-        examples = _tfrecords().stored_examples(place, self.first, self.offset, self.count)
+        examples = _tfrecords().stored_examples(self.place, self.first, self.offset, self.count)
         for number, example in enumerate(examples, self.first):
             features = example.features.feature
             key = None if self.key is None else _text(features[self.key])
@@ -92,7 +72,7 @@ def tfrecord_shards(
     key = key_column(key, features, path)
     for number, offset in enumerate(offsets):
         first = number * shard_size
-        yield TFRecordShard(min(shard_size, count - first), path, first, offset, image, key)
+        yield TFRecordShard(min(shard_size, count - first), path, first, image, key, offset)
 
 
 def _text(feature: Any) -> str:

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -154,3 +155,12 @@ def test_a_column_that_is_not_clear_is_to_be_named(tmp_path):
         plan([path], image_column="left", key_column="key")
     (shard,) = plan([path], image_column="right", key_column="n")
     assert (shard.image, shard.key) == ("right", "n")
+
+
+@pytest.mark.parametrize("name", ["pyarrow", "pyarrow.parquet"])
+def test_without_what_reads_parquet_files_it_says_what_to_install(name, tmp_path, monkeypatch):
+    path = tmp_path / "images.parquet"
+    path.write_bytes(b"PAR1")
+    monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(ImportError, match="pip install pyarrow"):
+        plan([path])
