@@ -3,9 +3,10 @@
     nice python benchmarks/score_shards.py cpu --count 20000
     nice python benchmarks/score_shards.py memory --count 1000000 --kills 10
 
-`cpu` scores the same JPEG files twice in new processes, by `keras-lodin score --output FILE.csv`,
-which reads them in Python and keeps every row, and by `--output DIR/`, and writes the processor
-seconds of both, imports included, and whether each image got the same score.
+`cpu` scores the same JPEG files in new processes, into one file, which reads them in Python and
+keeps every row, by Keras and by `keras-lodin score`, which leaves Keras out, and into a folder. It
+writes the processor seconds of each, imports included, and whether each image got the same score
+by Keras and in the folder.
 
 `memory` scores generated images, PNG files of 8 x 8 in Parquet files, by a small network. The
 process is killed with SIGKILL at random moments and started again; the last start is left to the
@@ -50,9 +51,14 @@ def measure_cpu(count: int, folder: Path, network: str, detector: str) -> None:
     _write_jpegs(images, count)
     _write_artifact(artifact, network, detector)
     rows = []
-    for way, output in (("FILE.csv", folder / "scores.csv"), ("DIR/", f"{folder / 'scores'}/")):
-        seconds, wall = _run([*COMMAND, artifact, images, "--output", output])
-        rows.append({"output": way, "cpu_seconds": round(seconds, 1), "seconds": round(wall, 1)})
+    for way, command, output in (
+        ("FILE.csv by Keras", COMMAND, folder / "scores.csv"),
+        ("FILE.csv", (Path(sys.executable).with_name("keras-lodin"), "score"), folder / "own.csv"),
+        ("DIR/", COMMAND, f"{folder / 'scores'}/"),
+    ):
+        seconds, wall = _run([*command, artifact, images, "--output", output])
+        row = {"output": way, "cpu_seconds": round(seconds, 1), "seconds": round(wall, 1)}
+        rows.append({**row, "ratio": round(seconds / (rows or [row])[0]["cpu_seconds"], 3)})
         print(rows[-1], flush=True)
     with open(folder / "scores.csv", newline="") as file:
         before = {row["path"]: row for row in csv.DictReader(file)}
@@ -65,7 +71,6 @@ def measure_cpu(count: int, folder: Path, network: str, detector: str) -> None:
         "scored": len(before),
         "network": network,
         "detector": detector,
-        "ratio": round(rows[1]["cpu_seconds"] / rows[0]["cpu_seconds"], 3),
         "largest_difference": float(difference.max()),
         "other_verdicts": int(np.sum(verdicts)),
     }

@@ -15,8 +15,8 @@ from keras_lodin.evaluation.monitoring import Monitoring
 from keras_lodin.export.metadata import artifact_metadata
 from keras_lodin.metrics.monitor import Monitor
 from keras_lodin.models import load
-from keras_lodin.utils.needed_packages import imported_for
 from keras_lodin.utils.numbers import check_whole
+from keras_lodin.utils.parquet_file import parquet_file
 from keras_lodin.workflows.scoring import ScoreFolder
 
 # The periods that rows can be divided into by their time, as numpy calls them.
@@ -191,10 +191,9 @@ def _csv(file: Path, names: Sequence[str]) -> Mapping[str, Sequence[Any]]:
 
 
 def _parquet(file: Path, names: Sequence[str]) -> Mapping[str, Sequence[Any]]:
-    with imported_for("Reading Parquet files"):
-        import pyarrow.parquet
-    _check_columns(file, names, pyarrow.parquet.read_schema(file).names)
-    table = pyarrow.parquet.read_table(file, columns=list(names))
+    with parquet_file(file) as opened:
+        _check_columns(file, names, opened.schema_arrow.names)
+        table = opened.read(list(names))
     return {name: table.column(name).to_pylist() for name in names}
 
 

@@ -142,6 +142,12 @@ def test_parquet_files_are_read_too(detector, tmp_path):
     assert monitor_scores(tmp_path, path, window=300) == expected
 
 
+def test_a_damaged_parquet_file_is_named(detector, tmp_path):
+    (tmp_path / "scores.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(ValueError, match=r"whole Parquet file.*scores\.parquet"):
+        monitor_scores(tmp_path / "scores.parquet", detector[0])
+
+
 def test_what_cannot_be_monitored_is_refused(detector, tmp_path):
     path, found, scores = detector
     log = logged(tmp_path / "log.csv", found, scores)

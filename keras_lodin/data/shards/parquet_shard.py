@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,10 +9,9 @@ from keras_lodin.data.encoded_images import checked_image
 from keras_lodin.data.shards.columns import image_column, key_column
 from keras_lodin.data.shards.stored_shard import StoredShard
 from keras_lodin.data.unreadable_image_error import UnreadableImageError
-from keras_lodin.utils.needed_packages import imported_for
+from keras_lodin.utils.parquet_file import parquet_file
 
 _AT_ONCE = 32
-_BUFFER_BYTES = 2**20
 # Where Hugging Face's data sets have the bytes, inside of the column.
 _BYTES = "bytes"
 
@@ -23,7 +21,7 @@ class ParquetShard(StoredShard):
 
     def records(self) -> Iterator[tuple[str, bytes | UnreadableImageError]]:
         """The key and the bytes of each row."""
-        with _opened(self.place) as file:
+        with parquet_file(self.place) as file:
             columns = [self.image] if self.key is None else [self.image, self.key]
             groups, number = _groups_from(file, self.first)
             last = self.first + self.count
@@ -54,7 +52,7 @@ def parquet_shards(
         ValueError: if it is damaged, or it is unclear where the images are.
         OSError: if it cannot be read.
     """
-    with _opened(path) as file:
+    with parquet_file(path) as file:
         schema, count = file.schema_arrow, file.metadata.num_rows
     from pyarrow import types  # Behind what says what to install.
 
@@ -69,22 +67,6 @@ def parquet_shards(
     key = key_column(key, [name for name in schema.names if name != image], path)
     for first in range(0, count, shard_size):
         yield ParquetShard(min(shard_size, count - first), path, first, image, key)
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[Any]:
-    """A Parquet file, of which little is read ahead; ValueError if it is damaged."""
-    with imported_for("Reading Parquet files"):
-        import pyarrow
-        import pyarrow.parquet
-    try:
-        with pyarrow.parquet.ParquetFile(path, buffer_size=_BUFFER_BYTES) as file:
-            yield file
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
-        raise ValueError(
-            "Expected a whole Parquet file; write or copy it again. "
-            f"Received: path={path!r}, {error}"
-        ) from None
 
 
 def _groups_from(file: Any, first: int) -> tuple[list[int], int]:

@@ -14,6 +14,7 @@ import numpy as np
 from keras_lodin.utils.files import clear_leftovers, write_json, write_together
 from keras_lodin.utils.foreign_text import csv_cell, csv_text, encodable
 from keras_lodin.utils.needed_packages import imported_for
+from keras_lodin.utils.parquet_file import parquet_file
 from keras_lodin.workflows.run_folder import JobFolder
 
 COLUMNS = ("key", "class", "class_name", "score", "is_ood", "p_value")
@@ -155,9 +156,8 @@ class ScoreFolder:
         """
         path = self.path / "scores" / f"{name}.parquet"
         if path.exists():
-            with imported_for("Reading Parquet files"):
-                import pyarrow.parquet
-            table = pyarrow.parquet.read_table(path, columns=list(columns))
+            with parquet_file(path) as file:
+                table = file.read(list(columns))
             return {column: _of_parquet(column, table.column(column)) for column in columns}
         with path.with_suffix(".csv").open(encoding="utf-8", newline="") as file:
             texts: dict[str, list[str]] = {column: [] for column in columns}
