@@ -12,12 +12,11 @@ from __future__ import annotations
 import argparse
 import csv
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -25,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
+import timing
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -93,21 +93,23 @@ def compare(network: str, classifier: keras.Model, python: str, rounds: int) -> 
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
         )
         try:
-            seconds = {"ours": timed(ours), "theirs": asked(worker)}
-            for side in seconds.values():
-                for task in ours:
-                    side(task)
+            sides = {
+                "ours": lambda task: timing.seconds_of(ours[task]),
+                "theirs": lambda task: asked(worker, task),
+            }
             rows = []
             for what, (side, task, other_side, other_task) in pairs.items():
-                ratios = [
-                    seconds[side](task) / seconds[other_side](other_task) for _ in range(rounds)
-                ]
+                found = timing.in_turns(
+                    {
+                        "one": partial(sides[side], task),
+                        "other": partial(sides[other_side], other_task),
+                    },
+                    rounds,
+                )
                 row = {
                     "network": network,
                     "what": what,
-                    "median": round(statistics.median(ratios), 2),
-                    "least": round(min(ratios), 2),
-                    "most": round(max(ratios), 2),
+                    **timing.spread(timing.ratios(found["one"], found["other"])),
                     "rounds": rounds,
                 }
                 print(", ".join(str(value) for value in row.values()), flush=True)
@@ -118,27 +120,16 @@ def compare(network: str, classifier: keras.Model, python: str, rounds: int) -> 
     return rows
 
 
-def timed(functions: dict[str, Callable[[], object]]) -> Callable[[str], float]:
-    def seconds(task: str) -> float:
-        start = time.perf_counter()
-        functions[task]()
-        return time.perf_counter() - start
-
-    return seconds
-
-
-def asked(worker: subprocess.Popen) -> Callable[[str], float]:
-    def seconds(task: str) -> float:
-        assert worker.stdin is not None
-        assert worker.stdout is not None
-        worker.stdin.write(task + "\n")
-        worker.stdin.flush()
-        answer = worker.stdout.readline()
-        if not answer:
-            raise SystemExit(f"The PyTorch process ended at the task {task!r}; its error is above.")
-        return float(answer)
-
-    return seconds
+def asked(worker: subprocess.Popen, task: str) -> float:
+    """The seconds that the PyTorch process took for a task."""
+    assert worker.stdin is not None
+    assert worker.stdout is not None
+    worker.stdin.write(task + "\n")
+    worker.stdin.flush()
+    answer = worker.stdout.readline()
+    if not answer:
+        raise SystemExit(f"The PyTorch process ended at the task {task!r}; its error is above.")
+    return float(answer)
 
 
 def training_step(
