@@ -140,9 +140,7 @@ def train(
     images = torch_training.padded(images)
     for number in range(len(curve), recipe.epochs):
         before = time.process_time()
-        logs = torch_training.train_epoch(
-            state, program, images, labels, cell.seed, number, recipe
-        )
+        logs = torch_training.train_epoch(state, program, images, labels, cell.seed, number, recipe)
         seconds += time.process_time() - before
         loss, accuracy, added = map(float, logs)
         curve.append(
@@ -153,6 +151,9 @@ def train(
                 "added": f"{added:.6g}",
             }
         )
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            raise SystemExit(f"{cell}: who started this process is gone, and may be back")
         folder.mkdir(parents=True, exist_ok=True)
         with files.atomic_write(path) as temporary:
             torch.save(
@@ -230,8 +231,7 @@ def _scores(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             # One pass, which all of them read.
             passes = shared_passes(watching, x)
             rows = [
-                detector.score(one).numpy()
-                for detector, one in zip(watching, passes, strict=True)
+                detector.score(one).numpy() for detector, one in zip(watching, passes, strict=True)
             ]
         logits = passes[0].logits.detach().numpy()
         largest = logits.max(-1)

@@ -39,8 +39,8 @@ RECIPES = {
     "wide_resnet_34_1": Recipe(30),
     "resnet20": Recipe(30),
 }
-# Without a GPU: the one network that two processors can train, with fewer epochs and seeds, and what
-# answers the question at the least cost.
+# Without a GPU: the one network that two processors can train, with fewer epochs and seeds, and
+# what answers the question at the least cost.
 NIGHTS = ("resnet20", (OFF, "logit_norm:0.04", "gq logits sampled 1"), (0, 1, 2), Recipe(20))
 
 

@@ -20,7 +20,7 @@ _aten = torch.ops.aten
 
 
 class Kernels(NamedTuple):
-    """What computes the normalisation and its derivatives: `normalised`, `pulled`, `pulled_twice`."""
+    """What computes the normalisation and its derivatives: the functions of these names."""
 
     normalised: Callable[..., Any]
     pulled: Callable[..., Any]
@@ -116,7 +116,14 @@ def pulled(
 
 
 def pulled_twice(
-    of_x: Any, of_shortcut: Any, cotangent: Any, x: Any, out: Any, gamma: Any, mean: Any, variance: Any
+    of_x: Any,
+    of_shortcut: Any,
+    cotangent: Any,
+    x: Any,
+    out: Any,
+    gamma: Any,
+    mean: Any,
+    variance: Any,
 ) -> tuple[Any, Any, Any]:
     """The gradients of `<of_x, gradient of x> + <of_shortcut, gradient of the shortcut>`.
 
@@ -178,7 +185,7 @@ class _Convolution(torch.autograd.Function):
 
 
 class _ConvolutionGradient(torch.autograd.Function):
-    """The gradient of a convolution with respect to its input, of which it takes the shape alone."""
+    """A convolution's gradient with respect to its input, of which it takes the shape alone."""
 
     @staticmethod
     def forward(ctx: Any, cotangent: Any, x: Any, kernel: Any, strides: int) -> Any:
@@ -215,7 +222,14 @@ class _NormRelu(torch.autograd.Function):
 class _NormReluGradient(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cotangent: Any, x: Any, out: Any, gamma: Any, mean: Any, variance: Any, kernels: Any
+        ctx: Any,
+        cotangent: Any,
+        x: Any,
+        out: Any,
+        gamma: Any,
+        mean: Any,
+        variance: Any,
+        kernels: Any,
     ) -> tuple[Any, Any, Any, Any]:
         ctx.save_for_backward(cotangent, x, out, gamma, mean, variance)
         ctx.kernels = kernels

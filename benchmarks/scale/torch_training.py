@@ -225,7 +225,9 @@ def _convolution_norm(layers: Layers, x: Any, strides: int, name: str, shortcut:
 
 def _weights(model: Any) -> list[tuple[str, Any]]:
     return [
-        (f"{layer.name}/{weight.name}", weight) for layer in model.layers for weight in layer.weights
+        (f"{layer.name}/{weight.name}", weight)
+        for layer in model.layers
+        for weight in layer.weights
     ]
 
 
