@@ -17,8 +17,9 @@ from tf2onnx import handler
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.onnx import rules
 from keras_lodin.export.onnx.simplification import simplified
+from keras_lodin.export.onnx.weighted_model import WeightedModel
 from keras_lodin.export.onnx.weightless_graph import weightless_graph
-from keras_lodin.export.onnx.weights import attach_weights
+from keras_lodin.export.onnx.weights import with_weights
 from keras_lodin.export.tracing import Function, traced
 from keras_lodin.utils.keras_internals import patch_tf2onnx
 
@@ -37,7 +38,7 @@ _LOOPS = {"While", "StatelessWhile"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 
 
-def convert(function: Function, layer_names: Sequence[str]) -> onnx.ModelProto:
+def convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
     """Converts a `tf.function` with named inputs and a dict of outputs.
 
     Args:
@@ -77,7 +78,7 @@ def convert(function: Function, layer_names: Sequence[str]) -> onnx.ModelProto:
     unknown = [n for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
     _refuse([(node.op_type, node.name) for node in unknown], layer_names)
     weights = {names[tensor]: value for tensor, value in source.weights.items()}
-    return attach_weights(model, weights)
+    return with_weights(model, weights)
 
 
 def _folded(

@@ -107,8 +107,8 @@ def export_onnx(
     function = serving_function(detector, channels_first=channels_first, with_gradient=True)
     metadata["input_shape"] = function.input_signature[0].shape.as_list()
     model = convert(function, layer_names(detector.classifier))
-    models.describe(model, metadata, detector.threshold)
-    operations = Counter(node.op_type for node in model.graph.node)
+    models.describe(model.proto, metadata, detector.threshold)
+    operations = Counter(node.op_type for node in model.proto.graph.node)
     # Together: a file with the report of another one would be taken at its word.
     with write_together(path.parent, path.name) as written:
         file, report_file = written / path.name, written / report_path.name
@@ -119,12 +119,16 @@ def export_onnx(
                 detector, serving_function(detector, with_gradient=True)
             )
             trial = partial(_verify, detector, batches, recorded, data_format)
-            figures = trial(reference, models.Session(file), with_gradient=True)
+            figures = trial(reference, models.Session(file, for_trial=True), with_gradient=True)
             # The gradient was there to be looked at. Without it a runtime fuses other operations,
             # so the file as it will be is checked again.
-            if models.drop_output(model, "gradient"):
+            if models.drop_output(model.proto, "gradient"):
                 models.save(model, file)
-                trial(reference.without_gradient(), models.Session(file), with_gradient=False)
+                trial(
+                    reference.without_gradient(),
+                    models.Session(file, for_trial=True),
+                    with_gradient=False,
+                )
             onnx.checker.check_model(str(file), full_check=True)
         report = {
             "file": path.name,

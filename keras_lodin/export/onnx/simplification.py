@@ -1,4 +1,4 @@
-"""tf2onnx's simplifications of a graph, in a time that grows with the graph and not with its square.
+"""tf2onnx's simplifications of a graph, in a time that grows with its size and not its square.
 
 The names of tf2onnx that are not public are here. Checked with tf2onnx 1.16 and 1.17
 (`tests/export/test_onnx_simplification.py` holds them to their contract).
