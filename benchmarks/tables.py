@@ -658,6 +658,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/gq_cost/table.csv": cost,
     "docs/results/gq_cost/*": cost_in_brief,
     "docs/results/gq_cost/exponents.csv": growth,
+    "docs/results/gq_ways.csv": as_it_is,
     "docs/results/estimators.csv": quality,
     "docs/results/against_pytorch.csv": pairs,
     "docs/results/promise.csv": promise,
