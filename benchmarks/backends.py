@@ -23,6 +23,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import timing
+
 ROOT = Path(__file__).resolve().parents[1]
 BACKENDS = ("tensorflow", "jax", "torch")
 STEPS = ("plain", "exact", "sampled", "projected")
@@ -130,8 +132,9 @@ def _rows(
     rows = []
     for what in _WHATS:
         base = "plain predict" if what in SCORES else "plain"
-        ratios = [seconds[what] / seconds[base] for seconds in own]
-        median = statistics.median(seconds[what] for seconds in own)
+        seconds, bases = ([round_[name] for round_ in own] for name in (what, base))
+        median = statistics.median(seconds)
+        ratio = timing.spread(timing.ratios(seconds, bases))
         count = task["images"] if what in SCORES else task["batch"]
         rows.append(
             {
@@ -139,9 +142,9 @@ def _rows(
                 "what": what,
                 "milliseconds": round(1000 * median, 1),
                 "images_per_second": round(count / median, 1),
-                "ratio": round(statistics.median(ratios), 2),
-                "least": round(min(ratios), 2),
-                "most": round(max(ratios), 2),
+                "ratio": ratio["median"],
+                "least": ratio["least"],
+                "most": ratio["most"],
                 "rounds": len(own),
                 "compile_seconds": round(prepared["compile_seconds"][what], 1),
             }

@@ -13,6 +13,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import timing
 from gq_cost import SETTINGS
 
 import keras_lodin
@@ -66,9 +67,7 @@ class Training:
 
     def warm_up(self) -> float:
         """Seconds of what happens once, by two epochs: the first compiles."""
-        began = time.perf_counter()
-        self.step_seconds(2)
-        first = time.perf_counter() - began
+        first = timing.seconds_of(lambda: self.step_seconds(2))
         return max(0.0, first - 2 * self.step_seconds(2))
 
 
@@ -106,7 +105,9 @@ class Scoring:
 
     def seconds(self, task: str) -> float:
         """Of one pass: `plain`, `odin`, or `evaluate` with four detectors on two data sets."""
-        began = time.perf_counter()
+        return timing.seconds_of(lambda: self._run(task))
+
+    def _run(self, task: str) -> None:
         if task == "evaluate":
             detectors = {
                 "msp": keras_lodin.MSPDetector(self.classifier),
@@ -118,7 +119,6 @@ class Scoring:
         else:
             model = {"plain": self.classifier, "odin": self.detector}[task]
             model.predict(self.x, batch_size=self.batch, verbose=0)
-        return time.perf_counter() - began
 
 
 def images(count: int, classes: int, pixels: int = 32) -> tuple[np.ndarray, np.ndarray]:

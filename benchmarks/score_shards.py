@@ -23,7 +23,6 @@ import csv
 import io
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -34,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import timing
 from PIL import Image
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "scale"
@@ -149,13 +149,11 @@ def _resident(process: int) -> int:
 
 
 def _run(command: list[Any]) -> tuple[float, float]:
-    def used() -> float:
-        children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return children.ru_utime + children.ru_stime
-
-    before, start = used(), time.monotonic()
-    subprocess.run(list(map(str, command)), check=True, stdout=subprocess.DEVNULL)
-    return used() - before, time.monotonic() - start
+    """Processor seconds, and those of the clock."""
+    used: list[float] = []
+    words = list(map(str, command))
+    wall = timing.seconds_of(lambda: used.append(timing.processor_seconds(words)))
+    return used[0], wall
 
 
 def _read(folder: Path) -> dict[str, np.ndarray]:

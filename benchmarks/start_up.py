@@ -12,14 +12,14 @@ from __future__ import annotations
 
 import argparse
 import csv
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import timing
 from PIL import Image
 
 from keras_lodin.utils.files import atomic_write
@@ -46,12 +46,11 @@ def main() -> None:
             "keras-lodin score detector.onnx": [_COMMAND, *score],
             "keras-lodin score detector.onnx, with Keras": [f"import keras; {_COMMAND}", *score],
         }
-        found: dict[str, list[float]] = {name: [] for name in measured}
-        for number in range(options.rounds + 1):
-            for name, program in measured.items():
-                seconds = processor_seconds([sys.executable, "-c", *program])
-                if number:  # The first fills what Python and the system keep.
-                    found[name].append(seconds)
+        commands = {name: [sys.executable, "-c", *own] for name, own in measured.items()}
+        found = timing.in_turns(
+            {name: partial(timing.processor_seconds, own) for name, own in commands.items()},
+            options.rounds,
+        )
     rows = [
         {
             "what": name,
@@ -64,26 +63,13 @@ def main() -> None:
     ]
     for row in rows:
         print(f"{row['what']:<46}{row['processor_seconds']:>6} ({row['least']} to {row['most']})")
-    pairs = zip(found["import keras_lodin"], found["import keras"], strict=True)
-    ratio = statistics.median(ours / base for ours, base in pairs)
-    print(f"import keras_lodin / import keras: {ratio:.3f}")
+    pairs = timing.ratios(found["import keras_lodin"], found["import keras"])
+    print(f"import keras_lodin / import keras: {statistics.median(pairs):.3f}")
     if options.output:
         with atomic_write(options.output) as temporary, open(temporary, "w") as file:
             writer = csv.DictWriter(file, list(rows[0]))
             writer.writeheader()
             writer.writerows(rows)
-
-
-def processor_seconds(command: list[str]) -> float:
-    """What a process took of all processors, without its notes on the screen."""
-
-    def so_far() -> float:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
-    before = so_far()
-    subprocess.run(command, check=True, capture_output=True)
-    return so_far() - before
 
 
 if __name__ == "__main__":

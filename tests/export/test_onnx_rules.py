@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_lodin.export.onnx.conversion import convert
 from keras_lodin.export.onnx.rules import RULES
+from tests.export.networks import content
 
 
 def run_both(function, shape, free=True, low=-2.0, high=2.0, batches=(1, 7)):
@@ -28,11 +29,9 @@ def run_both(function, shape, free=True, low=-2.0, high=2.0, batches=(1, 7)):
             total = tf.reduce_sum(tf.reshape(y, [-1]) * weights)
         return {"y": y, "gradient": tape.gradient(total, x)}
 
-    model = convert(gradient, [])
+    model = content(convert(gradient, []))
     onnx.checker.check_model(model, full_check=True)
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     rng = np.random.default_rng(0)
     worst = 0.0
     for batch in batches if free else batches[:1]:
@@ -96,7 +95,7 @@ def values_of(function, x):
     """A function's outputs at single numbers, in TensorFlow and in onnxruntime."""
     traced = tf.function(function, input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
     session = onnxruntime.InferenceSession(
-        convert(traced, []).SerializeToString(), providers=["CPUExecutionProvider"]
+        content(convert(traced, [])), providers=["CPUExecutionProvider"]
     )
     x = np.array(x, "float32")
     names = [output.name for output in session.get_outputs()]
@@ -176,7 +175,7 @@ def test_windows_that_pick_the_same_pixel_add_up():
         return {"gradient": tape.gradient(total, x)}
 
     session = onnxruntime.InferenceSession(
-        convert(function, []).SerializeToString(), providers=["CPUExecutionProvider"]
+        content(convert(function, [])), providers=["CPUExecutionProvider"]
     )
     x = np.zeros((2, 5, 5, 1), "float32")
     x[:, 2, 2] = 1.0  # the largest pixel of all nine windows
@@ -452,7 +451,7 @@ def test_sign_bit_tells_negative_zero():
         return {"negative": tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), mask) < 0}
 
     session = onnxruntime.InferenceSession(
-        convert(function, []).SerializeToString(), providers=["CPUExecutionProvider"]
+        content(convert(function, [])), providers=["CPUExecutionProvider"]
     )
     x = np.array([0.0, -0.0, 1.0, -1.0, np.inf, -np.inf], "float32")
     np.testing.assert_array_equal(session.run(None, {"x": x})[0], np.signbit(x))
