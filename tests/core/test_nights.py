@@ -119,7 +119,8 @@ def test_images_are_cropped_from_within_their_border_and_mirrored(rng):
 
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(torch_layers, "compiled_kernels", lambda: None)
-    images, labels = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), rng.integers(10, size=8)
+    images = rng.integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    labels = rng.integers(10, size=8)
     cell, recipe = Cell("resnet20", "gq logits sampled 1", 0), Recipe(2, batch=4)
 
     def trained(folder):
