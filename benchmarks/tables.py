@@ -674,6 +674,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/p_values/confidence.csv": confidence,
     "docs/results/ratios.csv": ratios,
     "docs/results/start_up.csv": as_it_is,
+    "docs/results/memory.csv": as_it_is,
     "docs/results/backends/costs.csv": backends,
     "docs/results/gpu": gpu,
     "docs/results/mood_cost.csv": mood_cost,
