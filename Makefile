@@ -17,9 +17,16 @@ INSTALL := install --quiet --disable-pip-version-check --no-compile -c constrain
 .PHONY: quickstart test test-all test-core test-core-tensorflow test-slow test-beam lint docs clean $(BACKENDS:%=test-core-%) \
 	$(BACKENDS:%=test-core-slow-%)
 
-$(VENV)/installed: pyproject.toml constraints.txt
+# The one pip that fills both environments.
+$(BIN)/pip:
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip $(INSTALL) --upgrade "pip>=23"
+
+$(VENV)/installed: pyproject.toml constraints.txt | $(BIN)/pip
+	$(BIN)/pip $(INSTALL) -e ".[test]"
+	touch $@
+
+$(VENV)/documents: $(VENV)/installed
 	$(BIN)/pip $(INSTALL) -e ".[dev]"
 	touch $@
 
@@ -49,15 +56,15 @@ $(BACKENDS:%=test-core-%): test-core-%: $(CORE)/installed
 	KERAS_BACKEND=$* $(CORE)/bin/pytest tests/core
 
 # PyTorch for processors alone, from where its makers keep it, or else what the usual index has.
-$(CORE)/installed: pyproject.toml requirements/without-tensorflow.txt constraints.txt
-	$(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/pip $(INSTALL) --index-url https://download.pytorch.org/whl/cpu --retries 0 --timeout 10 torch \
-		>/dev/null 2>&1 || $(CORE)/bin/pip $(INSTALL) torch
-	$(CORE)/bin/pip $(INSTALL) -r requirements/without-tensorflow.txt jax hypothesis pytest
-	$(CORE)/bin/pip $(INSTALL) --no-deps -e .
+$(CORE)/installed: pyproject.toml requirements/without-tensorflow.txt constraints.txt | $(BIN)/pip
+	$(PYTHON) -m venv --without-pip $(CORE)
+	$(BIN)/pip --python $(CORE) $(INSTALL) --index-url https://download.pytorch.org/whl/cpu --retries 0 --timeout 10 \
+		torch >/dev/null 2>&1 || $(BIN)/pip --python $(CORE) $(INSTALL) torch
+	$(BIN)/pip --python $(CORE) $(INSTALL) -r requirements/without-tensorflow.txt jax hypothesis pytest
+	$(BIN)/pip --python $(CORE) $(INSTALL) --no-deps -e .
 	touch $@
 
-test-slow: $(VENV)/installed
+test-slow: $(VENV)/documents
 	KERAS_LODIN_EXAMPLES=50 $(BIN)/pytest -m "slow or hypothesis"
 	$(MAKE) $(BACKENDS:%=test-core-slow-%)
 
@@ -76,7 +83,7 @@ $(VENV)-beam/installed: pyproject.toml
 	$(VENV)-beam/bin/pip install --quiet --disable-pip-version-check -e ".[beam]" hypothesis pytest
 	touch $@
 
-docs: $(VENV)/installed
+docs: $(VENV)/documents
 	$(BIN)/mkdocs build --strict
 
 clean:

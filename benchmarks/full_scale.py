@@ -9,12 +9,13 @@ file, JAX, Keras, NumPy, scikit-learn and Pillow, no TensorFlow and no network; 
 missing in docs/results/full_scale, within `--budget` seconds, and adds every finished run to it.
 `report` writes the tables of docs/full_scale.md from there, with keras_lodin installed. `time` says
 what an epoch takes on a device, before a budget is spent on it. `nights` is for processors alone:
-it trains ResNet-20 by `keras_lodin`'s own `train`, and every call goes on with what is missing.
+it trains ResNet-20 with PyTorch in the place of JAX, and every call goes on with what is missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -69,12 +70,18 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _nights(options: argparse.Namespace) -> None:
+    # Of Keras, in this process and in those of the cells.
+    os.environ["KERAS_BACKEND"] = "torch"
     from scale import nights, plan
 
     network, methods, seeds, recipe = plan.NIGHTS
-    cells = plan.cells((network,), methods, seeds)
-    places = (options.tfds, options.work, options.output)
-    finished = nights.run(*places, options.budget, cells, recipe, say=_say)
+    finished = nights.run(
+        *(options.data, options.work, options.output, options.budget),
+        plan.cells((network,), methods, seeds),
+        recipe,
+        processes=options.processes,
+        say=_say,
+    )
     print(f"{finished} cells finished", flush=True)
 
 
@@ -125,13 +132,13 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--batch", type=int, help="another recipe's")
     run.add_argument("--learning-rate", type=float, help="another recipe's")
     nights = command("nights", _nights, "go on where there is no GPU")
-    nights.add_argument("--tfds", type=Path, required=True, help="folder of the TFDS data sets")
     nights.add_argument("--work", type=Path, required=True, help="folder of runs that have begun")
     nights.add_argument("--budget", type=float, required=True, help="seconds")
+    nights.add_argument("--processes", type=int, help="runs at a time, if not one a processor")
     nights.add_argument("--output", type=Path, default=RESULTS / "nights", help="results")
     merging = command("merge", _merge, "add the runs of another folder")
     merging.add_argument("source", type=Path)
-    for one in (pack, timing, run):
+    for one in (pack, timing, run, nights):
         one.add_argument("--data", type=Path, required=True, help="the file that `pack` writes")
     for one in (timing, run):
         one.add_argument("--limit", type=int, help="images of each set, for a trial")

@@ -13,7 +13,10 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "-1")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 # XLA compiles what JAX runs for seconds; here most runs once.
 os.environ.setdefault(
-    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    # Two thirds of what is left; older TensorFlows would end at a flag that they do not know.
+    + " --xla_cpu_use_fusion_emitters=false" * (os.environ.get("KERAS_BACKEND") == "jax"),
 )
 # The tests run in parallel themselves.
 os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")
@@ -115,11 +118,9 @@ def _quick(pytestconfig):
     import keras
 
     if keras.backend.backend() == "tensorflow" and "not slow" in pytestconfig.option.markexpr:
-        # A quarter of a graph's first run, and here most run once. The slow tests, and all that
-        # runs in a process of its own, have their graphs optimised.
-        import tensorflow as tf
+        from tests import quick_tensorflow
 
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        quick_tensorflow.set_up()
     # At Python's defaults the collection of cycles is a fifth of the work.
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)

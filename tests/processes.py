@@ -9,6 +9,7 @@ import atexit
 import contextlib
 import fcntl
 import functools
+import gc
 import importlib
 import json
 import os
@@ -119,6 +120,12 @@ def _serve(folder):
     """Forks for each call, while the folder is there."""
     for name in ("sklearn.datasets", "sklearn.metrics", "keras_lodin", "keras_lodin_cli.main"):
         importlib.import_module(name)
+    # The collection of cycles would write to all pages that the forks share, in each of them.
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
+    # The collection of cycles would write to all pages that the forks share, in each of them.
+    gc.freeze()
+    gc.set_threshold(50_000, 10, 10)
     from tensorflow.python.eager import context
 
     if context.context()._initialized:

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import subprocess
-import sys
 import textwrap
 import warnings
 from dataclasses import replace
@@ -23,6 +22,7 @@ from keras_lodin.utils.plugins import import_plugins
 from keras_lodin.utils.registry import Registry
 from keras_lodin_cli import registered as help_texts
 from tests import networks
+from tests.processes import forked
 
 PLUGIN = """
     from dataclasses import dataclass
@@ -64,8 +64,12 @@ PLUGIN = """
         return keras_lodin.metrics.fpr_at_tpr(id_scores, ood_scores, tpr=0.8)
 """
 
+# The package is imported anew: it was, before there was the other one.
 SESSION = """
     import sys
+
+    del sys.modules["keras_lodin"]
+    import keras_lodin
     from keras_lodin_cli.main import main
 
     for command in (
@@ -97,7 +101,7 @@ def test_a_detector_a_source_and_a_figure_of_another_package(tmp_path):
     installed(site, "extras", "lodin_extras", PLUGIN)
     networks.dense(shape=(8, 8, 1), classes=3).save(tmp_path / "classifier.keras")
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(SESSION), "classifier.keras"],
+        [forked("python"), "-c", textwrap.dedent(SESSION), "classifier.keras"],
         cwd=tmp_path,
         env={
             **os.environ,

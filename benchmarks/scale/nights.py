@@ -1,147 +1,207 @@
-"""Cells of the queue where no GPU is at hand: trained by `keras_lodin.train`, on TensorFlow.
+"""Cells of the queue where no GPU is at hand: trained by PyTorch, each on one processor.
 
-A run on two processors takes an hour and more, so nothing here waits for its end: `train` keeps
-every epoch, and the next call goes on with the cell that the last one was in.
+A cell takes an hour and more, so nothing here waits for its end: every epoch leaves the state
+after it, and the next call goes on from there. Several cells run side by side, as two processors
+that share a step wait for each other.
 """
 
 from __future__ import annotations
 
-import json
-import math
 import multiprocessing
+import os
 import platform
-import resource
 import shutil
 import time
 from collections.abc import Callable
+from multiprocessing import connection
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from scale import methods, product
-from scale.data import SETS, TEST, TRAIN
+from scale import data, product
+from scale.data import TEST, TRAIN
 from scale.figures import DETECTORS, figures, kept
 from scale.methods import Method
 from scale.plan import Cell, Recipe
-from scale.results import Results
+from scale.results import Results, merge
 
 files = product.load("utils.files")
 
-# What a cell has taken so far, in its folder.
-_SECONDS = "processor_seconds.json"
+DTYPE = "bfloat16"
+# In a cell's folder: the state after its last whole epoch, and results of a cell that has ended.
+_STATE, _FINISHED = "state.pt", "finished"
 _BATCH = 250
 
 
 def run(
-    tfds: Path,
+    packed: Path,
     work: Path,
     output: Path,
     budget: float,
     cells: list[Cell],
     recipe: Recipe,
+    limit: int | None = None,
+    processes: int | None = None,
     say: Callable[[str], None] = print,
 ) -> int:
     """Goes on with what is missing of some cells until the budget ends, and says how many ended.
 
     Args:
-        tfds: folder of TFDS, with the prepared data sets of `data.SETS`.
-        work: folder of the runs that have begun.
+        packed: what `data.pack` wrote.
+        work: folder of the cells that have begun.
         output: folder of the results.
-        budget: seconds. What is being trained when they are over goes on with the next call.
+        budget: seconds. What is being trained when they are over goes on with the next call, from
+            its last whole epoch.
         cells: in the order of the run.
         recipe: of all of them.
+        limit: images of each set; None for all.
+        processes: cells at a time; None for as many as there are processors.
         say: is given a line for each cell.
     """
     ends = time.monotonic() + budget
+    done = Results(output).done()
+    waiting = [cell for cell in cells if cell not in done]
+    running: dict[Any, tuple[Cell, Any]] = {}
     finished = 0
-    for cell in cells:
-        if cell in Results(output).done():
-            continue
-        folder = work / str(cell).replace(" / ", "_").replace(" ", "_")
-        folder.mkdir(parents=True, exist_ok=True)
-        # A process of its own can be stopped at any moment, and gives all of its memory back.
-        arguments = (cell, recipe, tfds, folder, output)
-        process = multiprocessing.get_context("spawn").Process(target=_one_cell, args=arguments)
-        before = _seconds_of_children()
-        process.start()
-        process.join(max(ends - time.monotonic(), 0.0))
-        if process.is_alive():
+    try:
+        while waiting or running:
+            while waiting and len(running) < (processes or os.cpu_count() or 1):
+                cell = waiting.pop(0)
+                # A process of its own can be stopped at any moment.
+                arguments = (cell, recipe, packed, _folder(work, cell), limit)
+                process = multiprocessing.get_context("spawn").Process(
+                    target=_one_cell, args=arguments
+                )
+                process.start()
+                running[process.sentinel] = cell, process
+            ended = connection.wait(list(running), max(ends - time.monotonic(), 0.0))
+            if not ended:
+                break
+            for sentinel in ended:
+                cell, process = running.pop(sentinel)
+                process.join()
+                if process.exitcode:
+                    raise SystemExit(f"{cell}: its process ended with code {process.exitcode}")
+                merge(Results(_folder(work, cell) / _FINISHED), Results(output))
+                shutil.rmtree(_folder(work, cell))
+                finished += 1
+                say(f"{cell}: finished")
+    finally:
+        for _, process in running.values():
             process.kill()
             process.join()
-            spent = _seconds(folder) + _seconds_of_children() - before
-            with files.atomic_write(folder / _SECONDS) as temporary:
-                temporary.write_text(json.dumps(round(spent, 2)))
-            say(f"{cell}: {spent:.0f} processor seconds so far")
-            return finished
-        if process.exitcode:
-            raise SystemExit(f"{cell}: its process ended with code {process.exitcode}")
-        finished += 1
-        shutil.rmtree(folder)
-        say(f"{cell}: finished")
+    for cell, _ in running.values():
+        say(f"{cell}: goes on with the next call")
     return finished
 
 
-def settings_of(method: Method) -> dict[str, Any]:
-    """What `keras_lodin.train` takes for a method."""
-    found: dict[str, Any] = {}
-    if method.smoothing:
-        found["loss"] = f"label_smoothing:{method.smoothing}"
-    if method.norm_temperature:
-        found["loss"] = f"logit_norm:{method.norm_temperature}"
-    if method.kind == methods.PENALTY:
-        found["gradient_penalty"] = method.weight
-    elif method.kind != methods.PLAIN:
-        is_sampled = method.kind == methods.TWO and not method.pooled
-        form = "pooled" if method.pooled else "softmax"
-        found |= {
-            "gq_weight": method.weight,
-            "form": form if method.kind != methods.LOGITS and not is_sampled else "logits",
-            "estimator": "sampled" if is_sampled else "exact",
-        }
-    return found
+def train(
+    cell: Cell, recipe: Recipe, images: np.ndarray, labels: np.ndarray, folder: Path
+) -> tuple[Any, list[dict[str, Any]], float]:
+    """Trains a cell, from the last whole epoch that its folder holds.
 
+    Args:
+        cell: of ResNet-20.
+        recipe: how it is trained.
+        images: uint8 of shape `(count, height, width, 3)`.
+        labels: integers of shape `(count,)`.
+        folder: of the cell; it need not exist.
 
-def _one_cell(cell: Cell, recipe: Recipe, tfds: Path, folder: Path, output: Path) -> None:
-    import keras
-    import tensorflow as tf
+    Returns:
+        the product's model with the weights trained, rows of the training curve, and the processor
+        seconds that all of its epochs took.
 
-    from keras_lodin.workflows import train
-    from keras_lodin.workflows.loading import load_detectors
+    Raises:
+        SystemExit: if the folder holds a cell that was trained by another recipe.
+    """
+    import torch
 
-    before = _seconds(folder)
-    train(
-        _specification(TRAIN),
-        cell.network,
-        str(folder / "run"),
-        epochs=recipe.epochs,
-        batch_size=recipe.batch,
-        learning_rate=recipe.learning_rate,
-        augment="crop-flip",
-        seed=cell.seed,
-        data_dir=tfds,
-        verbose=2,
-        **settings_of(Method.of(cell.method)),
+    from scale import torch_layers, torch_training
+
+    kernels = torch_layers.compiled_kernels()
+    if kernels is None:
+        print("no C++ compiler that works: a step takes longer", flush=True)
+    program = torch_training.Program(
+        Method.of(cell.method), getattr(torch, DTYPE), kernels or torch_layers.PLAIN
     )
-    history = json.loads((folder / "run" / "run.json").read_text())["history"]
-    detectors, inputs = load_detectors(folder / "run", list(DETECTORS), None, tfds)
-    sources = {name: inputs.load(_specification(name), "test") for name in SETS if name != TRAIN}
-    parts = {name: _scores(detectors, source) for name, source in sources.items()}
-    classes, truth = parts[TEST][0], np.concatenate([y for _, y in sources[TEST].batches()])
+    model = torch_training.new_model(cell.seed)
+    state, curve, seconds = torch_training.start(model), [], 0.0
+    trained_by = [recipe.epochs, recipe.batch, recipe.learning_rate, len(labels), DTYPE]
+    path = folder / _STATE
+    if path.exists():
+        saved = torch.load(path, weights_only=True)
+        if saved["trained_by"] != trained_by:
+            raise SystemExit(
+                f"{folder} holds a cell that was begun otherwise: remove it, or give another folder"
+            )
+        state = torch_training.State(**saved["state"])
+        curve, seconds = saved["curve"], saved["seconds"]
+    images = torch_training.padded(images)
+    for number in range(len(curve), recipe.epochs):
+        before = time.process_time()
+        logs = torch_training.train_epoch(state, program, images, labels, cell.seed, number, recipe)
+        seconds += time.process_time() - before
+        loss, accuracy, added = map(float, logs)
+        curve.append(
+            {
+                "epoch": number + 1,
+                "loss": f"{loss:.5f}",
+                "accuracy": f"{accuracy:.5f}",
+                "added": f"{added:.6g}",
+            }
+        )
+        parent = multiprocessing.parent_process()
+        if parent is not None and not parent.is_alive():
+            raise SystemExit(f"{cell}: who started this process is gone, and may be back")
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.atomic_write(path) as temporary:
+            torch.save(
+                {
+                    "trained_by": trained_by,
+                    "state": vars(state),
+                    "curve": curve,
+                    "seconds": seconds,
+                },
+                temporary,
+            )
+        now = time.strftime("%Y-%m-%d %H:%M:%S")
+        print(
+            f"{now} {cell}: epoch {number + 1} of {recipe.epochs}: loss {loss:.4f}, accuracy "
+            f"{accuracy:.4f}, added {added:.4g}; {seconds:.0f} processor seconds",
+            flush=True,
+        )
+    torch_training.assign(model, state)
+    return model, curve, seconds
+
+
+def _one_cell(cell: Cell, recipe: Recipe, packed: Path, folder: Path, limit: int | None) -> None:
+    """Leaves a finished cell in its folder: the output has one writer, who adds it."""
+    if cell in Results(folder / _FINISHED).done():
+        return
+    import keras
+    import torch
+
+    torch.set_num_threads(1)
+    tests = data.load(packed, limit)
+    images, labels = tests.pop(TRAIN)
+    model, curve, trained = train(cell, recipe, images, labels, folder)
+    began = time.process_time()
+    parts = {name: _scores(model, images) for name, (images, _) in tests.items()}
+    scored = time.process_time() - began
     scores = np.concatenate([own for _, own in parts.values()], axis=1)
-    added = history[-1].get("gq", history[-1].get("gradient_penalty"))
     common = {
         "epochs": recipe.epochs,
         "batch": recipe.batch,
         "learning_rate": recipe.learning_rate,
-        "images": 50_000,
-        "id_accuracy": float(np.mean(classes == truth)),
-        "loss": f"{history[-1]['loss']:.5f}",
-        "added": "nan" if added is None else f"{added:.6g}",
-        "seconds": round(before + time.process_time(), 2),
+        "images": len(labels),
+        "id_accuracy": float(np.mean(parts[TEST][0] == tests[TEST][1])),
+        "loss": curve[-1]["loss"],
+        "added": curve[-1]["added"],
+        "seconds": round(trained + scored, 2),
         "device": "processor seconds of a CPU",
-        "dtype": "float32",
-        "versions": f"tensorflow {tf.__version__}, keras {keras.__version__}, "
+        "dtype": DTYPE,
+        "versions": f"torch {torch.__version__}, keras {keras.__version__}, "
         f"python {platform.python_version()}",
     }
     sizes = {name: own.shape[1] for name, (_, own) in parts.items()}
@@ -149,44 +209,34 @@ def _one_cell(cell: Cell, recipe: Recipe, tfds: Path, folder: Path, output: Path
         {"detector": detector, **common, **{k: round(v, 6) for k, v in own.items()}}
         for detector, own in figures(scores, sizes).items()
     ]
-    curve = [
-        {
-            "epoch": epoch["epoch"],
-            "loss": f"{epoch['loss']:.5f}",
-            "accuracy": f"{epoch['accuracy']:.5f}",
-            "added": f"{epoch.get('gq', math.nan):.6g}",
-        }
-        for epoch in history
-    ]
-    Results(output).add(cell, rows, curve, kept(scores))
+    Results(folder / _FINISHED).add(cell, rows, curve, kept(scores))
 
 
-def _specification(name: str) -> str:
-    dataset, split = SETS[name]
-    return f"tfds:{dataset}:{split}"
+def _folder(work: Path, cell: Cell) -> Path:
+    return work / str(cell).replace(" / ", "_").replace(" ", "_")
 
 
-def _scores(detectors: dict[str, Any], source: Any) -> tuple[np.ndarray, np.ndarray]:
+def _scores(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Predicted classes, and a row of scores for each detector and one of the MSP's log-odds."""
+    import torch
+
+    from keras_lodin import detectors
+    from keras_lodin.detectors.shared_passes import shared_passes
+
+    watching = [detectors.DETECTORS[name](model, input_range=(0.0, 1.0)) for name in DETECTORS]
     classes, found = [], []
-    for x, _ in source.batches(_BATCH):
-        logits = np.asarray(detectors["msp"].predict(x, verbose=0)["logits"])
+    for first in range(0, len(images), _BATCH):
+        x = torch.from_numpy(images[first : first + _BATCH].astype("float32") / 255.0)
+        with torch.no_grad():
+            # One pass, which all of them read.
+            passes = shared_passes(watching, x)
+            rows = [
+                detector.score(one).numpy() for detector, one in zip(watching, passes, strict=True)
+            ]
+        logits = passes[0].logits.detach().numpy()
         largest = logits.max(-1)
         others = np.where(logits == largest[:, None], -np.inf, logits)
         odds = -np.log(np.exp(others - largest[:, None]).sum(-1))
-        rows = [detectors[name].predict(x, verbose=0)["score"] for name in DETECTORS]
         classes.append(logits.argmax(-1))
         found.append(np.stack([*rows, odds]))
     return np.concatenate(classes), np.concatenate(found, axis=1).astype("float32")
-
-
-def _seconds(folder: Path) -> float:
-    """Processor seconds that earlier calls spent on a cell."""
-    path = folder / _SECONDS
-    return json.loads(path.read_text()) if path.exists() else 0.0
-
-
-def _seconds_of_children() -> float:
-    """Processor seconds of all processes of this one that have ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

@@ -18,6 +18,9 @@ THIRD = (
 )
 METHODS = (*FIRST, *SECOND, *THIRD)
 SEEDS = tuple(range(5))
+# Of the recipe, for every network: SGD's momentum, the published weight decay, and how many pixels
+# crops may reach beyond an image.
+MOMENTUM, WEIGHT_DECAY, PADDING = 0.9, 5e-4, 4
 # ID accuracy of a control below which its network has not learned its task.
 LEAST_ACCURACY = 0.88
 
@@ -36,8 +39,8 @@ RECIPES = {
     "wide_resnet_34_1": Recipe(30),
     "resnet20": Recipe(30),
 }
-# Without a GPU: the one network that two processors can train, with fewer epochs and seeds, no
-# warm-up, and what answers the question at the least cost.
+# Without a GPU: the one network that two processors can train, with fewer epochs and seeds, and
+# what answers the question at the least cost.
 NIGHTS = ("resnet20", (OFF, "logit_norm:0.04", "gq logits sampled 1"), (0, 1, 2), Recipe(20))
 
 

@@ -13,10 +13,9 @@ import jax.numpy as jnp
 from scale import methods, quotient
 from scale.methods import Method
 from scale.networks import Network
+from scale.plan import MOMENTUM, PADDING, WEIGHT_DECAY
 
-MOMENTUM, WEIGHT_DECAY = 0.9, 5e-4
 CLASSES = 10
-_PADDING = 4
 _TINY = 1e-14  # as in keras_lodin.losses.LogitNorm
 
 
@@ -53,7 +52,7 @@ def start(network: Network, seed: Any) -> State:
 
 def padded(images: Any) -> Any:
     """Images with the black border that crops may reach into."""
-    sides = (_PADDING, _PADDING)
+    sides = (PADDING, PADDING)
     return jnp.pad(images, [(0, 0), sides, sides, (0, 0)])
 
 
@@ -132,7 +131,7 @@ def epoch_of(network: Network, kind: str, batch: int) -> Callable[..., Any]:
         order_key, place_key, flip_key, draw_key = jax.random.split(key, 4)
         shape = (count, batch)
         rows = jax.random.permutation(order_key, len(labels))[: count * batch].reshape(shape)
-        places = jax.random.randint(place_key, (*shape, 2), 0, 2 * _PADDING + 1)
+        places = jax.random.randint(place_key, (*shape, 2), 0, 2 * PADDING + 1)
         flips = jax.random.bernoulli(flip_key, 0.5, shape)
 
         def step(state: State, item: Any) -> tuple[State, Any]:
@@ -153,7 +152,7 @@ def epoch_of(network: Network, kind: str, batch: int) -> Callable[..., Any]:
 
 def _augmented(images: Any, rows: Any, places: Any, flips: Any) -> Any:
     """Crops of 32 pixels, half of them mirrored: values from 0 to 1."""
-    size = images.shape[1] - 2 * _PADDING
+    size = images.shape[1] - 2 * PADDING
     pixels = jnp.arange(size)
     down = places[:, 0, None] + pixels
     right = places[:, 1, None] + jnp.where(flips[:, None], size - 1 - pixels, pixels)

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from keras_lodin.export.parity import Outputs
+from keras_lodin.export.parity import Outputs, Reference
 from keras_lodin.export.rounding_noise import with_rounding_noise
 from keras_lodin.export.scorer import Scorer
 from keras_lodin.export.tracing import Function
@@ -50,6 +50,10 @@ class TensorFlowReference:
             for _ in range(_DRAWS):
                 yield self._run(self._noisy, batch)
 
+    def without_gradient(self) -> Reference:
+        """The same outputs but `gradient`, by the same trace."""
+        return _WithoutGradient(self)
+
     def _run(self, function: Callable[..., dict[str, Tensor]], batch: np.ndarray) -> Outputs:
         side = map(tf.constant, self._detector.example_side_values(len(batch)).values())
         try:
@@ -61,3 +65,19 @@ class TensorFlowReference:
                 f"Received: shape {batch.shape}, {type(error).__name__}: {error.message}"
             ) from error
         return {name: value.numpy() for name, value in outputs.items()}
+
+
+class _WithoutGradient:
+    def __init__(self, whole: Reference) -> None:
+        self._whole = whole
+        self.p_values = whole.p_values
+
+    def __call__(self, batch: np.ndarray) -> Outputs:
+        return _no_gradient(self._whole(batch))
+
+    def noisy(self, batch: np.ndarray) -> Iterator[Outputs]:
+        return map(_no_gradient, self._whole.noisy(batch))
+
+
+def _no_gradient(outputs: Outputs) -> Outputs:
+    return {name: value for name, value in outputs.items() if name != "gradient"}

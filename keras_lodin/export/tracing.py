@@ -67,11 +67,11 @@ class Trace:
 
     @property
     def weights(self) -> list[tuple[Tensor, np.ndarray]]:
-        """Each placeholder of a captured tensor or variable, and its value."""
-        variables = {id(variable.handle): variable for variable in self.variables}
+        """Each placeholder of a captured tensor or variable, and its value, which is no copy."""
+        values = {id(variable.handle): variable.value for variable in self.variables}
         placeholders = self.inputs[len(self.own_inputs) :]
         return [
-            (placeholder, variables.get(id(source), source).numpy())
+            (placeholder, np.asarray(values[id(source)]() if id(source) in values else source))
             for placeholder, source in zip(placeholders, self.captured_inputs, strict=True)
         ]
 

@@ -31,10 +31,16 @@ class RecordedPass(abc.ABC):
     Attributes:
         inputs: float tensor of shape `(batch, ...)`.
         logits: float32 tensor of shape `(batch, classes)`.
+        features: None, or the same pass with the features, `(batch, size)`, in the place of its
+            logits, which are linear in them.
+        kernel: None, or float32 tensor of shape `(size, classes)`: the logits are
+            `features @ kernel` and a constant.
     """
 
     inputs: Tensor
     logits: Tensor
+    features: Self | None = None
+    kernel: Tensor = None
     _function: Callable[[Tensor], Sequence[Tensor]]
     _outputs: list[Tensor]
     _number = 0
@@ -57,6 +63,22 @@ class RecordedPass(abc.ABC):
         first = cls.__new__(cls)
         first._record(inputs, exits_function)
         return first._for_each_output()
+
+    @classmethod
+    def with_features(
+        cls, function: Callable[[Tensor], Sequence[Tensor]], inputs: Tensor, kernel: Tensor
+    ) -> Self:
+        """One pass of a classifier with a linear end, which knows what enters that end as well.
+
+        Args:
+            function: maps inputs to logits of shape `(batch, classes)` and to features of shape
+                `(batch, size)`.
+            inputs: as of the constructor.
+            kernel: the attribute.
+        """
+        of_logits, of_features = cls.of_exits(function, inputs)
+        of_logits.features, of_logits.kernel = of_features, kernel
+        return of_logits
 
     @classmethod
     def of_names(

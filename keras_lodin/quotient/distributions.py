@@ -22,7 +22,6 @@ from typing_extensions import Unpack
 
 from keras_lodin.data.batches import check_images
 from keras_lodin.data.passes import BatchFunction, joined
-from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.differentiability import check_differentiable
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient import forms
@@ -105,10 +104,11 @@ def gradient_distributions(
     head = find_head(classifier, from_logits)
     settings.check_classifier(head)
     check_differentiable(head, "gradient_distributions")
+    end = settings.linear_end(head)
     generator = keras.random.SeedGenerator(seed) if settings.is_random else None
 
     def norms(inputs: Tensor) -> dict[str, Tensor]:
-        forward_pass = ForwardPass(lambda x: head.logits(x, training=False), inputs)
+        forward_pass = settings.forward_pass(head, end, inputs, training=False)
         predicted = forms.predicted_class(forward_pass.logits)
         label_norm, other_norm = settings.norms(forward_pass, predicted, generator)
         outputs = {"predicted": predicted, "label": label_norm, "other": other_norm}

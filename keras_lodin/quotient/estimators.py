@@ -7,6 +7,7 @@ differentiated itself two more; so P of them cost a step of `(3 + 3 P) / 3 = P +
 | estimator    | passes                                  | plain steps | what is unbiased         |
 |--------------|-----------------------------------------|-------------|--------------------------|
 | exact        | N - 1 (softmax), N (logits), 2 (pooled) | N, N + 1, 3 | everything               |
+|  of features | D + 1 (softmax), D (logits), D features | D + 2, D + 1| everything               |
 | sampled, K   | K + 2 (softmax), K + 1 (logits)         | K + 3, K + 2| both norms               |
 | projected, K | K in forward mode, for all N classes    | K + 1       | both norms, L2           |
 
@@ -24,7 +25,13 @@ import keras
 from keras import ops
 
 from keras_lodin.gradients import ForwardPass
-from keras_lodin.gradients.norms import gradient_norms, norms
+from keras_lodin.gradients.norms import (
+    gradient_norms,
+    gradients_kept,
+    norms,
+    norms_of_combinations,
+    weighted_sum,
+)
 from keras_lodin.quotient import forms
 from keras_lodin.utils.tensor import Tensor
 
@@ -67,9 +74,20 @@ def exact_norms(
         return pooled[0], pooled[1]
     if form == "logits":
         classes = _every_class(logits)
-        cotangents = forms.class_cotangents(logits, classes)
-        found, _ = gradient_norms(forward_pass, cotangents, norm, None, chunk_size)
+        features = forward_pass.features
+        if features is None:
+            cotangents = forms.class_cotangents(logits, classes)
+            found, _ = gradient_norms(forward_pass, cotangents, norm, None, chunk_size)
+        else:
+            gradients = gradients_kept(features, _every_feature(features), chunk_size)
+            kernel = ops.transpose(forward_pass.kernel)
+            nothing = ops.zeros_like(gradients[0])
+            found = norms_of_combinations(gradients, kernel, nothing, norm)
         return forms.split_by_label(found, classes, labels)
+    if forward_pass.features is not None:
+        return _softmax_norms_through_features(
+            forward_pass, forward_pass.features, labels, norm, chunk_size, temperature
+        )
     classes = ops.transpose(forms.other_classes(logits))
     cotangents = forms.softmax_cotangents(logits, classes)
     weights = forms.softmax_weights(logits, classes)
@@ -78,6 +96,45 @@ def exact_norms(
         ops.concatenate([weights * found, predicted_norm[None]]),
         ops.concatenate([classes, forms.predicted_class(logits)[None]]),
         labels,
+    )
+
+
+def _softmax_norms_through_features(
+    forward_pass: ForwardPass,
+    features: ForwardPass,
+    labels: Tensor,
+    norm: str,
+    chunk_size: int | None,
+    temperature: float,
+) -> tuple[Tensor, Tensor]:
+    """Every class's norm of the softmax form, from the features' gradients and one more.
+
+    With logits `f_j = w_j h + b_j` and H the gradients of the features h,
+
+        d S_j / S_j = d log S_j = w_j H - sum_i S_i w_i H,
+
+    of which the last term, the same for all classes, is one backward pass at a cotangent of its
+    own for each sample. Where samples move each other, by the statistics of their batch, the
+    gradient of class j includes how an input moves class j of the others.
+    """
+    logits = forward_pass.logits / temperature
+    # A constant on all logits cancels before anything is rounded.
+    kernel = forward_pass.kernel - ops.mean(forward_pass.kernel, axis=-1, keepdims=True)
+    kernel = ops.transpose(kernel)
+    shared = -ops.matmul(ops.softmax(logits), kernel)
+    cotangents = ops.concatenate([_every_feature(features), shared[None]])
+    gradients = gradients_kept(features, cotangents, chunk_size)
+    gradients, shared = gradients[:-1], gradients[-1]
+    predicted = forms.predicted_class(logits)
+    classes = _every_class(logits)
+    _, _, log_shares = forms.confidence_and_rest(logits)
+    shares = ops.exp(log_shares)
+    found = ops.transpose(shares) * norms_of_combinations(gradients, kernel, shared, norm)
+    # As all gradients of a softmax sum to zero, the predicted class's is minus the others' sum.
+    along = weighted_sum(ops.transpose(ops.matmul(shares, kernel)), gradients) + shared
+    is_predicted = ops.equal(classes, predicted[None])
+    return forms.split_by_label(
+        ops.where(is_predicted, norms(along[None], norm), found), classes, labels
     )
 
 
@@ -235,6 +292,16 @@ def _softmax_derivative(logits: Tensor, derivative: Tensor, labels: Tensor, form
 def _per_sample(values: Tensor, gradients: Tensor) -> Tensor:
     """Numbers of shape `(batch,)` in a shape that multiplies `(batch, ...)` of some gradients."""
     return ops.reshape(values, (-1, *[1] * (len(gradients.shape) - 2)))
+
+
+def _every_feature(features: ForwardPass) -> Tensor:
+    """Cotangents whose vector-Jacobian products are the gradients of a pass's own outputs.
+
+    Returns:
+        float32 tensor of shape `(size, batch, size)`.
+    """
+    values = features.logits
+    return ops.eye(values.shape[-1], dtype="float32")[:, None] + ops.zeros_like(values)[None]
 
 
 def _every_class(logits: Tensor) -> Tensor:

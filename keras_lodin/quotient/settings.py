@@ -10,6 +10,7 @@ from typing import Any, TypedDict, TypeVar, cast, get_args, get_type_hints
 
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.models.classifier_head import ClassifierHead
+from keras_lodin.models.linear_end import LinearEnd, find_linear_end
 from keras_lodin.quotient.estimators import (
     ESTIMATORS,
     FORMS,
@@ -47,7 +48,8 @@ class QuotientSettings:
 
     Args:
         form: "softmax", "logits", "share" or "pooled".
-        estimator: "exact", "sampled" or "projected".
+        estimator: "exact", "sampled" or "projected". The exact one takes the features' gradients
+            instead of the classes' where it finds few enough of them: see `linear_end`.
         samples: classes that "sampled" draws, or directions "projected".
         every: in training, the quotient is computed on every k-th step.
         norm: "l1" or "l2"; by default "l1", and "l2" for "projected".
@@ -156,6 +158,36 @@ class QuotientSettings:
                 "`from_logits=True`, or use form='softmax'. Received: form='pooled', a classifier "
                 "that ends in a softmax"
             )
+
+    def linear_end(self, head: ClassifierHead) -> LinearEnd | None:
+        """The layer through whose features the norms of all classes are cheaper than one by one.
+
+        A backward pass for each feature, and one more in the softmax form, serve every class.
+
+        Returns:
+            None where there is no such layer, or more than four features for every five classes:
+            below that the passes saved pay for adding up the classes' gradients.
+        """
+        if self.estimator != "exact" or self.form == "pooled":
+            return None
+        return find_linear_end(head, most_features=4 * head.num_classes // 5)
+
+    def forward_pass(
+        self, head: ClassifierHead, end: LinearEnd | None, inputs: Tensor, training: bool
+    ) -> ForwardPass:
+        """The pass of a classifier that `norms` takes.
+
+        Args:
+            head: of the classifier.
+            end: what `linear_end` found of it.
+            inputs: tensor of shape `(batch, ...)`.
+            training: whether in training mode.
+        """
+        if end is None:
+            return ForwardPass(lambda x: head.logits(x, training=training), inputs)
+        return ForwardPass.with_features(
+            lambda x: end.outputs(x, training=training), inputs, end.kernel
+        )
 
     def norms(
         self, forward_pass: ForwardPass, labels: Tensor, seed: Seed = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -59,7 +60,9 @@ class GQModel(InputGradientModel):
             one replica).
         estimator: how the norms are computed. The noise of those that draw changes what is trained.
             "exact", the default, takes every class, and a step costs about as many plain steps as
-            there are classes N. "sampled" takes the label exactly and `samples` of the others,
+            there are classes N; or as there are features that enter the last layer, if that is a
+            `Dense` one and they are at most four for every five classes (docs/performance.md,
+            "Through the features"). "sampled" takes the label exactly and `samples` of the others,
             drawn by their probability: about `samples + 3` plain steps for any N. "projected" takes
             the derivatives of all classes along `samples` random directions: about `samples + 1`
             plain steps for any N.
@@ -128,6 +131,13 @@ class GQModel(InputGradientModel):
         # Chosen now, so that a saved model draws on as this one would.
         self.seed = random.randrange(2**31) if seed is None else seed
         self.quotient_settings = settings
+        self._end = settings.linear_end(self._head) if gq_weight else None
+
+    def pass_for_penalty(
+        self, logits_function: Callable[[Tensor], Tensor], inputs: Tensor
+    ) -> ForwardPass:
+        """A pass with the features, where every class's gradient comes from theirs."""
+        return self.quotient_settings.forward_pass(self._head, self._end, inputs, training=True)
 
     def penalty(
         self, forward_pass: ForwardPass, labels: Tensor, sample_weight: Tensor | None

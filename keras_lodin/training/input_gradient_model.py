@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -78,6 +79,12 @@ class InputGradientModel(PenaltyStep, ClassifierWrapper):
             sample_weight: None, or weights of shape `(batch,)`, as Keras weighs the loss.
         """
         raise NotImplementedError(f"{type(self).__name__} must say what its penalty is.")
+
+    def pass_for_penalty(
+        self, logits_function: Callable[[Tensor], Tensor], inputs: Tensor
+    ) -> ForwardPass:
+        """The pass that the loss and `penalty` share, of a classifier with one output."""
+        return ForwardPass(logits_function, inputs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         """Records the input shape; the classifier's weights exist already."""
@@ -159,7 +166,7 @@ class InputGradientModel(PenaltyStep, ClassifierWrapper):
         if self._head.exits:
             passes = ForwardPass.of_exits(logits, inputs)
             return passes, [backend.as_many(one.logits, x) for one in passes]
-        forward_pass = ForwardPass(logits, inputs)
+        forward_pass = self.pass_for_penalty(logits, inputs)
         return [forward_pass], backend.as_many(self._head.output(forward_pass.logits), x)
 
     def prepared_batch(self, data: object) -> object:

@@ -111,9 +111,8 @@ def tuned():
     return {"chosen": np.array([detector.temperature, detector.epsilon])}
 
 
-def evaluated():
-    """The figures of an evaluation of two detectors."""
-    found = detectors()
+def evaluated(found):
+    """The figures of an evaluation of two of `detectors`."""
     x, _ = networks.batch(60, seed=7)
     y = found["msp"].predict(x, verbose=0)["logits"].argmax(-1)
     results = keras_lodin.evaluate(
@@ -142,12 +141,13 @@ def everything():
     for key, training in TRAININGS.items():
         for name, value in after_training(*training).items():
             found[f"trained {key}: {name}"] = value
-    for name, detector in detectors().items():
+    kinds = detectors()
+    for name, detector in kinds.items():
         for output, value in detector.predict(to_score(name), batch_size=32, verbose=0).items():
             found[f"detector {name}: {output}"] = value
     for part, of in (
         ("tuned", tuned),
-        ("evaluated", evaluated),
+        ("evaluated", lambda: evaluated(kinds)),
         ("quotient", quotients),
         ("other", scores_of_others),
     ):

@@ -23,7 +23,7 @@ BACKEND = keras.backend.backend()
 OLDER = Path(__file__).resolve().parents[1] / "fixtures" / "version_0_1_0"
 
 with_tensorflow = pytest.mark.skipif(
-    not has_tensorflow(), reason="an export needs TensorFlow, which is not installed here"
+    not has_tensorflow(), reason="needs TensorFlow, which is not installed here"
 )
 without_tensorflow = pytest.mark.skipif(has_tensorflow(), reason="TensorFlow is installed here")
 with_onnxruntime = pytest.mark.skipif(
@@ -54,6 +54,7 @@ def export(made, path, format, **options):
 # --- Without TensorFlow ----------------------------------------------------------------------
 
 
+@with_tensorflow
 @pytest.mark.skipif(BACKEND == "tensorflow", reason="the backend is TensorFlow")
 def test_the_package_is_imported_without_tensorflow():
     script = "import sys; import keras_lodin; print('tensorflow' in sys.modules)"

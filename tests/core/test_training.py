@@ -51,17 +51,19 @@ def compiled(settings, model=None, weight=0.5, **options):
 @pytest.mark.parametrize("settings", STOCHASTIC, ids=str)
 def test_what_is_drawn_follows_from_seed_and_step(settings):
     x, y = networks.batch(8)
+    trained, again = compiled(settings), compiled(settings)
+    before = trained.get_weights()
 
-    def logs(first, then):
-        trained = compiled(settings)
-        trained.optimizer.iterations.assign(first)
-        return [float(trained.train_on_batch(x, y, return_dict=True)["gq"]) for _ in range(then)]
+    def logs(model, steps):
+        return [float(model.train_on_batch(x, y, return_dict=True)["gq"]) for _ in range(steps)]
 
-    both = logs(0, 2)
+    both = logs(trained, 2)
     assert np.isfinite(both).all()
-    assert both == pytest.approx(logs(0, 2), rel=1e-6)
+    assert both == pytest.approx(logs(again, 2), rel=1e-6)
     # Not what another step drew: the first quotient is that of the same weights.
-    assert logs(1, 1)[0] != pytest.approx(both[0], rel=1e-4)
+    trained.set_weights(before)
+    trained.optimizer.iterations.assign(1)
+    assert logs(trained, 1)[0] != pytest.approx(both[0], rel=1e-4)
 
 
 @COMPILED
@@ -134,8 +136,13 @@ def test_a_batch_with_a_nan_is_refused_and_the_weights_stay(settings):
     trained.fit(x[6:], y[6:], verbose=0)
 
 
-def test_a_failing_call_of_keras_leaves_the_weights():
-    trained = compiled({})
+@pytest.fixture(scope="module")
+def trained():
+    """What some tests train by batches of six, whatever its weights: compiled once."""
+    return compiled({})
+
+
+def test_a_failing_call_of_keras_leaves_the_weights(trained):
     x, y = networks.batch(6)
     trained.fit(x, y, verbose=0)
     before = trained.classifier.get_weights()
@@ -149,7 +156,7 @@ def test_a_failing_call_of_keras_leaves_the_weights():
             np.testing.assert_array_equal(kept, weight)
 
 
-def test_a_callback_may_wrap_a_classifier_while_another_trains():
+def test_a_callback_may_wrap_a_classifier_while_another_trains(trained):
     """Of whole numbers, which is found out by running it."""
     inputs = keras.Input((6,), dtype="uint8")
     outputs = keras.layers.Dense(3)(keras.layers.Rescaling(1 / 255)(inputs))
@@ -161,13 +168,12 @@ def test_a_callback_may_wrap_a_classifier_while_another_trains():
             made.append(keras_lodin.ODINDetector(pixels))
 
     x, y = networks.batch(6)
-    compiled({}).fit(x, y, verbose=0, callbacks=[Wrapping()])
+    trained.fit(x, y, verbose=0, callbacks=[Wrapping()])
     assert made[0].input_range == (0.0, 255.0)
 
 
-def test_the_log_of_validation_and_of_evaluation_has_no_quotient():
-    trained = compiled({})
-    x, y = networks.batch(8)
+def test_the_log_of_validation_and_of_evaluation_has_no_quotient(trained):
+    x, y = networks.batch(6)
     history = trained.fit(x, y, validation_data=(x, y), verbose=0).history
     assert set(history) == {"loss", "gq", "val_loss"}
     assert set(trained.evaluate(x, y, verbose=0, return_dict=True)) == {"loss"}

@@ -46,9 +46,13 @@ def test_it_costs_the_shared_pass_and_every_step_beyond():
 
 
 def test_it_is_a_detector_and_the_classifier_is_in_its_file_once(tmp_path):
+    # Of two that are traced soon, all promises; the file is of all three.
+    msp = keras_lodin.MSPDetector(small.classifier())
+    msp.calibrate(small.data(100, seed=7)[0], verbose=0)
+    of_logits = keras_lodin.CombinedDetector([parts()[0], msp], "fisher")
+    check_detector(of_logits, small.mixed_inputs()[:12], formats=[])
     detector = keras_lodin.CombinedDetector(parts(), "fisher")
     detector.calibrate(small.data(100, seed=8)[0], verbose=0)
-    check_detector(detector, small.mixed_inputs()[:12], formats=[])
     detector.save(tmp_path / "combined.keras")
     loaded = keras.models.load_model(tmp_path / "combined.keras")
     assert all(one.classifier is loaded.classifier for one in loaded.detectors)

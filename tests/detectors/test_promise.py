@@ -12,22 +12,12 @@ TPR = 0.95
 
 
 @pytest.fixture(scope="module")
-def trained():
-    """A small net that has learnt the digits 0 to 6, and their three parts."""
-    keras.utils.set_random_seed(0)
-    train, calibration, test = (
+def trained(run):
+    """A small network that has learnt the digits 0 to 6, and their three parts."""
+    parts = (
         keras_lodin.data.load("digits:0-6", part=part) for part in ("train", "calibration", "test")
     )
-    model = keras_lodin.models.SmallConvNet(num_classes=7, input_shape=train.shape)
-    model.compile(
-        keras.optimizers.Adam(3e-3),
-        keras.losses.SparseCategoricalCrossentropy(from_logits=True),
-        metrics=["accuracy"],
-    )
-    batches = train.training_batches(64, seed=0, first_epoch=0, last_epoch=6)
-    steps = train.steps_per_epoch(64)
-    model.fit(batches, steps_per_epoch=steps, epochs=6, shuffle=False, verbose=0)
-    return model, train, calibration, test
+    return keras.models.load_model(run / "model.keras"), *parts
 
 
 @pytest.mark.grid(6)

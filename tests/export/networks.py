@@ -23,6 +23,11 @@ DETECTORS = {
 }
 
 
+def content(model):
+    """The file that an ONNX model would be."""
+    return b"".join(model.pieces())
+
+
 def small_classifier(shape=(8, 8, 3), name=None):
     keras.utils.set_random_seed(0)
     return keras.Sequential(

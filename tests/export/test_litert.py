@@ -17,6 +17,7 @@ from keras_lodin.metrics.p_values import TABLE_SIZE
 from tests import networks
 from tests.detectors.adapting import adapted
 from tests.export.networks import DETECTORS
+from tests.processes import forked
 
 FORMAT = "litert"
 
@@ -72,7 +73,7 @@ def assert_same_outputs(actual, expected):
 def assert_scores_alone(python, exported, images, folder):
     exported.copied(folder)
     np.save(folder / "images.npy", images)
-    subprocess.run([python, "-I", "-c", ALONE], check=True, cwd=folder)
+    subprocess.run([*python, "-c", ALONE], check=True, cwd=folder)
     expected = exported.expected
     with np.load(folder / "outputs.npz") as outputs:
         assert_same_outputs(outputs, expected)
@@ -81,7 +82,8 @@ def assert_scores_alone(python, exported, images, folder):
 
 
 def test_file_scores_in_a_process_with_the_interpreter_alone(exported, images, tmp_path):
-    assert_scores_alone(sys.executable, exported, images, tmp_path)
+    # TensorFlow's, where there is no other: a fork has it.
+    assert_scores_alone([forked("python")], exported, images, tmp_path)
 
 
 @pytest.mark.slow
@@ -92,7 +94,7 @@ def test_file_scores_in_a_new_environment_without_tensorflow(exported, images, t
     subprocess.run([python, "-I", "-m", "pip", "install", "--quiet", *packages], check=True)
     absent = "import importlib.util as u; assert not u.find_spec('tensorflow')"
     subprocess.run([python, "-I", "-c", absent], check=True)
-    assert_scores_alone(python, exported, images, tmp_path)
+    assert_scores_alone([python, "-I"], exported, images, tmp_path)
 
 
 @pytest.mark.slow

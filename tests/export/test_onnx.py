@@ -478,7 +478,7 @@ def test_file_that_no_runtime_loads_is_never_left_behind(detector, tmp_path, mon
 
     def broken(*arguments):
         model = convert(*arguments)
-        model.graph.node[0].input[0] = "nowhere"
+        model.proto.graph.node[0].input[0] = "nowhere"
         return model
 
     monkeypatch.setattr(conversion, "convert", broken)
@@ -492,10 +492,10 @@ def test_wrong_file_is_never_left_behind(exported, tmp_path, monkeypatch):
 
     def wrong(*arguments):
         model = convert(*arguments)
-        for node in model.graph.node:
+        for node in model.proto.graph.node:
             if node.op_type == "Sign":
                 node.op_type = "Abs"
-        for node in model.graph.node:
+        for node in model.proto.graph.node:
             if node.op_type == "Erf":
                 node.op_type = "Tanh"
         return model

@@ -15,6 +15,7 @@ from keras_lodin.export.onnx.conversion import convert
 from keras_lodin.export.parity import differences
 from keras_lodin.export.serving_function import serving_function
 from keras_lodin.utils.keras_internals import layer_names
+from tests.export.networks import content
 
 ACTIVATIONS = sorted(
     {name for name in dir(keras.activations) if not name.startswith("_")}
@@ -51,13 +52,11 @@ def assert_same_in_onnxruntime(classifier, free_sizes=(21,)):
         weight.assign_add(ops.cast(0.05 * np.abs(noise), weight.dtype))
     detector = ODINDetector(classifier, temperature=10.0, epsilon=0.02)
     function = serving_function(detector, with_gradient=True)
-    model = convert(function, layer_names(classifier))
+    model = content(convert(function, layer_names(classifier)))
     onnx.checker.check_model(model, full_check=True)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     rng = np.random.default_rng(0)
     threshold = np.array(0.0, "float32")

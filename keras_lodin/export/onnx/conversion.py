@@ -3,38 +3,31 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import onnx
 import tensorflow as tf
 import tf2onnx.graph
-import tf2onnx.optimizer
 import tf2onnx.tf_loader
 import tf2onnx.tfonnx
 from tf2onnx import handler
 
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.onnx import rules
+from keras_lodin.export.onnx.known_sizes import with_known_sizes
+from keras_lodin.export.onnx.simplification import simplified
+from keras_lodin.export.onnx.slices import leave_out_whole_axes
+from keras_lodin.export.onnx.weighted_model import WeightedModel
 from keras_lodin.export.onnx.weightless_graph import weightless_graph
-from keras_lodin.export.onnx.weights import attach_weights
+from keras_lodin.export.onnx.weights import with_weights
 from keras_lodin.export.tracing import Function, traced
 from keras_lodin.utils.keras_internals import patch_tf2onnx
 
 # The highest that tf2onnx writes. Below 16 onnxruntime ignores the reduction of ScatterElements
 # without a word, below 18 there are no operations on bits.
 OPSET = 18
-
-# The simplifications of tf2onnx that matter here.
-_OPTIMIZERS = {
-    "optimize_transpose": tf2onnx.optimizer.TransposeOptimizer,
-    "fold_constants": tf2onnx.optimizer.ConstFoldOptimizer,
-    "merge_duplication": tf2onnx.optimizer.MergeDuplicatedNodesOptimizer,
-    "remove_identity": tf2onnx.optimizer.IdentityOptimizer,
-    "remove_back_to_back": tf2onnx.optimizer.BackToBackOptimizer,
-}
 
 # Of tf2onnx's rewritings of the graph: the first leaves the gradient of a dilated convolution with
 # tensors of other shapes than it was built for, the second writes identity matrices of a type that
@@ -47,7 +40,7 @@ _LOOPS = {"While", "StatelessWhile"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
 
 
-def convert(function: Function, layer_names: Sequence[str]) -> onnx.ModelProto:
+def convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
     """Converts a `tf.function` with named inputs and a dict of outputs.
 
     Args:
@@ -72,29 +65,24 @@ def convert(function: Function, layer_names: Sequence[str]) -> onnx.ModelProto:
     outputs = list(source.outputs.values())
     patch_tf2onnx()
     with tf.device("/cpu:0"), _problems() as problems:
-        graph_def = _folded(source.graph_def, inputs, outputs)
+        graph_def = with_known_sizes(source.graph_def, source.inputs)
+        graph_def = _folded(graph_def, inputs, outputs)
         known = {*handler.tf_op.create_mapping(OPSET, None), *rules.RULES}
         functions = [node for function in graph_def.library.function for node in function.node_def]
         nodes = [(node.op, node.name) for node in (*graph_def.node, *functions)]
         _refuse([node for node in nodes if node[0] not in known], layer_names)
-        with tf.Graph().as_default() as graph, _changed(tf2onnx.tfonnx, **_WITHOUT_REWRITERS):
-            tf.import_graph_def(graph_def, name="")
-            converted = tf2onnx.tfonnx.process_tf_graph(
-                graph,
-                continue_on_error=True,
-                opset=OPSET,
-                custom_op_handlers=rules.handlers(),
-                input_names=inputs,
-                output_names=outputs,
-                tensors_to_rename=names,
-            )
+        converted = _converted(graph_def, inputs, outputs, names)
         _refuse(problems, layer_names)
-        optimized = _optimized(converted)
-    model = optimized.make_model("a keras-lodin detector", graph_name="keras_lodin")
+        try:
+            converted = simplified(converted)
+        except Exception:  # of many kinds, and none of them a reason not to export
+            converted = _converted(graph_def, inputs, outputs, names)
+    model = converted.make_model("a keras-lodin detector", graph_name="keras_lodin")
+    leave_out_whole_axes(model)
     unknown = [n for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
     _refuse([(node.op_type, node.name) for node in unknown], layer_names)
     weights = {names[tensor]: value for tensor, value in source.weights.items()}
-    return attach_weights(model, weights)
+    return with_weights(model, weights)
 
 
 def _folded(
@@ -106,16 +94,24 @@ def _folded(
         return tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
 
 
-def _optimized(graph: tf2onnx.graph.Graph) -> tf2onnx.graph.Graph:
-    """The graph simplified, or as it was if a simplification fails.
-
-    tf2onnx itself would copy the graph before each of twelve, several times over.
-    """
-    before = copy.deepcopy(graph)
-    try:
-        return tf2onnx.optimizer.optimize_graph(graph, catch_errors=False, optimizers=_OPTIMIZERS)
-    except Exception:  # of many kinds, and none of them a reason not to export
-        return before
+def _converted(
+    graph_def: tf.compat.v1.GraphDef,
+    inputs: Sequence[str],
+    outputs: Sequence[str],
+    names: Mapping[str, str],
+) -> tf2onnx.graph.Graph:
+    """The graph in ONNX's operations, as tf2onnx writes them one by one."""
+    with tf.Graph().as_default() as graph, _changed(tf2onnx.tfonnx, **_WITHOUT_REWRITERS):
+        tf.import_graph_def(graph_def, name="")
+        return tf2onnx.tfonnx.process_tf_graph(
+            graph,
+            continue_on_error=True,
+            opset=OPSET,
+            custom_op_handlers=rules.handlers(),
+            input_names=inputs,
+            output_names=outputs,
+            tensors_to_rename=names,
+        )
 
 
 def _refuse(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> None:

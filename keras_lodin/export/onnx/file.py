@@ -97,6 +97,7 @@ def export_onnx(
 
         from keras_lodin.export.onnx import model as models
         from keras_lodin.export.onnx.conversion import OPSET, convert
+        from keras_lodin.export.reference import TensorFlowReference
         from keras_lodin.export.serving_function import serving_function
         from keras_lodin.utils.keras_internals import layer_names
 
@@ -106,20 +107,28 @@ def export_onnx(
     function = serving_function(detector, channels_first=channels_first, with_gradient=True)
     metadata["input_shape"] = function.input_signature[0].shape.as_list()
     model = convert(function, layer_names(detector.classifier))
-    models.describe(model, metadata, detector.threshold)
-    operations = Counter(node.op_type for node in model.graph.node)
+    models.describe(model.proto, metadata, detector.threshold)
+    operations = Counter(node.op_type for node in model.proto.graph.node)
     # Together: a file with the report of another one would be taken at its word.
     with write_together(path.parent, path.name) as written:
         file, report_file = written / path.name, written / report_path.name
         with _refusals_of_runtimes():
             models.save(model, file)
+            # Traced once, which takes longer than all the rest of a check.
+            reference = TensorFlowReference(
+                detector, serving_function(detector, with_gradient=True)
+            )
             trial = partial(_verify, detector, batches, recorded, data_format)
-            figures = trial(models.Session(file), with_gradient=True)
+            figures = trial(reference, models.Session(file, for_trial=True), with_gradient=True)
             # The gradient was there to be looked at. Without it a runtime fuses other operations,
             # so the file as it will be is checked again.
-            if models.drop_output(model, "gradient"):
+            if models.drop_output(model.proto, "gradient"):
                 models.save(model, file)
-                trial(models.Session(file), with_gradient=False)
+                trial(
+                    reference.without_gradient(),
+                    models.Session(file, for_trial=True),
+                    with_gradient=False,
+                )
             onnx.checker.check_model(str(file), full_check=True)
         report = {
             "file": path.name,
@@ -185,16 +194,12 @@ def _verify(
     batches: list[np.ndarray],
     recorded: parity.Recorded | None,
     data_format: str,
+    reference: parity.Reference,
     session: Model,
     *,
     with_gradient: bool,
 ) -> list[dict[str, object]]:
     """Compares a file with the detector on all batches; the figures of each batch."""
-    from keras_lodin.export.reference import TensorFlowReference
-    from keras_lodin.export.serving_function import serving_function
-
-    function = serving_function(detector, with_gradient=with_gradient)
-    reference = TensorFlowReference(detector, function)
     run = on_trial(detector, session, data_format)
     figures = [
         {"batch": list(batch.shape), **parity.check(reference, run, batch, detector.threshold)}

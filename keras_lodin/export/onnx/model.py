@@ -22,6 +22,7 @@ from keras_lodin.export.metadata import (
     no_metadata,
     parsed_metadata,
 )
+from keras_lodin.export.onnx.weighted_model import WeightedModel
 from keras_lodin.utils.files import atomic_write
 
 # Protocol buffers, and so ONNX files without a second file for the weights, end here.
@@ -37,10 +38,20 @@ class Session:
         inputs: shapes by name, texts where a size is free.
         outputs: so of the outputs.
         metadata: the JSON text that the file says about itself, or None.
+
+    Args:
+        path: the file.
+        for_trial: whether only a few batches will come, for which two things are memory and time
+            spent for nothing: a second copy of the weights, in the order that makes them fastest
+            to multiply with, and what is kept of a batch's memory for the next one.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, for_trial: bool = False) -> None:
         options = onnxruntime.SessionOptions()
+        self._run_options = onnxruntime.RunOptions()
+        if for_trial:
+            options.add_session_config_entry("session.disable_prepacking", "1")
+            self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # It warns that the threshold is an input with a default, which is what it is for.
         options.log_severity_level = 3
         providers = ["CPUExecutionProvider"]
@@ -52,7 +63,7 @@ class Session:
     def __call__(self, **inputs: np.ndarray) -> dict[str, np.ndarray]:
         """The outputs by name."""
         names = list(self.outputs)
-        return dict(zip(names, self._session.run(names, inputs), strict=True))
+        return dict(zip(names, self._session.run(names, inputs, self._run_options), strict=True))
 
 
 def describe(model: onnx.ModelProto, metadata: dict[str, Any], threshold: float) -> None:
@@ -102,18 +113,22 @@ def drop_output(model: onnx.ModelProto, name: str) -> bool:
     return dropped
 
 
-def save(model: onnx.ModelProto, path: Path) -> None:
+def save(model: WeightedModel, path: Path) -> None:
     """Writes a model with its digest behind it, as one more metadata property.
 
     Protocol buffers may be read one behind the other, as one: the digest of a file is that of
     all bytes before its last property, whatever program reads it.
     """
-    if model.ByteSize() > _LARGEST_FILE:
+    if model.size > _LARGEST_FILE:
         raise FormatLimitError(
-            "An ONNX file cannot be larger than 2 GB", f"a model of {model.ByteSize()} bytes"
+            "An ONNX file cannot be larger than 2 GB", f"a model of {model.size} bytes"
         )
-    content = model.SerializeToString()
-    path.write_bytes(content + _digest_property(hashlib.sha256(content).hexdigest()))
+    digest = hashlib.sha256()
+    with path.open("wb") as file:
+        for piece in model.pieces():
+            digest.update(piece)
+            file.write(piece)
+        file.write(_digest_property(digest.hexdigest()))
 
 
 def seal(path: Path) -> None:
@@ -131,7 +146,7 @@ def seal(path: Path) -> None:
     properties[METADATA_KEY] = json.dumps({**metadata, "metadata_version": METADATA_VERSION})
     onnx.helper.set_model_props(model, properties)
     with atomic_write(path) as temporary:
-        save(model, temporary)
+        save(WeightedModel(model, {}), temporary)
 
 
 def metadata_text(path: Path) -> str | None:

@@ -1,4 +1,4 @@
-"""Weights into an ONNX model, each of them once."""
+"""Weights beside an ONNX model, each of them once."""
 
 from __future__ import annotations
 
@@ -8,13 +8,19 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from keras_lodin.export.onnx.weighted_model import WeightedModel
 
-def attach_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> onnx.ModelProto:
+
+def with_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) -> WeightedModel:
     """Turns some of a model's inputs into initializers.
 
     A weight that is only ever read in one other layout (ONNX keeps a convolution's channels
     first) is stored in that layout. Other rearrangements stay in the graph: they are done when a
     runtime loads the file, and would otherwise store the weight a second time.
+
+    Args:
+        model: the model, which is changed.
+        weights: values by the names of inputs.
     """
     inputs = [value for value in model.graph.input if value.name not in weights]
     del model.graph.input[:]
@@ -23,10 +29,7 @@ def attach_weights(model: onnx.ModelProto, weights: Mapping[str, np.ndarray]) ->
     values = {name: value for name, value in weights.items() if name in used}
     while _store_in_read_layout(model.graph, values):
         pass
-    for name in list(values):
-        # Popped as they are written: the value and its copy in the model never all exist at once.
-        model.graph.initializer.append(numpy_helper.from_array(values.pop(name), name))
-    return model
+    return WeightedModel(model, values)
 
 
 def _store_in_read_layout(graph: onnx.GraphProto, values: dict[str, np.ndarray]) -> bool:

@@ -22,13 +22,14 @@ def norms_in_chunks(
     Args:
         forward_pass: what `of_chunk` takes input gradients from.
         of_chunk: maps the cotangents and weights of a chunk to norms, float32 of shape
-            `(chunk, batch)`, and a sum over the chunk, float32 of the inputs' shape.
+            `(chunk, batch)`, or what else there is of each cotangent and sample, of shape
+            `(chunk, batch, ...)`, and a sum over the chunk, float32 of the inputs' shape.
         cotangents: float32 tensor of shape `(count, batch, classes)`.
         weights: float32 tensor of shape `(count, batch)`.
         chunk_size: how many cotangents to take at a time.
 
     Returns:
-        the norms, of shape `(count, batch)`, and the sum of the sums.
+        the norms, of shape `(count, batch)`, or what else was given, and the sum of the sums.
     """
     count = cotangents.shape[0]
     chunks = -(-count // chunk_size)
@@ -46,10 +47,13 @@ def norms_in_chunks(
         part = tf.slice(tensor, start, sizes)
         return tf.ensure_shape(part, (chunk_size, *tensor.shape[1:]))
 
+    shape: list[tf.TensorShape] = []
+
     @tf.custom_gradient
     def of_all(cotangents: Tensor, weights: Tensor, *read: Tensor) -> Tensor:
         def forward(index: Tensor, total: Tensor, found: Tensor) -> Tensor:
             norms, partial = of_chunk(chunk_of(cotangents, index), chunk_of(weights, index))
+            shape[:] = [norms.shape[1:]]
             return index + 1, total + partial, found.write(index, norms)
 
         _, total, by_chunk = tf.while_loop(
@@ -58,7 +62,7 @@ def norms_in_chunks(
             (0, tf.zeros_like(forward_pass.inputs, tf.float32), tf.TensorArray(tf.float32, chunks)),
             parallel_iterations=1,
         )
-        found = tf.ensure_shape(by_chunk.concat(), (chunks * chunk_size, *cotangents.shape[1:2]))
+        found = tf.ensure_shape(by_chunk.concat(), (chunks * chunk_size, *shape[0]))
 
         def backward(found_upstream: Tensor, total_upstream: Tensor) -> Tensor:
             def step(index: Tensor, by_chunk: Tensor, sums: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ class CompiledFunction:
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self._compiled = tf.function(function)
+        self._compiled = tf.function(function, autograph=False)
 
     def __call__(self, *inputs: Tensor) -> Any:
         """The function's value for a batch, as numpy arrays."""

@@ -7,6 +7,8 @@ import tensorflow as tf
 class LinearPass:
     """What `ForwardPass` offers an estimator, for a given Jacobian `(classes, batch, pixels)`."""
 
+    features = None
+
     def __init__(self, logits, jacobian):
         self.logits = tf.convert_to_tensor(logits)
         self.jacobian = tf.convert_to_tensor(jacobian)

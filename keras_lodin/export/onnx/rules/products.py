@@ -5,9 +5,27 @@ from __future__ import annotations
 import string
 
 import numpy as np
+from onnx import TensorProto
 
 from keras_lodin.export.onnx.rules.builder import Builder, Value
 from keras_lodin.export.onnx.rules.registry import RULES
+
+
+@RULES.register("MatMul")
+def matrix_product(builder: Builder, a: Value, b: Value) -> Value:
+    """Y = A B, with either of them transposed, as the adjoints dA = dY B^T and dB = A^T dY have it.
+
+    As one operation, where a runtime has it: it would otherwise keep a weight a second time,
+    transposed.
+    """
+    turned = [bool(builder.attribute(name)) for name in ("transpose_a", "transpose_b")]
+    if any(turned) and a.dtype == TensorProto.FLOAT:
+        return a.op("Gemm", b, transA=int(turned[0]), transB=int(turned[1]))
+    left, right = (
+        tensor.transpose([1, 0]) if turn else tensor
+        for tensor, turn in zip((a, b), turned, strict=True)
+    )
+    return left.op("MatMul", right)
 
 
 @RULES.register("Einsum")
