@@ -22,9 +22,11 @@ import resource
 import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from timing import in_turns, ratios, seconds_of, spread
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -84,6 +86,8 @@ def main() -> None:
     parser.add_argument("--patience", type=float, default=30.0, help="seconds for one step at most")
     parser.add_argument("--models", default="../shared/data/models", help="trained models' folder")
     parser.add_argument("--network", action="append", help="only this network (repeatable)")
+    parser.add_argument("--classes", type=int, action="append", help="only so many (repeatable)")
+    parser.add_argument("--setting", action="append", help="only this setting (repeatable)")
     parser.add_argument("--no-growth", action="store_true", help="the table alone")
     parser.add_argument("--child", default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -95,7 +99,12 @@ def main() -> None:
 
     machine = describe_machine("tensorflow", "keras", "numpy")
     print(", ".join(f"{key} {value}" for key, value in machine.items()), flush=True)
-    wanted = [case for case in TABLE if not options.network or case[0] in options.network]
+    wanted = [
+        case
+        for case in TABLE
+        if (not options.network or case[0] in options.network)
+        and (not options.classes or case[1] in options.classes)
+    ]
     table = [row for case in wanted for row in rows_of(case, options, memory=True)]
     growth: list[dict[str, Any]] = []
     if not options.no_growth:
@@ -116,6 +125,7 @@ def main() -> None:
 
 def rows_of(case: tuple, options: argparse.Namespace, memory: bool) -> list[dict[str, Any]]:
     network, classes, batch, pixels, settings = case
+    settings = [name for name in settings if not options.setting or name in options.setting]
     shared = {"network": network, "classes": classes, "batch": batch, "pixels": pixels}
     task = {**shared, "models": options.models, "patience": options.patience}
     if network == "efficientnet_lite0" and not model_path(task).exists():
@@ -180,9 +190,7 @@ def step_of(classifier: Any, task: dict[str, Any], setting: str) -> Any:
     # A free batch size, as `fit` has it.
     signature = [tf.TensorSpec((None, *pixels[1:])), tf.TensorSpec((None,), y.dtype)]
     step = tf.function(lambda x, y: model.train_step((x, y)), input_signature=signature)
-    start = time.perf_counter()
-    step.get_concrete_function()
-    seconds = time.perf_counter() - start
+    seconds = seconds_of(step.get_concrete_function)
     return (lambda: float(step(x, y)["loss"])), seconds
 
 
@@ -191,9 +199,7 @@ def step_times(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
     classifier = classifier_of(task)
     plain, _ = step_of(classifier, task, "plain")
     plain(), plain()
-    start = time.perf_counter()
-    plain()
-    once = time.perf_counter() - start
+    once = seconds_of(plain)
     found = {}
     for setting in task["settings"]:
         classes = task["classes"] if "exact" in setting and "pooled" not in setting else 10
@@ -202,28 +208,19 @@ def step_times(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
         step, trace_seconds = step_of(classifier, task, setting)
         # One period of `every`.
         steps = SETTINGS[setting].get("every", 1)
-        for _ in range(steps):
-            step()
-        ratios, bases = [], []
-        for _ in range(task["rounds"]):
-            base = seconds_of(plain, max(1, steps))
-            ratios.append(seconds_of(step, steps) / base)
-            bases.append(base)
+        seconds = in_turns(
+            {"base": partial(seconds_of, plain, steps), "step": partial(seconds_of, step, steps)},
+            task["rounds"],
+        )
+        ratio = spread(ratios(seconds["step"], seconds["base"]))
         found[setting] = {
-            "time_ratio": round(statistics.median(ratios), 2),
-            "least": round(min(ratios), 2),
-            "most": round(max(ratios), 2),
-            "plain_seconds": round(statistics.median(bases), 4),
+            "time_ratio": ratio["median"],
+            "least": ratio["least"],
+            "most": ratio["most"],
+            "plain_seconds": round(statistics.median(seconds["base"]), 4),
             "trace_seconds": round(trace_seconds, 1),
         }
     return found
-
-
-def seconds_of(function: Any, times: int) -> float:
-    start = time.perf_counter()
-    for _ in range(times):
-        function()
-    return (time.perf_counter() - start) / times
 
 
 def peak_memory(task: dict[str, Any]) -> float:
