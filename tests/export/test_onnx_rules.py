@@ -266,6 +266,65 @@ def test_depthwise_convolution_gradient(multiplier, size, stride, padding, dilat
     assert run_both(convolution, shape) < 1e-6
 
 
+def written(function, shape):
+    """The kinds of operations of a function's input gradient."""
+    specification = tf.TensorSpec((None, *shape), tf.float32, name="x")
+
+    @tf.function(input_signature=[specification], autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = function(x)
+        return {"gradient": tape.gradient(y, x, output_gradients=y)}
+
+    return {node.op_type for node in convert(gradient, []).proto.graph.node}
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_gradient_of_a_depthwise_convolution_is_no_transposed_one(stride):
+    weights = kernel(3, 3, 16, 1)
+
+    def padded(x):
+        x = tf.pad(x, [[0, 0], [0, 1], [0, 1], [0, 0]])
+        return tf.nn.depthwise_conv2d(x, weights, [1, stride, stride, 1], "VALID")
+
+    assert run_both(padded, (8, 8, 16)) < 1e-6
+    assert not written(padded, (8, 8, 16)) & {"ConvTranspose", "ScatterElements"}
+
+
+@pytest.mark.parametrize("activation", [tf.nn.relu, tf.nn.relu6])
+def test_gates_next_to_convolutions_leave_no_blocks(activation):
+    weights = kernel(3, 3, 16, 16)
+
+    def residual(x):
+        y = activation(4.0 * tf.nn.conv2d(x, weights, 1, "SAME"))
+        return activation(y + tf.nn.conv2d(y, weights, 1, "SAME"))
+
+    assert run_both(residual, (6, 5, 16)) < 1e-6
+    assert not written(residual, (6, 5, 16)) & {"Greater", "Less", "Where", "Cast", "Shape"}
+
+
+@pytest.mark.parametrize("activation", [tf.nn.relu, tf.nn.relu6])
+def test_gates_next_to_convolutions_are_open_between_their_ends_alone(activation):
+    eye = tf.reshape(tf.eye(16), (1, 1, 16, 16))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 1, 1, 16), name="x")], autograph=False)
+    def gradient(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = activation(tf.nn.conv2d(x, eye, 1, "SAME"))
+        return {"gradient": tape.gradient(y, x, output_gradients=tf.ones_like(x))}
+
+    six = np.float32(6.0)
+    ends = [-1e9, -1.0, -1e-20, 0.0, 1e-20, 1.0, np.nextafter(six, 0), six, np.nextafter(six, 7)]
+    x = np.array([*ends, 7.0, 1e9, 3.0, -0.0, 5.999, 1e-6, 2e25], "float32").reshape(1, 1, 1, 16)
+    session = onnxruntime.InferenceSession(
+        content(convert(gradient, [])), providers=["CPUExecutionProvider"]
+    )
+    (given,) = session.run(["gradient"], {"x": x})
+    np.testing.assert_array_equal(given, gradient(tf.constant(x))["gradient"])
+
+
 @pytest.mark.parametrize("padding", ["SAME", "VALID"])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_transposed_convolution_and_its_gradient(padding, stride):
@@ -442,6 +501,30 @@ SHAPES = {
 @pytest.mark.parametrize("shape", [(5, 6), (None, 6)], ids=["static", "free"])
 def test_arithmetic_on_shapes(operation, shape):
     assert run_both(SHAPES[operation], shape, low=0.5, high=1.5) < 1e-6
+
+
+@pytest.mark.parametrize("sides", [(False, True), (True, False), (True, True), (False, False)])
+def test_a_product_with_a_transposed_matrix_is_one_operation(sides):
+    def product(x):
+        left = tf.transpose(x) if sides[0] else x
+        right = kernel(6, 5) if sides[1] else kernel(5, 6)
+        return tf.linalg.matmul(left, right, transpose_a=sides[0], transpose_b=sides[1])
+
+    assert run_both(product, (5,)) < 1e-6
+
+
+def test_a_matrix_that_is_needed_both_ways_is_in_the_file_once():
+    weight = tf.Variable(kernel(50, 60))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 50), tf.float32, name="x")])
+    def function(x):
+        return {"y": tf.matmul(tf.nn.relu(tf.matmul(x, weight)), weight, transpose_b=True)}
+
+    model = convert(function, [])
+    kinds = sorted(node.op_type for node in model.proto.graph.node)
+    assert kinds == ["Gemm", "MatMul", "Relu"]
+    (value,) = model.weights.values()
+    np.testing.assert_array_equal(value, weight.numpy())
 
 
 def test_sign_bit_tells_negative_zero():

@@ -16,7 +16,9 @@ from tf2onnx import handler
 
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.onnx import rules
+from keras_lodin.export.onnx.known_sizes import with_known_sizes
 from keras_lodin.export.onnx.simplification import simplified
+from keras_lodin.export.onnx.slices import leave_out_whole_axes
 from keras_lodin.export.onnx.weighted_model import WeightedModel
 from keras_lodin.export.onnx.weightless_graph import weightless_graph
 from keras_lodin.export.onnx.weights import with_weights
@@ -63,7 +65,8 @@ def convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
     outputs = list(source.outputs.values())
     patch_tf2onnx()
     with tf.device("/cpu:0"), _problems() as problems:
-        graph_def = _folded(source.graph_def, inputs, outputs)
+        graph_def = with_known_sizes(source.graph_def, source.inputs)
+        graph_def = _folded(graph_def, inputs, outputs)
         known = {*handler.tf_op.create_mapping(OPSET, None), *rules.RULES}
         functions = [node for function in graph_def.library.function for node in function.node_def]
         nodes = [(node.op, node.name) for node in (*graph_def.node, *functions)]
@@ -75,6 +78,7 @@ def convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
         except Exception:  # of many kinds, and none of them a reason not to export
             converted = _converted(graph_def, inputs, outputs, names)
     model = converted.make_model("a keras-lodin detector", graph_name="keras_lodin")
+    leave_out_whole_axes(model)
     unknown = [n for n in model.graph.node if not onnx.defs.has(n.op_type, n.domain)]
     _refuse([(node.op_type, node.name) for node in unknown], layer_names)
     weights = {names[tensor]: value for tensor, value in source.weights.items()}

@@ -45,10 +45,11 @@ def vectorized_gradient(
         if all(cotangent is None for cotangent in upstream):
             continue
         normalization = whole.get(operation)
-        pulled_whole = normalization and normalization.pull(upstream[0])
-        if pulled_whole is not None:
-            arrived.setdefault(normalization.x.ref(), []).append(pulled_whole)
-            continue
+        if normalization is not None:
+            whole_pulled = normalization.pull(upstream[0])
+            if whole_pulled is not None:
+                arrived.setdefault(normalization.x.ref(), []).append(whole_pulled)
+                continue
         wanted = [tensor.ref() in reached for tensor in operation.inputs]
         pulled = _pull(operation, upstream, wanted)
         for tensor, cotangent, want in zip(operation.inputs, pulled, wanted, strict=True):

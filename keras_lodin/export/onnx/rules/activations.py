@@ -13,23 +13,6 @@ _SELU_ALPHA = 1.6732632423543772
 _SELU_SCALE = 1.0507009873554805
 
 
-def _gate(condition: Value, tensor: Value) -> Value:
-    """A number where a condition holds, else 0, as a product: runtimes choose ten times slower."""
-    return tensor * condition.op("Cast", to=tensor.dtype)
-
-
-@RULES.register("ReluGrad")
-def relu_gradient(builder: Builder, dy: Value, y: Value) -> Value:
-    """With y = max(x, 0): dx = dy where y > 0, else 0."""
-    return _gate(y > 0.0, dy)
-
-
-@RULES.register("Relu6Grad")
-def relu6_gradient(builder: Builder, dy: Value, y: Value) -> Value:
-    """With y = min(max(x, 0), 6): dx = dy where 0 < y < 6, else 0."""
-    return _gate((y > 0.0) & (y < 6.0), dy)
-
-
 @RULES.register("LeakyReluGrad")
 def leaky_relu_gradient(builder: Builder, dy: Value, x: Value) -> Value:
     """With y = x where x > 0, else alpha x: dx = dy or alpha dy."""

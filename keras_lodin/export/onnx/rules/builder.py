@@ -47,6 +47,9 @@ class Value:
     __and__ = _operator("And")
     __or__ = _operator("Or")
 
+    def __radd__(self, number: float) -> Value:
+        return self + number
+
     def __rsub__(self, number: float) -> Value:
         return self._builder.op("Sub", number, self)
 
@@ -103,6 +106,13 @@ class Value:
         if node is None or node.type != "Mul":
             return []
         return [Value(self._builder, name) for name in node.input]
+
+    def made_of(self) -> tuple[str, list[Value]]:
+        """The kind of the operation that made it, "" for an input, and what that reads."""
+        node = self._graph.get_node_by_output(self.name)
+        if node is None:
+            return "", []
+        return str(node.type), [Value(self._builder, name) for name in node.input if name]
 
     def _maker(self, *passing: str) -> Node | None:
         """The node that made the numbers; those of some types only pass them on."""

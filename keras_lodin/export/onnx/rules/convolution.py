@@ -101,6 +101,21 @@ def convolution_adjoint(
         pads = [r - 1 - p for r, p in zip(window.reach * 2, before + after, strict=True)]
         if min(pads) >= 0:
             return upstream.op("Conv", _turned_round(kernel, groups), pads=pads, **common)
+    if groups > 1 and len(window.kernel) == 2 and _sizes(kernel)[:2] == [groups, 1]:
+        start = [r - 1 - p for r, p in zip(window.reach, before, strict=True)]
+        behind = [
+            n - s * m - p + r - 1
+            for n, s, m, p, r in zip(
+                window.input_sizes,
+                window.strides,
+                window.output_sizes,
+                start,
+                window.reach,
+                strict=True,
+            )
+        ]
+        if min(start + behind) >= 0:
+            return _of_stretched(upstream, kernel, window, groups, start + behind)
     # A stride may skip the last pixels: no window reads them, and ONNX calls them output padding.
     return upstream.op(
         "ConvTranspose",
@@ -133,6 +148,31 @@ def _scaled_adjoint(
             break
     first = dy.channels_first()
     return convolution_adjoint(builder, first, kernel, window, groups, sizes).channels_last(rank)
+
+
+def _of_stretched(
+    upstream: Value, kernel: Value, window: Window, groups: int, pads: list[int]
+) -> Value:
+    """`convolution_adjoint` of a depthwise convolution with strides, as a convolution.
+
+    Zeros are set between the pixels of dy. Runtimes have no fast transposed convolution of one
+    channel at a time.
+    """
+    height, width = window.output_sizes
+    down, right = window.strides
+    # Behind each row, and behind each pixel's channels, so that what is copied are whole pixels.
+    # (n, h, 1, w, c) to (n, h, down, w, right * c); a 0 in a shape is the size that was there.
+    amounts = [0] * 5 + [0, 0, down - 1, 0, (right - 1) * groups]
+    rows = upstream.channels_last(4).op("Unsqueeze", [2]).op("Pad", amounts)
+    stretched = rows.reshape(0, height * down, width * right, groups)
+    return stretched.channels_first().op(
+        "Conv",
+        _turned_round(kernel, groups),
+        pads=pads,
+        dilations=window.dilations,
+        group=groups,
+        kernel_shape=window.kernel,
+    )
 
 
 def _turned_round(kernel: Value, groups: int) -> Value:

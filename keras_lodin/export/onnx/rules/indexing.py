@@ -32,7 +32,9 @@ def strided_slice_gradient(
     if shrunk:
         dy = dy.op("Unsqueeze", shrunk)
     for axis, (first, step) in slices.items():
-        dy = _placed(dy, axis, rank, first, step, sizes.int64().entry(axis))
+        known = None if shape is None else shape[axis]
+        total = sizes.int64().entry(axis) if known is None else known
+        dy = _placed(dy, axis, rank, first, step, total)
     return dy
 
 
@@ -85,32 +87,50 @@ def _axes(
     return added, shrunk, slices
 
 
-def _placed(dy: Value, axis: int, rank: int, first: Value | int, step: int, total: Value) -> Value:
+def _placed(
+    dy: Value, axis: int, rank: int, first: Value | int, step: int, total: Value | int
+) -> Value:
     """Puts dy's pixels at `first`, `first + step`, ... of an axis of x, zeros elsewhere."""
-    count, turned = dy.size(axis), [axis] if step < 0 else []
+    count, turned = _size(dy, axis), [axis] if step < 0 else []
     if abs(step) > 1:
-        # (..., m, ...) to (..., m, |step|, ...) with zeros, to (..., m |step|, ...).
-        before = [dy.sizes(0, axis)] if axis else []
-        after = [dy.sizes(axis + 1)] if axis < rank - 1 else []
+        # (..., m, ...) to (..., m, |step|, ...) with zeros, to (..., m |step|, ...). A 0 in a shape
+        # is the size that was there.
+        after = [_size(dy, place) for place in range(axis + 1, rank)]
         amounts = np.zeros((2, rank + 1), int)
         amounts[1, axis + 1] = abs(step) - 1
         gap = dy.op("Unsqueeze", [axis + 1]).op("Pad", amounts.ravel().tolist())
-        dy = gap.reversed(turned).reshape(*before, -1, *after)
+        dy = gap.reversed(turned).reshape(*[0] * axis, count * abs(step), *after)
     else:
         dy = dy.reversed(turned)
     # The place of the first pixel that x has in its own order.
-    start = _from_the_front(first, total).op("Min", total).op("Max", 0)
+    start = _limited(_from_the_front(first, total), 0, total)
     if step < 0:
         # A begin behind the end starts at the end.
-        start = start.op("Min", total - 1) - (count - 1) * abs(step)
+        start = _limited(start, None, total - 1) - (count - 1) * abs(step)
     # Behind may be negative after a stride: the zeros that follow the last pixel are cut off.
-    return dy.pad(rank, axis, start, total - (start + dy.size(axis)))
+    return dy.pad(rank, axis, start, total - (start + count * abs(step)))
 
 
-def _from_the_front(first: Value | int, total: Value) -> Value:
-    """A place that, if negative, is counted from the end: int64 of shape (1,)."""
+def _size(tensor: Value, axis: int) -> Value | int:
+    """One of its sizes: a number where it is known, else an int64 of shape (1,)."""
+    size = None if tensor.shape is None else tensor.shape[axis]
+    return tensor.size(axis) if size is None else size
+
+
+def _limited(place: Value | int, low: int | None, high: Value | int) -> Value | int:
+    if isinstance(place, int) and isinstance(high, int):
+        return min(place, high) if low is None else max(min(place, high), low)
+    if isinstance(place, int):
+        assert isinstance(high, Value)
+        place = high.like([place])
+    place = place.op("Min", high)
+    return place if low is None else place.op("Max", low)
+
+
+def _from_the_front(first: Value | int, total: Value | int) -> Value | int:
+    """A place that, if negative, is counted from the end."""
     if isinstance(first, int):
-        return total + first if first < 0 else total.like([first])
+        return total + first if first < 0 else first
     return (first < 0).where(first + total, first)
 
 
