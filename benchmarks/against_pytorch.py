@@ -2,9 +2,11 @@
 
     python benchmarks/against_pytorch.py --python torch-env/bin/python --output FILE.csv
 
-Two comparisons, in turn with each other, ours and theirs, in processes of their own: a training
-step with the published (pooled) form of the Gradient Quotient, and ODIN's images per second
-against pytorch-ood's. `tests/reference/README.md` says how to make the PyTorch environment.
+Three comparisons, in turn with each other, ours and theirs, in processes of their own: a training
+step with the published (pooled) form of the Gradient Quotient, ODIN's images per second against
+pytorch-ood's, and those of six detectors, which here share a pass. Steps are timed by the clock,
+scoring by the processors' time, which other work on the machine changes less.
+`tests/reference/README.md` says how to make the PyTorch environment.
 """
 
 from __future__ import annotations
@@ -30,6 +32,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 import keras_lodin  # noqa: E402
+from keras_lodin.data.passes import BatchFunction  # noqa: E402
+from keras_lodin.detectors.registry import build_all  # noqa: E402
+from keras_lodin.detectors.shared_passes import shared_passes  # noqa: E402
 from keras_lodin.utils.files import atomic_write  # noqa: E402
 from tests.reference.weights import weight_arrays  # noqa: E402
 
@@ -42,32 +47,39 @@ def main() -> None:
     parser.add_argument("--python", required=True, help="Python of the reference environment")
     parser.add_argument("--output", default=None, help="CSV file to write")
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--only", default="", help="pairs with this text; the file keeps others")
     options = parser.parse_args()
-    rows = [
-        row
-        for network, classifier in (
-            ("resnet20", keras_lodin.models.ResNet20()),
-            ("resnet18", keras_lodin.models.ResNet18()),
-        )
-        for row in compare(network, classifier, options.python, options.rounds)
-    ]
+    rows: dict[tuple[str, str], dict] = {}
+    if options.output and options.only and Path(options.output).exists():
+        with open(options.output, newline="") as file:
+            rows = {(row["network"], row["what"]): row for row in csv.DictReader(file)}
+    for network, classifier in (
+        ("resnet20", keras_lodin.models.ResNet20()),
+        ("resnet18", keras_lodin.models.ResNet18()),
+    ):
+        for row in compare(network, classifier, options.python, options.rounds, options.only):
+            rows[network, row["what"]] = row
     if options.output:
         with atomic_write(options.output) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer = csv.DictWriter(file, next(iter(rows.values())), lineterminator="\n")
             writer.writeheader()
-            writer.writerows(rows)
+            writer.writerows(rows.values())
 
 
-def compare(network: str, classifier: keras.Model, python: str, rounds: int) -> list[dict]:
+def compare(
+    network: str, classifier: keras.Model, python: str, rounds: int, only: str
+) -> list[dict]:
     rng = np.random.default_rng(0)
     images = rng.uniform(size=(IMAGES[network], 32, 32, 3)).astype("float32")
     labels = rng.integers(0, 10, len(images))
     arrays = {"images": images, "labels": labels, "scale": 1.0, "offset": 0.0}
     detector = keras_lodin.ODINDetector(classifier)
+    together = scoring_together(classifier)
     ours: dict[str, Callable[[], object]] = {
         "pooled": training_step(classifier, images, labels, form="pooled", gq_weight=1e-6),
         "plain": training_step(classifier, images, labels, gq_weight=0.0),
         "odin": lambda: detector.predict(images, batch_size=128, verbose=0),
+        "all": lambda: [one.outputs for one in together.over(images, "", 128, 0)],
         "logits": lambda: classifier.predict(images, batch_size=128, verbose=0),
     }
     pairs = {
@@ -76,6 +88,10 @@ def compare(network: str, classifier: keras.Model, python: str, rounds: int) -> 
         "pooled GQ step / plain step: keras-lodin": ("ours", "pooled", "ours", "plain"),
         "pooled GQ step / plain step: PyTorch": ("theirs", "pooled", "theirs", "plain"),
         "ODIN images per second: keras-lodin / pytorch-ood": ("theirs", "odin", "ours", "odin"),
+        "six detectors' images per second: keras-lodin / pytorch-ood": (
+            *("theirs", "all"),
+            *("ours", "all"),
+        ),
         "plain images per second: Keras / PyTorch": ("theirs", "logits", "ours", "logits"),
         "ODIN / plain predict: keras-lodin": ("ours", "odin", "ours", "logits"),
         "ODIN / plain: pytorch-ood": ("theirs", "odin", "theirs", "logits"),
@@ -93,12 +109,16 @@ def compare(network: str, classifier: keras.Model, python: str, rounds: int) -> 
             env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
         )
         try:
-            sides = {
-                "ours": lambda task: timing.seconds_of(ours[task]),
-                "theirs": lambda task: asked(worker, task),
-            }
             rows = []
             for what, (side, task, other_side, other_task) in pairs.items():
+                if only not in what:
+                    continue
+                by_clock = "step" in what
+                timer = timing.seconds_of if by_clock else timing.processor_seconds_of
+                sides: dict[str, Callable[[str], float]] = {
+                    "ours": lambda task, timer=timer: timer(ours[task]),
+                    "theirs": lambda task, place=not by_clock: asked(worker, task)[place],
+                }
                 found = timing.in_turns(
                     {
                         "one": partial(sides[side], task),
@@ -120,8 +140,8 @@ def compare(network: str, classifier: keras.Model, python: str, rounds: int) -> 
     return rows
 
 
-def asked(worker: subprocess.Popen, task: str) -> float:
-    """The seconds that the PyTorch process took for a task."""
+def asked(worker: subprocess.Popen, task: str) -> list[float]:
+    """The seconds that the PyTorch process took for a task: by the clock, and of the processors."""
     assert worker.stdin is not None
     assert worker.stdout is not None
     worker.stdin.write(task + "\n")
@@ -129,7 +149,19 @@ def asked(worker: subprocess.Popen, task: str) -> float:
     answer = worker.stdout.readline()
     if not answer:
         raise SystemExit(f"The PyTorch process ended at the task {task!r}; its error is above.")
-    return float(answer)
+    return [float(seconds) for seconds in answer.split()]
+
+
+def scoring_together(classifier: keras.Model) -> BatchFunction:
+    """The scores of six detectors, as `evaluate` computes them."""
+    names = ["msp", "max_logit", "energy", "entropy", "gen", "odin"]
+    detectors = list(build_all(names, classifier, (0, 1)).values())
+
+    def scores(inputs: object) -> list:
+        passes = shared_passes(detectors, inputs)
+        return [one.score(own) for one, own in zip(detectors, passes, strict=True)]
+
+    return BatchFunction(scores)
 
 
 def training_step(

@@ -1462,8 +1462,8 @@ MUTATIONS: list[Mutation] = [
         "contrast_pass",
         (
             "one kind of copy",
-            "found.append(compiled(contrast(batch.inputs)))",
-            "found.append(compiled(next(iter(CONTRASTS.values()))(batch.inputs)))",
+            "lambda make, inputs=batch.inputs: make(inputs)",
+            "lambda make, inputs=batch.inputs: next(iter(CONTRASTS.values()))(inputs)",
             "tests/detectors/test_settings_tuning.py::test_images_are_told_from_every_kind_of_copy",
         ),
         (
@@ -1636,8 +1636,8 @@ MUTATIONS: list[Mutation] = [
         "one_pass",
         (
             "extremes turned",
-            "ExtremeExamples(lowest=known)",
-            "ExtremeExamples(lowest=not known)",
+            "ExtremeExamples(lowest=lowest)",
+            "ExtremeExamples(lowest=not lowest)",
             "::test_extremes_are_the_lowest_of_id_and_the_highest_of_ood",
         ),
         (

@@ -18,6 +18,13 @@ def seconds_of(function: Callable[[], object], times: int = 1) -> float:
     return (time.perf_counter() - start) / times
 
 
+def processor_seconds_of(function: Callable[[], object]) -> float:
+    """Of one call, by the processor time of this process, all of its threads."""
+    start = time.process_time()
+    function()
+    return time.process_time() - start
+
+
 def processor_seconds(command: Sequence[str], **settings: Any) -> float:
     """What a process took of all processors, its own processes included, but no more than that.
 

@@ -118,11 +118,9 @@ def _quick(pytestconfig):
     import keras
 
     if keras.backend.backend() == "tensorflow" and "not slow" in pytestconfig.option.markexpr:
-        # A quarter of a graph's first run, and here most run once. The slow tests, and all that
-        # runs in a process of its own, have their graphs optimised.
-        import tensorflow as tf
+        from tests import quick_tensorflow
 
-        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+        quick_tensorflow.set_up()
     # At Python's defaults the collection of cycles is a fifth of the work.
     gc.freeze()
     gc.set_threshold(50_000, 10, 10)

@@ -42,6 +42,10 @@ def test_the_seconds_of_many_calls_are_their_mean(timing, monkeypatch):
     assert len(calls) == 3
 
 
+def test_processor_seconds_of_a_call_leave_waiting_out(timing):
+    assert timing.processor_seconds_of(lambda: timing.time.sleep(0.3)) < 0.2
+
+
 def test_processor_seconds_are_those_of_a_process_and_not_of_the_clock(timing):
     waits = "import time; time.sleep(0.3)"
     works = "import time\nwhile time.process_time() < 0.3: pass"

@@ -61,6 +61,11 @@ def iterate_batches(
         )
 
 
+def reads_itself(data: object) -> bool:
+    """Whether data are read by a reader of ours or TensorFlow's, which any thread may ask."""
+    return isinstance(data, Source) or _is_iterable(data) or is_tensorflow(data, "data.Dataset")
+
+
 def batch_count(data: object, batch_size: int) -> int | None:
     """How many batches `iterate_batches` will yield; None where that is not known before."""
     if _is_iterable(data) or isinstance(data, keras.utils.PyDataset):
@@ -434,8 +439,7 @@ def _columns(data: object) -> tuple[Tensor, ...]:
 
 
 def _holds_batches(data: object) -> bool:
-    kinds = (Source, keras.utils.PyDataset)
-    return isinstance(data, kinds) or _is_iterable(data) or is_tensorflow(data, "data.Dataset")
+    return isinstance(data, keras.utils.PyDataset) or reads_itself(data)
 
 
 def _is_iterable(data: object) -> TypeGuard[Any]:

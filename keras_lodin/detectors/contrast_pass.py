@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from typing import Any, NamedTuple
 
 from keras_lodin.data.contrasts import CONTRASTS
@@ -11,6 +12,7 @@ from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.tuning_margin import Placements, mean_placements, placements
 from keras_lodin.metrics.scores import check_scores
 from keras_lodin.utils.tensor import Tensor
+from keras_lodin.utils.threads import in_threads
 
 
 class Separation(NamedTuple):
@@ -69,8 +71,13 @@ def separations(
         for batch in compiled.over(id_data, task, batch_size, verbose, check=check):
             ours.append(batch.outputs)
             if ood_data is None:
-                for found, contrast in zip(theirs, CONTRASTS.values(), strict=True):
-                    found.append(compiled(contrast(batch.inputs)))
+                # The next contrast is made while the classifier computes, and no other is kept.
+                made = in_threads(
+                    lambda make, inputs=batch.inputs: make(inputs), CONTRASTS.values(), 1, 1
+                )
+                with closing(made) as contrasts:
+                    for found, contrast in zip(theirs, contrasts, strict=True):
+                        found.append(compiled(contrast))
     if ood_data is not None:
         with naming("`ood_data`"):
             for batch in compiled.over(ood_data, task, batch_size, verbose, check=check):

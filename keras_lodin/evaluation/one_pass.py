@@ -13,6 +13,7 @@ from keras import ops
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.data.observed_range import ObservedRange, warn_of_small_values
 from keras_lodin.data.passes import Batch, BatchFunction, joined, naming
+from keras_lodin.data.reading_ahead import Batches, read_ahead
 from keras_lodin.data.source import Source, check_batch_size
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.shared_passes import shared_passes
@@ -135,38 +136,53 @@ def evaluate(
         for detector in detectors.values():
             detector.check_inputs(inputs)
 
-    for name, data in sets.by_name.items():
-        known = name in sets.in_distribution
-        counted = _accuracies(detectors, models, data) if known else {}
-        seen = observed if name == id_name else {}
-        one = None if scored is None else scored.kept(name)
-        if one is None:
-            passed = panel.over(data, f"Scoring {name}", batch_size, verbose, check=check)
-            # Closed at once when scores are refused, so that the bar is gone before the error.
-            with contextlib.closing(passed) as batches, naming(repr(name)):
-                found = {detector: ExtremeExamples(lowest=known) for detector in detectors}
-                set_scores = _score_data(batches, counted, found, seen)
-            one = ScoredSet(
-                scores=set_scores,
-                examples={detector: kept.examples for detector, kept in found.items()},
-                labels={model: (count.correct, count.count) for model, count in counted.items()},
-                observed={model: (ends.low, ends.high) for model, ends in seen.items()},
-                skipped=data.skipped if isinstance(data, Source) else [],
-            )
-            if scored is not None:
-                scored.keep(name, one)
-        else:
-            for model_name, count in counted.items():
-                count.correct, count.count = one.labels[model_name]
-            for model_name, ends in seen.items():
-                ends.low, ends.high = one.observed[model_name]
-        if known:
-            counts[name] = counted
-        for detector, values in one.scores.items():
-            scores[detector][name] = values
-            extremes[detector][name] = one.examples[detector]
-        if one.skipped:
-            skipped[name] = one.skipped
+    def scored_set(
+        name: str,
+        counted: Mapping[str, Accuracy],
+        seen: Mapping[str, ObservedRange],
+        batches: Batches,
+    ) -> ScoredSet:
+        data = sets.by_name[name]
+        passed = panel.over(
+            data, f"Scoring {name}", batch_size, verbose, check=check, batches=batches
+        )
+        lowest = name in sets.in_distribution
+        found = {detector: ExtremeExamples(lowest=lowest) for detector in detectors}
+        # Closed at once when scores are refused, so that the bar is gone before the error.
+        with contextlib.closing(passed), naming(repr(name)):
+            set_scores = _score_data(passed, counted, found, seen)
+        return ScoredSet(
+            scores=set_scores,
+            examples={detector: kept.examples for detector, kept in found.items()},
+            labels={model: (count.correct, count.count) for model, count in counted.items()},
+            observed={model: (ends.low, ends.high) for model, ends in seen.items()},
+            skipped=data.skipped if isinstance(data, Source) else [],
+        )
+
+    earlier = {name: None if scored is None else scored.kept(name) for name in sets.by_name}
+    waiting = [data for name, data in sets.by_name.items() if earlier[name] is None]
+    with contextlib.closing(read_ahead(waiting, batch_size)) as reading:
+        for name, data in sets.by_name.items():
+            known = name in sets.in_distribution
+            counted = _accuracies(detectors, models, data) if known else {}
+            seen = observed if name == id_name else {}
+            one = earlier[name]
+            if one is None:
+                one = scored_set(name, counted, seen, next(reading))
+                if scored is not None:
+                    scored.keep(name, one)
+            else:
+                for model_name, count in counted.items():
+                    count.correct, count.count = one.labels[model_name]
+                for model_name, ends in seen.items():
+                    ends.low, ends.high = one.observed[model_name]
+            if known:
+                counts[name] = counted
+            for detector, values in one.scores.items():
+                scores[detector][name] = values
+                extremes[detector][name] = one.examples[detector]
+            if one.skipped:
+                skipped[name] = one.skipped
     for name, detector in by_model.items():
         warn_of_small_values(observed[name], detector.judged_input_range)
         counts[id_name][name].warn_of_chance(detector.judged_input_range, repr(name))

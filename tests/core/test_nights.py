@@ -26,7 +26,7 @@ from scale.plan import MOMENTUM, WEIGHT_DECAY, Cell, Recipe
 from scale.results import Results
 
 STEPS, BATCH, SIZE, SEED, RATE = 2, 8, 16, 7, 0.05
-METHODS = ["off", "logit_norm:0.04", "gq logits sampled 1"]
+METHODS = ["off", "logit_norm:0.04", "gq logits sampled 1", "gq pooled exact 0.5"]
 
 
 def resnet20():
@@ -63,7 +63,7 @@ def product_steps(method, batches):
     model = resnet20()
     weight = Method.of(method).weight
     loss = "cross_entropy" if weight or method == "off" else method
-    trained = GQModel(model, weight, "logits", "sampled", seed=SEED) if weight else model
+    trained = GQModel(model, weight, *method.split()[1:3], seed=SEED) if weight else model
     trained.compile(
         keras.optimizers.SGD(RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY / (1.0 - MOMENTUM)),
         losses.build(loss, True),
@@ -119,7 +119,8 @@ def test_images_are_cropped_from_within_their_border_and_mirrored(rng):
 
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(torch_layers, "compiled_kernels", lambda: None)
-    images, labels = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8), rng.integers(10, size=8)
+    images = rng.integers(0, 256, (8, 8, 8, 3), dtype=np.uint8)
+    labels = rng.integers(10, size=8)
     cell, recipe = Cell("resnet20", "gq logits sampled 1", 0), Recipe(2, batch=4)
 
     def trained(folder):
@@ -150,6 +151,8 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, mon
 
 
 @pytest.mark.slow
+# PyTorch's compiler imports what PyTorch deprecates.
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning:torch")
 def test_compiled_steps_are_those_that_are_not(rng):
     """In the shapes and the dtype of the nights: a compiler's mistake has no other witness."""
     kernels = torch_layers.compiled_kernels()

@@ -36,6 +36,25 @@ def test_a_pass_gives_every_batch_with_its_place_and_labels(rng):
         np.testing.assert_array_equal(whole["half"], x / 2.0)
 
 
+def test_a_batch_of_large_samples_is_computed_in_parts_of_one_size(rng, monkeypatch):
+    x, y = rng.normal(size=(10, 4, 2)).astype("float32"), np.arange(10)
+    monkeypatch.setattr(passes, "_VALUES_AT_ONCE", 39)
+
+    def sizes(values, labels):
+        return {"size": ops.full((ops.shape(values)[0],), ops.shape(values)[0]), "label": labels}
+
+    function = BatchFunction(sizes)
+    found = function(x, y)
+    np.testing.assert_array_equal(found["size"], [4] * 8 + [2] * 2)
+    np.testing.assert_array_equal(found["label"], y)
+    assert (function(x[:4], y[:4])["size"] == 4).all()
+    # One at a time, where not even one sample is small enough; whole, on an accelerator.
+    monkeypatch.setattr(passes, "_VALUES_AT_ONCE", 7)
+    assert (function(x, y)["size"] == 1).all()
+    monkeypatch.setattr(passes.backend, "on_accelerator", lambda: True)
+    assert (function(x, y)["size"] == 10).all()
+
+
 def test_checks_come_before_the_function_and_labels_reach_it_where_they_are_checked(rng):
     x, y = rng.normal(size=(5, 3)).astype("float32"), np.arange(5)
     seen = []

@@ -32,6 +32,51 @@ def scores(detector, x):
     return keras.ops.convert_to_numpy(detector(x)["score"])
 
 
+class Counting(keras.layers.Layer):
+    """Counts the samples that pass it, forwards and backwards."""
+
+    def __init__(self):
+        super().__init__()
+        self.forwards, self.backwards = [], []
+
+    def call(self, inputs):
+        def counted(values, passed):
+            def note(array):
+                passed.append(len(array))
+                return array
+
+            return tf.ensure_shape(tf.numpy_function(note, [values], "float32"), values.shape)
+
+        @tf.custom_gradient
+        def same(values):
+            return counted(values, self.forwards), lambda upstream: counted(
+                upstream, self.backwards
+            )
+
+        return same(inputs)
+
+
+@pytest.mark.parametrize("temperatures", [(1000.0,), (1.0, 2.0)])
+def test_it_costs_one_gradient_and_a_pass_for_each_epsilon(id_images, temperatures):
+    """Well below 4 + 3 for each epsilon, which is about what trying each anew would take."""
+    inputs = keras.Input((8, 8, 1))
+    counting = Counting()
+    outputs = keras.layers.Dense(3)(keras.layers.Flatten()(counting(inputs)))
+    detector = keras_lodin.ODINDetector(keras.Model(inputs, outputs))
+    epsilons = (0.0, 0.001, 0.0014, 0.002)
+    counting.forwards.clear()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        detector.tune(id_images, None, temperatures, epsilons, verbose=0)
+    # The data themselves, and as much of each contrast.
+    scored = len(id_images) * (1 + len(CONTRASTS))
+    defaults = 1000.0 not in temperatures
+    assert sum(counting.backwards) == scored * (1 + defaults)
+    assert sum(counting.forwards) == scored * (2 + 3 + defaults)
+    passes = (sum(counting.forwards) + sum(counting.backwards)) / scored
+    assert passes <= 4 + 3 * len(epsilons)
+
+
 # --- The choice ------------------------------------------------------------------------------
 
 

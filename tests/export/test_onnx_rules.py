@@ -503,6 +503,30 @@ def test_arithmetic_on_shapes(operation, shape):
     assert run_both(SHAPES[operation], shape, low=0.5, high=1.5) < 1e-6
 
 
+@pytest.mark.parametrize("sides", [(False, True), (True, False), (True, True), (False, False)])
+def test_a_product_with_a_transposed_matrix_is_one_operation(sides):
+    def product(x):
+        left = tf.transpose(x) if sides[0] else x
+        right = kernel(6, 5) if sides[1] else kernel(5, 6)
+        return tf.linalg.matmul(left, right, transpose_a=sides[0], transpose_b=sides[1])
+
+    assert run_both(product, (5,)) < 1e-6
+
+
+def test_a_matrix_that_is_needed_both_ways_is_in_the_file_once():
+    weight = tf.Variable(kernel(50, 60))
+
+    @tf.function(input_signature=[tf.TensorSpec((None, 50), tf.float32, name="x")])
+    def function(x):
+        return {"y": tf.matmul(tf.nn.relu(tf.matmul(x, weight)), weight, transpose_b=True)}
+
+    model = convert(function, [])
+    kinds = sorted(node.op_type for node in model.proto.graph.node)
+    assert kinds == ["Gemm", "MatMul", "Relu"]
+    (value,) = model.weights.values()
+    np.testing.assert_array_equal(value, weight.numpy())
+
+
 def test_sign_bit_tells_negative_zero():
     @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
     def function(x):

@@ -6,9 +6,7 @@ import functools
 import itertools
 import os
 import sys
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -24,6 +22,7 @@ from keras_lodin.data.readers.philox import split as split
 from keras_lodin.data.readers.philox import uniform as uniform
 from keras_lodin.data.readers.resizing import resized as resized
 from keras_lodin.utils.tensor import Tensor
+from keras_lodin.utils.threads import in_threads
 
 if "keras" in sys.modules:
     from keras_lodin.utils.keras_internals import IterableData
@@ -167,7 +166,7 @@ def prefetched(dataset: Dataset) -> Dataset:
 
     def ahead() -> Iterator[Any]:
         elements = iter(dataset)
-        made = _in_threads(lambda _: next(elements, _END), itertools.count(), 1, _AHEAD)
+        made = in_threads(lambda _: next(elements, _END), itertools.count(), 1, _AHEAD)
         with closing(made):
             yield from itertools.takewhile(lambda one: one is not _END, made)
 
@@ -200,7 +199,7 @@ def read_files(
 
     def examples() -> Iterator[tuple[Any, ...]]:
         threads = min(os.cpu_count() or 1, _MOST_THREADS)
-        with closing(_in_threads(read_one, records, threads, 2 * threads)) as found:
+        with closing(in_threads(read_one, records, threads, 2 * threads)) as found:
             yield from (one for one in found if one is not None)
 
     return Dataset(examples)
@@ -226,27 +225,10 @@ def decoded_batches(
     def examples() -> Iterator[tuple[np.int64, np.ndarray]]:
         threads = min(os.cpu_count() or 1, _MOST_THREADS)
         items = itertools.chain.from_iterable(chunks())
-        with closing(_in_threads(decode, items, threads, 2 * threads)) as found:
+        with closing(in_threads(decode, items, threads, 2 * threads)) as found:
             yield from (one for one in found if one is not None)
 
     return prefetched(Dataset(examples).batch(batch_size))
-
-
-def _in_threads(
-    function: Callable[[Any], Any], items: Iterable[Any], threads: int, ahead: int
-) -> Generator[Any, None, None]:
-    """A function of each item, in their order; so many are under way before they are asked for."""
-    pool = ThreadPoolExecutor(threads)
-    pending: deque[Future[Any]] = deque()
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) > ahead:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def stored(values: np.ndarray) -> np.ndarray:

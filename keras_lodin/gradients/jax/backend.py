@@ -81,6 +81,11 @@ def run_eagerly(function: Callable[[], T]) -> T | None:
         return function()
 
 
+def on_accelerator() -> bool:
+    """Whether functions of a batch run on a device with many more cores than a processor."""
+    return jax.default_backend() != "cpu"
+
+
 def host_function(function: Callable[[np.ndarray], ArrayLike], inputs: Tensor) -> Tensor:
     """A number of each sample that NumPy computes, amid a compiled function; without a gradient."""
     return jax.pure_callback(

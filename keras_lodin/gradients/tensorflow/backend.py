@@ -45,6 +45,11 @@ def run_eagerly(function: Callable[[], T]) -> T:
         return function()
 
 
+def on_accelerator() -> bool:
+    """Whether functions of a batch run on a device with many more cores than a processor."""
+    return bool(tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("TPU"))
+
+
 def host_function(function: Callable[[np.ndarray], ArrayLike], inputs: Tensor) -> Tensor:
     """A number of each sample that NumPy computes, amid a compiled function; without a gradient.
 

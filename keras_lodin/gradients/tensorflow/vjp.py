@@ -15,6 +15,7 @@ import tensorflow as tf
 
 from keras_lodin.gradients.tensorflow import by_gradient_function
 from keras_lodin.gradients.tensorflow.graph_walk import without_autograph
+from keras_lodin.gradients.tensorflow.normalization import normalizations
 from keras_lodin.gradients.tensorflow.rules import RULES, Spread
 from keras_lodin.utils.tensor import Tensor
 
@@ -37,11 +38,18 @@ def vectorized_gradient(
     reached = {inputs.ref()}
     for operation in operations:
         reached.update(output.ref() for output in operation.outputs)
+    whole = normalizations(operations)
     arrived: dict[Hashable, list[Tensor | Spread]] = {outputs.ref(): [cotangents]}
     for operation in reversed(operations):
         upstream = [_added(output, arrived.pop(output.ref(), [])) for output in operation.outputs]
         if all(cotangent is None for cotangent in upstream):
             continue
+        normalization = whole.get(operation)
+        if normalization is not None:
+            whole_pulled = normalization.pull(upstream[0])
+            if whole_pulled is not None:
+                arrived.setdefault(normalization.x.ref(), []).append(whole_pulled)
+                continue
         wanted = [tensor.ref() in reached for tensor in operation.inputs]
         pulled = _pull(operation, upstream, wanted)
         for tensor, cotangent, want in zip(operation.inputs, pulled, wanted, strict=True):

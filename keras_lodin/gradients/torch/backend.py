@@ -37,6 +37,11 @@ def run_eagerly(function: Callable[[], T]) -> T:
         return function()
 
 
+def on_accelerator() -> bool:
+    """Whether functions of a batch run on a device with many more cores than a processor."""
+    return ops.zeros(()).device.type != "cpu"
+
+
 def host_function(function: Callable[[np.ndarray], ArrayLike], inputs: Tensor) -> Tensor:
     """A number of each sample that NumPy computes; without a gradient."""
     return ops.convert_to_tensor(np.asarray(function(ops.convert_to_numpy(inputs)), "float32"))

@@ -1,0 +1,48 @@
+"""What makes thousands of small graphs cheaper, that run once: for the fast tests alone.
+
+Their results stay what they are. The slow tests, and all that runs in a process of its own, have
+TensorFlow and Keras as a user has them.
+"""
+
+import functools
+import inspect
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from tensorflow.python.framework import ops
+
+
+def set_up():
+    """To be called before anything is traced."""
+    # A quarter of a graph's first run.
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    # A fifth of tracing: every operation keeps the calls that led to it, deep within a test.
+    if "extract_traceback" in inspect.signature(ops._create_c_op).parameters:
+        ops._create_c_op = functools.partial(ops._create_c_op, extract_traceback=False)
+    # Four fifths of a `predict` of one batch: Keras traces three functions to cut an array up.
+    ArrayDataAdapter.get_tf_dataset = _cut_up(ArrayDataAdapter.get_tf_dataset)
+
+
+def _cut_up(usual):
+    @functools.wraps(usual)
+    def get_tf_dataset(self):
+        arrays = keras.tree.flatten(self._inputs)
+        if self._shuffle or not all(map(_is_taken_as_it_is, arrays)):
+            return usual(self)
+        options = tf.data.Options()
+        options.experimental_optimization.apply_default_optimizations = False
+        # As Keras has it: what the replicas of a strategy share out.
+        options.experimental_distribute.auto_shard_policy = (
+            tf.data.experimental.AutoShardPolicy.DATA
+        )
+        batches = tf.data.Dataset.from_tensor_slices(self._inputs).batch(self._batch_size)
+        return batches.with_options(options)
+
+    return get_tf_dataset
+
+
+def _is_taken_as_it_is(array):
+    """Whether Keras makes no other type of it."""
+    return isinstance(array, np.ndarray) and array.dtype in ("float32", "uint8", "int32", "int64")
