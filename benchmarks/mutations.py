@@ -1462,8 +1462,8 @@ MUTATIONS: list[Mutation] = [
         "contrast_pass",
         (
             "one kind of copy",
-            "lambda make, inputs=batch.inputs: make(inputs)",
-            "lambda make, inputs=batch.inputs: next(iter(CONTRASTS.values()))(inputs)",
+            "copies = [partial(make, batch.inputs) for make in CONTRASTS.values()]",
+            "copies = [partial(make, batch.inputs) for make in [*CONTRASTS.values()][:1] * 3]",
             "tests/detectors/test_settings_tuning.py::test_images_are_told_from_every_kind_of_copy",
         ),
         (

@@ -1,12 +1,10 @@
 """ODIN in onnxruntime against the plain classifier there, and against TensorFlow, as ratios.
 
-    python benchmarks/onnx_scoring.py --keep FOLDER
-    python benchmarks/onnx_scoring.py --before FOLDER --output docs/results/onnx/scoring.csv
+    python benchmarks/onnx_scoring.py --output docs/results/onnx/scoring.csv
 
 ODIN is three forward-equivalents: forward, backward to the input, forward. So 3.0 is the floor of
-the first ratio. Files are measured in turn, each with one thread, by the processor's time; the
-median of the pairwise ratios is printed with the smallest and the largest. The first call, from the
-code of an earlier commit, keeps its files; the second measures them in the same turns.
+the first ratio. Pairs are measured in turn, A B A B ...; the median of the pairwise ratios is
+printed with the smallest and the largest.
 """
 
 from __future__ import annotations
@@ -15,7 +13,6 @@ import argparse
 import csv
 import os
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,110 +21,70 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import onnxruntime
-from timing import in_turns, ratios, spread
+from timing import paired_ratios
 
 import keras_lodin
 from keras_lodin.utils.files import atomic_write
 
-# Networks of the data folder, and of keras.applications, and how often a batch of 32 is timed.
-TRAINED = {"resnet20": "cifar10_resnet20", "efficientnet_lite0": "imagenet_efficientnet_lite0"}
-NETWORKS = ("resnet20", "ResNet50", "MobileNetV2", "efficientnet_lite0", "ConvNeXtTiny")
-BATCHES = (1, 32)
+# The size of a batch is that of a server: many small images, few large ones.
+NETWORKS = {"resnet20": (32, 64), "MobileNetV2": (224, 4), "ResNet50": (224, 4)}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("networks", nargs="*", default=NETWORKS)
     parser.add_argument("--output", default=None, help="CSV file to write")
-    parser.add_argument("--data", default="../shared/data", help="folder of the trained networks")
-    parser.add_argument("--keep", default=None, help="folder to export into; nothing is measured")
-    parser.add_argument("--before", default=None, help="folder of an earlier commit's files")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=9)
     options = parser.parse_args()
     rows = []
     for network in options.networks:
-        with tempfile.TemporaryDirectory() as folder:
-            files = export(network, Path(options.data), Path(options.keep or folder))
-            if options.keep:
-                continue
-            if options.before:
-                files["ODIN, before"] = Path(options.before) / f"{network}.onnx"
-            for batch in BATCHES:
-                rows.extend(measure(network, batch, files, options.rounds))
-        if options.output and rows:
-            write(rows, Path(options.output))
+        rows.extend(measure(network, options.rounds))
+    if options.output:
+        with atomic_write(options.output) as temporary, open(temporary, "w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
 
 
-def write(rows: list[dict], path: Path) -> None:
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def export(network: str, data: Path, folder: Path) -> dict[str, Path]:
-    """Files of the detector and of the classifier alone."""
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"ODIN": folder / f"{network}.onnx", "plain": folder / f"{network}.plain.onnx"}
-    classifier = classifier_of(network, data)
-    detectors = {
-        "ODIN": keras_lodin.ODINDetector(classifier, input_range=(0.0, 255.0)),
-        "plain": keras_lodin.MaxLogitDetector(classifier),
+def measure(network: str, rounds: int) -> list[dict]:
+    size, batch = NETWORKS[network]
+    if network == "resnet20":
+        classifier = keras_lodin.models.ResNet20(num_classes=10, input_shape=(size, size, 3))
+    else:
+        classifier = getattr(keras.applications, network)(weights=None, classifier_activation=None)
+    images = np.random.default_rng(0).uniform(size=(batch, size, size, 3)).astype("float32")
+    odin = keras_lodin.ODINDetector(classifier)
+    in_onnx = session(odin, images)
+    plain = session(keras_lodin.MaxLogitDetector(classifier), images)
+    pairs = {
+        "onnxruntime: ODIN / plain forward (floor 3.0)": (in_onnx, plain),
+        "ODIN: onnxruntime / TensorFlow": (in_onnx, lambda: odin.predict_on_batch(images)),
     }
-    for name, path in files.items():
-        detectors[name].export(path, format="onnx", verbose=False)
-    return files
-
-
-def classifier_of(network: str, data: Path) -> keras.Model:
-    """A trained network, or a random one whose normalizations are not those of a new layer."""
-    if network in TRAINED:
-        return keras.models.load_model(data / "models" / f"{TRAINED[network]}.keras")
-    keras.utils.set_random_seed(0)
-    model = getattr(keras.applications, network)(weights=None, classifier_activation=None)
-    rng = np.random.default_rng(0)
-    for layer in model.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            size = layer.moving_mean.shape
-            layer.gamma.assign(rng.uniform(0.5, 1.5, size))
-            layer.beta.assign(rng.normal(0.0, 0.1, size))
-            layer.moving_mean.assign(rng.normal(0.0, 0.1, size))
-            layer.moving_variance.assign(rng.uniform(0.5, 1.5, size))
-    return model
-
-
-def measure(network: str, batch: int, files: dict[str, Path], rounds: int) -> list[dict]:
-    """The ratios of each file's time to that of the plain one."""
-    timers = {name: timer(path, batch) for name, path in files.items()}
-    found = in_turns(timers, rounds)
     rows = []
-    for name in files:
-        if name != "plain":
-            what = f"{name} / plain forward (floor 3.0)"
-            row = {"network": network, "batch": batch, "what": what}
-            rows.append(row | spread(ratios(found[name], found["plain"])))
-            print(", ".join(str(value) for value in rows[-1].values()), flush=True)
+    for what, (ours, base) in pairs.items():
+        row = {
+            "network": network,
+            "batch": batch,
+            "what": what,
+            **paired_ratios(ours, base, rounds),
+        }
+        print(", ".join(str(value) for value in row.values()), flush=True)
+        rows.append(row)
     return rows
 
 
-def timer(path: Path, batch: int) -> Callable[[], float]:
-    """Runs a file on a batch, and says how many seconds the processor took for one run."""
-    settings = onnxruntime.SessionOptions()
-    settings.log_severity_level = 3
-    settings.intra_op_num_threads = 1
-    loaded = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-    (value, *_) = loaded.get_inputs()
-    shape = (batch, *value.shape[1:])
-    images = np.random.default_rng(0).uniform(0.0, 255.0, shape).astype("float32")
-
-    def run() -> float:
-        start, count = time.process_time(), 0
-        while not count or time.process_time() - start < 0.2:
-            loaded.run(["score", "is_ood"], {value.name: images})
-            count += 1
-        return (time.process_time() - start) / count
-
-    return run
+def session(detector: keras_lodin.Detector, images: np.ndarray) -> Callable[[], object]:
+    """Exports a detector, and gives a function that runs the file once on the images."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "detector.onnx"
+        detector.export(path, format="onnx", verbose=False)
+        settings = onnxruntime.SessionOptions()
+        settings.log_severity_level = 3
+        loaded = onnxruntime.InferenceSession(
+            str(path), settings, providers=["CPUExecutionProvider"]
+        )
+    name = loaded.get_inputs()[0].name
+    return lambda: loaded.run(["score", "is_ood"], {name: images})
 
 
 if __name__ == "__main__":

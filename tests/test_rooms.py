@@ -27,7 +27,8 @@ TENSORFLOW = (
     *("export.resizing_matrices", "export.rounding_noise", "export.saved_program"),
     *("export.serving_function", "export.tracing"),
     *("export.litert.conversion", "export.litert.rules", "export.litert.windows"),
-    *("export.onnx.conversion", "export.onnx.rules", "export.onnx.weightless_graph"),
+    *("export.onnx.conversion", "export.onnx.known_sizes", "export.onnx.rules"),
+    "export.onnx.weightless_graph",
 )
 # Beside the formats of `export`, these import one of them when they need it.
 CHOOSE = ("gradients", "data.sources.tfds", "data.shards.tfrecord_shard", "testing")

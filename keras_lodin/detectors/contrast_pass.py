@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
+from functools import partial
 from typing import Any, NamedTuple
 
 from keras_lodin.data.contrasts import CONTRASTS
@@ -72,9 +73,8 @@ def separations(
             ours.append(batch.outputs)
             if ood_data is None:
                 # The next contrast is made while the classifier computes, and no other is kept.
-                made = in_threads(
-                    lambda make, inputs=batch.inputs: make(inputs), CONTRASTS.values(), 1, 1
-                )
+                copies = [partial(make, batch.inputs) for make in CONTRASTS.values()]
+                made = in_threads(lambda make: make(), copies, 1, 1)
                 with closing(made) as contrasts:
                     for found, contrast in zip(theirs, contrasts, strict=True):
                         found.append(compiled(contrast))

@@ -1,0 +1,130 @@
+"""ODIN in onnxruntime against its floor of three plain forward passes, before and after a change.
+
+    python benchmarks/onnx_floor.py --keep FOLDER
+    python benchmarks/onnx_floor.py --before FOLDER --output docs/results/onnx/floor.csv
+
+The first call, from the code of an earlier commit, keeps its files; the second measures them and
+today's in the same turns, each with one thread, by the processor's time. A figure is the median of
+the ratios to the plain classifier's file in the same round, with the smallest and the largest.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import onnxruntime
+from timing import in_turns, ratios, spread
+
+import keras_lodin
+from keras_lodin.utils.files import atomic_write
+
+# Networks of the data folder; the others are of keras.applications.
+TRAINED = {"resnet20": "cifar10_resnet20", "efficientnet_lite0": "imagenet_efficientnet_lite0"}
+NETWORKS = ("resnet20", "MobileNetV2", "efficientnet_lite0", "ResNet50", "ConvNeXtTiny")
+BATCHES = (1, 32)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--output", default=None, help="CSV file to write")
+    parser.add_argument("--data", default="../shared/data", help="folder of the trained networks")
+    parser.add_argument("--keep", default=None, help="folder to export into; nothing is measured")
+    parser.add_argument("--before", default=None, help="folder of an earlier commit's files")
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    rows = []
+    for network in options.networks:
+        with tempfile.TemporaryDirectory() as folder:
+            files = export(network, Path(options.data), Path(options.keep or folder))
+            if options.keep:
+                continue
+            if options.before:
+                files = {"before": Path(options.before) / f"{network}.onnx", **files}
+            rows += [measure(network, batch, files, options.rounds) for batch in BATCHES]
+        if options.output and rows:
+            write(rows, Path(options.output))
+
+
+def write(rows: list[dict], path: Path) -> None:
+    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def export(network: str, data: Path, folder: Path) -> dict[str, Path]:
+    """Files of the detector and of the classifier alone."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"after": folder / f"{network}.onnx", "plain": folder / f"{network}.plain.onnx"}
+    classifier = classifier_of(network, data)
+    detectors = {
+        "after": keras_lodin.ODINDetector(classifier, input_range=(0.0, 255.0)),
+        "plain": keras_lodin.MaxLogitDetector(classifier),
+    }
+    for name, path in files.items():
+        detectors[name].export(path, format="onnx", verbose=False)
+    return files
+
+
+def classifier_of(network: str, data: Path) -> keras.Model:
+    """A trained network, or a random one whose normalizations are not those of a new layer."""
+    if network in TRAINED:
+        return keras.models.load_model(data / "models" / f"{TRAINED[network]}.keras")
+    keras.utils.set_random_seed(0)
+    model = getattr(keras.applications, network)(weights=None, classifier_activation=None)
+    rng = np.random.default_rng(0)
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            size = layer.moving_mean.shape
+            layer.gamma.assign(rng.uniform(0.5, 1.5, size))
+            layer.beta.assign(rng.normal(0.0, 0.1, size))
+            layer.moving_mean.assign(rng.normal(0.0, 0.1, size))
+            layer.moving_variance.assign(rng.uniform(0.5, 1.5, size))
+    return model
+
+
+def measure(network: str, batch: int, files: dict[str, Path], rounds: int) -> dict[str, object]:
+    """Each file's time as a ratio to that of the plain one."""
+    found = in_turns({name: timer(path, batch) for name, path in files.items()}, rounds)
+    row: dict[str, object] = {"network": network, "batch": batch}
+    for name in files:
+        if name != "plain":
+            figures = spread(ratios(found[name], found["plain"]))
+            row[name] = "{median} ({least} to {most})".format(**figures)
+    print(", ".join(map(str, row.values())), flush=True)
+    return row
+
+
+def timer(path: Path, batch: int) -> Callable[[], float]:
+    """Runs a file on a batch, and says how many seconds the processor took for one run."""
+    settings = onnxruntime.SessionOptions()
+    settings.log_severity_level = 3
+    settings.intra_op_num_threads = 1
+    loaded = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
+    (value, *_) = loaded.get_inputs()
+    shape = (batch, *value.shape[1:])
+    images = np.random.default_rng(0).uniform(0.0, 255.0, shape).astype("float32")
+
+    def run() -> float:
+        start, count = time.process_time(), 0
+        while not count or time.process_time() - start < 0.2:
+            loaded.run(["score", "is_ood"], {value.name: images})
+            count += 1
+        return (time.process_time() - start) / count
+
+    return run
+
+
+if __name__ == "__main__":
+    main()
