@@ -392,7 +392,7 @@ def with_scales(scales):
     exponents=st.lists(st.integers(-12, 12), min_size=3, max_size=3),
     epsilon=st.floats(0.0, 0.0625, width=32),
 )
-@settings(max_examples=8)
+@settings(max_examples=4)
 def test_a_feature_in_another_unit_leaves_the_score_as_it_is(exponents, epsilon):
     scales = np.float32(2.0) ** np.float32(exponents)  # exact, so that nothing is rounded
     x = np.random.default_rng(0).uniform(-1, 1, (9, 3)).astype("float32")
@@ -481,7 +481,7 @@ def test_a_compiled_and_a_composed_model_follow_the_range(classifier, images):
         detector.input_range = (np.zeros(1), np.ones(1) * np.ones((8, 8, 1)))
 
 
-@pytest.mark.grid(2)
+@pytest.mark.grid(3)
 @pytest.mark.parametrize("method", ["tune", "calibrate"])
 @pytest.mark.parametrize(
     ("factor", "expected"), [(1.0, (0.0, 1.0)), (255.0, (0.0, 255.0)), (16.0, (0.0, 16.0))]
