@@ -107,7 +107,7 @@ def test_logged_loss_is_cross_entropy_plus_weighted_quotient(settings, images, l
 @pytest.mark.parametrize(
     "form",
     [
-        form if form in ("softmax", "pooled") else pytest.param(form, marks=pytest.mark.slow)
+        form if form == "softmax" else pytest.param(form, marks=pytest.mark.slow)
         for form in FORMS
     ],
 )
