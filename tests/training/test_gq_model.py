@@ -106,10 +106,7 @@ def test_logged_loss_is_cross_entropy_plus_weighted_quotient(settings, images, l
 
 @pytest.mark.parametrize(
     "form",
-    [
-        form if form == "softmax" else pytest.param(form, marks=pytest.mark.slow)
-        for form in FORMS
-    ],
+    [form if form == "softmax" else pytest.param(form, marks=pytest.mark.slow) for form in FORMS],
 )
 def test_weight_gradient_equals_finite_differences_of_the_loss(form, rng):
     """Through a float64 network, so that the differences mean something."""
