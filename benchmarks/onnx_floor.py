@@ -11,7 +11,6 @@ the ratios to the plain classifier's file in the same round, with the smallest a
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import tempfile
 import time
@@ -23,10 +22,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import onnxruntime
+from gq_cost import write_csv
 from timing import in_turns, ratios, spread
 
 import keras_lodin
-from keras_lodin.utils.files import atomic_write
 
 # Networks of the data folder; the others are of keras.applications.
 TRAINED = {"resnet20": "cifar10_resnet20", "efficientnet_lite0": "imagenet_efficientnet_lite0"}
@@ -53,14 +52,7 @@ def main() -> None:
                 files = {"before": Path(options.before) / f"{network}.onnx", **files}
             rows += [measure(network, batch, files, options.rounds) for batch in BATCHES]
         if options.output and rows:
-            write(rows, Path(options.output))
-
-
-def write(rows: list[dict], path: Path) -> None:
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            write_csv(Path(options.output), tuple(rows[0]), rows)
 
 
 def export(network: str, data: Path, folder: Path) -> dict[str, Path]:

@@ -13,7 +13,6 @@ network jumps where a unit crosses zero; the share of signs that differ shows it
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import resource
@@ -22,6 +21,8 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+
+from gq_cost import write_csv
 
 NETWORKS = (
     "ResNet50",
@@ -57,16 +58,7 @@ def main() -> None:
         rows.append(json.loads(run.stdout.splitlines()[-1]))
         print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         if options.output:
-            write(rows, Path(options.output))
-
-
-def write(rows: list[dict], path: Path) -> None:
-    from keras_lodin.utils.files import atomic_write
-
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            write_csv(Path(options.output), tuple(rows[0]), rows)
 
 
 def measure(network: str) -> dict:
