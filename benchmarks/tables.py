@@ -33,7 +33,8 @@ PAGES = (
     "docs/results/choose.md",
 )
 _ESTIMATORS = ("exact", "sampled", "projected")
-_PLACE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(?=\n\n|\n?\Z)", re.DOTALL)
+# A place is empty where a page goes on behind an empty line.
+_PLACE = re.compile(r"(<!-- table: (\S+) -->\n)((?=\n)|.*?(?=\n\n|\n?\Z))", re.DOTALL)
 
 
 def main() -> None:
@@ -48,7 +49,9 @@ def filled(text: str) -> str:
     def table(match: re.Match) -> str:
         heading, file, old = match.groups()
         make = TABLES.get(file)
-        return heading + (make(ROOT / file) if make else old)
+        if make is None:
+            return heading + old
+        return heading + make(ROOT / file) + ("" if old else "\n")
 
     return _PLACE.sub(table, text)
 

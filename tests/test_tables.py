@@ -25,6 +25,14 @@ def test_a_number_changed_by_hand_shows():
     assert tables.filled(changed) == text != changed
 
 
+def test_an_empty_place_is_filled_and_what_stands_behind_it_stays():
+    place = "<!-- table: docs/results/start_up.csv -->\n"
+    table = tables.filled(place + "\nA paragraph.\n")
+    assert table.startswith(place + "| what |")
+    assert table.endswith(" |\n\nA paragraph.\n")
+    assert tables.filled(table) == table
+
+
 def test_every_table_has_its_place_and_every_place_its_file():
     named = {
         file

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_lodin.data.batches import iterate_batches, reads_itself
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.threads import in_threads
+from keras_lodin.utils.threads import made_ahead
 
 # Of the data set that is gone through, or, behind its last one, of the next.
 _AHEAD = 2
@@ -40,8 +40,7 @@ def read_ahead(data_sets: Sequence[object], batch_size: int) -> Generator[Batche
         itertools.chain(iterate_batches(data, batch_size), [_END])
         for data in itertools.compress(data_sets, elsewhere)
     )
-    made = in_threads(lambda _: next(elements, _END), itertools.count(), 1, _AHEAD)
-    with closing(made):
+    with closing(made_ahead(elements, _AHEAD)) as made:
         for data, ahead in zip(data_sets, elsewhere, strict=True):
             if ahead:
                 yield itertools.takewhile(lambda one: one is not _END, made)

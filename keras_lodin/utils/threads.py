@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from contextlib import closing
+from typing import Any, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+_END: Any = object()
 
 
 def in_threads(
@@ -36,3 +40,16 @@ def in_threads(
             yield pending.popleft().result()
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def made_ahead(items: Iterable[T], ahead: int) -> Generator[T, None, None]:
+    """The same items, of which so many are made in another thread before they are asked for.
+
+    Args:
+        items: gone through in that thread, from where the first is asked for.
+        ahead: how many are under way, or wait.
+    """
+    elements = iter(items)
+    made = in_threads(lambda _: next(elements, _END), itertools.count(), 1, ahead)
+    with closing(made):
+        yield from itertools.takewhile(lambda one: one is not _END, made)

@@ -4,10 +4,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+import tensorflow as tf
 from onnx import TensorProto, helper, numpy_helper
 from tf2onnx.graph import GraphUtil
 
-from keras_lodin.export.onnx import simplification
+from keras_lodin.export.onnx import conversion, simplification
+from tests.export.networks import content
 
 LAST, FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 
@@ -88,3 +90,21 @@ def test_simplifying_takes_no_more_steps_for_each_node_of_a_larger_graph(monkeyp
         return len(counted)
 
     assert steps(40) == 2 * steps(20)
+
+
+def test_a_graph_whose_simplification_fails_is_written_as_it_was(monkeypatch, rng):
+    @tf.function(input_signature=[tf.TensorSpec((None, 3), name="x")])
+    def function(x):
+        return {"y": tf.nn.relu(x) + 1.0}
+
+    def spoils(graph):
+        for node in list(graph.get_nodes()):
+            graph.remove_node(node.name)
+        raise KeyError("a name that is not there")
+
+    monkeypatch.setattr(conversion, "simplified", spoils)
+    x = rng.normal(size=(4, 3)).astype("float32")
+    session = onnxruntime.InferenceSession(
+        content(conversion.convert(function, [])), providers=["CPUExecutionProvider"]
+    )
+    np.testing.assert_array_equal(session.run(["y"], {"x": x})[0], np.maximum(x, 0.0) + 1.0)

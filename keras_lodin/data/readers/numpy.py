@@ -22,7 +22,7 @@ from keras_lodin.data.readers.philox import split as split
 from keras_lodin.data.readers.philox import uniform as uniform
 from keras_lodin.data.readers.resizing import resized as resized
 from keras_lodin.utils.tensor import Tensor
-from keras_lodin.utils.threads import in_threads
+from keras_lodin.utils.threads import in_threads, made_ahead
 
 if "keras" in sys.modules:
     from keras_lodin.utils.keras_internals import IterableData
@@ -37,7 +37,6 @@ _AT_ONCE = 1024
 # How many batches are made before they are asked for.
 _AHEAD = 2
 _MOST_THREADS = 8
-_END = object()
 # The luma of ITU-R BT.601, as TensorFlow rounds it.
 _LUMA = np.array([0.2989, 0.5870, 0.1140], "float32")
 
@@ -163,14 +162,7 @@ def mapped(dataset: Dataset, function: Callable[..., Any]) -> Dataset:
 
 def prefetched(dataset: Dataset) -> Dataset:
     """The same elements, made in another thread before they are asked for."""
-
-    def ahead() -> Iterator[Any]:
-        elements = iter(dataset)
-        made = in_threads(lambda _: next(elements, _END), itertools.count(), 1, _AHEAD)
-        with closing(made):
-            yield from itertools.takewhile(lambda one: one is not _END, made)
-
-    return Dataset(ahead, dataset.num_batches)
+    return Dataset(lambda: made_ahead(dataset, _AHEAD), dataset.num_batches)
 
 
 def with_length(dataset: Dataset, length: int) -> Dataset:

@@ -1,6 +1,6 @@
 """tf2onnx's simplifications of a graph, in a time that grows with its size and not its square.
 
-The names of tf2onnx that are not public are here. Checked with tf2onnx 1.16 and 1.17
+The names of tf2onnx that are not public are here, as 1.17 has them
 (`tests/export/test_onnx_simplification.py` holds them to their contract).
 """
 
