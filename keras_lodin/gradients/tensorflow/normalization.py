@@ -1,19 +1,22 @@
 """A batch normalization in training mode as one piece of the walk backwards.
 
-Operation by operation it is what a step with a penalty on input gradients spends most time on:
-eight passes over memory for the cotangents of a layer, and fifteen more when they are
+Operation by operation it is what a step with a penalty on input gradients spends most time on, and
+most memory: eight passes over memory for the cotangents of a layer, and fifteen more when they are
 differentiated. With `x` of n numbers for each channel, mean m, `r = 1 / sqrt(variance + epsilon)`
-and z = (x - m) r, the cotangent u of `y = gamma z + beta` becomes
+and z = (x - m) r, the cotangent u of `y = gamma z + beta` becomes `gamma v` with
 
-    G u = gamma r (u - <u> - z <u z>),          <.> the mean over a channel,
+    v = r (u - <u> - z <u z>),                          <.> the mean over a channel,
 
-which TensorFlow computes in one kernel. G is its own transpose, so that the same kernel serves its
-derivative by u; that by x is, for the upstream w of `G u`,
+which TensorFlow computes in one kernel. The map from u to v is its own transpose, so that the same
+kernel serves its derivative by u; that by x is, for the upstream w of v,
 
-    - gamma r^2 (z (q - 2 <u z> <w z>) + <w z> (u - <u>) + <u z> (w - <w>)),
-    q = <u w> - <u> <w> - <u z> <w z>,
+    - r^2 (z (<v w> / r - <u z> <w z>) + <w z> v / r + <u z> (w - <w>)).
 
-and that by gamma is n r q.
+It reads v and not u, so that of all that comes by, v alone is kept for the derivative. The
+convolution before it, or a product where there is none, multiplies by gamma: K = gamma times its
+kernel, back to K^T v. Of the upstream s of that the derivative by K is had anyway, and
+`n <v w>`, as w = K s, is what that and K are together. The gate of a ReLU behind it is read from
+the forward pass in both directions.
 """
 
 from __future__ import annotations
@@ -23,11 +26,17 @@ from dataclasses import dataclass
 
 import tensorflow as tf
 
-from keras_lodin.gradients.tensorflow.graph_walk import mean_of_moments, reduced_axes
+from keras_lodin.gradients.tensorflow.graph_walk import (
+    attributes,
+    mean_of_moments,
+    reduced_axes,
+    run_by_itself,
+)
+from keras_lodin.gradients.tensorflow.rules import Gate
 from keras_lodin.utils.tensor import Tensor
 
 # Cotangents have a kernel each, so that a trace would grow with more of them.
-_MOST_COTANGENTS = 16
+MOST_COTANGENTS = 16
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,6 +47,8 @@ class Normalization:
         x: what is normalized, float32 of shape `(batch, height, width, channels)`.
         gamma, mean, variance: float32 of shape `(channels,)`.
         epsilon: what the variance is raised by.
+        convolution: the operation that makes `x` for this normalization alone, or None.
+        gate: of the ReLU that alone reads the output, or None.
     """
 
     x: Tensor
@@ -45,73 +56,159 @@ class Normalization:
     mean: Tensor
     variance: Tensor
     epsilon: float
+    convolution: tf.Operation | None
+    gate: Gate | None
 
-    def pull(self, upstream: Tensor) -> Tensor | None:
-        """The cotangents of `x`, `(count, *x.shape)`, of those of the output; None for many."""
-        count = upstream.shape[0]
-        if count is None or count > _MOST_COTANGENTS:
-            return None
+    @property
+    def source(self) -> Tensor:
+        """The tensor that the piece begins with."""
+        return self.x if self.convolution is None else self.convolution.inputs[0]
+
+    def pull(self, upstream: Sequence[Tensor]) -> list[Tensor]:
+        """The cotangents of the source, of those of the end, each a tensor by itself.
+
+        One after the other and layer by layer, so that what a cotangent passes through is in memory
+        once, and what was kept for its derivative is free as soon as that is taken.
+        """
         mean, variance = tf.stop_gradient(self.mean), tf.stop_gradient(self.variance)
+        r = tf.math.rsqrt(variance + self.epsilon)
 
-        def apply(cotangents: Tensor, x: Tensor, gamma: Tensor) -> list[Tensor]:
-            """`G u` of each cotangent u, and its means <u z> and <u>."""
-            pulled = [
-                tf.raw_ops.FusedBatchNormGradV3(
-                    y_backprop=one,
-                    x=x,
-                    scale=gamma,
-                    reserve_space_1=mean,
-                    reserve_space_2=variance,
-                    reserve_space_3=mean,
-                    epsilon=self.epsilon,
-                )[:3]
-                for one in tf.unstack(cotangents)
-            ]
-            gradients, along, sums = (tf.stack(parts) for parts in zip(*pulled, strict=True))
-            number = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
-            return [gradients, along / number, sums / number]
+        def apply(cotangent: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            """`v` of a cotangent u, and its means <u z> and <u>."""
+            found, along, total, *_ = tf.raw_ops.FusedBatchNormGradV3(
+                y_backprop=cotangent,
+                x=x,
+                scale=tf.ones_like(mean),
+                reserve_space_1=mean,
+                reserve_space_2=variance,
+                reserve_space_3=mean,
+                epsilon=self.epsilon,
+            )
+            return found, along / _number(x), total / _number(x)
 
         @tf.custom_gradient
-        def of_all(u: Tensor, x: Tensor, gamma: Tensor) -> Tensor:
-            gradients, uz, u_mean = apply(u, x, gamma)
+        def of_all(*arguments: Tensor) -> Tensor:
+            *cotangents, x, kernel = arguments
+            kept: list[tuple[Tensor, Tensor]] = []
+            pulled: list[Tensor] = []
+            for cotangent in cotangents:
+                with tf.control_dependencies(pulled[-1:]):
+                    v, uz, _ = apply(self._gated(cotangent), x)
+                    pulled.append(self._transposed(kernel, v))
+                kept.append((v, uz))
 
-            def backward(w: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-                for_u, wz, w_mean = apply(w, x, gamma)
-                number = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
-                q = tf.reduce_sum(u * w, [1, 2, 3]) / number - u_mean * w_mean - uz * wz
-                r = tf.math.rsqrt(variance + self.epsilon)
-                constant = tf.reduce_sum(wz * u_mean + uz * w_mean, 0)
-                moved = (
-                    (x - mean) * (r * tf.reduce_sum(q - 2.0 * uz * wz, 0))
-                    + tf.reduce_sum(_by_channel(wz) * u, 0)
-                    + tf.reduce_sum(_by_channel(uz) * w, 0)
-                    - constant
-                )
-                return for_u, -gamma * r * r * moved, number * r * tf.reduce_sum(q, 0)
+            def backward(*upstream: Tensor) -> tuple[Tensor, ...]:
+                moved: list[Tensor] = []
+                for_kernel: list[Tensor] = []
+                for_cotangents: list[Tensor] = []
+                by_x = constant = 0.0
+                for tangent, (v, uz) in zip(upstream, kept, strict=True):
+                    with tf.control_dependencies([*moved, *for_kernel, *for_cotangents[-1:]]):
+                        w = self._product(kernel, tangent)
+                        for_u, wz, w_mean = apply(w, x)
+                        for_kernel = _total(*for_kernel, self._by_kernel(tangent, v))
+                        moved = _total(*moved, v * (-r * wz), w * (-r * r * uz))
+                        for_cotangents.append(self._gated(for_u))
+                    by_x += r * r * r * uz * wz
+                    constant += r * r * uz * w_mean
+                by_x -= r * r * self._by_channel(kernel * for_kernel[0]) / _number(x)
+                moved = _total(*moved, x * by_x + (constant - mean * by_x))
+                before = [*moved, *for_kernel]
+                return *_all_at_once(for_cotangents, before), *before
 
-            return gradients, backward
+            return _all_at_once(pulled, []), backward
 
-        pulled = of_all(upstream, self.x, self.gamma)
-        return tf.ensure_shape(pulled, (count, *self.x.shape))
+        found = of_all(*upstream, self.x, self._scaled_kernel())
+        return [tf.ensure_shape(one, self.source.shape) for one in found]
+
+    def _gated(self, cotangent: Tensor) -> Tensor:
+        """Where the ReLU behind was open; the map is its own transpose."""
+        return cotangent if self.gate is None else self.gate.product(cotangent)
+
+    def _scaled_kernel(self) -> Tensor:
+        """What is convolved or multiplied by: gamma, times the kernel if there is one."""
+        if self.convolution is None:
+            return self.gamma
+        kernel = self.convolution.inputs[1]
+        if self.convolution.type == "Conv2D":
+            return kernel * self.gamma
+        return kernel * tf.reshape(self.gamma, tf.shape(kernel)[2:])
+
+    def _by_channel(self, kernels: Tensor) -> Tensor:
+        """Sums of kernel-shaped numbers for each channel of `x`: of shape `(channels,)`."""
+        if self.convolution is None:
+            return kernels
+        if self.convolution.type == "Conv2D":
+            return tf.reduce_sum(kernels, [0, 1, 2])
+        return tf.reshape(tf.reduce_sum(kernels, [0, 1]), [-1])
+
+    def _product(self, kernel: Tensor, tangent: Tensor) -> Tensor:
+        """K s of a tangent s of the source."""
+        if self.convolution is None:
+            return tangent * kernel
+        return run_by_itself(self.convolution, [tangent, kernel])[0]
+
+    def _transposed(self, kernel: Tensor, cotangent: Tensor) -> Tensor:
+        """K^T v of a cotangent v of `x`."""
+        if self.convolution is None:
+            return cotangent * kernel
+        return self._derivative_by(
+            "Input", input_sizes=tf.shape(self.source), filter=kernel, out_backprop=cotangent
+        )
+
+    def _by_kernel(self, tangent: Tensor, cotangent: Tensor) -> Tensor:
+        """The derivative of `<K s, v>` by K."""
+        if self.convolution is None:
+            return tf.reduce_sum(tangent * cotangent, [0, 1, 2])
+        sizes = tf.shape(self.convolution.inputs[1])
+        return self._derivative_by(
+            "Filter", input=tangent, filter_sizes=sizes, out_backprop=cotangent
+        )
+
+    def _derivative_by(self, what: str, **arguments: Tensor) -> Tensor:
+        assert self.convolution is not None
+        options = attributes(self.convolution)
+        options.pop("use_cudnn_on_gpu", None)
+        derivative = getattr(tf.raw_ops, f"{self.convolution.type}Backprop{what}")
+        return derivative(**arguments, **options)
 
 
-def _by_channel(values: Tensor) -> Tensor:
-    """Numbers of shape `(count, channels)` in a shape that multiplies cotangents."""
-    return values[:, None, None, None]
+def _number(x: Tensor) -> Tensor:
+    """How many numbers each channel has."""
+    return tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
+
+
+def _total(*tensors: Tensor) -> list[Tensor]:
+    """The sum, in a list."""
+    return [tf.add_n(tensors)]
+
+
+def _all_at_once(tensors: Sequence[Tensor], others: Sequence[Tensor]) -> list[Tensor]:
+    """Tensors that nothing reads before all of them and some others are there."""
+    with tf.control_dependencies([*tensors, *others]):
+        return [tf.identity(tensor) for tensor in tensors]
 
 
 def normalizations(operations: Sequence[tf.Operation]) -> dict[tf.Operation, Normalization]:
-    """The batch normalizations among operations, by the operation that makes their output."""
+    """The batch normalizations among operations, by the operation that makes their output.
+
+    It is that of the ReLU behind one, if that alone reads it.
+    """
     # On other devices the kernel takes other statistics.
     if tf.config.get_visible_devices("GPU"):
         return {}
     among = set(operations)
-    found = {operation: _ending_in(operation, among) for operation in operations}
-    return {operation: one for operation, one in found.items() if one is not None}
+    found = (_ending_in(operation, among) for operation in operations)
+    return dict(filter(None, found))
 
 
-def _ending_in(end: tf.Operation, among: set[tf.Operation]) -> Normalization | None:
-    """The normalization `x * scale + (beta - mean * scale)`, if that is what ends here."""
+def _ending_in(
+    end: tf.Operation, among: set[tf.Operation]
+) -> tuple[tf.Operation, Normalization] | None:
+    """The normalization `x * scale + (beta - mean * scale)`, if that is what ends here.
+
+    And the operation that ends the piece.
+    """
     try:
         scaled, shift = _inputs(end, "AddV2")
         x, scale = _inputs(scaled.op, "Mul")
@@ -147,7 +244,25 @@ def _ending_in(end: tf.Operation, among: set[tf.Operation]) -> Normalization | N
             for reader in output.consumers()
         )
     )
-    return Normalization(x, gamma, mean, variance, float(raise_by)) if fits else None
+    if not fits:
+        return None
+    convolution = x.op if _is_plain_convolution(x.op, among) else None
+    if any(reader in among and reader not in chain for reader in x.consumers()):
+        convolution = None
+    readers = [reader for reader in end.outputs[0].consumers() if reader in among]
+    gate = Gate(readers[0]) if [one.type for one in readers] in (["Relu"], ["Relu6"]) else None
+    found = Normalization(x, gamma, mean, variance, float(raise_by), convolution, gate)
+    return gate.operation if gate else end, found
+
+
+def _is_plain_convolution(operation: tf.Operation, among: set[tf.Operation]) -> bool:
+    """Whether an operation is a convolution whose kernel does not depend on the inputs."""
+    return (
+        operation in among
+        and operation.type in ("Conv2D", "DepthwiseConv2dNative")
+        and operation.get_attr("data_format") == b"NHWC"
+        and operation.inputs[1].op not in among
+    )
 
 
 class _OtherOperationError(Exception):

@@ -70,6 +70,42 @@ def _fact(function: Callable[..., object]) -> str:
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
 
+@dataclass(frozen=True)
+class Gate:
+    """Multiplies by the derivative of a ReLU, 0 or 1, made again of y rather than kept.
+
+    It is constant as far as derivatives go.
+
+    Attributes:
+        operation: of type "Relu" or "Relu6".
+    """
+
+    operation: tf.Operation
+
+    def __call__(self, tensor: Tensor) -> Tensor:
+        """The product with a tensor of y's shape, or `(count, *y.shape)`."""
+
+        @tf.custom_gradient
+        def product(tensor: Tensor) -> Tensor:
+            def backward(upstream: Tensor) -> Tensor:
+                # Or TensorFlow would find that it has the same gate already.
+                with tf.control_dependencies([upstream]):
+                    return self.product(upstream)
+
+            return self.product(tensor), backward
+
+        return product(tensor)
+
+    def product(self, tensor: Tensor) -> Tensor:
+        """The same, to be differentiated by nobody."""
+        (y,) = self.operation.outputs
+        if tensor.shape.rank == y.shape.rank:
+            gradient = getattr(tf.raw_ops, f"{self.operation.type}Grad")
+            return gradient(gradients=tensor, features=y)
+        is_open = y > 0 if self.operation.type == "Relu" else (y > 0) & (y < 6)
+        return tensor * tf.cast(is_open, y.dtype)
+
+
 # --- Number by number ---------------------------------------------------------------------------
 
 
@@ -150,11 +186,10 @@ def _squared_difference(operation: tf.Operation) -> Tensors:
     return twice, -twice
 
 
-@pointwise("Relu")
+@pointwise("Relu", "Relu6")
 def _relu(operation: tf.Operation) -> Tensors:
-    """With y = max(x, 0): dy = dx where y > 0"""
-    (y,) = operation.outputs
-    return (tf.cast(y > 0, y.dtype),)
+    """With y = max(x, 0), or at most 6: dy = dx where 0 < y, and y < 6"""
+    return (Gate(operation),)
 
 
 @pointwise("Softsign")
@@ -164,7 +199,7 @@ def _softsign(operation: tf.Operation) -> Tensors:
     return (1.0 / (scale * scale),)
 
 
-@pointwise("Elu", "Erf", "Exp", "Relu6", "Rsqrt", "Sigmoid", "Softplus", "Sqrt", "Tanh")
+@pointwise("Elu", "Erf", "Exp", "Rsqrt", "Sigmoid", "Softplus", "Sqrt", "Tanh")
 def _function(operation: tf.Operation) -> Tensors:
     """With y = f(x): dy = f'(x) dx, f' by TensorFlow's gradient function"""
     gradient = gradient_function(operation)
@@ -230,6 +265,8 @@ def _reduced_product(tensor: Tensor, upstream: Tensor, factor: Tensor) -> Tensor
     axes = _broadcast_axes(tensor, upstream)
     if isinstance(factor, int):
         return _times(factor, _reduced(tensor, upstream, axes))
+    if isinstance(factor, Gate):
+        return factor(upstream)
     if callable(factor):  # TensorFlow's broadcast nothing
         factor = factor(tf.ones_like(tensor))
     whole = factor.shape.rank == upstream.shape.rank - 1 and not _broadcast_axes(factor, upstream)

@@ -9,13 +9,14 @@ and forms the zeros that are the second derivative of a ReLU.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 
 import tensorflow as tf
 
 from keras_lodin.gradients.tensorflow import by_gradient_function
 from keras_lodin.gradients.tensorflow.graph_walk import without_autograph
-from keras_lodin.gradients.tensorflow.normalization import normalizations
+from keras_lodin.gradients.tensorflow.normalization import MOST_COTANGENTS, normalizations
 from keras_lodin.gradients.tensorflow.rules import RULES, Spread
 from keras_lodin.utils.tensor import Tensor
 
@@ -38,18 +39,22 @@ def vectorized_gradient(
     reached = {inputs.ref()}
     for operation in operations:
         reached.update(output.ref() for output in operation.outputs)
-    whole = normalizations(operations)
-    arrived: dict[Hashable, list[Tensor | Spread]] = {outputs.ref(): [cotangents]}
+    count = cotangents.shape[0]
+    in_one_piece = normalizations(operations) if (count or math.inf) <= MOST_COTANGENTS else {}
+    arrived: dict[Hashable, list[Tensor | Spread | list[Tensor]]] = {outputs.ref(): [cotangents]}
     for operation in reversed(operations):
-        upstream = [_added(output, arrived.pop(output.ref(), [])) for output in operation.outputs]
-        if all(cotangent is None for cotangent in upstream):
+        came = [arrived.pop(output.ref(), []) for output in operation.outputs]
+        if not any(came):
             continue
-        normalization = whole.get(operation)
+        normalization = in_one_piece.get(operation)
         if normalization is not None:
-            whole_pulled = normalization.pull(upstream[0])
-            if whole_pulled is not None:
-                arrived.setdefault(normalization.x.ref(), []).append(whole_pulled)
-                continue
+            each = _one_by_one(operation.outputs[0], came[0], count)
+            pulled_apart = normalization.pull(each)
+            arrived.setdefault(normalization.source.ref(), []).append(pulled_apart)
+            continue
+        upstream = [
+            _added(output, parts) for output, parts in zip(operation.outputs, came, strict=True)
+        ]
         wanted = [tensor.ref() in reached for tensor in operation.inputs]
         pulled = _pull(operation, upstream, wanted)
         for tensor, cotangent, want in zip(operation.inputs, pulled, wanted, strict=True):
@@ -58,9 +63,20 @@ def vectorized_gradient(
     return _added(inputs, arrived.get(inputs.ref(), []))
 
 
-def _added(tensor: Tensor, cotangents: Sequence[Tensor | Spread]) -> Tensor | None:
+def _one_by_one(
+    tensor: Tensor, cotangents: Sequence[Tensor | Spread | list[Tensor]], count: int | None
+) -> list[Tensor]:
+    """The sum of a tensor's cotangents, a tensor for each of `count`."""
+    first = cotangents[0]
+    if len(cotangents) == 1 and isinstance(first, list):
+        return first
+    return tf.unstack(_added(tensor, cotangents), count)
+
+
+def _added(tensor: Tensor, cotangents: Sequence[Tensor | Spread | list[Tensor]]) -> Tensor | None:
     """The sum of a tensor's cotangents, or None if there are none."""
-    whole = [cotangent for cotangent in cotangents if not isinstance(cotangent, Spread)]
+    together = [tf.stack(part) if isinstance(part, list) else part for part in cotangents]
+    whole = [cotangent for cotangent in together if not isinstance(cotangent, Spread)]
     spread = [part.cotangent for part in cotangents if isinstance(part, Spread)]
     if not cotangents:
         return None
