@@ -3,10 +3,11 @@
     python benchmarks/gq_cost.py --output docs/results/gq_cost
 
 One table of ratios: step time and peak memory for each form and estimator, number of classes and
-network; how they grow with classes, batch and pixels; and a plot. Times are medians over pairs
-measured in turn within one process, so that a machine's moods cancel. The peak memory is what a
-process of its own needs above what it held before its first step. A setting whose step would take
-longer than `--patience` seconds is left out of the table.
+network; how they grow with classes, batch and pixels; and a plot. Times are processor seconds,
+medians over pairs measured in turn within one process, so that a machine's moods cancel. The peak
+memory is what a process of its own needs above what it held before its first step. A setting whose
+step would take longer than `--patience` seconds is left out of the table. Each row is written when
+it is there, and those that the folder has are not measured again; the memory comes last.
 
 The plain step is the same network's with `gq_weight=0`: cross-entropy and SGD with momentum.
 """
@@ -22,11 +23,10 @@ import resource
 import statistics
 import subprocess
 import sys
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-from timing import in_turns, ratios, seconds_of, spread
+from timing import in_turns, processor_seconds_of, ratios, seconds_of, spread
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -50,12 +50,12 @@ BRIEF = ["softmax, sampled, K=1", "softmax, projected, K=1", "pooled, exact"]
 # Network, classes, batch, pixels, settings.
 TABLE: list[tuple[str, int, int, int, list[str]]] = [
     ("resnet20", 10, 32, 32, list(SETTINGS)),
-    ("resnet20", 100, 32, 32, ["softmax, exact", *FLAT]),
-    ("resnet20", 1000, 32, 32, FLAT),
+    ("efficientnet_lite0", 1000, 8, 224, FLAT),
     ("resnet18", 10, 32, 32, ["softmax, exact", *FLAT]),
+    ("resnet20", 1000, 32, 32, FLAT),
+    ("resnet20", 100, 32, 32, ["softmax, exact", *FLAT]),
     ("resnet18", 1000, 32, 32, FLAT),
     ("wide_resnet_40_4", 10, 32, 32, BRIEF),
-    ("efficientnet_lite0", 1000, 8, 224, FLAT),
 ]
 GROWING = ["softmax, exact", "softmax, sampled, K=1", "softmax, projected, K=1"]
 GROWTH: dict[str, list[tuple[str, int, int, int, list[str]]]] = {
@@ -105,42 +105,97 @@ def main() -> None:
         if (not options.network or case[0] in options.network)
         and (not options.classes or case[1] in options.classes)
     ]
-    table = [row for case in wanted for row in rows_of(case, options, memory=True)]
-    growth: list[dict[str, Any]] = []
+    folder = Path(options.output) if options.output else None
+    table = Rows(folder and folder / "table.csv", COLUMNS)
+    for case in wanted:
+        add_rows(table, {}, case, options)
+    add_memory(table, options)
+    growth = Rows(folder and folder / "growth.csv", ("grows", *COLUMNS))
     if not options.no_growth:
         for quantity, cases in GROWTH.items():
             for case in cases:
-                rows = rows_of(case, options, memory=False)
-                growth.extend({"grows": quantity, **row} for row in rows)
-    if options.output:
-        folder = Path(options.output)
-        write_csv(folder / "table.csv", COLUMNS, table)
-        if growth:
-            fits = exponents(growth)
-            write_csv(folder / "growth.csv", ("grows", *COLUMNS), growth)
-            write_csv(folder / "exponents.csv", ("grows", "setting", "exponent"), fits)
-            plot(growth, fits, folder / "growth.png")
+                add_rows(growth, {"grows": quantity}, case, options)
+    if folder and growth.rows:
+        fits = exponents(growth.rows)
+        write_csv(folder / "exponents.csv", ("grows", "setting", "exponent"), fits)
+        plot(growth.rows, fits, folder / "growth.png")
+    if folder:
         write_text(folder / "machine.json", json.dumps(machine, indent=2) + "\n")
 
 
-def rows_of(case: tuple, options: argparse.Namespace, memory: bool) -> list[dict[str, Any]]:
+class Rows:
+    """The rows of a table, in a file if there is one to be."""
+
+    def __init__(self, path: Path | None, columns: tuple[str, ...]) -> None:
+        self.path, self.columns = path, columns
+        self.rows: list[dict[str, Any]] = []
+        if path and path.exists():
+            with open(path, newline="") as file:
+                self.rows = [
+                    {name: number(text) for name, text in row.items()}
+                    for row in csv.DictReader(file)
+                ]
+
+    def has(self, row: dict[str, Any]) -> bool:
+        """Whether there is a row with all of these values."""
+        return any(row.items() <= other.items() for other in self.rows)
+
+    def add(self, row: dict[str, Any]) -> None:
+        """Writes one more."""
+        self.rows.append(row)
+        self.write(row)
+
+    def write(self, row: dict[str, Any]) -> None:
+        """Writes all rows, and shows the one that is new."""
+        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
+        if self.path:
+            write_csv(self.path, self.columns, self.rows)
+
+
+def number(text: str) -> float | str:
+    """The number that a text is, if it is one."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            pass
+    return text
+
+
+def add_rows(rows: Rows, marks: dict[str, Any], case: tuple, options: argparse.Namespace) -> None:
+    """Measures the times that are missing of a case."""
     network, classes, batch, pixels, settings = case
-    settings = [name for name in settings if not options.setting or name in options.setting]
     shared = {"network": network, "classes": classes, "batch": batch, "pixels": pixels}
+    settings = [
+        name
+        for name in settings
+        if (not options.setting or name in options.setting)
+        and not rows.has({**marks, **shared, "setting": name})
+    ]
     task = {**shared, "models": options.models, "patience": options.patience}
     if network == "efficientnet_lite0" and not model_path(task).exists():
         print(f"{network}: left out, there is no {model_path(task)}", flush=True)
-        return []
+        return
+    if not settings:
+        return
     times = child({**task, "settings": settings, "rounds": options.rounds})
-    plain = child({**task, "memory": "plain"}) if memory else None
-    rows = []
     for setting, figures in times.items():
-        row = {**shared, "setting": setting, **figures, "rounds": options.rounds}
-        if plain:
-            row["memory_ratio"] = round(child({**task, "memory": setting}) / plain, 2)
-        print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-        rows.append(row)
-    return rows
+        rows.add({**marks, **shared, "setting": setting, **figures, "rounds": options.rounds})
+
+
+def add_memory(rows: Rows, options: argparse.Namespace) -> None:
+    """Measures the peak memory of every row that has none."""
+    plain: dict[tuple, float] = {}
+    for row in rows.rows:
+        if row.get("memory_ratio", "") == "":
+            case = {name: row[name] for name in ("network", "classes", "batch", "pixels")}
+            task = {**case, "models": options.models}
+            key = tuple(case.values())
+            if key not in plain:
+                plain[key] = child({**task, "memory": "plain"})
+            own = child({**task, "memory": row["setting"]})
+            row["memory_ratio"] = round(own / plain[key], 2)
+            rows.write(row)
 
 
 def child(task: dict[str, Any]) -> Any:
@@ -208,16 +263,19 @@ def step_times(task: dict[str, Any]) -> dict[str, dict[str, Any]]:
         step, trace_seconds = step_of(classifier, task, setting)
         # One period of `every`.
         steps = SETTINGS[setting].get("every", 1)
-        seconds = in_turns(
-            {"base": partial(seconds_of, plain, steps), "step": partial(seconds_of, step, steps)},
-            task["rounds"],
-        )
+        timers = {
+            name: lambda one=one, steps=steps: processor_seconds_of(
+                lambda: [one() for _ in range(steps)]
+            )
+            for name, one in {"base": plain, "step": step}.items()
+        }
+        seconds = in_turns(timers, task["rounds"])
         ratio = spread(ratios(seconds["step"], seconds["base"]))
         found[setting] = {
             "time_ratio": ratio["median"],
             "least": ratio["least"],
             "most": ratio["most"],
-            "plain_seconds": round(statistics.median(seconds["base"]), 4),
+            "plain_seconds": round(statistics.median(seconds["base"]) / steps, 4),
             "trace_seconds": round(trace_seconds, 1),
         }
     return found

@@ -61,7 +61,8 @@ def cost(path: Path) -> str:
     cases = list(dict.fromkeys((row["network"], int(row["classes"])) for row in rows))
     cells = {
         (row["network"], int(row["classes"]), row["setting"]): (
-            f"{row['time_ratio']} ({row['least']} to {row['most']}); {row['memory_ratio']}"
+            f"{row['time_ratio']} ({row['least']} to {row['most']})"
+            + (f"; {row['memory_ratio']}" if row["memory_ratio"] else "")
         )
         for row in rows
     }

@@ -74,7 +74,7 @@ class Normalization:
         r = tf.math.rsqrt(variance + self.epsilon)
 
         def apply(cotangent: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            """`v` of a cotangent u, and its means <u z> and <u>."""
+            """`v` of a cotangent u, and its sums n <u z> and n <u>."""
             found, along, total, *_ = tf.raw_ops.FusedBatchNormGradV3(
                 y_backprop=cotangent,
                 x=x,
@@ -84,35 +84,43 @@ class Normalization:
                 reserve_space_3=mean,
                 epsilon=self.epsilon,
             )
-            return found, along / _number(x), total / _number(x)
+            return found, along, total
 
         @tf.custom_gradient
         def of_all(*arguments: Tensor) -> Tensor:
             *cotangents, x, kernel = arguments
-            kept: list[tuple[Tensor, Tensor]] = []
+            kept: list[Tensor] = []
+            sums: list[Tensor] = []
             pulled: list[Tensor] = []
             for cotangent in cotangents:
                 with tf.control_dependencies(pulled[-1:]):
-                    v, uz, _ = apply(self._gated(cotangent), x)
+                    v, along, _ = apply(self._gated(cotangent), x)
                     pulled.append(self._transposed(kernel, v))
-                kept.append((v, uz))
+                kept.append(v)
+                sums.append(along)
 
             def backward(*upstream: Tensor) -> tuple[Tensor, ...]:
+                number = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
+                by_w = -r * r / number
+                by_v = -r / number
                 moved: list[Tensor] = []
                 for_kernel: list[Tensor] = []
                 for_cotangents: list[Tensor] = []
-                by_x = constant = 0.0
-                for tangent, (v, uz) in zip(upstream, kept, strict=True):
+                others: list[tuple[Tensor, Tensor]] = []
+                for tangent, v, uz in zip(upstream, kept, sums, strict=True):
                     with tf.control_dependencies([*moved, *for_kernel, *for_cotangents[-1:]]):
                         w = self._product(kernel, tangent)
-                        for_u, wz, w_mean = apply(w, x)
+                        for_u, wz, w_total = apply(w, x)
                         for_kernel = _total(*for_kernel, self._by_kernel(tangent, v))
-                        moved = _total(*moved, v * (-r * wz), w * (-r * r * uz))
+                        moved = _total(*moved, v * (by_v * wz), w * (by_w * uz))
                         for_cotangents.append(self._gated(for_u))
-                    by_x += r * r * r * uz * wz
-                    constant += r * r * uz * w_mean
-                by_x -= r * r * self._by_channel(kernel * for_kernel[0]) / _number(x)
-                moved = _total(*moved, x * by_x + (constant - mean * by_x))
+                    others.append((wz, w_total))
+                uz = tf.stack(sums)
+                wz, w_total = (tf.stack(each) for each in zip(*others, strict=True))
+                vw = self._by_channel(kernel * for_kernel[0])
+                by_x = by_w * (vw - r * tf.reduce_sum(uz * wz, 0) / number)
+                constant = by_w * tf.reduce_sum(uz * w_total, 0) / number
+                moved = _total(*moved, x * by_x - (constant + mean * by_x))
                 before = [*moved, *for_kernel]
                 return *_all_at_once(for_cotangents, before), *before
 
@@ -171,11 +179,6 @@ class Normalization:
         options.pop("use_cudnn_on_gpu", None)
         derivative = getattr(tf.raw_ops, f"{self.convolution.type}Backprop{what}")
         return derivative(**arguments, **options)
-
-
-def _number(x: Tensor) -> Tensor:
-    """How many numbers each channel has."""
-    return tf.cast(tf.reduce_prod(tf.shape(x)[:3]), x.dtype)
 
 
 def _total(*tensors: Tensor) -> list[Tensor]:

@@ -27,6 +27,25 @@ def network(*options, **more):
     return model
 
 
+def mixed_network():
+    """Behind convolutions of both kinds and behind none, before ReLUs of both kinds and none."""
+    inputs = keras.Input((6, 6, 2))
+    x = layers.Conv2D(3, 3, use_bias=False)(inputs)
+    x = layers.ReLU()(layers.BatchNormalization(epsilon=0.1)(x))
+    x = layers.DepthwiseConv2D(2, depth_multiplier=2, padding="same", use_bias=False)(x)
+    x = layers.ReLU(6.0)(layers.BatchNormalization(epsilon=0.1)(x))
+    x = layers.Activation("softplus")(x)
+    x = layers.Activation("softplus")(layers.BatchNormalization(epsilon=0.1)(x))
+    model = keras.Model(inputs, layers.Dense(4)(layers.Flatten()(x)))
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(size=variable.shape))
+    for layer in model.layers:
+        if isinstance(layer, layers.BatchNormalization):  # and a channel that nothing comes through
+            layer.gamma.assign(np.concatenate([[0.0], layer.gamma[1:]]))
+    return model
+
+
 def gradients_and_derivatives(model, cotangents, factors, x):
     """Input gradients, and the derivatives of a sum of their squares."""
 
@@ -44,8 +63,9 @@ def gradients_and_derivatives(model, cotangents, factors, x):
     return compute(x)
 
 
-def test_the_gradients_and_their_derivatives_are_those_of_every_operation(rng, monkeypatch):
-    model = network(epsilon=0.1)
+@pytest.mark.parametrize("make", [lambda: network(epsilon=0.1), mixed_network], ids=["", "mixed"])
+def test_the_gradients_and_their_derivatives_are_those_of_every_operation(rng, monkeypatch, make):
+    model = make()
     x = rng.normal(size=(5, 6, 6, 2)).astype("float32")
     cotangents = rng.normal(size=(3, 5, 4)).astype("float32")
     factors = rng.normal(size=(3, 5, 6, 6, 2)).astype("float32")
