@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from keras.src.trainers.data_adapters.array_data_adapter import ArrayDataAdapter
+from tensorflow.python import pywrap_tfe
 from tensorflow.python.framework import op_def_library, ops
 from tensorflow.python.ops import gen_resource_variable_ops
 
@@ -25,6 +26,9 @@ def set_up():
     # A fifth of tracing: every operation keeps the calls that led to it, deep within a test.
     if "extract_traceback" in inspect.signature(ops._create_c_op).parameters:
         ops._create_c_op = functools.partial(ops._create_c_op, extract_traceback=False)
+    # Every test sets the seed, at which TensorFlow throws away what it has made ready of all
+    # operations. Only those that keep a state need it; Keras's random ones keep none.
+    pywrap_tfe.TFE_ContextClearCaches = lambda context: None
     # Half of a network: TensorFlow makes a kernel for every name that a variable has.
     usual = gen_resource_variable_ops.var_handle_op
     gen_resource_variable_ops.var_handle_op = _without_its_name(usual)
