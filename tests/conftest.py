@@ -147,12 +147,27 @@ def shared_data():
     return folder
 
 
+@pytest.fixture(scope="session")
+def _kept():
+    """The classifier of the test before, as long as it is as it was made."""
+    return []
+
+
 @pytest.fixture
-def classifier():
-    """Seven classes, images of 8 x 8 x 1, logits, untrained but with random statistics."""
+def classifier(_kept):
+    """Seven classes, images of 8 x 8 x 1, logits, untrained but with random statistics.
+
+    Tests share it, until one trains, compiles or otherwise changes it.
+    """
     from tests import networks
 
-    return networks.convolutional(normalization=True)
+    if not _kept:
+        _kept.append(networks.convolutional(normalization=True))
+    model = _kept[0]
+    before = networks.state(model)
+    yield model
+    if networks.state(model) != before:
+        _kept.clear()
 
 
 @pytest.fixture
