@@ -1,5 +1,6 @@
 """Fixtures of every test: small classifiers, and the optional data beside the checkout."""
 
+import fcntl
 import gc
 import os
 import shutil
@@ -183,34 +184,52 @@ def labels(rng):
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """Makes what one process of the test run makes for all of them: a path by its name."""
+    # Of pytest-xdist's processes each has a folder of its own in that of the run.
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+    def make(name, function):
+        with (folder / f"{name}.lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not lock.seek(0, os.SEEK_END):
+                function(folder / name)
+                lock.write("made")
+        return folder / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run(made_once):
     """Folder of a finished training run on digits 0 to 6, of the smallest network that learns."""
     from keras_lodin.models.networks import NETWORKS
     from keras_lodin.workflows import train
     from tests import networks
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "perceptron", networks.perceptron)
-        folder = tmp_path_factory.mktemp("session") / "run"
-        return train("digits:0-6", "perceptron", folder, epochs=8, verbose=0)
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(NETWORKS, "perceptron", networks.perceptron)
+            train("digits:0-6", "perceptron", folder, epochs=8, verbose=0)
+
+    return made_once("run", make)
 
 
 @pytest.fixture(scope="session")
-def detector_file(run):
+def detector_file(made_once, run):
     """A tuned and calibrated ODIN detector around it."""
     from keras_lodin.workflows import tune_model
 
-    tune_model(run, "digits:0-6", run.parent / "detector.keras", verbose=0)
-    return run.parent / "detector.keras"
+    return made_once("detector.keras", lambda path: tune_model(run, "digits:0-6", path, verbose=0))
 
 
 @pytest.fixture(scope="session")
-def artifact(detector_file):
+def artifact(made_once, detector_file):
     """The same as a SavedModel."""
     from keras_lodin.workflows import export_model
 
-    export_model(detector_file, detector_file.parent / "artifact", verbose=False)
-    return detector_file.parent / "artifact"
+    return made_once("artifact", lambda path: export_model(detector_file, path, verbose=False))
 
 
 @pytest.fixture(scope="session")

@@ -93,7 +93,9 @@ def test_elementwise_gradient(operation):
 
 def values_of(function, x):
     """A function's outputs at single numbers, in TensorFlow and in onnxruntime."""
-    traced = tf.function(function, input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    traced = tf.function(
+        function, input_signature=[tf.TensorSpec((None,), tf.float32, name="x")], autograph=False
+    )
     session = onnxruntime.InferenceSession(
         content(convert(traced, [])), providers=["CPUExecutionProvider"]
     )
@@ -167,7 +169,9 @@ def test_windows_that_pick_the_same_pixel_add_up():
     def gradient_of_sum(x):
         return tf.nn.max_pool(x, 3, 1, "VALID")
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 5, 5, 1), tf.float32, name="x")])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, 5, 5, 1), tf.float32, name="x")], autograph=False
+    )
     def function(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -516,7 +520,7 @@ def test_a_product_with_a_transposed_matrix_is_one_operation(sides):
 def test_a_matrix_that_is_needed_both_ways_is_in_the_file_once():
     weight = tf.Variable(kernel(50, 60))
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 50), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((None, 50), tf.float32, name="x")], autograph=False)
     def function(x):
         return {"y": tf.matmul(tf.nn.relu(tf.matmul(x, weight)), weight, transpose_b=True)}
 
@@ -528,7 +532,7 @@ def test_a_matrix_that_is_needed_both_ways_is_in_the_file_once():
 
 
 def test_sign_bit_tells_negative_zero():
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")], autograph=False)
     def function(x):
         mask = tf.constant(np.iinfo("int32").min)
         return {"negative": tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), mask) < 0}
@@ -541,7 +545,7 @@ def test_sign_bit_tells_negative_zero():
 
 
 def test_other_uses_of_bits_are_refused():
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")], autograph=False)
     def function(x):
         return {"bits": tf.bitcast(x, tf.int32) + 1}
 

@@ -84,6 +84,7 @@ def run(model, x, chunk_size, free_batch=False, **options):
     compute = tf.function(
         norms_and_derivatives(model, chunk_size, **options),
         input_signature=[tf.TensorSpec(shape, tf.float32)],
+        autograph=False,
     )
     before = model.get_weights()
     results = compute(x)
@@ -161,7 +162,7 @@ def test_norms_are_those_of_tensorflows_jacobian(chunk_size, norm, order, networ
     cotangents = rng.normal(size=(5, BATCH, networks.CLASSES)).astype("float32")
     weights = rng.uniform(size=(5, BATCH)).astype("float32")
 
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x):
         forward_pass = ForwardPass(lambda inputs: network(inputs, training=False), x)
         return gradient_norms(
