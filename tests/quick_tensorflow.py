@@ -6,6 +6,7 @@ TensorFlow and Keras as a user has them.
 
 import functools
 import inspect
+import typing
 
 import keras
 import numpy as np
@@ -34,6 +35,9 @@ def set_up():
     gen_resource_variable_ops.var_handle_op = _without_its_name(usual)
     # A tenth of a network: every attribute is offered to seven lists.
     keras.Layer.__setattr__ = _plainly(keras.Layer.__setattr__)
+    # What is converted is asked whether it keeps a protocol, which Pythons before 3.12 read anew.
+    if hasattr(typing, "_get_protocol_attrs"):
+        typing._get_protocol_attrs = functools.cache(typing._get_protocol_attrs)
     # For a message that is hardly ever given, the names of all types that an operation takes.
     usual = op_def_library._SatisfiesTypeConstraint
     op_def_library._SatisfiesTypeConstraint = _where_it_fails(usual)
