@@ -184,6 +184,28 @@ def test_windows_that_pick_the_same_pixel_add_up():
     assert gradient.sum() == 18.0
 
 
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, "VALID"), (2, 2, "SAME")])
+@pytest.mark.parametrize("low", [-2, 0], ids=["negative too", "after a ReLU"])
+def test_of_equal_pixels_of_a_window_the_first_has_the_gradient(size, stride, padding, low):
+    @tf.function(input_signature=[tf.TensorSpec((None, 9, 7, 16), tf.float32, name="x")])
+    def function(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.nn.max_pool(x, size, stride, padding)
+        weights = tf.reshape(tf.cast(tf.range(tf.size(y)), tf.float32) + 1.0, tf.shape(y))
+        return {"gradient": tape.gradient(y, x, output_gradients=weights)}
+
+    model = convert(function, [])
+    # Not by the places that a pooling gives.
+    assert all(len(node.output) == 1 for node in model.proto.graph.node)
+    session = onnxruntime.InferenceSession(content(model), providers=["CPUExecutionProvider"])
+    # Four values, and an image of one value: nearly every window has several largest pixels.
+    x = np.random.default_rng(0).integers(low, low + 4, (3, 9, 7, 16)).astype("float32")
+    x[0] = low
+    (gradient,) = session.run(["gradient"], {"x": x})
+    np.testing.assert_array_equal(gradient, function(tf.constant(x))["gradient"])
+
+
 CONVOLUTIONS = [
     # kernel, strides, padding, dilations
     (3, 1, "VALID", 1),
