@@ -69,6 +69,8 @@ ELEMENTWISE = {
     "Expm1": tf.math.expm1,
     "Log1p": lambda x: tf.math.log1p(x + 1.5),
     "Erfc": tf.math.erfc,
+    "Erfc of an opposite": lambda x: tf.math.erfc(-x * 0.5),
+    "Square of an opposite": lambda x: tf.square(0.5 * -x),
     "Xlogy": lambda x: tf.math.xlogy(x, x + 3.0),
     "Xdivy": lambda x: tf.math.xdivy(x, x + 3.0),
     "MulNoNan": lambda x: tf.math.multiply_no_nan(x, tf.nn.relu(x)),
@@ -89,6 +91,21 @@ def bucket(x, boundaries):
 @pytest.mark.parametrize("operation", ELEMENTWISE)
 def test_elementwise_gradient(operation):
     assert run_both(ELEMENTWISE[operation], (5, 3)) < 1e-6
+
+
+def test_a_gelu_without_a_gradient_is_one_operation_to_onnxruntime(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((None, 5), tf.float32, name="x")])
+    def function(x):
+        return {"y": tf.nn.gelu(x)}
+
+    settings = onnxruntime.SessionOptions()
+    settings.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    settings.log_severity_level = 3
+    onnxruntime.InferenceSession(
+        content(convert(function, [])), settings, providers=["CPUExecutionProvider"]
+    )
+    nodes = onnx.load(settings.optimized_model_filepath).graph.node
+    assert [node.op_type for node in nodes] == ["Gelu"]
 
 
 def values_of(function, x):
