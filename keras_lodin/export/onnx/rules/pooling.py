@@ -133,15 +133,18 @@ def _gradient_by_comparisons(
     bids = []
     for parts in others:
         starts, ends = [part.start for part in parts], [part.stop for part in parts]
-        pixels = rows.op("Slice", starts, ends, axes, window.strides)
+        part = rows.op("Slice", starts, ends, axes, window.strides)
         bid = float(places.flat[0] - flat[tuple(parts)].flat[0])
-        bids.append(pixels.op("Equal", largest).cast(TensorProto.FLOAT) * bid)
+        bids.append(part.op("Equal", largest).cast(TensorProto.FLOAT) * bid)
     # Two at a time: onnxruntime takes more of them twice as long.
     highest = functools.reduce(lambda one, other: one.op("Max", other), bids)
-    before_last = highest.cast(TensorProto.INT32).reshape(-1, places.size)
-    found = builder.constant(places.reshape(1, -1), "int32") - before_last
+    before_last = highest.cast(TensorProto.INT32).reshape(-1, places.size // channels, channels)
+    # Not from one constant of all places: a file would hold it, and it is as large as y.
+    pixels = builder.constant(places[..., :1].reshape(1, -1, 1), "int32")
+    found = pixels - (before_last - builder.constant(np.arange(channels), "int32"))
     zeros = x.op("Shape").op("ConstantOfShape").reshape(-1, flat.size)
-    added = zeros.op("ScatterElements", found, dy.reshape(-1, places.size), axis=1, reduction="add")
+    found, values = (value.reshape(-1, places.size) for value in (found, dy))
+    added = zeros.op("ScatterElements", found, values, axis=1, reduction="add")
     gradient = added.reshape(-1, *sizes, channels)
     if sizes == window.input_sizes:
         return gradient
