@@ -69,6 +69,8 @@ ELEMENTWISE = {
     "Expm1": tf.math.expm1,
     "Log1p": lambda x: tf.math.log1p(x + 1.5),
     "Erfc": tf.math.erfc,
+    "Erfc of an opposite": lambda x: tf.math.erfc(-x * 0.5),
+    "Square of an opposite": lambda x: tf.square(0.5 * -x),
     "Xlogy": lambda x: tf.math.xlogy(x, x + 3.0),
     "Xdivy": lambda x: tf.math.xdivy(x, x + 3.0),
     "MulNoNan": lambda x: tf.math.multiply_no_nan(x, tf.nn.relu(x)),
@@ -89,6 +91,21 @@ def bucket(x, boundaries):
 @pytest.mark.parametrize("operation", ELEMENTWISE)
 def test_elementwise_gradient(operation):
     assert run_both(ELEMENTWISE[operation], (5, 3)) < 1e-6
+
+
+def test_a_gelu_without_a_gradient_is_one_operation_to_onnxruntime(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((None, 5), tf.float32, name="x")])
+    def function(x):
+        return {"y": tf.nn.gelu(x)}
+
+    settings = onnxruntime.SessionOptions()
+    settings.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    settings.log_severity_level = 3
+    onnxruntime.InferenceSession(
+        content(convert(function, [])), settings, providers=["CPUExecutionProvider"]
+    )
+    nodes = onnx.load(settings.optimized_model_filepath).graph.node
+    assert [node.op_type for node in nodes] == ["Gelu"]
 
 
 def values_of(function, x):
@@ -186,6 +203,28 @@ def test_windows_that_pick_the_same_pixel_add_up():
     (gradient,) = session.run(["gradient"], {"x": x})
     assert (gradient[:, 2, 2] == 9.0).all()
     assert gradient.sum() == 18.0
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, "VALID"), (2, 2, "SAME")])
+@pytest.mark.parametrize("low", [-2, 0], ids=["negative too", "after a ReLU"])
+def test_of_equal_pixels_of_a_window_the_first_has_the_gradient(size, stride, padding, low):
+    @tf.function(input_signature=[tf.TensorSpec((None, 9, 7, 16), tf.float32, name="x")])
+    def function(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.nn.max_pool(x, size, stride, padding)
+        weights = tf.reshape(tf.cast(tf.range(tf.size(y)), tf.float32) + 1.0, tf.shape(y))
+        return {"gradient": tape.gradient(y, x, output_gradients=weights)}
+
+    model = convert(function, [])
+    # Not by the places that a pooling gives.
+    assert all(len(node.output) == 1 for node in model.proto.graph.node)
+    session = onnxruntime.InferenceSession(content(model), providers=["CPUExecutionProvider"])
+    # Four values, and an image of one value: nearly every window has several largest pixels.
+    x = np.random.default_rng(0).integers(low, low + 4, (3, 9, 7, 16)).astype("float32")
+    x[0] = low
+    (gradient,) = session.run(["gradient"], {"x": x})
+    np.testing.assert_array_equal(gradient, function(tf.constant(x))["gradient"])
 
 
 CONVOLUTIONS = [
