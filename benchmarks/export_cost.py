@@ -3,7 +3,7 @@
     nice python benchmarks/export_cost.py --output docs/results/onnx/export_cost.csv \
         --phases docs/results/onnx/export_phases.csv
     nice python benchmarks/export_cost.py MobileNetV2 --format litert \
-        --output docs/results/onnx/export_cost_formats.csv
+        --output docs/results/onnx/export_formats.csv
     nice python benchmarks/export_cost.py VGG16 --label before --checkout ../before \
         --output docs/results/onnx/export_cost.csv
 

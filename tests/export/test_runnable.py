@@ -40,7 +40,11 @@ def test_other_groups_are_left_to_keras():
     assert runnable(serve) is serve
 
 
-def test_a_classifier_is_traced_once_for_an_export_to_onnx(tmp_path):
+@pytest.mark.parametrize(
+    ("format", "file"),
+    [("onnx", "d.onnx"), pytest.param("litert", "d.tflite", marks=pytest.mark.slow)],
+)
+def test_a_classifier_is_traced_once_for_an_export(format, file, tmp_path):
     calls = []
 
     class Watched(layers.Layer):
@@ -52,5 +56,5 @@ def test_a_classifier_is_traced_once_for_an_export_to_onnx(tmp_path):
         keras.Sequential([keras.Input((6,)), Watched(), layers.Dense(3, activation="tanh")])
     )
     calls.clear()
-    detector.export(tmp_path / "detector.onnx", format="onnx", verbose=False)
+    detector.export(tmp_path / file, format=format, verbose=False)
     assert len(calls) == 2  # the forward pass, and the one behind the step

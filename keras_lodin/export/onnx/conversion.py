@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,6 +65,11 @@ def convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
         ValueError: if an operation has no ONNX form. The message names the operations, the layers
             that they come from, and what to do instead.
     """
+    with _no_search_for_garbage():
+        return _convert(function, layer_names)
+
+
+def _convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
     trace = traced(function)
     operations = [(operation.type, operation.name) for operation in trace.graph.get_operations()]
     _refuse([found for found in operations if found[0] in _LOOPS | _BRANCHES], layer_names)
@@ -195,6 +201,18 @@ class _Collector(logging.Handler):
             what = operation.group(1) if operation else "unknown"
             reason = record.exc_info[1] if record.exc_info else "of an unknown reason"
             self.problems.append((f"{what} ({reason})", name))
+
+
+@contextlib.contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """Python would look for cycles among the nodes of all graphs again and again: they all live."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

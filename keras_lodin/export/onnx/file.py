@@ -93,8 +93,6 @@ def export_onnx(
     if sample_inputs is not None:
         batches.append(checked_samples(detector, sample_inputs))
     with imported_for("An export to ONNX"):
-        import onnx
-
         from keras_lodin.export.onnx import model as models
         from keras_lodin.export.onnx.conversion import OPSET, convert
         from keras_lodin.export.reference import TensorFlowReference
@@ -130,7 +128,7 @@ def export_onnx(
                     models.Session(file, for_trial=True),
                     with_gradient=False,
                 )
-            onnx.checker.check_model(str(file), full_check=True)
+            models.check(model)
         report = {
             "file": path.name,
             "bytes": file.stat().st_size,
