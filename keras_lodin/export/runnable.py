@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import tensorflow as tf
 
@@ -140,8 +141,8 @@ def _channels_last(operation: tf.Operation) -> bool:
     return not operation.get_attr("data_format").startswith(b"NC")
 
 
-def _images_and_kernel(operation: tf.Operation) -> tuple[list[int | None], list[int | None]]:
-    """The shapes of a convolution's images and of its kernel."""
+def _images_and_kernel(operation: tf.Operation) -> tuple[list[Any], list[Any]]:
+    """The shapes of a convolution's images and of its kernel, None for free sizes."""
     images, kernel = (
         (operation.outputs[0] if place < 0 else operation.inputs[place]).shape.as_list()
         for place in _CONVOLUTIONS[operation.type]

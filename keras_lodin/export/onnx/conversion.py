@@ -115,7 +115,7 @@ def _converted(
     names: Mapping[str, str],
 ) -> tf2onnx.graph.Graph:
     """The graph in ONNX's operations, as tf2onnx writes them one by one."""
-    changes = {"run_rewriters": _rewrite}
+    changes: dict[str, object] = {"run_rewriters": _rewrite}
     if not graph_def.library.function:
         # It reads all attributes of all nodes to find the functions that they call.
         changes["resolve_functions"] = lambda graph: []
