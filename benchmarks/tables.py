@@ -694,7 +694,6 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/onnx/floor.csv": as_it_is,
     "docs/results/onnx/export_cost.csv": as_it_is,
     "docs/results/onnx/export_phases.csv": as_it_is,
-    "docs/results/onnx/export_formats.csv": as_it_is,
     "docs/results/contrasts/rules.csv": as_it_is,
     "docs/results/contrasts/afterwards.csv": as_it_is,
     "docs/results/contrasts/detectors.csv": as_it_is,
