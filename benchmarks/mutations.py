@@ -1685,9 +1685,15 @@ MUTATIONS: list[Mutation] = [
         "onnx/rules/pooling",
         (
             "windows that overlap",
-            'reduction="add"',
-            'reduction="none"',
+            'axis=1, reduction="add"',
+            'axis=1, reduction="none"',
             f"{_ONNX_RULES}::test_windows_that_pick_the_same_pixel_add_up",
+        ),
+        (
+            "the last of equal pixels",
+            'one.op("Max", other)',
+            'one.op("Min", other)',
+            f"{_ONNX_RULES}::test_of_equal_pixels_of_a_window_the_first_has_the_gradient",
         ),
     ),
     *_of(

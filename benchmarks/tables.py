@@ -692,6 +692,8 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/onnx/*.json": real_data,
     "docs/results/onnx/scoring.csv": pairs,
     "docs/results/onnx/floor.csv": as_it_is,
+    "docs/results/onnx/number_types.csv": as_it_is,
+    "docs/results/onnx/profile.csv": as_it_is,
     "docs/results/onnx/export_cost.csv": as_it_is,
     "docs/results/onnx/export_phases.csv": as_it_is,
     "docs/results/contrasts/rules.csv": as_it_is,

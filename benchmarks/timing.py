@@ -42,19 +42,22 @@ def processor_seconds(command: Sequence[str], **settings: Any) -> float:
     return so_far() - before
 
 
-def in_turns(timers: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """What each of some timers finds, A B C A B C, after a round that is not counted.
+def in_turns(
+    timers: Mapping[str, Callable[[], float]], rounds: int, *, uncounted: int = 1
+) -> dict[str, list[float]]:
+    """What each of some timers finds, A B C A B C, after rounds that are not counted.
 
     Args:
-        timers: by name, functions that do something and return the seconds that it took. The first
-            round compiles, and fills what Python and the system keep.
+        timers: by name, functions that do something and return the seconds that it took.
         rounds: how many are counted.
+        uncounted: how many come before. The first round compiles, and fills what Python and the
+            system keep; 0 is for timers that do so each time.
     """
     found: dict[str, list[float]] = {name: [] for name in timers}
-    for number in range(rounds + 1):
+    for number in range(uncounted + rounds):
         for name, timer in timers.items():
             seconds = timer()
-            if number:
+            if number >= uncounted:
                 found[name].append(seconds)
     return found
 

@@ -1,5 +1,6 @@
 """Fixtures of every test: small classifiers, and the optional data beside the checkout."""
 
+import fcntl
 import gc
 import os
 import shutil
@@ -43,39 +44,49 @@ settings.load_profile("repeatable")
 # The files that take longest, longest first: handed out in this order they leave no process waiting
 # for another at the end.
 LONGEST = (
+    "test_command_line",
     "training/test_gq_model",
     "detectors/test_conformance",
-    "test_command_line",
-    "test_documentation",
     "export/test_onnx",
-    "detectors/test_odin",
-    "export/test_onnx_rules",
-    "export/test_litert",
-    "detectors/test_odin_tuning",
-    "evaluation/test_one_pass",
-    "export/test_onnx_layers",
-    "workflows/test_jobs",
-    "detectors/test_mahalanobis",
-    "quotient/test_per_sample",
-    "detectors/test_mood",
-    "test_registries",
-    "workflows/test_compare_gradients",
     "workflows/test_train_network",
-    "models/test_softmax_end",
-    "detectors/test_construction",
-    "examples/test_serving",
-    "export/test_damaged_artifacts",
-    "detectors/test_promise",
     "quotient/test_estimators",
-    "export/test_formats",
-    "test_testing",
-    "data/sources/test_every_source",
-    "gradients/test_norms",
-    "gradients/tensorflow/test_second_derivatives",
-    "workflows/sweeps/test_run",
+    "export/test_onnx_rules",
+    "examples/test_serving",
+    "workflows/test_jobs",
+    "detectors/test_odin_tuning",
     "workflows/test_loading",
+    "export/test_onnx_layers",
+    "data/shards/test_image_reader",
+    "test_documentation",
+    "export/test_litert",
+    "detectors/test_construction",
+    "evaluation/test_one_pass",
+    "detectors/test_odin",
+    "workflows/sweeps/test_run",
+    "detectors/test_mahalanobis",
+    "workflows/scoring/test_run",
+    "data/sources/test_every_source",
     "training/test_replicas",
+    "detectors/test_mood",
+    "gradients/tensorflow/test_second_derivatives",
+    "gradients/tensorflow/test_jvp",
+    "workflows/test_compare_gradients",
+    "test_bad_inputs",
+    "gradients/tensorflow/test_vjp",
+    "test_registries",
+    "detectors/test_combined",
+    "workflows/test_monitor",
+    "gradients/test_norms",
+    "detectors/test_promise",
+    "quotient/test_per_sample",
+    "data/sources/test_folder",
+    "test_testing",
     "browser/test_reports",
+    "models/test_softmax_end",
+    "quotient/test_forms",
+    "export/test_damaged_artifacts",
+    "gradients/tensorflow/test_rules",
+    "evaluation/test_choosing",
 )
 
 
@@ -147,12 +158,27 @@ def shared_data():
     return folder
 
 
+@pytest.fixture(scope="session")
+def _kept():
+    """The classifier of the test before, as long as it is as it was made."""
+    return []
+
+
 @pytest.fixture
-def classifier():
-    """Seven classes, images of 8 x 8 x 1, logits, untrained but with random statistics."""
+def classifier(_kept):
+    """Seven classes, images of 8 x 8 x 1, logits, untrained but with random statistics.
+
+    Tests share it, until one trains, compiles or otherwise changes it.
+    """
     from tests import networks
 
-    return networks.convolutional(normalization=True)
+    if not _kept:
+        _kept.append(networks.convolutional(normalization=True))
+    model = _kept[0]
+    before = networks.state(model)
+    yield model
+    if networks.state(model) != before:
+        _kept.clear()
 
 
 @pytest.fixture
@@ -168,34 +194,52 @@ def labels(rng):
 
 
 @pytest.fixture(scope="session")
-def run(tmp_path_factory):
+def made_once(tmp_path_factory):
+    """Makes what one process of the test run makes for all of them: a path by its name."""
+    # Of pytest-xdist's processes each has a folder of its own in that of the run.
+    folder = tmp_path_factory.getbasetemp()
+    folder = folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder
+
+    def make(name, function):
+        with (folder / f"{name}.lock").open("a+") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not lock.seek(0, os.SEEK_END):
+                function(folder / name)
+                lock.write("made")
+        return folder / name
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def run(made_once):
     """Folder of a finished training run on digits 0 to 6, of the smallest network that learns."""
     from keras_lodin.models.networks import NETWORKS
     from keras_lodin.workflows import train
     from tests import networks
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(NETWORKS, "perceptron", networks.perceptron)
-        folder = tmp_path_factory.mktemp("session") / "run"
-        return train("digits:0-6", "perceptron", folder, epochs=8, verbose=0)
+    def make(folder):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(NETWORKS, "perceptron", networks.perceptron)
+            train("digits:0-6", "perceptron", folder, epochs=8, verbose=0)
+
+    return made_once("run", make)
 
 
 @pytest.fixture(scope="session")
-def detector_file(run):
+def detector_file(made_once, run):
     """A tuned and calibrated ODIN detector around it."""
     from keras_lodin.workflows import tune_model
 
-    tune_model(run, "digits:0-6", run.parent / "detector.keras", verbose=0)
-    return run.parent / "detector.keras"
+    return made_once("detector.keras", lambda path: tune_model(run, "digits:0-6", path, verbose=0))
 
 
 @pytest.fixture(scope="session")
-def artifact(detector_file):
+def artifact(made_once, detector_file):
     """The same as a SavedModel."""
     from keras_lodin.workflows import export_model
 
-    export_model(detector_file, detector_file.parent / "artifact", verbose=False)
-    return detector_file.parent / "artifact"
+    return made_once("artifact", lambda path: export_model(detector_file, path, verbose=False))
 
 
 @pytest.fixture(scope="session")

@@ -92,6 +92,13 @@ def with_statistics(model):
     return model
 
 
+def state(model):
+    """All that a test can leave changed in a model: to compare by `==`."""
+    layers = [(layer.name, layer.trainable, layer.get_config()) for layer in model.layers]
+    weights = [weight.tobytes() for weight in model.get_weights()]
+    return model.name, model.compiled, layers, weights
+
+
 def in_float64(make, model, **options):
     """The same network with the same weights, in double precision."""
     policy, floatx = keras.config.dtype_policy(), keras.config.floatx()

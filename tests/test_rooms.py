@@ -13,7 +13,6 @@ import import_floors  # noqa: E402
 
 PACKAGE = ROOT / "keras_lodin"
 MODULES = import_floors.modules()
-IMPORTS = import_floors.graph()
 # Each may import from those before it.
 ROOMS = (
     *("utils", "metrics", "gradients", "report", "data", "models"),
@@ -34,6 +33,11 @@ TENSORFLOW = (
 CHOOSE = ("gradients", "data.sources.tfds", "data.shards.tfrecord_shard", "testing")
 
 
+@pytest.fixture(scope="module")
+def imports():
+    return import_floors.graph()
+
+
 def test_the_rooms_are_those_of_the_design():
     # Not the folders of modules that have moved, where Python may have left its cache.
     folders = {path.relative_to(PACKAGE).parts[0] for path in PACKAGE.glob("*/**/*.py")}
@@ -49,11 +53,11 @@ def test_the_rooms_are_those_of_the_design():
 
 
 @pytest.mark.parametrize("name", ROOMS)
-def test_a_room_imports_from_none_above_it(name):
+def test_a_room_imports_from_none_above_it(name, imports):
     above = set(ROOMS[ROOMS.index(name) + 1 :]) | {"testing", "losses", "keras_lodin_cli"}
     upwards = [
         (module, other)
-        for module, others in IMPORTS.items()
+        for module, others in imports.items()
         if import_floors.room(module) == name
         for other in others
         if import_floors.room(other) in above
@@ -61,8 +65,8 @@ def test_a_room_imports_from_none_above_it(name):
     assert not upwards
 
 
-def test_no_module_imports_in_a_circle():
-    assert import_floors.circle(IMPORTS) == []
+def test_no_module_imports_in_a_circle(imports):
+    assert import_floors.circle(imports) == []
 
 
 def test_a_circle_would_be_found():

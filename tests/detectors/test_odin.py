@@ -13,6 +13,7 @@ import keras_lodin
 from keras_lodin.detectors.odin_score import tempered_score, winning_cotangent
 from keras_lodin.gradients import ForwardPass
 from tests import networks
+from tests.dear import fewer_examples
 from tests.detectors import classifiers
 
 
@@ -196,6 +197,7 @@ def test_neighbours_in_the_batch_do_not_matter(images):
 any_logits = st.floats(-1e4, 1e4, width=32, allow_subnormal=False)
 
 
+@fewer_examples
 @given(
     logits=arrays("float32", (4, 5), elements=any_logits),
     temperature=st.floats(0.1, 1e4),
@@ -209,6 +211,7 @@ def test_score_is_the_log_of_classes_times_the_largest_softmax(logits, temperatu
     assert np.all((score >= 0.0) & (score <= np.log(5) * (1 + 1e-5)))
 
 
+@fewer_examples
 @given(
     logits=arrays("float32", (4, 5), elements=any_logits),
     temperature=st.floats(0.1, 1e4),

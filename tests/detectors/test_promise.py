@@ -20,7 +20,7 @@ def trained(run):
     return keras.models.load_model(run / "model.keras"), *parts
 
 
-@pytest.mark.grid(6)
+@pytest.mark.grid(7)
 @pytest.mark.parametrize(
     ("cls", "options"),
     [

@@ -69,6 +69,8 @@ ELEMENTWISE = {
     "Expm1": tf.math.expm1,
     "Log1p": lambda x: tf.math.log1p(x + 1.5),
     "Erfc": tf.math.erfc,
+    "Erfc of an opposite": lambda x: tf.math.erfc(-x * 0.5),
+    "Square of an opposite": lambda x: tf.square(0.5 * -x),
     "Xlogy": lambda x: tf.math.xlogy(x, x + 3.0),
     "Xdivy": lambda x: tf.math.xdivy(x, x + 3.0),
     "MulNoNan": lambda x: tf.math.multiply_no_nan(x, tf.nn.relu(x)),
@@ -91,9 +93,26 @@ def test_elementwise_gradient(operation):
     assert run_both(ELEMENTWISE[operation], (5, 3)) < 1e-6
 
 
+def test_a_gelu_without_a_gradient_is_one_operation_to_onnxruntime(tmp_path):
+    @tf.function(input_signature=[tf.TensorSpec((None, 5), tf.float32, name="x")])
+    def function(x):
+        return {"y": tf.nn.gelu(x)}
+
+    settings = onnxruntime.SessionOptions()
+    settings.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    settings.log_severity_level = 3
+    onnxruntime.InferenceSession(
+        content(convert(function, [])), settings, providers=["CPUExecutionProvider"]
+    )
+    nodes = onnx.load(settings.optimized_model_filepath).graph.node
+    assert [node.op_type for node in nodes] == ["Gelu"]
+
+
 def values_of(function, x):
     """A function's outputs at single numbers, in TensorFlow and in onnxruntime."""
-    traced = tf.function(function, input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    traced = tf.function(
+        function, input_signature=[tf.TensorSpec((None,), tf.float32, name="x")], autograph=False
+    )
     session = onnxruntime.InferenceSession(
         content(convert(traced, [])), providers=["CPUExecutionProvider"]
     )
@@ -167,7 +186,9 @@ def test_windows_that_pick_the_same_pixel_add_up():
     def gradient_of_sum(x):
         return tf.nn.max_pool(x, 3, 1, "VALID")
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 5, 5, 1), tf.float32, name="x")])
+    @tf.function(
+        input_signature=[tf.TensorSpec((None, 5, 5, 1), tf.float32, name="x")], autograph=False
+    )
     def function(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -182,6 +203,28 @@ def test_windows_that_pick_the_same_pixel_add_up():
     (gradient,) = session.run(["gradient"], {"x": x})
     assert (gradient[:, 2, 2] == 9.0).all()
     assert gradient.sum() == 18.0
+
+
+@pytest.mark.parametrize(("size", "stride", "padding"), [(3, 2, "VALID"), (2, 2, "SAME")])
+@pytest.mark.parametrize("low", [-2, 0], ids=["negative too", "after a ReLU"])
+def test_of_equal_pixels_of_a_window_the_first_has_the_gradient(size, stride, padding, low):
+    @tf.function(input_signature=[tf.TensorSpec((None, 9, 7, 16), tf.float32, name="x")])
+    def function(x):
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            y = tf.nn.max_pool(x, size, stride, padding)
+        weights = tf.reshape(tf.cast(tf.range(tf.size(y)), tf.float32) + 1.0, tf.shape(y))
+        return {"gradient": tape.gradient(y, x, output_gradients=weights)}
+
+    model = convert(function, [])
+    # Not by the places that a pooling gives.
+    assert all(len(node.output) == 1 for node in model.proto.graph.node)
+    session = onnxruntime.InferenceSession(content(model), providers=["CPUExecutionProvider"])
+    # Four values, and an image of one value: nearly every window has several largest pixels.
+    x = np.random.default_rng(0).integers(low, low + 4, (3, 9, 7, 16)).astype("float32")
+    x[0] = low
+    (gradient,) = session.run(["gradient"], {"x": x})
+    np.testing.assert_array_equal(gradient, function(tf.constant(x))["gradient"])
 
 
 CONVOLUTIONS = [
@@ -516,7 +559,7 @@ def test_a_product_with_a_transposed_matrix_is_one_operation(sides):
 def test_a_matrix_that_is_needed_both_ways_is_in_the_file_once():
     weight = tf.Variable(kernel(50, 60))
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 50), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((None, 50), tf.float32, name="x")], autograph=False)
     def function(x):
         return {"y": tf.matmul(tf.nn.relu(tf.matmul(x, weight)), weight, transpose_b=True)}
 
@@ -528,7 +571,7 @@ def test_a_matrix_that_is_needed_both_ways_is_in_the_file_once():
 
 
 def test_sign_bit_tells_negative_zero():
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")], autograph=False)
     def function(x):
         mask = tf.constant(np.iinfo("int32").min)
         return {"negative": tf.bitwise.bitwise_and(tf.bitcast(x, tf.int32), mask) < 0}
@@ -541,7 +584,7 @@ def test_sign_bit_tells_negative_zero():
 
 
 def test_other_uses_of_bits_are_refused():
-    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")])
+    @tf.function(input_signature=[tf.TensorSpec((None,), tf.float32, name="x")], autograph=False)
     def function(x):
         return {"bits": tf.bitcast(x, tf.int32) + 1}
 

@@ -17,6 +17,7 @@ from keras_lodin.gradients import ForwardPass
 from keras_lodin.gradients.norms import gradient_norms, norms
 from keras_lodin.quotient import forms
 from tests import networks
+from tests.dear import fewer_examples
 from tests.gradients.tensorflow.graph_networks import assert_close, moving_moments, trainable
 from tests.gradients.tensorflow.linear_pass import size
 from tests.processes import run_python
@@ -30,6 +31,7 @@ jacobians = npst.arrays(
 )
 
 
+@fewer_examples
 @given(jacobians, st.sampled_from([1e-30, 1.0, 1e30]), st.sampled_from(["l1", "l2"]))
 def test_norms_are_those_of_float64_at_any_scale(jacobian, scale, norm):
     gradients = jacobian.astype("float32") * np.float32(scale)
@@ -39,6 +41,7 @@ def test_norms_are_those_of_float64_at_any_scale(jacobian, scale, norm):
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-36)
 
 
+@fewer_examples
 @given(jacobians)
 def test_the_derivative_of_l2_is_the_unit_vector(jacobian):
     # Half of the smallest float32 is 0 to a processor that flushes what is below it.
@@ -84,6 +87,7 @@ def run(model, x, chunk_size, free_batch=False, **options):
     compute = tf.function(
         norms_and_derivatives(model, chunk_size, **options),
         input_signature=[tf.TensorSpec(shape, tf.float32)],
+        autograph=False,
     )
     before = model.get_weights()
     results = compute(x)
@@ -161,7 +165,7 @@ def test_norms_are_those_of_tensorflows_jacobian(chunk_size, norm, order, networ
     cotangents = rng.normal(size=(5, BATCH, networks.CLASSES)).astype("float32")
     weights = rng.uniform(size=(5, BATCH)).astype("float32")
 
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x):
         forward_pass = ForwardPass(lambda inputs: network(inputs, training=False), x)
         return gradient_norms(

@@ -197,7 +197,7 @@ def weight_gradient_function(model, estimate, norm, reduce):
     """A compiled function of (x, y): the weights' gradients of something of the two norms."""
     weights = [variable.value for variable in model.trainable_variables]
 
-    @tf.function
+    @tf.function(autograph=False)
     def gradients(x, y):
         with tf.GradientTape() as tape:
             forward_pass = ForwardPass(lambda inputs: model(inputs, training=True), x)

@@ -55,7 +55,7 @@ def quotient_of(classifier, images, labels, settings):
         known.pop("chunk_size", None)
         return keras_lodin.gradient_quotient(classifier, images, labels, **known).mean()
 
-    @tf.function
+    @tf.function(autograph=False)
     def norms():
         forward_pass = ForwardPass(lambda x: classifier(x, training=False), tf.constant(images))
         seeds = StepSeeds(settings["seed"], 0)

@@ -45,8 +45,10 @@ def test_other_detectors_are_calibrated_without_tuning(run, tmp_path):
     assert keras.models.load_model(tmp_path / "energy.keras").threshold == detector.threshold
 
 
-def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, tmp_path):
-    evaluation = evaluate_models([run], "digits:0-6", ["digits:7-9", "noise:uniform:200"])
+def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run):
+    evaluation = evaluate_models(
+        [run], "digits:0-6", ["digits:7-9", "noise:uniform:200"], resamples=20
+    )
     assert [(row["detector"], row["ood"]) for row in evaluation.rows] == [
         (detector, ood)
         for detector in ("msp", "max_logit", "energy", "odin", "mahalanobis", "vim")
@@ -54,10 +56,6 @@ def test_evaluation_of_a_run_has_a_row_for_every_detector_and_set(run, tmp_path)
     ]
     assert evaluation.id["accuracy"] > 0.9
     assert all(row["auroc"] > 0.6 for row in evaluation.rows)
-
-    evaluation.save(tmp_path)
-    results = json.loads((tmp_path / "results.json").read_text())
-    assert len(results["results"]) == 12
 
 
 @pytest.mark.slow

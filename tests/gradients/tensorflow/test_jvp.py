@@ -71,7 +71,9 @@ def with_second_order(method, model, training=False):
 def check(model, x, sizes, expected_of=None, method=by_the_walk, training=False):
     direction = direction_for(x)
     signature = [graph_networks.specification(model, x, sizes)] * 2
-    walked = tf.function(with_second_order(method, model, training), input_signature=signature)
+    walked = tf.function(
+        with_second_order(method, model, training), input_signature=signature, autograph=False
+    )
     derivative, second = walked(x, direction)
     expected_of = expected_of or with_second_order(by_the_accumulator, model)
     expected, expected_second = expected_of(tf.constant(x), tf.constant(direction))
@@ -102,7 +104,7 @@ def test_sizes_that_only_the_running_graph_knows_change_nothing(name):
 def test_bilinear_upsampling_is_linear_in_its_input():
     """`ForwardAccumulator` has no derivative of it."""
     model, x = graph_networks.make("resized")
-    found = tf.function(lambda x: by_the_walk(x, model, x))(tf.constant(x))
+    found = tf.function(lambda x: by_the_walk(x, model, x), autograph=False)(tf.constant(x))
     assert_close(found, model(x) - model(0.0 * x))
 
 
@@ -146,7 +148,9 @@ def test_statistics_of_the_batch_count_as_constant(name, statistics_of, sizes):
     normalization.moving_variance.assign(before.var(axes))
     direction = direction_for(x)
 
-    @tf.function(input_signature=[graph_networks.specification(model, x, sizes)] * 2)
+    @tf.function(
+        input_signature=[graph_networks.specification(model, x, sizes)] * 2, autograph=False
+    )
     def compute(x, direction):
         return by_the_pass(x, lambda inputs: model(inputs, training=True), direction)
 
@@ -162,11 +166,11 @@ def test_the_weights_still_reach_the_derivative_through_the_statistics_of_the_ba
     kernel = model.layers[1].kernel
     direction = direction_for(x)
 
-    @tf.function
+    @tf.function(autograph=False)
     def loss():
         return loss_of(by_the_pass(x, lambda inputs: model(inputs, training=True), direction))
 
-    @tf.function
+    @tf.function(autograph=False)
     def slope():
         with tf.GradientTape() as tape:
             value = loss_of(by_the_pass(x, lambda i: model(i, training=True), direction))
@@ -190,7 +194,7 @@ def test_dropout_masks_are_those_of_the_forward_pass(rng):
     model = keras.Model(inputs, outputs)
     x = rng.normal(size=(3, 50)).astype("float32")
 
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x):
         forward_pass = ForwardPass(lambda inputs: model(inputs, training=True), x)
         return forward_pass.logits, forward_pass.directional_derivative(x)
@@ -209,7 +213,7 @@ def test_half_precision_networks_agree_loosely():
     twin, _ = graph_networks.make("batch normalization")
     twin.set_weights(model.get_weights())
     direction = direction_for(x)
-    found = tf.function(lambda x: by_the_pass(x, model, direction))(tf.constant(x))
+    found = tf.function(lambda x: by_the_pass(x, model, direction), autograph=False)(tf.constant(x))
     assert found.dtype == tf.float32
     expected = by_the_accumulator(tf.constant(x), twin, tf.constant(direction))
     assert_close(found, expected, tolerance=0.02)
@@ -220,7 +224,7 @@ def test_the_traced_graph_does_not_grow_with_the_number_of_classes():
         model = keras.Sequential([keras.Input((6, 6, 2)), layers.Conv2D(3, 3, activation="relu")])
         model.add(layers.Flatten())
         model.add(layers.Dense(classes))
-        compute = tf.function(lambda x: by_the_walk(x, model, x))
+        compute = tf.function(lambda x: by_the_walk(x, model, x), autograph=False)
         trace = compute.get_concrete_function(tf.TensorSpec((None, 6, 6, 2), tf.float32))
         return len(trace.graph.get_operations())
 
@@ -256,5 +260,5 @@ def test_operands_that_broadcast_move_the_whole_output(combine, shapes, moves, r
             operands.append(tf.reshape(tf.linalg.matvec(matrix, vector, transpose_a=True), shape))
         return combine(*operands)
 
-    found = tf.function(lambda x: by_the_walk(x, outputs, direction))(x)
+    found = tf.function(lambda x: by_the_walk(x, outputs, direction), autograph=False)(x)
     assert_close(found, by_the_accumulator(x, outputs, direction))

@@ -30,7 +30,7 @@ def network(*options, **more):
 def gradients_and_derivatives(model, cotangents, factors, x):
     """Input gradients, and the derivatives of a sum of their squares."""
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 6, 6, 2))])
+    @tf.function(input_signature=[tf.TensorSpec((None, 6, 6, 2))], autograph=False)
     def compute(x):
         with tf.GradientTape() as tape:
             tape.watch(x)
@@ -65,7 +65,7 @@ def test_normalizations_of_a_batch_are_found(options, training, count):
     model = network(**options)
     found = []
 
-    @tf.function(input_signature=[tf.TensorSpec((None, 6, 6, 2))])
+    @tf.function(input_signature=[tf.TensorSpec((None, 6, 6, 2))], autograph=False)
     def trace(inputs):
         inputs = tf.identity(inputs)
         outputs = model(inputs, training=training)

@@ -66,7 +66,7 @@ def test_every_operation_with_a_rule_is_tried_and_listed_with_its_fact():
 def test_backwards_is_the_transpose_of_forwards_and_both_are_tensorflows(rng):
     """In one graph for all: J^T du for some du, and J dx, by the walks and by TensorFlow alone."""
 
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x, direction):
         found = {}
         for name, function in OPERATIONS.items():
@@ -93,7 +93,7 @@ def test_backwards_is_the_transpose_of_forwards_and_both_are_tensorflows(rng):
 
 
 def test_what_else_a_linear_operation_reads_may_move_as_well():
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x):
         inputs = tf.identity(x)
         outputs = tf.nn.bias_add(inputs * 3.0, tf.reduce_sum(inputs, 0))

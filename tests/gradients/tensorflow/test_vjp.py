@@ -63,7 +63,9 @@ def check(model, x, sizes, training):
         graph_networks.specification(model, x, sizes),
         tf.TensorSpec((COUNT, None, graph_networks.CLASSES), tf.float32),
     ]
-    walked = tf.function(with_second_order(by_the_walk, model, training), input_signature=signature)
+    walked = tf.function(
+        with_second_order(by_the_walk, model, training), input_signature=signature, autograph=False
+    )
     before = model.get_weights()
     gradients, derivatives = walked(x, cotangents)
     model.set_weights(before)
@@ -111,7 +113,9 @@ def test_training_mode_with_free_sizes_counts_it_too(name):
 def test_a_second_derivative_that_tensorflow_lacks_is_not_needed_for_the_first(name):
     model, x = graph_networks.make(name)
     cotangents = tf.constant(cotangents_for(x))
-    found = tf.function(lambda x: by_the_walk(model, x, model, cotangents))(tf.constant(x))
+    found = tf.function(lambda x: by_the_walk(model, x, model, cotangents), autograph=False)(
+        tf.constant(x)
+    )
     assert_close(found, by_the_tape(model, tf.constant(x), model, cotangents))
 
 
@@ -130,7 +134,7 @@ def test_a_walk_goes_through_what_is_called_once_and_leaves_loops_to_tensorflow(
         walkable.append(forward_pass._operations is not None)
         return forward_pass.input_gradients(cotangents)
 
-    compute = tf.function(with_second_order(by_the_pass, model, False))
+    compute = tf.function(with_second_order(by_the_pass, model, False), autograph=False)
     gradients, derivatives = compute(tf.constant(x), tf.constant(cotangents))
     expected, expected_derivatives = with_second_order(by_the_tape, model, False)(
         tf.constant(x), tf.constant(cotangents)
@@ -159,7 +163,7 @@ def test_half_precision_networks_agree_loosely():
     twin.set_weights(model.get_weights())
     cotangents = cotangents_for(x)
 
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x):
         forward_pass = ForwardPass(lambda inputs: model(inputs, training=False), x)
         assert forward_pass._operations is not None
@@ -172,7 +176,9 @@ def test_half_precision_networks_agree_loosely():
 
 def number_of_operations(count):
     model, x = graph_networks.make("squeeze and excitation")
-    compute = tf.function(lambda x, cotangents: by_the_walk(model, x, model, cotangents))
+    compute = tf.function(
+        lambda x, cotangents: by_the_walk(model, x, model, cotangents), autograph=False
+    )
     cotangents = tf.TensorSpec((count, 3, graph_networks.CLASSES), tf.float32)
     trace = compute.get_concrete_function(tf.TensorSpec(x.shape, tf.float32), cotangents)
     return len(trace.graph.get_operations())
@@ -195,7 +201,7 @@ def test_an_input_that_many_operations_read_gathers_all_their_gradients(rng):
     x = rng.normal(size=(2, 3)).astype("float32")
     cotangents = rng.normal(size=(4, 2, 3)).astype("float32")
 
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x):
         x = tf.identity(x)
         y = x * x + tf.reduce_mean(x, axis=1, keepdims=True) + 3.0 * x - x
@@ -257,14 +263,17 @@ def test_operands_of_any_shapes_that_broadcast_get_the_gradients_of_the_tape(
             y = both(x)
         return tf.stack([tape.gradient(y, x, c) for c in tf.unstack(cotangents)])
 
-    assert_close(tf.function(compute)(tf.constant(x)), tf.function(tape)(tf.constant(x)))
+    assert_close(
+        tf.function(compute, autograph=False)(tf.constant(x)),
+        tf.function(tape, autograph=False)(tf.constant(x)),
+    )
 
 
 def test_dropout_masks_are_those_of_the_forward_pass(rng):
     dropout = layers.Dropout(0.5, seed=1)
     x = rng.normal(size=(2, 50)).astype("float32")
 
-    @tf.function
+    @tf.function(autograph=False)
     def compute(x):
         forward_pass = ForwardPass(lambda inputs: dropout(inputs, training=True), x)
         return forward_pass.logits, forward_pass.input_gradients(tf.ones((3, 2, 50)))
@@ -279,7 +288,7 @@ def test_dropout_masks_are_those_of_the_forward_pass(rng):
 def test_second_derivatives_that_tensorflow_lacks_equal_finite_differences(name):
     model, x = graph_networks.make(name)
     cotangents = cotangents_for(x)
-    walked = tf.function(with_second_order(by_the_walk, model, False))
+    walked = tf.function(with_second_order(by_the_walk, model, False), autograph=False)
     weights = trainable(model)
     rng = np.random.default_rng(5)
     direction = [rng.normal(size=weight.shape).astype("float32") for weight in weights]

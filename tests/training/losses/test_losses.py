@@ -9,6 +9,7 @@ from hypothesis.extra import numpy as arrays
 
 from keras_lodin import losses
 from tests import networks
+from tests.dear import fewer_examples
 
 SAMPLES, CLASSES = 5, 4
 NUMBERS = np.array([0, 3, 1, 1, 2])
@@ -23,6 +24,7 @@ def softmax(values):
     return values / values.sum(-1, keepdims=True)
 
 
+@fewer_examples
 @given(logits=some_logits, temperature=st.sampled_from([0.04, 0.3, 1.0]))
 def test_logit_norm_is_the_cross_entropy_of_unit_logits(logits, temperature):
     exact = logits.astype("float64")
@@ -51,6 +53,7 @@ def test_logits_of_length_zero_have_a_finite_gradient():
     assert np.isfinite(tape.gradient(loss, kernel.value)).all()
 
 
+@fewer_examples
 @given(logits=some_logits, smoothing=st.sampled_from([0.0, 0.1, 0.5]))
 def test_label_smoothing_is_that_of_keras_for_one_hot_labels(logits, smoothing):
     one_hot = np.eye(CLASSES, dtype="float32")[NUMBERS]

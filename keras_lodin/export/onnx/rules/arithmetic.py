@@ -31,8 +31,29 @@ def log1p(builder: Builder, v: Value) -> Value:
 
 @RULES.register("Erfc")
 def complementary_error_function(builder: Builder, x: Value) -> Value:
-    """erfc(x) = 1 - erf(x), to an absolute error of 1e-7 (all that a GELU needs)."""
-    return 1.0 - x.op("Erf")
+    """erfc(x) = 1 - erf(x), to an absolute error of 1e-7 (all that a GELU needs).
+
+    A GELU is x / 2 times erfc(-x / sqrt(2)) = 1 + erf(x / sqrt(2)): written so, onnxruntime takes
+    it for one operation.
+    """
+    opposite = _opposite(x)
+    return opposite.op("Erf") + 1.0 if opposite else 1.0 - x.op("Erf")
+
+
+@RULES.register("Square")
+def square(builder: Builder, x: Value) -> Value:
+    """Gives x^2, of -x where the gradient of `complementary_error_function` has that already."""
+    x = _opposite(x) or x
+    return x * x
+
+
+def _opposite(x: Value) -> Value | None:
+    """Of x = -u c, with a number c: u / (1 / c), without the sign; else None."""
+    for factor, number in (x.factors, x.factors[::-1]) if x.factors else ():
+        kind, sources = factor.made_of()
+        if kind == "Neg" and number.known is not None and number.known.size == 1:
+            return sources[0] / float(1.0 / number.known.item())
+    return None
 
 
 def _unless_zero(x: Value, result: Value) -> Value:
