@@ -697,6 +697,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/onnx/number_types.csv": as_it_is,
     "docs/results/onnx/profile.csv": as_it_is,
     "docs/results/onnx/export_cost.csv": as_it_is,
+    "docs/results/onnx/export_phases.csv": as_it_is,
     "docs/results/contrasts/rules.csv": as_it_is,
     "docs/results/contrasts/afterwards.csv": as_it_is,
     "docs/results/contrasts/detectors.csv": as_it_is,

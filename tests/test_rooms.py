@@ -23,8 +23,8 @@ ROOMS = (
 TENSORFLOW = (
     *("gradients.tensorflow", "data.readers.tensorflow", "data.readers.tfrecords"),
     *("export.file_operations", "export.known_values", "export.reference"),
-    *("export.resizing_matrices", "export.rounding_noise", "export.saved_program"),
-    *("export.serving_function", "export.tracing"),
+    *("export.resizing_matrices", "export.rounding_noise", "export.runnable"),
+    *("export.saved_program", "export.serving_function", "export.tracing"),
     *("export.litert.conversion", "export.litert.rules", "export.litert.windows"),
     *("export.onnx.conversion", "export.onnx.known_sizes", "export.onnx.rules"),
     "export.onnx.weightless_graph",

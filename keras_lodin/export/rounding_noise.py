@@ -7,7 +7,8 @@ from collections.abc import Callable
 import tensorflow as tf
 
 from keras_lodin.export.known_values import NESTED_GRAPHS
-from keras_lodin.export.tracing import Function, copied, traced
+from keras_lodin.export.runnable import replayed
+from keras_lodin.export.tracing import Function, traced
 from keras_lodin.utils.tensor import Tensor
 
 # Operations whose results are exact: they move, choose or compare numbers, and round none off.
@@ -52,22 +53,13 @@ def with_rounding_noise(
 
     @tf.function(input_signature=function.input_signature, autograph=False)
     def noisy(*inputs: Tensor) -> dict[str, Tensor]:
-        given = [*map(_moved, inputs), *trace.captured_inputs]
-        values = {tensor.ref(): value for tensor, value in zip(trace.inputs, given, strict=True)}
-        copies: dict[str, tf.Operation] = {}
-        for operation in trace.graph.get_operations():
-            if operation.type == "Placeholder":
-                continue
-            before = [copies[o.name] for o in operation.control_inputs if o.name in copies]
-            with tf.control_dependencies(before):
-                copy = copied(operation, [values[tensor.ref()] for tensor in operation.inputs])
-            copies[operation.name] = copy
-            exact = operation.type in _EXACT
-            for tensor, result in zip(operation.outputs, copy.outputs, strict=True):
-                values[tensor.ref()] = result if exact else _moved(result)
-        return {name: values[tensor.ref()] for name, tensor in trace.structured_outputs.items()}
+        return replayed(trace, [*map(_moved, inputs)], _moved_unless_exact)
 
     return noisy.get_concrete_function()
+
+
+def _moved_unless_exact(operation: tf.Operation, result: Tensor) -> Tensor:
+    return result if operation.type in _EXACT else _moved(result)
 
 
 def _moved(tensor: Tensor) -> Tensor:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -53,6 +54,8 @@ def refused_if_untraceable() -> Iterator[None]:
 class Trace:
     """A traced function, as far as its graph is copied or converted."""
 
+    # What runs it.
+    function: Callable[..., dict[str, Tensor]]
     graph: tf.Graph
     # The function's own, then one for each captured tensor.
     inputs: Sequence[Tensor]
@@ -85,12 +88,24 @@ def copied(operation: tf.Operation, inputs: Sequence[Tensor]) -> tf.Operation:
     return graph.create_op(operation.type, inputs, dtypes, attrs=attributes)
 
 
+# A trace takes as long as all the rest of a conversion, and what checks it needs it as well.
+_TRACES: WeakKeyDictionary[Function, Trace] = WeakKeyDictionary()
+
+
 def traced(function: Function) -> Trace:
     """A trace of a `tf.function` by its input signature, with no calls of functions in it.
+
+    It is made once for each function.
 
     Raises:
         ValueError: if TensorFlow cannot trace it.
     """
+    if function not in _TRACES:
+        _TRACES[function] = _new_trace(function)
+    return _TRACES[function]
+
+
+def _new_trace(function: Function) -> Trace:
     # A function of its own: the caller's may hold a trace with calls in it.
     fresh = tf.function(
         function.python_function, input_signature=function.input_signature, autograph=False
@@ -98,6 +113,7 @@ def traced(function: Function) -> Trace:
     with refused_if_untraceable(), _inlined_functions():
         concrete = fresh.get_concrete_function()
     trace = Trace(
+        concrete,
         concrete.graph,
         concrete.inputs,
         concrete.captured_inputs,

@@ -62,6 +62,18 @@ def test_what_cancels_repeats_or_is_known_goes_and_the_result_stays(model, rng):
     np.testing.assert_array_equal(before, after)
 
 
+def test_what_no_output_depends_on_goes_and_an_input_stays(model):
+    model.graph.node.append(helper.make_node("Tan", ["a_last_0"], ["unread"]))
+    other = helper.make_tensor_value_info("other", TensorProto.FLOAT, [2])
+    model.graph.input.append(other)
+    graph = GraphUtil.create_graph_from_onnx_model(model)
+    simplification.without_unused(graph, graph.outputs)
+    left = {node.type for node in graph.get_nodes()}
+    assert "Tan" not in left
+    assert {"Relu", "Transpose", "Mul", "Identity"} <= left
+    assert [name for node in graph.inputs for name in node.output] == ["x", "other"]
+
+
 def test_simplifying_takes_no_more_steps_for_each_node_of_a_larger_graph(monkeypatch):
     """tf2onnx itself begins anew after each step, and so takes as many as there are nodes."""
 

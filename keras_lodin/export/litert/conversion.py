@@ -14,14 +14,19 @@ from keras_lodin.export.unwritable_error import UnwritableError
 from keras_lodin.utils.tensor import Tensor
 
 
-def rewritten(function: Function) -> Function:
+def rewritten(function: Function, *, without: str = "") -> Function:
     """The function once more, written with operations that LiteRT has.
+
+    Args:
+        function: the function.
+        without: an output to leave out, if it has it.
 
     Raises:
         ValueError: if an operation cannot be written.
     """
     trace = traced(function)
-    wanted = {tensor.op for tensor in trace.structured_outputs.values()}
+    named = {name: tensor for name, tensor in trace.structured_outputs.items() if name != without}
+    wanted = {tensor.op for tensor in named.values()}
     operations = []
     for operation in reversed(trace.graph.get_operations()):  # an operation stands after its inputs
         if operation in wanted:
@@ -49,7 +54,7 @@ def rewritten(function: Function) -> Function:
                 values[tensor.ref()] = value
         if problems:
             raise _refusal(problems)
-        return {name: values[tensor.ref()] for name, tensor in trace.structured_outputs.items()}
+        return {name: values[tensor.ref()] for name, tensor in named.items()}
 
     serve.get_concrete_function()
     return serve

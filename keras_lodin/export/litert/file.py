@@ -88,18 +88,22 @@ def export_litert(
     metadata = artifact_metadata(detector)
     with imported_for("An export to LiteRT"):
         from keras_lodin.export.litert.conversion import convert, rewritten
+        from keras_lodin.export.reference import TensorFlowReference
+        from keras_lodin.export.runnable import runnable
         from keras_lodin.export.serving_function import serving_function, with_threshold
 
-    trial = partial(_verify, detector, batches, recorded)
+    function = serving_function(detector, with_gradient=True)
     # The gradient is there to be looked at: a score hides much. The file goes without it.
-    looked_at = rewritten(serving_function(detector, with_gradient=True))
-    trial(convert({"with_threshold": looked_at}), with_gradient=True)
-    serve = rewritten(serving_function(detector))
+    looked_at = convert({"with_threshold": rewritten(function)})
+    reference = TensorFlowReference(detector, function, runnable(function))
+    trial = partial(_verify, detector, batches, recorded)
+    trial(reference, looked_at, with_gradient=True)
+    serve = rewritten(function, without="gradient")
     serving_default = with_threshold(serve, detector.threshold)
     content = convert({"serving_default": serving_default, "with_threshold": serve})
     with atomic_write(path) as file:
         file.write_bytes(_with_metadata(content, metadata))
-        trial(file.read_bytes(), with_gradient=False)
+        trial(reference.without_gradient(), file.read_bytes(), with_gradient=False)
     if verbose:
         size = f"  {path.stat().st_size / 2**20:.1f} MB, LiteRT's own operations"
         announce(metadata, "LiteRT file", path, [size])
@@ -187,19 +191,15 @@ def _verify(
     detector: Scorer,
     batches: list[np.ndarray],
     recorded: parity.Recorded | None,
+    reference: parity.Reference,
     content: bytes,
     *,
     with_gradient: bool,
 ) -> None:
-    from keras_lodin.export.reference import TensorFlowReference
-    from keras_lodin.export.serving_function import serving_function
-
-    function = serving_function(detector, with_gradient=with_gradient)
-    reference = TensorFlowReference(detector, function)
     threshold = np.float32(detector.threshold)
     moved = on_trial(detector, Signature(content, "with_threshold"))
     runs: list[Callable[..., parity.Outputs]] = [partial(moved, threshold=threshold)]
-    if not with_gradient:
+    if not with_gradient:  # the file as it will be
         runs.append(on_trial(detector, Signature(content, "serving_default")))
     for run in runs:
         for batch in batches:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeAlias
 
 import onnx
 import tensorflow as tf
@@ -17,7 +19,7 @@ from tf2onnx import handler
 from keras_lodin.export.format_limit_error import FormatLimitError
 from keras_lodin.export.onnx import rules
 from keras_lodin.export.onnx.known_sizes import with_known_sizes
-from keras_lodin.export.onnx.simplification import simplified
+from keras_lodin.export.onnx.simplification import simplified, without_unused
 from keras_lodin.export.onnx.slices import leave_out_whole_axes
 from keras_lodin.export.onnx.weighted_model import WeightedModel
 from keras_lodin.export.onnx.weightless_graph import weightless_graph
@@ -31,10 +33,18 @@ OPSET = 18
 
 # Of tf2onnx's rewritings of the graph: the first leaves the gradient of a dilated convolution with
 # tensors of other shapes than it was built for, the second writes identity matrices of a type that
-# onnxruntime has not.
-_WITHOUT_REWRITERS = dict.fromkeys(
-    ("rewrite_conv_dilations", "rewrite_eye"), lambda graph, nodes: nodes
-)
+# onnxruntime has not. The others look for the loops of recurrent layers and for branches, which a
+# graph that comes this far does not hold.
+_REWRITERS_LEFT_OUT = {
+    *("rewrite_conv_dilations", "rewrite_eye"),
+    *("rewriter_lstm_tf2", "rewrite_gru_tf2", "rewrite_single_direction_lstm"),
+    *("rewrite_bi_direction_lstm", "rewrite_single_direction_gru", "rewrite_bi_direction_gru"),
+    *("rewrite_custom_rnn_cell", "rewrite_generic_loop", "rewrite_cond"),
+}
+
+_run_rewriters = tf2onnx.tfonnx.run_rewriters
+
+Rewriter: TypeAlias = Callable[[tf2onnx.graph.Graph, list[tf2onnx.graph.Node]], object]
 
 _LOOPS = {"While", "StatelessWhile"}
 _BRANCHES = {"If", "StatelessIf", "Case", "StatelessCase"}
@@ -55,6 +65,11 @@ def convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
         ValueError: if an operation has no ONNX form. The message names the operations, the layers
             that they come from, and what to do instead.
     """
+    with _no_search_for_garbage():
+        return _convert(function, layer_names)
+
+
+def _convert(function: Function, layer_names: Sequence[str]) -> WeightedModel:
     trace = traced(function)
     operations = [(operation.type, operation.name) for operation in trace.graph.get_operations()]
     _refuse([found for found in operations if found[0] in _LOOPS | _BRANCHES], layer_names)
@@ -89,8 +104,7 @@ def _folded(
     graph_def: tf.compat.v1.GraphDef, inputs: Sequence[str], outputs: Sequence[str]
 ) -> tf.compat.v1.GraphDef:
     """TensorFlow's own simplification: shapes that are known become constants."""
-    with tf.Graph().as_default():
-        tf.import_graph_def(graph_def, name="")
+    with tf.Graph().as_default():  # what of the default graph is asked for is empty
         return tf2onnx.tf_loader.tf_optimize(list(inputs), list(outputs), graph_def)
 
 
@@ -101,7 +115,17 @@ def _converted(
     names: Mapping[str, str],
 ) -> tf2onnx.graph.Graph:
     """The graph in ONNX's operations, as tf2onnx writes them one by one."""
-    with tf.Graph().as_default() as graph, _changed(tf2onnx.tfonnx, **_WITHOUT_REWRITERS):
+    changes: dict[str, object] = {"run_rewriters": _rewrite}
+    if not graph_def.library.function:
+        # It reads all attributes of all nodes to find the functions that they call.
+        changes["resolve_functions"] = lambda graph: []
+    with (
+        tf.Graph().as_default() as graph,
+        _changed(tf2onnx.tfonnx, **changes),
+        # It is made of every node for messages that are not written.
+        _changed(tf2onnx.graph.Graph, delete_unused_nodes=without_unused),
+        _changed(tf2onnx.graph.Node, summary=property(lambda node: f"OP={node.type}")),
+    ):
         tf.import_graph_def(graph_def, name="")
         return tf2onnx.tfonnx.process_tf_graph(
             graph,
@@ -112,6 +136,14 @@ def _converted(
             output_names=outputs,
             tensors_to_rename=names,
         )
+
+
+def _rewrite(
+    graph: tf2onnx.graph.Graph, rewriters: Sequence[Rewriter], continue_on_error: bool
+) -> None:
+    """What tf2onnx calls with all its rewriters, for those that are of use here."""
+    used = [one for one in rewriters if one.__name__ not in _REWRITERS_LEFT_OUT]
+    _run_rewriters(graph, used, continue_on_error)
 
 
 def _refuse(problems: Sequence[tuple[str, str]], layer_names: Sequence[str]) -> None:
@@ -169,6 +201,18 @@ class _Collector(logging.Handler):
             what = operation.group(1) if operation else "unknown"
             reason = record.exc_info[1] if record.exc_info else "of an unknown reason"
             self.problems.append((f"{what} ({reason})", name))
+
+
+@contextlib.contextmanager
+def _no_search_for_garbage() -> Iterator[None]:
+    """Python would look for cycles among the nodes of all graphs again and again: they all live."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 @contextlib.contextmanager

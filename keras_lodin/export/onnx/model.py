@@ -113,6 +113,20 @@ def drop_output(model: onnx.ModelProto, name: str) -> bool:
     return dropped
 
 
+def check(model: WeightedModel) -> None:
+    """Has ONNX's checker look at a model, all but its weights' numbers, which a runtime reads.
+
+    Raises:
+        Exception: of ONNX's own kinds, if something is wrong.
+    """
+    whole = onnx.ModelProto()
+    whole.CopyFrom(model.proto)
+    for name, value in model.weights.items():
+        kind = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
+        whole.graph.input.append(onnx.helper.make_tensor_value_info(name, kind, value.shape))
+    onnx.checker.check_model(whole, full_check=True)
+
+
 def save(model: WeightedModel, path: Path) -> None:
     """Writes a model with its digest behind it, as one more metadata property.
 

@@ -6,6 +6,8 @@ The names of tf2onnx that are not public are here, as 1.17 has them
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tf2onnx.graph import Graph, Node
 from tf2onnx.optimizer import (
     BackToBackOptimizer,
@@ -14,6 +16,24 @@ from tf2onnx.optimizer import (
     MergeDuplicatedNodesOptimizer,
     TransposeOptimizer,
 )
+
+
+class _Constants(ConstFoldOptimizer):
+    """Makes a constant of what is computed from constants."""
+
+    def _optimize_at_current_graph_level(self, graph: Graph) -> Graph:
+        # tf2onnx looks at all nodes again after each pass; only readers of a new constant matter.
+        waiting = list(graph.get_nodes())
+        while waiting:
+            node = waiting.pop()
+            if node.graph is None or self._should_skip(node):
+                continue
+            if not self._all_inputs_are_const(node.inputs):
+                continue
+            readers = [one for name in node.output for one in graph.find_output_consumers(name)]
+            if self._fold_node(node, graph):
+                waiting += readers
+        return graph
 
 
 class _Identities(IdentityOptimizer):
@@ -96,7 +116,23 @@ class _Duplicates(MergeDuplicatedNodesOptimizer):
 
 
 # Constants first: a transpose stops at a constant that is still being computed.
-_SIMPLIFICATIONS = (ConstFoldOptimizer, _Identities, _Transposes, _Duplicates)
+_SIMPLIFICATIONS = (_Constants, _Identities, _Transposes, _Duplicates)
+
+
+def without_unused(graph: Graph, outputs: Sequence[str]) -> None:
+    """Takes out the nodes that no output depends on; the graph's inputs stay.
+
+    In the place of `Graph.delete_unused_nodes`, which walks the graph once for each output, and
+    puts all nodes that it found together once for each input.
+    """
+    waiting = [*outputs, *(name for node in graph.inputs for name in node.output)]
+    kept: set[str] = set()
+    while waiting:
+        node = graph.get_node_by_output(waiting.pop(), search_in_parent_graphs=False)
+        if node is not None and node.name not in kept:
+            kept.add(node.name)
+            waiting += node.input
+    graph.reset_nodes([node for node in graph.get_nodes() if node.name in kept])
 
 
 def simplified(graph: Graph) -> Graph:
@@ -107,7 +143,7 @@ def simplified(graph: Graph) -> Graph:
     Raises:
         Exception: of many kinds, if a simplification fails. The graph is then spoilt.
     """
-    graph.delete_unused_nodes(graph.outputs)
+    without_unused(graph, graph.outputs)
     for kind in _SIMPLIFICATIONS:
         graph = kind()._optimize(graph)
     # Of a chain it takes one link at a time.
