@@ -98,7 +98,7 @@ def _running(trace: Trace) -> list[tf.Operation]:
 
 
 def _is_special(operation: tf.Operation) -> bool:
-    """Whether TensorFlow has no kernel for a convolution on some processors."""
+    """Whether TensorFlow has no kernel for a convolution on some processors, or it may be so."""
     if operation.type not in _CONVOLUTIONS:
         return False
     last = _channels_last(operation)
@@ -143,8 +143,11 @@ def _channels_last(operation: tf.Operation) -> bool:
 
 def _images_and_kernel(operation: tf.Operation) -> tuple[list[Any], list[Any]]:
     """The shapes of a convolution's images and of its kernel, None for free sizes."""
-    images, kernel = (
-        (operation.outputs[0] if place < 0 else operation.inputs[place]).shape.as_list()
+    shapes = [
+        (operation.outputs[0] if place < 0 else operation.inputs[place]).shape
         for place in _CONVOLUTIONS[operation.type]
-    )
+    ]
+    # Of a SavedModel's layers the images' rank may not be known; a convolution's two are the same.
+    rank = next((shape.rank for shape in shapes if shape.rank is not None), 4)
+    images, kernel = ([None] * rank if shape.rank is None else shape.as_list() for shape in shapes)
     return images, kernel
