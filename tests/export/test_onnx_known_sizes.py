@@ -39,7 +39,13 @@ def broadcast_to_images(x):
     return tf.broadcast_to(tf.reshape(x, [tf.shape(x)[0], 1, 1, 4]), [tf.shape(x)[0], 3, 2, 4])
 
 
+def times_half_numbers(x):
+    """Of a size as another type, of which there is a range."""
+    return x * tf.range(0.5, tf.cast(tf.shape(x)[1], x.dtype))
+
+
 FUNCTIONS = {
+    "range of other numbers": (times_half_numbers, (4,)),
     "sum of two": (gradient(lambda x: tf.square(x) + 3 * x), (4, 3)),
     "broadcast operand": (gradient(lambda x: tf.square(x - tf.ones((1, 1, 3)))), (4, 3)),
     "mean": (gradient(lambda x: tf.square(tf.reduce_mean(x, [1, 2]))), (5, 4, 3)),

@@ -88,7 +88,12 @@ def _run(operation: tf.Operation, inputs: Sequence[object]) -> list[np.ndarray]:
             shapes = [len(shape) for shape in shapes]
         return [np.array(shape, dtype) for shape in shapes]
     with tf.init_scope():
-        return [np.asarray(value) for value in run_by_itself(operation, inputs)]
+        # Of numpy's numbers TensorFlow would choose the type itself: int32 for any range.
+        given = [
+            tf.constant(value, tensor.dtype)
+            for value, tensor in zip(inputs, operation.inputs, strict=True)
+        ]
+        return [np.asarray(value) for value in run_by_itself(operation, given)]
 
 
 def with_known_sizes(

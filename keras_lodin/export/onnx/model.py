@@ -41,9 +41,10 @@ class Session:
 
     Args:
         path: the file.
-        for_trial: whether only a few batches will come, for which two things are memory and time
+        for_trial: whether only a few batches will come, for which three things are memory and time
             spent for nothing: a second copy of the weights, in the order that makes them fastest
-            to multiply with, and what is kept of a batch's memory for the next one.
+            to multiply with, what is kept of a batch's memory for the next one, and threads that
+            wait for each other by going round and round.
     """
 
     def __init__(self, path: Path, *, for_trial: bool = False) -> None:
@@ -51,6 +52,7 @@ class Session:
         self._run_options = onnxruntime.RunOptions()
         if for_trial:
             options.add_session_config_entry("session.disable_prepacking", "1")
+            options.add_session_config_entry("session.intra_op.allow_spinning", "0")
             self._run_options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         # It warns that the threshold is an input with a default, which is what it is for.
         options.log_severity_level = 3
