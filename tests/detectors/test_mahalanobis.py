@@ -367,9 +367,7 @@ def perturbed(detector, x):
     return ops.convert_to_numpy(detector.perturb(detector.forward_pass(x)))
 
 
-@pytest.mark.slow
-@pytest.mark.grid(2)
-@pytest.mark.parametrize("names", [None, ["early", "late"]])
+@pytest.mark.parametrize("names", [pytest.param(None, marks=pytest.mark.slow), ["early", "late"]])
 def test_step_follows_finite_differences_in_float64(names, data):
     (x, y), model = data, trunk()
     weights = None if names is None else [0.5, 2.0]
