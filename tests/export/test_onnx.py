@@ -435,8 +435,8 @@ def changed(reduction, builder, *inputs):
 
 
 def as_products(builder, condition, x, y):
-    chosen = condition.op("Cast", to=1) * x
-    return chosen + condition.op("Not").op("Cast", to=1) * y
+    chosen = condition.op("Cast", to=x.dtype) * x
+    return chosen + condition.op("Not").op("Cast", to=x.dtype) * y
 
 
 @pytest.mark.grid(6)
