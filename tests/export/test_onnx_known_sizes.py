@@ -44,7 +44,13 @@ def times_half_numbers(x):
     return x * tf.range(0.5, tf.cast(tf.shape(x)[1], x.dtype))
 
 
+def times_a_squeezed_size(x):
+    """Python calls an attribute of this operation by another name than TensorFlow."""
+    return x * tf.cast(tf.squeeze(tf.shape(x)[1:2], [0]), x.dtype)
+
+
 FUNCTIONS = {
+    "squeezed size": (times_a_squeezed_size, (4,)),
     "range of other numbers": (times_half_numbers, (4,)),
     "sum of two": (gradient(lambda x: tf.square(x) + 3 * x), (4, 3)),
     "broadcast operand": (gradient(lambda x: tf.square(x - tf.ones((1, 1, 3)))), (4, 3)),

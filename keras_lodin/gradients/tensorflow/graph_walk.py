@@ -87,9 +87,14 @@ def run_by_itself(operation: tf.Operation, inputs: Sequence[Tensor]) -> list[Ten
         else:
             arguments.append(waiting.pop(0))
     function = getattr(tf.raw_ops, operation.type)
-    # Python renames some arguments; their order stays.
-    names = inspect.signature(function).parameters
-    results = function(**dict(zip(names, arguments, strict=False)), **attributes(operation))
+    # Python renames some arguments and attributes; their order stays.
+    names = list(inspect.signature(function).parameters)
+    given, left = dict(zip(names, arguments, strict=False)), attributes(operation)
+    given.update({name: left.pop(name) for name in names if name in left})
+    if left:
+        unused = [name for name in names if name not in given and name != "name"]
+        given.update(zip(unused, left.values(), strict=True))
+    results = function(**given)
     return list(results) if isinstance(results, (list, tuple)) else [results]
 
 
