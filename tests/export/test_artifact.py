@@ -34,7 +34,9 @@ def test_artifact_scores_like_its_detector(name, detector, images, tmp_path):
     np.testing.assert_allclose(outputs["logits"], expected["logits"], rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(outputs["score"], expected["score"], rtol=1e-5)
     np.testing.assert_array_equal(outputs["is_ood"], expected["is_ood"])
-    np.testing.assert_allclose(outputs["p_value"], expected["p_value"], rtol=1e-6)
+    # Of its own scores: these inputs may be the calibration's, which a rounding error moves across.
+    exact = keras.ops.convert_to_numpy(detector.p_value(outputs["score"]))
+    np.testing.assert_allclose(outputs["p_value"], exact, rtol=1e-6)
 
 
 @pytest.mark.grid(3)
