@@ -28,7 +28,7 @@ def runnable(function: Function) -> Callable[..., dict[str, Tensor]]:
     Keras has grouped convolutions compiled by XLA, as TensorFlow has no kernels for them on every
     processor; in a trace that a conversion takes, that is written out. Those with a group for each
     channel are run as depthwise ones, which is the same: TensorFlow has kernels for these
-    everywhere, and they are a hundred times faster than what XLA makes.
+    everywhere, and they are many times faster than what XLA makes (docs/performance.md).
 
     Returns:
         a function of the same inputs and outputs: the trace; or, where it holds other groups, the

@@ -1,7 +1,8 @@
 """tf2onnx's simplifications of a graph, in a time that grows with its size and not its square.
 
-The names of tf2onnx that are not public are here, as 1.17 has them
-(`tests/export/test_onnx_simplification.py` holds them to their contract).
+Its names of tf2onnx are not public, and are used as 1.17 has them, as are those that
+`conversion` changes for a while (`tests/export/test_onnx_simplification.py` holds the ones here to
+their contract).
 """
 
 from __future__ import annotations
