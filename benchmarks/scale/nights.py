@@ -64,6 +64,7 @@ def run(
     waiting = [cell for cell in cells if cell not in done]
     running: dict[Any, tuple[Cell, Any]] = {}
     finished = 0
+    _keep_memory()
     try:
         while waiting or running:
             while waiting and len(running) < (processes or os.cpu_count() or 1):
@@ -122,8 +123,12 @@ def train(
     kernels = torch_layers.compiled_kernels()
     if kernels is None:
         print("no C++ compiler that works: a step takes longer", flush=True)
+    dtype = getattr(torch, DTYPE)
     program = torch_training.Program(
-        Method.of(cell.method), getattr(torch, DTYPE), kernels or torch_layers.PLAIN
+        Method.of(cell.method),
+        dtype,
+        torch_layers.quickest_product_dtype(dtype),
+        kernels or torch_layers.PLAIN,
     )
     model = torch_training.new_model(cell.seed)
     state, curve, seconds = torch_training.start(model), [], 0.0
@@ -210,6 +215,19 @@ def _one_cell(cell: Cell, recipe: Recipe, packed: Path, folder: Path, limit: int
         for detector, own in figures(scores, sizes).items()
     ]
     Results(folder / _FINISHED).add(cell, rows, curve, kept(scores))
+
+
+def _keep_memory() -> None:
+    """Lets glibc keep freed memory in the processes to come, which inherit the environment.
+
+    It gives large tensors back at once by default, and the system clears each page of the next one.
+    """
+    for name, value in (
+        ("MALLOC_MMAP_THRESHOLD_", 2**25),
+        ("MALLOC_TRIM_THRESHOLD_", 2**32),
+        ("MALLOC_TOP_PAD_", 2**28),
+    ):
+        os.environ.setdefault(name, str(value))
 
 
 def _folder(work: Path, cell: Cell) -> Path:

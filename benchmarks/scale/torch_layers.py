@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import shutil
+import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -33,7 +34,8 @@ class Layers:
     Args:
         parameters: `LAYER/WEIGHT` to float32 tensors; kernels of convolutions are of shape
             `(filters, channels, size, size)`.
-        dtype: of the convolutions.
+        dtype: of what convolutions read and leave.
+        product_dtype: what they are computed in.
         kernels: of the normalisation.
 
     Attributes:
@@ -42,9 +44,12 @@ class Layers:
             a kernel is computed then.
     """
 
-    def __init__(self, parameters: dict[str, Any], dtype: Any, kernels: Kernels) -> None:
+    def __init__(
+        self, parameters: dict[str, Any], dtype: Any, product_dtype: Any, kernels: Kernels
+    ) -> None:
         self.parameters = parameters
         self.dtype = dtype
+        self.product_dtype = product_dtype
         self.kernels = kernels
         self.moments: dict[str, tuple[Any, Any]] = {}
         self.is_of_inputs = False
@@ -61,6 +66,10 @@ class Layers:
         self.moments[name] = mean, variance
         return out
 
+    def factors(self, *values: Any) -> tuple[Any, ...]:
+        """Values of `dtype` in the dtype of the products, which loses nothing."""
+        return tuple(value.to(self.product_dtype) for value in values)
+
     def dense(self, x: Any, name: str) -> Any:
         """A product with a matrix, in float32."""
         return x @ self.parameters[f"{name}/kernel"] + self.parameters[f"{name}/bias"]
@@ -72,6 +81,27 @@ class Layers:
             for name, moments in self.moments.items()
             for key, value in zip(("moving_mean", "moving_variance"), moments, strict=True)
         }
+
+
+@functools.lru_cache
+def quickest_product_dtype(dtype: Any) -> Any:
+    """What this processor convolves values of a dtype in with the least time: it, or float32.
+
+    Processors without instructions for bfloat16 matrices (AMX) take twice as long for it as for
+    float32. Its products are summed in float32 either way, and the sum is rounded to the dtype.
+    """
+    x = torch.zeros(32, 16, 32, 32, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    kernel = torch.zeros(16, 16, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
+
+    def seconds(product_dtype: Any) -> float:
+        found = []
+        for _ in range(7):
+            began = time.perf_counter()
+            _convolved(x.to(product_dtype), kernel.to(product_dtype), 1).to(dtype)
+            found.append(time.perf_counter() - began)
+        return min(found)
+
+    return min((dtype, torch.float32), key=seconds)
 
 
 @functools.lru_cache
@@ -169,18 +199,22 @@ PLAIN = Kernels(normalised, pulled, pulled_twice)
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Any, kernel: Any, strides: int, layers: Layers) -> Any:
+        x, factor = layers.factors(x, kernel)
+        # The kernel as it came: a derivative of the input gradient goes on from there.
         ctx.save_for_backward(x, kernel)
         ctx.strides, ctx.layers = strides, layers
-        return _convolved(x, kernel, strides)
+        return _convolved(x, factor, strides).to(layers.dtype)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Any) -> tuple[Any, ...]:
         x, kernel = ctx.saved_tensors
+        layers = ctx.layers
         of_x = of_kernel = None
         if ctx.needs_input_grad[0]:
-            of_x = _ConvolutionGradient.apply(cotangent, x, kernel, ctx.strides)
-        if not ctx.layers.is_of_inputs:
-            of_kernel = _gradients(cotangent, x, kernel, ctx.strides, [False, True, False])[1]
+            of_x = _ConvolutionGradient.apply(cotangent, x, kernel, ctx.strides, layers)
+        if not layers.is_of_inputs:
+            (wide,) = layers.factors(cotangent)
+            of_kernel = _kernel_gradient(wide, x, kernel, ctx.strides).to(layers.dtype)
         return of_x, of_kernel, None, None
 
 
@@ -188,16 +222,20 @@ class _ConvolutionGradient(torch.autograd.Function):
     """A convolution's gradient with respect to its input, of which it takes the shape alone."""
 
     @staticmethod
-    def forward(ctx: Any, cotangent: Any, x: Any, kernel: Any, strides: int) -> Any:
+    def forward(ctx: Any, cotangent: Any, x: Any, kernel: Any, strides: int, layers: Layers) -> Any:
+        cotangent, kernel = layers.factors(cotangent, kernel)
         ctx.save_for_backward(cotangent, kernel)
-        ctx.strides = strides
-        return _gradients(cotangent, x, kernel, strides, [True, False, False])[0]
+        ctx.strides, ctx.layers = strides, layers
+        return _gradients(cotangent, x, kernel, strides, [True, False, False])[0].to(layers.dtype)
 
     @staticmethod
     def backward(ctx: Any, of_x: Any) -> tuple[Any, ...]:
         cotangent, kernel = ctx.saved_tensors
-        of_kernel = _gradients(cotangent, of_x, kernel, ctx.strides, [False, True, False])[1]
-        return _convolved(of_x, kernel, ctx.strides), None, of_kernel, None
+        layers = ctx.layers
+        (of_x,) = layers.factors(of_x)
+        of_kernel = _kernel_gradient(cotangent, of_x, kernel, ctx.strides).to(layers.dtype)
+        of_cotangent = _convolved(of_x, kernel, ctx.strides).to(layers.dtype)
+        return of_cotangent, None, of_kernel, None, None
 
 
 class _NormRelu(torch.autograd.Function):
@@ -253,6 +291,10 @@ class _NormReluGradient(torch.autograd.Function):
 
 def _convolved(x: Any, kernel: Any, strides: int) -> Any:
     return torch.nn.functional.conv2d(x, kernel, None, strides, kernel.shape[-1] // 2)
+
+
+def _kernel_gradient(cotangent: Any, x: Any, kernel: Any, strides: int) -> Any:
+    return _gradients(cotangent, x, kernel, strides, [False, True, False])[1]
 
 
 def _gradients(cotangent: Any, x: Any, kernel: Any, strides: int, wanted: list[bool]) -> Any:

@@ -35,12 +35,14 @@ class Program:
 
     Attributes:
         method: of kind `plain` or `two`.
-        dtype: of the convolutions.
+        dtype: of what convolutions read and leave.
+        product_dtype: what they are computed in.
         kernels: of the normalisation.
     """
 
     method: Method
     dtype: Any
+    product_dtype: Any
     kernels: Kernels
 
     def __post_init__(self) -> None:
@@ -109,7 +111,7 @@ def train_step(
     """
     method = program.method
     parameters = {name: value.requires_grad_() for name, value in state.parameters.items()}
-    layers = Layers(parameters, program.dtype, program.kernels)
+    layers = Layers(parameters, program.dtype, program.product_dtype, program.kernels)
     x = x.requires_grad_(method.kind == methods.TWO)
     found = logits(layers, x)
     value = total = losses.build(_loss_name(method), True)(labels, found)

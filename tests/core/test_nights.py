@@ -80,10 +80,15 @@ def product_steps(method, batches):
     return found
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_steps_end_as_the_product_s(method, batches):
+@pytest.mark.parametrize(
+    ("method", "product_dtype"),
+    [*((method, torch.float32) for method in METHODS), ("gq logits sampled 1", torch.float64)],
+)
+def test_steps_end_as_the_product_s(method, product_dtype, batches):
     model = resnet20()
-    program = torch_training.Program(Method.of(method), torch.float32, torch_layers.PLAIN)
+    program = torch_training.Program(
+        Method.of(method), torch.float32, product_dtype, torch_layers.PLAIN
+    )
     state = torch_training.start(model)
     for number, (logs, weights) in enumerate(product_steps(method, batches)):
         x, y = batches[number]
@@ -99,7 +104,9 @@ def test_steps_end_as_the_product_s(method, batches):
 
 def test_a_method_that_the_loop_lacks_is_refused():
     with pytest.raises(ValueError, match=r"Received: method='gradient_penalty 0\.1'"):
-        torch_training.Program(Method.of("gradient_penalty 0.1"), torch.float32, torch_layers.PLAIN)
+        torch_training.Program(
+            Method.of("gradient_penalty 0.1"), torch.float32, torch.float32, torch_layers.PLAIN
+        )
 
 
 def test_the_rate_rises_over_a_tenth_of_the_steps_and_falls_to_nothing():
@@ -162,7 +169,9 @@ def test_compiled_steps_are_those_that_are_not(rng):
     labels = torch.tensor(rng.integers(10, size=32))
     ends = []
     for own in (torch_layers.PLAIN, kernels):
-        program = torch_training.Program(Method.of("gq logits sampled 1"), torch.bfloat16, own)
+        program = torch_training.Program(
+            *(Method.of("gq logits sampled 1"), torch.bfloat16, torch.float32, own)
+        )
         state = torch_training.start(torch_training.new_model(0))
         logs = torch_training.train_step(state, program, x, labels, (labels + 1) % 10, RATE)
         ends.append((logs, state.velocities))
