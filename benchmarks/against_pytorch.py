@@ -12,7 +12,6 @@ scoring by the processors' time, which other work on the machine changes less.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import subprocess
 import sys
@@ -27,6 +26,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 import timing
+from csv_rows import read_csv, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
@@ -35,7 +35,6 @@ import keras_lodin  # noqa: E402
 from keras_lodin.data.passes import BatchFunction  # noqa: E402
 from keras_lodin.detectors.registry import build_all  # noqa: E402
 from keras_lodin.detectors.shared_passes import shared_passes  # noqa: E402
-from keras_lodin.utils.files import atomic_write  # noqa: E402
 from tests.reference.weights import weight_arrays  # noqa: E402
 
 # Images to score: a second or so of work for either side.
@@ -50,9 +49,8 @@ def main() -> None:
     parser.add_argument("--only", default="", help="pairs with this text; the file keeps others")
     options = parser.parse_args()
     rows: dict[tuple[str, str], dict] = {}
-    if options.output and options.only and Path(options.output).exists():
-        with open(options.output, newline="") as file:
-            rows = {(row["network"], row["what"]): row for row in csv.DictReader(file)}
+    if options.output and options.only:
+        rows = {(row["network"], row["what"]): row for row in read_csv(options.output)}
     for network, classifier in (
         ("resnet20", keras_lodin.models.ResNet20()),
         ("resnet18", keras_lodin.models.ResNet18()),
@@ -60,10 +58,7 @@ def main() -> None:
         for row in compare(network, classifier, options.python, options.rounds, options.only):
             rows[network, row["what"]] = row
     if options.output:
-        with atomic_write(options.output) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, next(iter(rows.values())), lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows.values())
+        write_csv(options.output, rows.values())
 
 
 def compare(

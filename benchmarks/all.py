@@ -15,7 +15,6 @@ A figure is a median, with the least and the most of its pairs beside it where i
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from csv_rows import read_csv
 from rich.console import Console
 from rich.table import Table
 
@@ -186,10 +186,9 @@ def _table(
             console.print(run.stderr[-2000:], markup=False)
             failed.append(measure.script)
             continue
-        with open(results / measure.written, newline="") as file:
-            for row in csv.DictReader(file):
-                for line in measure.lines(row):
-                    table.add_row(*line)
+        for row in read_csv(results / measure.written):
+            for line in measure.lines(row):
+                table.add_row(*line)
         table.add_section()
     return table, failed
 

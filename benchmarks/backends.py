@@ -189,9 +189,10 @@ def _prepare(task: dict[str, Any], functions: dict[str, Callable[[], float]]) ->
 
 def _write(folder: Path, rows: list[dict[str, Any]], machines: dict[str, dict[str, Any]]) -> None:
     sys.path.insert(0, str(ROOT))
-    from gq_cost import write_csv, write_text
+    from csv_rows import write_csv
+    from gq_cost import write_text
 
-    write_csv(folder / "costs.csv", COLUMNS, rows)
+    write_csv(folder / "costs.csv", rows, COLUMNS)
     write_text(folder / "machine.json", json.dumps(machines, indent=2) + "\n")
 
 

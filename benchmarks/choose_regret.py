@@ -13,7 +13,6 @@ and regrets from them and writes the tables of docs/results/choose.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import time
@@ -23,6 +22,7 @@ from typing import Any
 
 import numpy as np
 from contrast import rules
+from csv_rows import write_csv
 from scipy.stats import t as student
 
 from keras_lodin.utils.files import atomic_write
@@ -397,19 +397,13 @@ def _one_pass(runs: dict[str, list[Run]]) -> Iterable[dict[str, str]]:
 
 
 def _write(name: str, rows: Iterable[dict]) -> None:
-    rows = list(rows)
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_write(RESULTS / name) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        header = dict.fromkeys(key for row in rows for key in row)
-        writer = csv.DictWriter(file, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
+    write_csv(
+        RESULTS / name,
+        (
             {key: f"{v:.4f}" if isinstance(v, float) else v for key, v in row.items()}
             for row in rows
-        )
+        ),
+    )
 
 
 if __name__ == "__main__":

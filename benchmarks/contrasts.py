@@ -13,7 +13,6 @@ docs/results/contrasts, which docs/results/contrasts.md shows with the plan and 
 from __future__ import annotations
 
 import argparse
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,8 +20,7 @@ import numpy as np
 from contrast import rules
 from contrast.candidates import ODIN_IMAGES, head_folds, odin_candidates, odin_folds
 from contrast.heads import FAMILIES, Head, anchored, published
-
-from keras_lodin.utils.files import atomic_write
+from csv_rows import read_csv, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results" / "contrasts"
@@ -376,26 +374,17 @@ def afterwards(candidates: list[dict]) -> None:
 
 
 def _read(name: str) -> list[dict]:
-    path = RESULTS / name
-    if not path.exists():
-        return []
-    with open(path, newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return read_csv(RESULTS / name)
 
 
 def _write(name: str, rows: list[dict]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_write(RESULTS / name) as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        header = dict.fromkeys(key for row in rows for key in row)
-        writer = csv.DictWriter(file, header, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(
+    write_csv(
+        RESULTS / name,
+        (
             {key: f"{v:.4f}" if isinstance(v, float) else v for key, v in row.items()}
             for row in rows
-        )
+        ),
+    )
 
 
 if __name__ == "__main__":

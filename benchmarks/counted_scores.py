@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import copy
-import csv
 import os
 import resource
 import sys
@@ -24,10 +23,10 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from csv_rows import write_csv
 
 from keras_lodin import metrics
 from keras_lodin.metrics import ScoreHistogram
-from keras_lodin.utils.files import atomic_write
 
 SHARDS = 100
 TPR = 0.95
@@ -113,10 +112,7 @@ def main() -> None:
             for row in found:
                 if row["scores"] == count:
                     row["expected"] = known.get(row["what"], "")
-    with atomic_write(options.output) as temporary, open(temporary, "w") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    write_csv(options.output, found, COLUMNS)
     sys.stdout.write(options.output.read_text())
 
 

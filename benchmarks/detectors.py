@@ -15,7 +15,6 @@ that step on the input on fewer images.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +22,7 @@ from typing import Any, NamedTuple
 
 import keras
 import numpy as np
+from csv_rows import read_csv, write_csv
 
 import keras_lodin
 from keras_lodin import metrics
@@ -99,7 +99,7 @@ def main() -> None:
     parser.add_argument("--network", choices=NETWORKS, action="append")
     options = parser.parse_args()
     options.cache.mkdir(exist_ok=True)
-    rows = _rows(options.output)
+    rows: list[dict[str, Any]] = [*read_csv(options.output)]
     for name in options.network or NETWORKS:
         case = Case(name, NETWORKS[name], options.data, options.cache)
         for detector in DETECTORS:
@@ -108,23 +108,13 @@ def main() -> None:
             ):
                 continue
             rows += [dict.fromkeys(COLUMNS, "") | row for row in case.measured(detector)]
-            with atomic_write(options.output) as temporary, open(temporary, "w") as file:
-                writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-                writer.writeheader()
-                writer.writerows(rows)
+            write_csv(options.output, rows, COLUMNS)
             mine = [r for r in rows if (r["network"], r["detector"]) == (name, detector)]
             print(name, detector, *map(_short, mine), flush=True)
 
 
 def _short(row: dict[str, Any]) -> str:
     return row["error"] or f"{row['kind']} {row['ood']} {row['auroc']};"
-
-
-def _rows(path: Path) -> list[dict[str, Any]]:
-    if not path.is_file():
-        return []
-    with open(path, newline="") as file:
-        return list(csv.DictReader(file))
 
 
 class Case:

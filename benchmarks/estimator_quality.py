@@ -15,7 +15,6 @@ without what is known of their sum.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,13 +26,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from csv_rows import write_csv
 
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.gradients.norms import norms
 from keras_lodin.quotient import forms
 from keras_lodin.quotient.settings import QuotientSettings
 from keras_lodin.training.step_seeds import StepSeeds
-from keras_lodin.utils.files import atomic_write
 
 INPUT_RANGE = 255.0
 
@@ -103,10 +102,7 @@ def main() -> None:
         draw = gradient_of(classifier, x, y, plain_samples=samples)
         rows.append(described("sampled plainly", "l1", samples, draw, exact["l1"], options))
     if options.output:
-        with atomic_write(options.output) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(options.output, rows)
 
 
 def described(

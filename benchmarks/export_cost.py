@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import json
 import os
 import resource
@@ -30,6 +29,8 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from csv_rows import read_csv, write_csv
 
 NETWORKS = ("MobileNetV2", "ResNet50", "DenseNet121", "VGG16", "ConvNeXtTiny", "NASNetMobile")
 
@@ -71,19 +72,11 @@ def main() -> None:
 
 
 def write(row: dict, path: Path, key: list[str]) -> None:
-    from keras_lodin.utils.files import atomic_write
-
-    rows = []
-    if path.exists():
-        with path.open(newline="") as file:
-            rows = list(csv.DictReader(file))
     key = [name for name in key if name in row]
-    rows = [other for other in rows if any(other[name] != row[name] for name in key)] + [row]
+    others = read_csv(path)
+    rows = [other for other in others if any(other[name] != row[name] for name in key)] + [row]
     rows.sort(key=lambda one: (NETWORKS.index(one["network"]), [one[name] for name in key]))
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, row, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(path, rows)
 
 
 class Phases:

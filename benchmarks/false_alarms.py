@@ -17,20 +17,18 @@ on): the share with an alarm before the change, and after it, and the median of 
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
-import sys
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from csv_rows import write_csv
 from scipy.stats import kstwo
 
 from keras_lodin.metrics import Monitor
 from keras_lodin.metrics.p_values import calibration_table
-from keras_lodin.utils.files import atomic_write
 
 WINDOW = 500
 COLUMNS = (
@@ -121,13 +119,11 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path)
     parser.add_argument("--streams", type=int, default=300)
     options = parser.parse_args()
-    with atomic_write(options.output) as temporary, open(temporary, "w") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        for row in rows(options.streams):
-            writer.writerow(row)
-            sys.stdout.write(f"{list(row.values())}\n")
-            sys.stdout.flush()
+    found = []
+    for row in rows(options.streams):
+        print(list(row.values()), flush=True)
+        found.append(row)
+    write_csv(options.output, found, COLUMNS)
 
 
 if __name__ == "__main__":

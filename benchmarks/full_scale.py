@@ -22,6 +22,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULTS = ROOT / "docs" / "results" / "full_scale"
+NIGHTS = RESULTS / "nights"
 
 
 def main() -> None:
@@ -98,8 +99,8 @@ def _report(options: argparse.Namespace) -> None:
 
     # What the first budget and the nights left was made by other recipes: tables of their own.
     written = write(options.output)
-    for name in ("first_budget", "nights"):
-        written += write(RESULTS / name, planned=False)
+    for folder in (RESULTS / "first_budget", NIGHTS):
+        written += write(folder, planned=False)
     print(*written, sep="\n")
     tables.main()
 
@@ -132,10 +133,12 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument("--batch", type=int, help="another recipe's")
     run.add_argument("--learning-rate", type=float, help="another recipe's")
     nights = command("nights", _nights, "go on where there is no GPU")
-    nights.add_argument("--work", type=Path, required=True, help="folder of runs that have begun")
+    nights.add_argument(
+        "--work", type=Path, default=NIGHTS / "begun", help="runs that have begun, to go on with"
+    )
     nights.add_argument("--budget", type=float, required=True, help="seconds")
     nights.add_argument("--processes", type=int, help="runs at a time, if not one a processor")
-    nights.add_argument("--output", type=Path, default=RESULTS / "nights", help="results")
+    nights.add_argument("--output", type=Path, default=NIGHTS, help="results")
     merging = command("merge", _merge, "add the runs of another folder")
     merging.add_argument("source", type=Path)
     for one in (pack, timing, run, nights):

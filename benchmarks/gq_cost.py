@@ -15,7 +15,6 @@ The plain step is the same network's with `gq_weight=0`: cross-entropy and SGD w
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import platform
@@ -26,6 +25,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from csv_rows import read_csv, write_csv
 from timing import in_turns, processor_seconds_of, ratios, seconds_of, spread
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -117,7 +117,7 @@ def main() -> None:
                 add_rows(growth, {"grows": quantity}, case, options)
     if folder and growth.rows:
         fits = exponents(growth.rows)
-        write_csv(folder / "exponents.csv", ("grows", "setting", "exponent"), fits)
+        write_csv(folder / "exponents.csv", fits, ("grows", "setting", "exponent"))
         plot(growth.rows, fits, folder / "growth.png")
     if folder:
         write_text(folder / "machine.json", json.dumps(machine, indent=2) + "\n")
@@ -128,13 +128,10 @@ class Rows:
 
     def __init__(self, path: Path | None, columns: tuple[str, ...]) -> None:
         self.path, self.columns = path, columns
-        self.rows: list[dict[str, Any]] = []
-        if path and path.exists():
-            with open(path, newline="") as file:
-                self.rows = [
-                    {name: number(text) for name, text in row.items()}
-                    for row in csv.DictReader(file)
-                ]
+        self.rows: list[dict[str, Any]] = [
+            {name: number(text) for name, text in row.items()}
+            for row in (read_csv(path) if path else [])
+        ]
 
     def has(self, row: dict[str, Any]) -> bool:
         """Whether there is a row with all of these values."""
@@ -149,7 +146,7 @@ class Rows:
         """Writes all rows, and shows the one that is new."""
         print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
         if self.path:
-            write_csv(self.path, self.columns, self.rows)
+            write_csv(self.path, self.rows, self.columns)
 
 
 def number(text: str) -> float | str:
@@ -365,15 +362,6 @@ def describe_machine(*packages: str) -> dict[str, Any]:
         "python": platform.python_version(),
         **{name: version(name) for name in packages},
     }
-
-
-def write_csv(path: Path, columns: tuple[str, ...], rows: list[dict[str, Any]]) -> None:
-    from keras_lodin.utils.files import atomic_write
-
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, columns, lineterminator="\n", restval="")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def write_text(path: Path, text: str) -> None:

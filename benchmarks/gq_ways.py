@@ -10,14 +10,14 @@ operation, as it was before there were any. `gq_cost.py` has every setting, and 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import sys
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from gq_cost import SETTINGS, classifier_of, step_of, write_csv
+from csv_rows import read_csv, write_csv
+from gq_cost import SETTINGS, classifier_of, step_of
 from timing import in_turns, processor_seconds_of, ratios, spread
 
 EIGHT_AT_A_TIME = "softmax, exact, chunk_size=8"
@@ -43,10 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--models", default="../shared/data/models", help="trained models' folder")
     options = parser.parse_args()
-    rows = []
-    if options.output.exists():
-        with options.output.open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+    rows = read_csv(options.output)
     done = [(row["network"], int(row["classes"]), row["setting"]) for row in rows]
     for *case, both in TABLE:
         task = dict(zip(("network", "classes", "batch", "pixels", "setting"), case, strict=True))
@@ -56,7 +53,7 @@ def main() -> None:
         row.update(figures({**task, "models": options.models}, both, options.rounds))
         print(json.dumps(row), flush=True)
         rows.append(row)
-        write_csv(options.output, COLUMNS, rows)
+        write_csv(options.output, rows, COLUMNS)
 
 
 def figures(task: dict[str, Any], both: bool, rounds: int) -> dict[str, float]:

@@ -12,17 +12,16 @@ test images.
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 from pathlib import Path
 
 import keras
 import numpy as np
+from csv_rows import write_csv
 
 import keras_lodin
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.metrics.figures import lowest_kept, threshold_at_tpr
-from keras_lodin.utils.files import atomic_write
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 TPR = 0.95
@@ -41,10 +40,7 @@ def main() -> None:
         for count in COUNTS
         for row in pass_rates(name, scores, count, options.splits)
     ]
-    with atomic_write(RESULTS / "promise.csv") as temporary, open(temporary, "w") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(RESULTS / "promise.csv", rows)
 
 
 def made_up_scores() -> dict[str, np.ndarray]:

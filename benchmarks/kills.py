@@ -38,8 +38,8 @@ from typing import Any
 
 import h5py
 import numpy as np
+from csv_rows import write_csv
 
-from keras_lodin.utils.files import atomic_write
 from keras_lodin.workflows.recipes import SCALES
 from keras_lodin_cli.main import main as command_line
 
@@ -149,7 +149,7 @@ def run(arguments: argparse.Namespace) -> int:
             row = _killed(job, made, home / str(number), aimed, moment, whole[job.name])
             rows.append(row)
             print(f"{number + 1}/{arguments.count}", *row.values(), flush=True)
-            _write(rows, arguments.output)
+            write_csv(arguments.output, rows, COLUMNS)
     failed = [row for row in rows if row["difference"] or row["after_kill"].startswith("half")]
     print(f"{len(rows)} kills, {len(failed)} that lost, doubled or changed something")
     return 1 if failed else 0
@@ -412,13 +412,6 @@ def _difference(expected: Any, found: Any, place: str = "") -> str:
         same = np.isclose(expected, found, rtol=1e-3, atol=1e-3, equal_nan=True)
         return "" if same else f"{place} is {found}, not {expected}"
     return "" if expected == found else f"{place} is {found!r:.80}, not {expected!r:.80}"
-
-
-def _write(rows: list[dict[str, Any]], path: str) -> None:
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main() -> int:

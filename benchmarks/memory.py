@@ -11,7 +11,6 @@ checkout. With each stand the processor seconds that the work took, imports and 
 from __future__ import annotations
 
 import argparse
-import csv
 import json
 import os
 import resource
@@ -21,6 +20,8 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+
+from csv_rows import read_csv, write_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 SIDE, BATCH = 224, 32
@@ -51,9 +52,8 @@ def main() -> None:
         return
     checkouts = {**dict(one.split("=", 1) for one in options.package), "now": ROOT}
     rows: dict[tuple[str, str], dict[str, object]] = {}
-    if options.output and options.only and Path(options.output).exists():
-        with open(options.output, newline="") as file:
-            rows = {(row["what"], row["network"]): row for row in csv.DictReader(file)}
+    if options.output and options.only:
+        rows = {(row["what"], row["network"]): {**row} for row in read_csv(options.output)}
     for what, network in TASKS:
         if options.only not in what:
             continue
@@ -64,16 +64,7 @@ def main() -> None:
         print(", ".join(str(value) for value in row.values()), flush=True)
         rows[what, network] = row
         if options.output:
-            write(options.output, list(rows.values()))
-
-
-def write(path: str, rows: list[dict[str, object]]) -> None:
-    from keras_lodin.utils.files import atomic_write
-
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+            write_csv(options.output, rows.values())
 
 
 def in_a_process(

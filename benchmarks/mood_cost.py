@@ -12,13 +12,13 @@ in-distribution images out evenly come second. Writes docs/results/mood_cost.csv
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np
+from csv_rows import write_csv
 from keras import ops
 from operation_count import multiply_adds
 from timing import paired_ratios
@@ -26,7 +26,6 @@ from timing import paired_ratios
 import keras_lodin
 from keras_lodin import data, models
 from keras_lodin.detectors.mood import PUBLISHED_BOUNDARIES
-from keras_lodin.utils.files import atomic_write
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 NAMES = ("cifar10", "tiny_imagenet", "dtd10", "mnist", "fashion_mnist")
@@ -67,13 +66,7 @@ def main() -> None:
             }
             rows.append(row)
             print(", ".join(f"{key} {value}" for key, value in row.items()), flush=True)
-    with (
-        atomic_write(RESULTS / "mood_cost.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(RESULTS / "mood_cost.csv", rows)
 
 
 def images(name: str, options: argparse.Namespace, split: str = "test") -> np.ndarray:

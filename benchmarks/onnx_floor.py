@@ -14,7 +14,6 @@ rows of what is not measured stay.
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import tempfile
 import time
@@ -26,7 +25,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import onnxruntime
-from gq_cost import write_csv
+from csv_rows import read_csv, write_csv
 from timing import in_turns, ratios, spread
 
 import keras_lodin
@@ -67,15 +66,11 @@ def main() -> None:
 
 def write(rows: list[dict[str, object]], path: Path) -> None:
     """Writes rows, and those that stand there already of other networks or batches."""
-    found = {}
-    if path.exists():
-        with open(path, newline="") as file:
-            found = {(row["network"], int(row["batch"])): row for row in csv.DictReader(file)}
+    found = {(row["network"], int(row["batch"])): row for row in read_csv(path)}
     found |= {(row["network"], row["batch"]): row for row in rows}
     places = {name: place for place, name in enumerate(NETWORKS)}
     ordered = sorted(found.items(), key=lambda item: (places.get(item[0][0], -1), item[0][1]))
-    columns = dict.fromkeys(name for _, row in ordered for name in row)
-    write_csv(path, tuple(columns), [row for _, row in ordered])
+    write_csv(path, [row for _, row in ordered])
 
 
 def files_in(network: str, folder: Path) -> dict[str, Path]:

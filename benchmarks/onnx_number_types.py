@@ -26,7 +26,7 @@ import keras
 import numpy as np
 import onnx
 import onnxruntime
-from gq_cost import write_csv
+from csv_rows import write_csv
 from onnx import TensorProto, helper, numpy_helper
 from onnx_real_data import NETWORKS, images_of
 from onnxruntime.quantization import CalibrationDataReader, quantize_dynamic, quantize_static
@@ -73,7 +73,7 @@ def main() -> None:
                     rows.append({"network": network, "detector": name, **row})
                     print(", ".join(map(str, rows[-1].values())), flush=True)
         if options.output:
-            write_csv(Path(options.output), tuple(rows[0]), rows)
+            write_csv(options.output, rows)
 
 
 def images(network: str, data: Path, limit: int) -> tuple[Sets, np.ndarray]:

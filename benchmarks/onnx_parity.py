@@ -22,7 +22,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from gq_cost import write_csv
+from csv_rows import write_csv
 
 NETWORKS = (
     "ResNet50",
@@ -58,7 +58,7 @@ def main() -> None:
         rows.append(json.loads(run.stdout.splitlines()[-1]))
         print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
         if options.output:
-            write_csv(Path(options.output), tuple(rows[0]), rows)
+            write_csv(options.output, rows)
 
 
 def measure(network: str) -> dict:

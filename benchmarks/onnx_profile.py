@@ -16,7 +16,7 @@ import tempfile
 from collections import defaultdict
 from pathlib import Path
 
-from gq_cost import write_csv
+from csv_rows import write_csv
 from onnx_floor import NETWORKS, files_in, images_for, opened
 
 KINDS = (
@@ -57,7 +57,7 @@ def main() -> None:
         rows.append({"network": network, **{what: f"{value:.3g}" for what, value in row.items()}})
         print(", ".join(f"{what} {value}" for what, value in rows[-1].items()), flush=True)
     if options.output:
-        write_csv(Path(options.output), tuple(rows[0]), rows)
+        write_csv(options.output, rows)
 
 
 def profile(path: Path, batch: int, runs: int) -> dict[tuple[str, str], float]:

@@ -9,7 +9,6 @@ smallest and the largest. What ODIN costs over the plain forward pass is `onnx_f
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import tempfile
 from collections.abc import Callable
@@ -20,10 +19,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import onnxruntime
+from csv_rows import write_csv
 from timing import paired_ratios
 
 import keras_lodin
-from keras_lodin.utils.files import atomic_write
 
 # The size of a batch is that of a server: many small images, few large ones.
 NETWORKS = {"resnet20": (32, 64), "MobileNetV2": (224, 4), "ResNet50": (224, 4)}
@@ -39,10 +38,7 @@ def main() -> None:
     for network in options.networks:
         rows.append(measure(network, options.rounds))
     if options.output:
-        with atomic_write(options.output) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(options.output, rows)
 
 
 def measure(network: str, rounds: int) -> dict:

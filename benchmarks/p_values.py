@@ -18,7 +18,6 @@ kind. Three files are written:
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import os
 import tempfile
@@ -31,6 +30,7 @@ import keras
 import numpy as np
 import onnxruntime
 import tensorflow as tf
+from csv_rows import write_csv
 from keras import layers, ops
 
 import keras_lodin
@@ -38,7 +38,6 @@ from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.export.litert.file import Signature
 from keras_lodin.metrics import discoveries, threshold_at_confidence, threshold_at_tpr
 from keras_lodin.metrics.p_values import calibration_table, p_value
-from keras_lodin.utils.files import atomic_write
 
 LEVELS = (0.01, 0.05, 0.2)
 COUNTS = (100, 1000)
@@ -69,12 +68,7 @@ def main() -> None:
 
 
 def write(path: Path, rows: Iterator[dict]) -> None:
-    found = list(rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(path) as temporary, open(temporary, "w") as file:
-        writer = csv.DictWriter(file, found[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(found)
+    write_csv(path, rows)
 
 
 def real_scores(folder: str, kept: Path | None) -> dict[str, dict[str, np.ndarray]]:

@@ -13,8 +13,9 @@ are those of `--names cifar100` and `--names imagenet`; the latter need
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
+
+from csv_rows import write_csv
 
 from keras_lodin.metrics.over_seeds import paired_difference
 from keras_lodin.utils.files import atomic_write
@@ -44,14 +45,8 @@ def main() -> None:
     recipes = [
         recipe for name, recipe in RECIPES.items() if (Path(options.runs) / f"{name}.json").exists()
     ]
-    with (
-        atomic_write(RESULTS / "poster.csv") as temporary,
-        open(temporary, "w", newline="", encoding="utf-8") as file,
-    ):
-        rows = [row for recipe in recipes for row in every_seed(recipe, options.runs)]
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    rows = [row for recipe in recipes for row in every_seed(recipe, options.runs)]
+    write_csv(RESULTS / "poster.csv", rows)
     with atomic_write(RESULTS / "poster.md") as temporary:
         temporary.write_text(page(recipes, options.runs), encoding="utf-8")
 

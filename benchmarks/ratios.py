@@ -10,7 +10,6 @@ the smallest and the largest. A ratio of forward-equivalents has a floor: a trai
 from __future__ import annotations
 
 import argparse
-import csv
 import subprocess
 import sys
 from collections.abc import Callable
@@ -18,12 +17,12 @@ from pathlib import Path
 
 import keras
 import numpy as np
+from csv_rows import read_csv, write_csv
 from timing import paired_ratios
 
 import keras_lodin
 from keras_lodin.detectors import DETECTORS, adapt_together
 from keras_lodin.detectors.registry import build_all
-from keras_lodin.utils.files import atomic_write
 
 
 def main() -> None:
@@ -34,10 +33,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=MEASURED, help="the file keeps the others")
     options = parser.parse_args()
 
-    rows = {}
-    if options.output and Path(options.output).exists():
-        with open(options.output, newline="") as file:
-            rows = {row["what"]: row for row in csv.DictReader(file)}
+    rows = {row["what"]: row for row in read_csv(options.output)} if options.output else {}
     for name in options.only or MEASURED:
         row = MEASURED[name](options.rounds, options.images)
         rows[row["what"]] = row
@@ -46,10 +42,7 @@ def main() -> None:
             f"{row['bound']})"
         )
     if options.output:
-        with atomic_write(options.output) as temporary, open(temporary, "w") as file:
-            writer = csv.DictWriter(file, next(iter(rows.values())))
-            writer.writeheader()
-            writer.writerows(rows.values())
+        write_csv(options.output, rows.values())
 
 
 def compare(what: str, bound: str, rounds: int, ours: Callable, base: Callable) -> dict:

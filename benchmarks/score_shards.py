@@ -19,7 +19,6 @@ The results are `docs/results/scale/score_cpu.csv`, `score_memory.csv` and `scor
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import os
 import random
@@ -34,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import timing
+from csv_rows import read_csv, write_csv
 from PIL import Image
 
 RESULTS = Path(__file__).resolve().parents[1] / "docs" / "results" / "scale"
@@ -60,8 +60,7 @@ def measure_cpu(count: int, folder: Path, network: str, detector: str) -> None:
         row = {"output": way, "cpu_seconds": round(seconds, 1), "seconds": round(wall, 1)}
         rows.append({**row, "ratio": round(seconds / (rows or [row])[0]["cpu_seconds"], 3)})
         print(rows[-1], flush=True)
-    with open(folder / "scores.csv", newline="") as file:
-        before = {row["path"]: row for row in csv.DictReader(file)}
+    before = {row["path"]: row for row in read_csv(folder / "scores.csv")}
     after = _read(folder / "scores")
     assert list(before) == after["key"].tolist(), "other images"
     difference = np.abs(np.array([float(row["score"]) for row in before.values()]) - after["score"])
@@ -74,7 +73,7 @@ def measure_cpu(count: int, folder: Path, network: str, detector: str) -> None:
         "largest_difference": float(difference.max()),
         "other_verdicts": int(np.sum(verdicts)),
     }
-    _write("score_cpu.csv", [{**shared, **row} for row in rows])
+    write_csv(RESULTS / "score_cpu.csv", [{**shared, **row} for row in rows])
 
 
 def measure_memory(count: int, kills: int, folder: Path, seed: int) -> None:
@@ -129,8 +128,8 @@ def measure_memory(count: int, kills: int, folder: Path, seed: int) -> None:
         "left_behind": len(hidden),
     }
     print(told, flush=True)
-    _write("score_kills.csv", [{**row, **told} for row in killed])
-    _write("score_memory.csv", memory)
+    write_csv(RESULTS / "score_kills.csv", [{**row, **told} for row in killed])
+    write_csv(RESULTS / "score_memory.csv", memory)
     later = [row["megabytes"] for row in memory if row["in_this_process"] >= SHARD]
     print(f"after the first {SHARD:,}: {min(later)} to {max(later)} MB")
 
@@ -218,14 +217,6 @@ detector.calibrate(images, verbose=0)
 detector.export({str(path)!r}, format="onnx", verbose=False)
 """
     subprocess.run([sys.executable, "-c", script], check=True)
-
-
-def _write(name: str, rows: list[dict[str, Any]]) -> None:
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (RESULTS / name).open("w", newline="") as file:
-        writer = csv.DictWriter(file, rows[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main() -> None:

@@ -11,7 +11,6 @@ reads the images.
 from __future__ import annotations
 
 import argparse
-import csv
 import statistics
 import sys
 import tempfile
@@ -20,9 +19,8 @@ from pathlib import Path
 
 import numpy as np
 import timing
+from csv_rows import write_csv
 from PIL import Image
-
-from keras_lodin.utils.files import atomic_write
 
 ARTIFACT = Path(__file__).resolve().parents[1] / "tests/fixtures/version_0_1_0/odin.onnx"
 _COMMAND = "import sys; from keras_lodin_cli.main import main; main(sys.argv[1:])"
@@ -66,10 +64,7 @@ def main() -> None:
     pairs = timing.ratios(found["import keras_lodin"], found["import keras"])
     print(f"import keras_lodin / import keras: {statistics.median(pairs):.3f}")
     if options.output:
-        with atomic_write(options.output) as temporary, open(temporary, "w") as file:
-            writer = csv.DictWriter(file, list(rows[0]))
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(options.output, rows)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ started again with the same command. `python benchmarks/study_report.py` draws f
 from __future__ import annotations
 
 import argparse
-import csv
 import io
 import json
 import multiprocessing
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from csv_rows import write_csv
 
 from keras_lodin.utils.files import atomic_write
 from keras_lodin.workflows.sweeps import Candidate
@@ -402,15 +402,7 @@ def write(task: Task, work: Path, results: Path) -> None:
     rows = rows_of(task, work)
     if not rows:
         return
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    results.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_write(results / f"{task.name}.csv") as temporary,
-        open(temporary, "w", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(results / f"{task.name}.csv", rows)
 
 
 def _start_worker(threads: int) -> None:

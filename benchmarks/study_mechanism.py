@@ -10,10 +10,10 @@ docs/results/study/mechanism.csv. Networks that are there are not trained again.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
-from keras_lodin.utils.files import atomic_write
+from csv_rows import write_csv
+
 from keras_lodin.workflows import gradients, train
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results" / "study"
@@ -53,15 +53,7 @@ def main() -> None:
                 if row["kind"] == "ood":
                     cells[f"{name}_auroc"] = round(row["auroc"][name], 4)
             rows.append(cells)
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    RESULTS.mkdir(parents=True, exist_ok=True)
-    with (
-        atomic_write(RESULTS / "mechanism.csv") as temporary,
-        open(temporary, "w", newline="") as file,
-    ):
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(RESULTS / "mechanism.csv", rows)
 
 
 if __name__ == "__main__":

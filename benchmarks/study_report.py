@@ -11,7 +11,6 @@ changed; `wrong_gradient` has the rows from before), and PNG figures. Then
 
 from __future__ import annotations
 
-import csv
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from statistics import fmean
 
 import matplotlib.pyplot as plt
 import study
+from csv_rows import read_csv, write_csv
 
 from keras_lodin.metrics.over_seeds import Spread, paired_difference, spread
 from keras_lodin.report.plot_style import COLOURS
@@ -89,8 +89,7 @@ def load(task: study.Task, folder: Path = study.RESULTS) -> Results | None:
     path = folder / f"{task.name}.csv"
     if not path.exists():
         return None
-    with open(path, newline="", encoding="utf-8") as file:
-        rows = {(r["candidate"], int(r["seed"]), r["detector"]): r for r in csv.DictReader(file)}
+    rows = {(r["candidate"], int(r["seed"]), r["detector"]): r for r in read_csv(path)}
     seeds = {seed for name, seed, _ in rows if name == "off"}
     names, incomplete = [], {}
     for name in dict.fromkeys(name for name, _, _ in rows):
@@ -434,14 +433,6 @@ def save(figure: plt.Figure, path: Path) -> None:
         # The same file from the same data.
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
     plt.close(figure)
-
-
-def write_csv(path: Path, rows: list[dict[str, object]]) -> None:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    with atomic_write(path) as temporary, open(temporary, "w", newline="") as file:
-        writer = csv.DictWriter(file, names, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
 
 
 def main() -> None:

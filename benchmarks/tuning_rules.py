@@ -9,11 +9,11 @@ sets, and writes docs/results/tuning_rules.csv and docs/results/tuning_rules.md.
 from __future__ import annotations
 
 import argparse
-import csv
 from pathlib import Path
 
 import keras
 import numpy as np
+from csv_rows import write_csv
 
 import keras_lodin
 from keras_lodin import metrics
@@ -84,10 +84,7 @@ def main() -> None:
         for rule, chosen in settings.items()
         for row in (grid.get(chosen) or figures(*chosen))
     ]
-    with atomic_write(RESULTS / "tuning_rules.csv") as temporary, open(temporary, "w") as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(RESULTS / "tuning_rules.csv", rows)
     with atomic_write(RESULTS / "tuning_rules.md") as temporary:
         temporary.write_text(report(rows, settings, options.images))
     print(report(rows, settings, options.images))

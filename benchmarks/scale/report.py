@@ -8,12 +8,12 @@ long). `python benchmarks/tables.py` then fills the page.
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from statistics import fmean
 
+from csv_rows import write_csv
+
 from keras_lodin.metrics.over_seeds import Spread, paired_difference, spread
-from keras_lodin.utils.files import atomic_write
 from scale.data import OOD
 from scale.figures import DETECTORS
 from scale.methods import PLAIN, Method
@@ -67,10 +67,7 @@ def write(folder: Path, planned: bool = True) -> list[Path]:
     paths = []
     for name, rows in made.items():
         paths.append(folder / name)
-        with atomic_write(paths[-1]) as temporary, open(temporary, "w", newline="") as file:
-            writer = csv.DictWriter(file, COLUMNS[name], lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
+        write_csv(paths[-1], rows, COLUMNS[name])
     return paths
 
 
