@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,10 @@ from keras_lodin.workflows.scoring import ScoreFolder
 PERIODS = {"hour": "h", "day": "D", "week": "W", "month": "M"}
 # What p-values and verdicts depend on, of what a folder of scores says of its artifact.
 _CALIBRATION = ("detector", "threshold", "p_value_count")
+# How programs write a verdict: Python and spreadsheets, in whatever case, and databases.
+_VERDICTS = {"true": True, "false": False, "1": True, "0": False}
+# How a date begins. numpy takes other things for times too: seconds since 1970 for a year.
+_DATE = re.compile(r"\d{4}-\d\d")
 
 _Columns = dict[str, np.ndarray]
 
@@ -172,21 +177,41 @@ def _rows(files: Sequence[Path], others: Sequence[str]) -> Iterator[_Columns]:
                 f"calibrated, or of an artifact from before there were p-values. Received: "
                 f"{file}, row {empty.index(True) + 1}"
             )
+        try:
+            p_values = np.asarray(values, np.float64)
+        except ValueError as error:
+            raise ValueError(
+                f"The column 'p_value' must hold numbers. Received: {file}, {error}"
+            ) from error
+        verdicts = [_VERDICTS.get(str(value).lower()) for value in columns["is_ood"]]
+        if None in verdicts:
+            row = verdicts.index(None)
+            raise ValueError(
+                "The column 'is_ood' must hold True or False, or 1 or 0. "
+                f"Received: {columns['is_ood'][row]!r} in {file}, row {row + 1}"
+            )
         yield {
             **{name: np.asarray(columns[name]) for name in others},
-            "p_value": np.asarray(values, np.float64),
-            "is_ood": np.array([str(value).lower() == "true" for value in columns["is_ood"]], bool),
+            "p_value": p_values,
+            "is_ood": np.array(verdicts, bool),
         }
 
 
 def _csv(file: Path, names: Sequence[str]) -> Mapping[str, Sequence[Any]]:
-    with file.open(encoding="utf-8", newline="") as text:
-        reader = csv.DictReader(text)
-        _check_columns(file, names, reader.fieldnames or ())
-        found: dict[str, list[Any]] = {name: [] for name in names}
-        for row in reader:
-            for name in names:
-                found[name].append(row[name])
+    # A spreadsheet writes a mark before the first column's name.
+    with file.open(encoding="utf-8-sig", newline="") as text:
+        try:
+            reader = csv.DictReader(text)
+            _check_columns(file, names, reader.fieldnames or ())
+            found: dict[str, list[Any]] = {name: [] for name in names}
+            for row in reader:
+                for name in names:
+                    found[name].append(row[name])
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(
+                "Expected a CSV file in UTF-8, as `keras-lodin score --output` writes it. "
+                f"Received: {file}, {error}"
+            ) from error
     return found
 
 
@@ -228,9 +253,13 @@ def _by_time(rows: Iterator[_Columns], column: str, period: str) -> Iterator[tup
     waiting: list[_Columns] = []
     now = None
     for columns in rows:
+        # A time zone plays no part: the clock of the column is what days are divided by.
+        texts = [str(value)[:19] for value in columns[column]]
         try:
-            # A time zone plays no part: the clock of the column is what days are divided by.
-            times = np.array([str(value)[:19] for value in columns[column]], "datetime64[s]")
+            for text in texts:
+                if not _DATE.match(text):
+                    raise ValueError(repr(text))
+            times = np.array(texts, "datetime64[s]")
         except ValueError as error:
             raise ValueError(
                 f"The column {column!r} must hold times in ISO 8601, as 2026-01-31T12:00:00. "

@@ -142,6 +142,54 @@ def test_parquet_files_are_read_too(detector, tmp_path):
     assert monitor_scores(tmp_path, path, window=300) == expected
 
 
+@pytest.mark.parametrize("words", [("TRUE", "FALSE"), ("true", "false"), ("1", "0")])
+def test_verdicts_count_however_a_program_wrote_them(detector, tmp_path, words):
+    path, found, scores = detector
+    log = logged(tmp_path / "log.csv", found, scores)
+    expected = monitor_scores(log, path)
+    text = log.read_text().replace(",True,", f",{words[0]},").replace(",False,", f",{words[1]},")
+    log.write_text(text)
+    assert monitor_scores(log, path) == expected
+    assert expected.windows[0].flagged > 0
+
+
+def test_a_spreadsheets_mark_is_no_part_of_the_first_columns_name(detector, tmp_path):
+    path, found, scores = detector
+    times = [f"2026-03-{1 + number // 450:02}T12:00:00" for number in range(900)]
+    log = logged(tmp_path / "log.csv", found, scores, times)
+    expected = monitor_scores(log, path, time="time")
+    rows = [line.split(",") for line in log.read_text().splitlines()]
+    log.write_text("\n".join(",".join(row[::-1]) for row in rows), encoding="utf-8-sig")
+    assert monitor_scores(log, path, time="time") == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda text: text.replace(",False,", ",,"), "True or False.*Received: '' in .*row 1"),
+        (lambda text: text.replace(",False,", ",no,"), "True or False.*Received: 'no' in .*log"),
+        (lambda text: text.replace(",False,0", ",False,about 0"), "must hold numbers.*log.*about"),
+        (lambda text: text.replace("0.png", "x" * 200_000), "CSV file in UTF-8.*log.*131072"),
+        (lambda text: text.replace("2026", ""), "times in ISO 8601.*Received: '-03-01"),
+        (lambda text: text.replace("2026-03-01T12:00:00", ""), "times in ISO 8601.*Received: ''"),
+        (lambda text: text.replace("2026-03-01T12:00:00", "NaT"), "times in ISO.*Received: 'NaT'"),
+        (lambda text: text.replace("2026-03-01T12:00:00", "1772366400"), "ISO.*'1772366400'"),
+    ],
+)
+def test_damaged_rows_are_named_and_not_counted(detector, tmp_path, change, message):
+    path, found, scores = detector
+    log = logged(tmp_path / "log.csv", found, scores[:9], ["2026-03-01T12:00:00"] * 9)
+    log.write_text(change(log.read_text()))
+    with pytest.raises(ValueError, match=message):
+        monitor_scores(log, path, time="time")
+
+
+def test_what_is_no_text_is_refused_by_its_name(detector, tmp_path):
+    (tmp_path / "detector.onnx").write_bytes(b"\x08\xd6")
+    with pytest.raises(ValueError, match=r"CSV file in UTF-8.*detector\.onnx"):
+        monitor_scores(tmp_path / "detector.onnx", detector[0])
+
+
 def test_a_damaged_parquet_file_is_named(detector, tmp_path):
     (tmp_path / "scores.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(ValueError, match=r"whole Parquet file.*scores\.parquet"):
