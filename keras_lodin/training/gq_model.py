@@ -92,9 +92,9 @@ class GQModel(InputGradientModel):
             detector after training.
 
     Raises:
-        ValueError: for settings that do not exist or do not go together, two classes with
-            "softmax", "pooled" on a classifier that ends in a softmax, or a model that is not a
-            classifier.
+        ValueError: for settings that do not exist or do not go together, a model that is not a
+            classifier, or, where the weight is not 0, two classes with "softmax" or "pooled" on a
+            classifier that ends in a softmax.
 
     Example:
     ```python
@@ -126,7 +126,8 @@ class GQModel(InputGradientModel):
         if seed is not None and not isinstance(seed, int):
             raise ValueError(f"`seed` must be an integer or None. Received: seed={seed!r}")
         super().__init__(classifier, gq_weight, "gq", every, from_logits, name, **kwargs)
-        settings.check_classifier(self._head)
+        if gq_weight:  # Otherwise no quotient is computed, and two classes train like others.
+            settings.check_classifier(self._head)
         self.gq_weight = gq_weight
         # Chosen now, so that a saved model draws on as this one would.
         self.seed = random.randrange(2**31) if seed is None else seed

@@ -565,6 +565,12 @@ def test_uint8_images_train(images, labels):
     )
 
 
+def test_without_a_weight_the_form_of_the_quotient_excludes_no_classifier():
+    """A plain training of two classes, as `keras_lodin.workflows.train` compiles it."""
+    classifier = networks.convolutional(classes=2)
+    assert keras_lodin.GQModel(classifier, gq_weight=0.0).classifier is classifier
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
