@@ -11,6 +11,7 @@ from dataclasses import replace
 from itertools import chain, islice
 
 from keras_lodin.data.encoded_images import decode_image
+from keras_lodin.data.named_source import NamedSource
 from keras_lodin.data.shards.image_file_shard import ImageFileShard, pack
 from keras_lodin.data.shards.parquet_shard import is_parquet, parquet_shards
 from keras_lodin.data.shards.shard import EncodedShard, PlanSummary, Shard
@@ -107,7 +108,7 @@ def plan(
 
 def input_folders(inputs: Iterable[str]) -> list[str]:
     """The folders among inputs, which results must stay out of."""
-    named = (one if os.path.exists(one) else parse(one).folder for one in inputs)
+    named = (one if os.path.exists(one) else _named(one).folder for one in inputs)
     return [one for one in named if one is not None and os.path.isdir(one)]
 
 
@@ -180,17 +181,21 @@ def _of_folder(folder: str) -> Iterator[tuple[str, str]]:
 
 
 def _of_name(name: str) -> Iterator[tuple[str, str]]:
-    kind = name.partition(":")[0]
-    if ":" not in name and kind not in SOURCES:
-        pattern = " Name files, not a pattern." if glob.has_magic(name) else ""
-        raise FileNotFoundError(
-            f"There is no such image, file or folder.{pattern} Received: {name!r}"
-        )
-    source = parse(name)
+    source = _named(name)
     if isinstance(source, Folder):
         yield from ((_IMAGE, path) for path in source.chosen(name))
     else:
         yield _NAME, name
+
+
+def _named(name: str) -> NamedSource:
+    """The data that an input is the name of, where there is no file and no folder."""
+    if ":" not in name and name not in SOURCES:
+        pattern = " Name files, not a pattern." if glob.has_magic(name) else ""
+        raise FileNotFoundError(
+            f"There is no such image, file or folder.{pattern} Received: {name!r}"
+        )
+    return parse(name)
 
 
 def _kind(path: str) -> str:

@@ -166,6 +166,7 @@ def test_mistakes_are_found_before_the_work(detector, images, tmp_path):
         ({"inputs": []}, ValueError, "one or more"),
         ({"artifact": tmp_path / "none.onnx"}, FileNotFoundError, "no artifact"),
         ({"output": ""}, ValueError, "path of something"),
+        ({"inputs": ["imagse/*"]}, FileNotFoundError, "no such image.*Name files, not a pattern"),
     ):
         given = {"artifact": detector, "inputs": [images], "output": tmp_path / "out", **change}
         with pytest.raises(error, match=message):
