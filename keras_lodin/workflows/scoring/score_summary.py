@@ -12,7 +12,7 @@ from rich.console import Group
 from rich.text import Text
 
 from keras_lodin.report.tables import percent, terminal_table
-from keras_lodin.utils.foreign_text import shown
+from keras_lodin.utils.foreign_text import csv_cell, shown
 from keras_lodin.workflows.scoring.score_folder import ScoreFolder
 
 _SLOWEST = 5
@@ -117,7 +117,9 @@ def summarize(folder: ScoreFolder, named: Iterable[str] = ()) -> ScoreSummary:
         FileNotFoundError: if there are no scores in the folder.
         ValueError: if its manifest is damaged.
     """
-    manifest, done, named = folder.manifest(), folder.done(), set(named)
+    manifest, done = folder.manifest(), folder.done()
+    # As the files write them, which is not as they are for every name.
+    written = {csv_cell(one): one for one in named}
     names = ("images", "scored", "out_of_distribution", "not_a_number", "unreadable", "seconds")
     totals: dict[str, Any] = dict.fromkeys(names, 0)
     p_values: list[int] | None = None
@@ -134,8 +136,9 @@ def summarize(folder: ScoreFolder, named: Iterable[str] = ()) -> ScoreSummary:
         slowest = nlargest(_SLOWEST, [*slowest, outcome], key=_seconds_per_image)
         if outcome["unreadable"]:
             reasons += islice(folder.unreadable(name), _REASONS - len(reasons))
-            if named:
-                unreadable_inputs += [key for key, _ in folder.unreadable(name) if key in named]
+            if written:
+                keys = (key for key, _ in folder.unreadable(name))
+                unreadable_inputs += [written[key] for key in keys if key in written]
     totals["seconds"] = round(totals["seconds"], 3)
     artifact = manifest["artifact"]
     kept = ("shard", "input", "images", "seconds")

@@ -2,9 +2,11 @@
 
 import csv
 import json
+import os
 import random
 import signal
 import subprocess
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -182,6 +184,15 @@ def test_inputs_that_cannot_be_read_are_told(detector, images, tmp_path):
     assert summary.unreadable_inputs == named[:1]
     nothing = score_to_folder(detector, named[:1], tmp_path / "nothing")
     assert (nothing.scored, nothing.flagged, nothing.p_values) == (0, None, [0] * 20)
+
+
+def test_inputs_are_told_by_the_names_that_they_were_given(detector, tmp_path, monkeypatch):
+    """Files hold them with an apostrophe before a formula, and bytes that are no text escaped."""
+    monkeypatch.chdir(tmp_path)
+    named = ["@broken.png", os.fsdecode(b"\xff.png")]
+    for name in named:
+        Path(name).write_bytes(b"")
+    assert score_to_folder(detector, named, "out").unreadable_inputs == named
 
 
 KILLED = """
