@@ -16,6 +16,7 @@ from keras_lodin.data.shards.image_file_shard import ImageFileShard, pack
 from keras_lodin.data.shards.parquet_shard import is_parquet, parquet_shards
 from keras_lodin.data.shards.shard import EncodedShard, PlanSummary, Shard
 from keras_lodin.data.shards.source_shard import source_shards
+from keras_lodin.data.shards.stored_shard import StoredShard
 from keras_lodin.data.shards.tfrecord_shard import is_tfrecord, tfrecord_shards
 from keras_lodin.data.sources import SOURCES
 from keras_lodin.data.sources.folder import Folder, is_hidden, is_image, visible_files
@@ -62,7 +63,8 @@ def plan(
         the shards, in the order of the inputs. Of a million image files they take some megabytes.
 
     Raises:
-        ValueError: if there is nothing to score, or a file with many images is damaged.
+        ValueError: if there is nothing to score, a file with many images is damaged, or a column
+            is named where no file has columns.
         FileNotFoundError: if there is nothing at one of the paths.
         TypeError: if `inputs` is no list of paths and names.
 
@@ -90,6 +92,15 @@ def plan(
     shards = [*_shards(given, shard_size, of_file, of_name)]
     if not shards:
         raise ValueError(f"There is nothing to score. Received: inputs={given}")
+    columns = {"image_column": image_column, "key_column": key_column}
+    unused = {name: value for name, value in columns.items() if value is not None}
+    if unused and not any(isinstance(shard, StoredShard) for shard in shards):
+        raise ValueError(
+            "Columns are those of TFRecord and Parquet files, and none is among the inputs: leave "
+            "out `image_column` (--image-column) and `key_column` (--key-column). "
+            f"Received: {', '.join(f'{name}={value!r}' for name, value in unused.items())}, "
+            f"inputs={given[:_INPUTS_SHOWN]}"
+        )
     natural = next(filter(None, map(_natural_shape, shards)), None)
     shown = tuple(given[:_INPUTS_SHOWN])
     if len(given) > len(shown):

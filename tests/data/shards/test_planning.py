@@ -157,6 +157,12 @@ def test_a_column_that_is_not_clear_is_to_be_named(tmp_path):
     assert (shard.image, shard.key) == ("right", "n")
 
 
+@pytest.mark.parametrize("name", ["image_column", "key_column"])
+def test_a_column_is_refused_where_no_file_has_columns(images, name):
+    with pytest.raises(ValueError, match=f"none is among the inputs.*Received: {name}='id'"):
+        plan([images, "digits:1"], **{name: "id"})
+
+
 @pytest.mark.parametrize("name", ["pyarrow", "pyarrow.parquet"])
 def test_without_what_reads_parquet_files_it_says_what_to_install(name, tmp_path, monkeypatch):
     path = tmp_path / "images.parquet"
