@@ -560,7 +560,7 @@ class Detector(ClassifierWrapper):
                 as rejected, as they are in use), and for inputs that fill next to nothing of the
                 range.
         """
-        _check_promise(tpr, confidence)
+        check_promise(tpr, confidence)
         # Data of classes by other names are other data.
         LabelPlaces(self.num_classes, self.class_names, data)
         task = "Calibrating the threshold"
@@ -622,7 +622,7 @@ class Detector(ClassifierWrapper):
         detector.calibrate_from(finer, tpr=0.95)
         ```
         """
-        _check_promise(tpr, confidence)
+        check_promise(tpr, confidence)
         if not isinstance(scores, ScoreHistogram):
             raise TypeError(
                 "`scores` must be a `keras_lodin.metrics.ScoreHistogram`; `calibrate` takes data. "
@@ -785,7 +785,8 @@ class Detector(ClassifierWrapper):
         return super().from_config({"input_range_origin": GIVEN, **config}, custom_objects)
 
 
-def _check_promise(tpr: float, confidence: float | None) -> None:
+def check_promise(tpr: float, confidence: float | None) -> None:
+    """Raises ValueError for a promise that no threshold can keep, see `Detector.calibrate`."""
     if not isinstance(tpr, Real) or not 0.0 < tpr < 1.0:
         raise ValueError(
             f"`tpr` must be a fraction strictly between 0 and 1. Received: tpr={tpr!r}"

@@ -367,8 +367,13 @@ def _check_arguments(
             "At least one detector and one out-of-distribution data set are needed. "
             f"Received: detectors {list(detectors)}, data sets {list(ood_data)}"
         )
-    check_whole("resamples", resamples, "at least 1", most=1_000_000)
+    check_resamples(resamples)
     check_seed(seed)
+
+
+def check_resamples(resamples: int) -> None:
+    """Raises ValueError unless it is a number of bootstrap resamples."""
+    check_whole("resamples", resamples, "at least 1", most=1_000_000)
 
 
 def _model_names(

@@ -34,6 +34,16 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
         ValueError: if the file is not a Keras model, needs classes that are not registered or a
             package that is not installed, or its `predict` and its `call` differ in another way.
     """
+    return deployed_classifier(read(model_file(path)))
+
+
+def model_file(path: str | os.PathLike[str]) -> Path:
+    """The file that `load` reads, which is not read yet.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is no `.keras` file.
+    """
     path = checked_path("path", path)
     if (path / "model.keras").exists():
         path = path / "model.keras"
@@ -54,7 +64,7 @@ def load(path: str | os.PathLike[str]) -> keras.Model:
             "The file is no `.keras` archive: it is damaged, or of another kind. Save the model "
             f"again with `model.save('name.keras')`. Received: path={str(path)!r}"
         )
-    return deployed_classifier(read(path))
+    return path
 
 
 def read(path: Path) -> keras.Model:

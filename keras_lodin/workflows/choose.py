@@ -9,11 +9,13 @@ from pathlib import Path
 from keras_lodin import models
 from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import Bounds
-from keras_lodin.detectors import Detector
+from keras_lodin.detectors import DETECTORS, Detector
+from keras_lodin.detectors.detector import check_promise
 from keras_lodin.evaluation.choice import BASELINE, Choice
 from keras_lodin.evaluation.choosing import choose
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import check_replaceable
+from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import load_detector, run_facts, settle_detectors
 from keras_lodin.workflows.option_checks import check_data_dir, check_ood, warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import warn_where_labels_are_chance
@@ -72,6 +74,10 @@ def choose_detector(
     path = checked_path("path", path)
     folder = Path(checked_path("output", output))
     check_replaceable(folder / "detector.keras")
+    check_promise(tpr, None)
+    check_seed(seed)
+    for name in detectors or ():
+        DETECTORS.find(name)
     check_data_dir(data_dir, id, ood, train)
     check_ood(id, () if ood is None else (ood,))
     model = models.load(path)

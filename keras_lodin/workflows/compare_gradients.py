@@ -18,6 +18,7 @@ from keras_lodin.evaluation.gradient_comparison import GradientComparison
 from keras_lodin.models.classifier_head import ClassifierHead
 from keras_lodin.models.head import find_head, has_exits
 from keras_lodin.models.input_range import resolve_input_range
+from keras_lodin.models.loading import model_file
 from keras_lodin.quotient.distributions import (
     GradientDistributions,
     gradient_distributions,
@@ -78,6 +79,8 @@ def gradients(
     check_each_once(paths=paths, ood=ood)
     check_ood(id, ood)
     check_seed(seed)
+    for path in paths:
+        model_file(path)  # There, before the work for the first one.
     check_data_dir(data_dir, id, *ood)
     if limit is not None:
         check_count("limit", limit)

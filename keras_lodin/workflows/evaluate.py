@@ -16,9 +16,10 @@ from keras_lodin.data import files_identity
 from keras_lodin.data.specification import members, parse
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import registry
-from keras_lodin.evaluation.one_pass import evaluate
+from keras_lodin.evaluation.one_pass import check_resamples, evaluate
 from keras_lodin.evaluation.results import Evaluation
 from keras_lodin.evaluation.scored_sets import ScoredSets
+from keras_lodin.models.loading import model_file
 from keras_lodin.utils.files import OWN_PREFIX, file_digest
 from keras_lodin.utils.numbers import check_seed
 from keras_lodin.workflows.loading import (
@@ -132,10 +133,13 @@ def evaluate_models(
     check_ood(id, list(named))
     check_shifted(id, shifted_sets, list(named))
     check_seed(seed)
+    check_resamples(resamples)
     check_data_dir(data_dir, id, *named, *shifted_sets, statistics)
     check_groups_there([*ood, *chain(*groups.values()), *shifted], data_dir)
+    # Before hours of the first one.
+    files = {str(path): model_file(path) for path in paths}
     settings = {
-        "models": {str(path): _digest(path) for path in paths},
+        "models": {name: file_digest(file) for name, file in files.items()},
         "id": id,
         "ood": named,
         "shifted": shifted_sets,
@@ -215,13 +219,6 @@ def _begin_or_go_on(
     else:
         job.check_same_settings(before["settings"], settings)
         job.check_same_data(before["data"], data)
-
-
-def _digest(path: str | os.PathLike[str]) -> str | None:
-    """Of a model's file; None where there is none, which is told of when it is loaded."""
-    path = Path(path)
-    file = path / "model.keras" if path.is_dir() else path
-    return file_digest(file) if file.is_file() else None
 
 
 def ood_sets(ood: Sequence[str], groups: Mapping[str, Sequence[str]]) -> dict[str, str | None]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from keras_lodin.data.value_range import Bounds
 from keras_lodin.detectors import Detector, registry
+from keras_lodin.detectors.detector import check_promise
 from keras_lodin.detectors.tuning import Tuning
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import atomic_write, check_no_input, check_replaceable
@@ -79,6 +80,7 @@ def tune_model(
         )
     check_replaceable(output)
     check_no_input(output, [Path(path) / "model.keras", *([] if Path(path).is_dir() else [path])])
+    check_promise(tpr, confidence)
     check_data_dir(data_dir, id, ood, statistics)
     check_ood(id, () if ood is None else (ood,))
     tuned, inputs = load_detector(path, detector or "odin", input_range, data_dir)

@@ -7,6 +7,8 @@ import pytest
 
 from keras_lodin.utils.folder_claim import claimed
 from keras_lodin.workflows import (
+    choose_detector,
+    evaluate_models,
     export_model,
     gradients,
     quickstart,
@@ -54,6 +56,25 @@ def no_work(monkeypatch):
         ("workflows.recipes.run", "train"),
     ):
         monkeypatch.setattr(importlib.import_module(f"keras_lodin.{place}"), name, too_late)
+
+
+@pytest.mark.usefixtures("no_work")
+@pytest.mark.parametrize(
+    ("job", "message"),
+    [
+        (lambda run, d: tune_model(run, "digits:0-6", d / "x.keras", tpr=1.5), "`tpr` must be"),
+        (lambda run, d: tune_model(run, "digits:0-6", d / "x.keras", confidence=1), "`confidence`"),
+        (lambda run, d: choose_detector(run, "digits:0-6", d, tpr=0), "`tpr` must be"),
+        (lambda run, d: choose_detector(run, "digits:0-6", d, seed=-1), "`seed` must be"),
+        (lambda run, d: choose_detector(run, "digits:0-6", d, detectors=["odn"]), "mean 'odin'"),
+        (lambda run, d: evaluate_models([run], "digits:0-6", OOD, resamples=0), "`resamples` must"),
+        (lambda run, d: evaluate_models([run, d / "none.keras"], "digits", OOD), "no model at"),
+        (lambda run, d: gradients([run, d / "none.keras"], "digits", OOD), "no model at"),
+    ],
+)
+def test_what_the_end_of_the_work_needs_is_looked_at_before_it(job, message, run, tmp_path):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        job(run, tmp_path)
 
 
 @pytest.mark.usefixtures("no_work")
