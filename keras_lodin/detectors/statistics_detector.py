@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from keras_lodin.data.batches import described
 from keras_lodin.data.label_places import LabelPlaces
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
+from keras_lodin.detectors.detector import Detector
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.utils.tensor import Tensor
 
@@ -154,3 +156,40 @@ def adapt_together(
         found = observed_together(group, data, batch_size, verbose)
         for detector, statistics in zip(group, found, strict=True):
             detector.adapt_from(statistics)
+
+
+def adapt_where_possible(
+    detectors: Mapping[str, Detector], data: object, batch_size: int, verbose: int | str
+) -> dict[str, ValueError]:
+    """Gives their statistics to those that can take them of some data, in one pass where possible.
+
+    Args:
+        detectors: by name, around one classifier; those without statistics are left as they are.
+        data: see `AdaptiveDetector.adapt`, as for the others.
+        batch_size: samples per batch, for data that is not batched already.
+        verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
+
+    Returns:
+        name -> why not, of the others.
+
+    Raises:
+        ValueError: for data that none of them could read.
+    """
+    refusals: dict[str, ValueError] = {}
+
+    def attempt(name: str, adapt: Callable[[], None]) -> None:
+        try:
+            adapt()
+        except ValueError as error:
+            refusals[name] = error
+
+    together = {n: one for n, one in detectors.items() if isinstance(one, StatisticsDetector)}
+    if together:
+        found = observed_together(list(together.values()), data, batch_size, verbose)
+        for (name, detector), statistics in zip(together.items(), found, strict=True):
+            attempt(name, partial(detector.adapt_from, statistics))
+    for name, one in detectors.items():
+        if isinstance(one, AdaptiveDetector) and name not in together:
+            options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose}
+            attempt(name, partial(one.adapt, data, **options))
+    return refusals

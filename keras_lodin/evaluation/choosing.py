@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -29,7 +28,7 @@ from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.registry import ALL, build_all
 from keras_lodin.detectors.shared_passes import shared_passes
-from keras_lodin.detectors.statistics_detector import StatisticsDetector, observed_together
+from keras_lodin.detectors.statistics_detector import adapt_where_possible
 from keras_lodin.detectors.tunable_detector import TunableDetector, tune_together
 from keras_lodin.detectors.tuning_margin import (
     Placements,
@@ -129,7 +128,10 @@ def choose(
             left_out[name] = "it needs training data to take statistics of"
             del wrapped[name]
     else:
-        _adapt(wrapped, left_out, train_data, batch_size, verbose)
+        refused = adapt_where_possible(wrapped, train_data, batch_size, verbose)
+        for name, error in refused.items():
+            left_out[name] = str(error)
+            del wrapped[name]
     for detector in wrapped.values():
         detector.settle_input_range(samples.inputs, batch_size)
     _tune(list(wrapped.values()), halves[0].inputs, ood_data, batch_size, verbose)
@@ -208,33 +210,6 @@ def _thin(most: int, keys: list[np.ndarray], *others: list[np.ndarray]) -> None:
     for parts in (keys, *others):
         if parts:
             parts[:] = [np.concatenate(parts)[kept]]
-
-
-def _adapt(
-    wrapped: dict[str, Detector],
-    left_out: dict[str, str],
-    data: object,
-    batch_size: int,
-    verbose: int | str,
-) -> None:
-    """Gives detectors their statistics; those that cannot take them of these data are left out."""
-
-    def attempt(name: str, adapt: Callable[[], None]) -> None:
-        try:
-            adapt()
-        except ValueError as error:
-            left_out[name] = str(error)
-            del wrapped[name]
-
-    together = {n: one for n, one in wrapped.items() if isinstance(one, StatisticsDetector)}
-    if together:
-        found = observed_together(list(together.values()), data, batch_size, verbose)
-        for (name, detector), statistics in zip(together.items(), found, strict=True):
-            attempt(name, partial(detector.adapt_from, statistics))
-    for name, one in list(wrapped.items()):
-        if isinstance(one, AdaptiveDetector) and name not in together:
-            options: dict[str, Any] = {"batch_size": batch_size, "verbose": verbose}
-            attempt(name, partial(one.adapt, data, **options))
 
 
 def _tune(
@@ -441,8 +416,8 @@ def _without(
         # One that steps on inputs refuses features, whatever `tune` made of the step.
         with contextlib.suppress(ValueError):
             twins[name] = type(detector)(classifier=classifier, **config)
-    refused: dict[str, str] = {}
-    _adapt(twins, refused, (values, labels), 1024, 0)
+    for name in adapt_where_possible(twins, (values, labels), 1024, 0):
+        del twins[name]
     sides = [own["features"][rows] for rows in (inside, ~inside)]
     return {name: auroc(*(_scores(twin, side) for side in sides)) for name, twin in twins.items()}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from keras_lodin.data.value_range import (
 )
 from keras_lodin.detectors import DETECTORS, Detector, registry
 from keras_lodin.detectors.adaptive_detector import AdaptiveDetector
-from keras_lodin.detectors.statistics_detector import adapt_together
+from keras_lodin.detectors.statistics_detector import adapt_together, adapt_where_possible
 from keras_lodin.utils.tensor import Tensor
 from keras_lodin.workflows.option_checks import warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import settled_by_labels
@@ -254,11 +255,12 @@ def adapted(
 
     They are taken of the "train" part of `statistics`, or of `id` where that is None. `named` says
     whether the user asked for these detectors: otherwise those are left out for which there is no
-    data.
+    data, and with a warning those that cannot take their statistics of these.
 
     Raises:
         ValueError: if a detector that was named has no data: of a folder or a named split, the
-            "train" part is the test data itself.
+            "train" part is the test data itself. If it cannot take its statistics of them, or no
+            detector is left.
     """
     waiting = {name: detector for name, detector in detectors.items() if not detector.adapted}
     if not waiting:
@@ -272,10 +274,18 @@ def adapted(
             )
         return {name: value for name, value in detectors.items() if name not in waiting}
     source = inputs.load(statistics or id, "train")
-    needing = [one for one in waiting.values() if isinstance(one, AdaptiveDetector)]
-    adapt_together(needing, source, batch_size=batch_size, verbose=verbose)
+    refusals: dict[str, ValueError] = {}
+    if named:
+        needing = [one for one in waiting.values() if isinstance(one, AdaptiveDetector)]
+        adapt_together(needing, source, batch_size=batch_size, verbose=verbose)
+    else:
+        refusals = adapt_where_possible(waiting, source, batch_size, verbose)
+        if len(refusals) == len(detectors):
+            raise next(iter(refusals.values()))
+        for name, error in refusals.items():
+            warnings.warn(f"The detector {name!r} is left out: {error}", stacklevel=2)
     warn_of_unreadable(source)
-    return detectors
+    return {name: value for name, value in detectors.items() if name not in refusals}
 
 
 def check_each_once(**arguments: Sequence[object]) -> None:

@@ -87,13 +87,13 @@ def test_out_of_distribution_data_decide_where_there_are_some():
 
 def test_a_class_left_out_is_in_neither_logits_nor_statistics(monkeypatch):
     seen = []
-    adapt = choosing._adapt
+    adapt = choosing.adapt_where_possible
 
-    def noting(wrapped, left_out, data, *options):
+    def noting(wrapped, data, *options):
         seen.append((wrapped["msp"].num_classes, set(np.unique(data[1]))))
-        adapt(wrapped, left_out, data, *options)
+        return adapt(wrapped, data, *options)
 
-    monkeypatch.setattr(choosing, "_adapt", noting)
+    monkeypatch.setattr(choosing, "adapt_where_possible", noting)
     choosing._held_out(
         {
             "msp": keras_lodin.MSPDetector(small.classifier()),

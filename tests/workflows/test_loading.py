@@ -12,7 +12,7 @@ from keras_lodin.detectors import EnergyDetector, MSPDetector
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.models import load
 from keras_lodin.workflows import evaluate_models, train, tune_model
-from keras_lodin.workflows.loading import load_detectors, run_facts
+from keras_lodin.workflows.loading import adapted, load_detectors, run_facts
 
 NAMES = ("ash", "birch", "cedar")
 
@@ -250,6 +250,27 @@ def test_a_table_of_a_file_has_a_range_for_each_feature(tmp_path, rng):
         [tmp_path / "d.keras"], f"npz:{tmp_path / 'x.npz'}", ["noise:uniform:9"], resamples=1
     )
     assert evaluation.rows[0]["count"] == 9
+
+
+def test_a_detector_that_nobody_named_is_left_out_where_it_cannot_take_its_statistics(
+    tmp_path, rng
+):
+    """Of a classifier whose logits are below 0 ViM has none, and the others have scores."""
+    last = layers.Dense(2, bias_initializer=keras.initializers.Constant(-9))
+    keras.Sequential([keras.Input((3,)), last]).save(tmp_path / "net.keras")
+    np.savez(tmp_path / "x.npz", x=rng.uniform(size=(20, 3)), y=np.arange(20) % 2)
+    name = f"npz:{tmp_path / 'x.npz'}"
+    detectors, inputs = load_detectors(tmp_path / "net.keras", ["msp", "vim"], (0, 1))
+
+    def left(detectors, named):
+        options = {"named": named, "batch_size": 20, "verbose": 0}
+        return list(adapted(detectors, inputs, name, name, **options))
+
+    with pytest.warns(UserWarning, match="'vim' is left out: The largest logit must be above 0"):
+        assert left(detectors, named=False) == ["msp"]
+    for given, named in ((detectors, True), ({"vim": detectors["vim"]}, False)):
+        with pytest.raises(ValueError, match="The largest logit must be above 0"):
+            left(given, named)
 
 
 def test_a_detector_of_another_range_is_refused(tmp_path, pixels_file, trees):
