@@ -16,7 +16,7 @@ from keras_lodin.evaluation.choosing import choose
 from keras_lodin.utils.checked_path import checked_path
 from keras_lodin.utils.files import check_replaceable
 from keras_lodin.utils.numbers import check_seed
-from keras_lodin.workflows.loading import load_detector, run_facts, settle_detectors
+from keras_lodin.workflows.loading import load_detector, settle_detectors
 from keras_lodin.workflows.option_checks import check_data_dir, check_ood, warn_of_unreadable
 from keras_lodin.workflows.range_by_labels import warn_where_labels_are_chance
 
@@ -93,6 +93,9 @@ def choose_detector(
     source.with_labels_of(inputs.class_names)
     if source.labelled:
         warn_where_labels_are_chance(first, source)
+    names = inputs.class_names or source.class_names
+    if names is not None and len(names) != first.num_classes:
+        names = None  # those of some classes are no names of all
     has_train = train is not None or parse(id).has_parts
     training = inputs.load(train or id, "train") if has_train else None
     choice = choose(
@@ -102,7 +105,7 @@ def choose_detector(
         None if ood is None else inputs.load(ood, "calibration"),
         detectors=detectors,
         input_range=inputs.input_range,
-        class_names=run_facts(path)[0] or source.class_names,
+        class_names=names,
         batch_size=batch_size,
         seed=seed,
         verbose=verbose,

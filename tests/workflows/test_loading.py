@@ -1,6 +1,7 @@
 """The range of a model's inputs and the names of its classes, where files and data meet."""
 
 import json
+import sys
 
 import keras
 import numpy as np
@@ -11,7 +12,7 @@ from keras_lodin import data
 from keras_lodin.detectors import EnergyDetector, MSPDetector
 from keras_lodin.evaluation.one_pass import evaluate
 from keras_lodin.models import load
-from keras_lodin.workflows import evaluate_models, train, tune_model
+from keras_lodin.workflows import choose_detector, evaluate_models, train, tune_model
 from keras_lodin.workflows.loading import adapted, load_detectors, run_facts
 
 NAMES = ("ash", "birch", "cedar")
@@ -271,6 +272,24 @@ def test_a_detector_that_nobody_named_is_left_out_where_it_cannot_take_its_stati
     for given, named in ((detectors, True), ({"vim": detectors["vim"]}, False)):
         with pytest.raises(ValueError, match="The largest logit must be above 0"):
             left(given, named)
+
+
+@pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")  # untrained
+@pytest.mark.parametrize(("digits", "names"), [("0-1", None), ("0-2", ("0", "1", "2"))])
+def test_a_detector_is_chosen_on_data_of_some_of_the_classes(tmp_path, monkeypatch, digits, names):
+    keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)]).save(
+        tmp_path / "net.keras"
+    )
+
+    def begun(*data, class_names, **options):
+        raise InterruptedError(class_names)
+
+    monkeypatch.setattr(sys.modules["keras_lodin.workflows.choose"], "choose", begun)
+    with pytest.raises(InterruptedError) as found:
+        choose_detector(
+            *(tmp_path / "net.keras", f"digits:{digits}", tmp_path), input_range=(0, 1), verbose=0
+        )
+    assert found.value.args == (names,)
 
 
 def test_a_detector_of_another_range_is_refused(tmp_path, pixels_file, trees):
