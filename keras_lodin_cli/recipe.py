@@ -51,8 +51,13 @@ Example: keras-lodin recipe run odin-resnet18 odin-gq-resnet18 --scale digits --
 def run(names: tuple[str, ...], output: str, as_json: bool, **settings: Any) -> None:
     """Run recipes. Started again, they go on where they were stopped."""
     from keras_lodin import workflows
+    from keras_lodin.workflows.recipes.run import check_recipe
     from keras_lodin.workflows.recipes.tables import summary_table
 
+    # All of them, before hours of the first one.
+    for name in names:
+        told = ("scale", "data_dir", "pretrained", "skip_missing")
+        check_recipe(name, **{option: settings[option] for option in told})
     tell = partial(say, err=as_json)
     summaries = []
     for name in names:

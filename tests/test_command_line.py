@@ -16,6 +16,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from keras_lodin import workflows
 from keras_lodin.models.networks import NETWORKS
 from keras_lodin.workflows import run_quickstart, score_images
 from keras_lodin.workflows.recipes import SCALES
@@ -297,6 +298,18 @@ def test_a_users_mistake_ends_with_one_sentence_and_code_2(arguments, message, m
     assert message in " ".join(result.output.split())
     assert "Traceback" not in result.output
     assert not (tmp_path / "a").exists()
+
+
+def test_every_recipe_is_looked_at_before_the_first_one_runs(tmp_path, monkeypatch):
+    def too_late(*arguments, **options):
+        raise AssertionError("the work has begun")
+
+    monkeypatch.setattr(workflows, "run_recipe", too_late)
+    for second, message in (("odin-resnet81", "Did you mean"), ("odin-imagenet", "at scale full")):
+        names = ("odin-resnet18", second)
+        result = run("recipe", "run", *names, "--scale", "digits", "--output", tmp_path / "r")
+        assert result.exit_code == 2, result.output
+        assert message in " ".join(result.output.split())
 
 
 @pytest.mark.skipif(shutil.which("mount") is None or os.geteuid() != 0, reason="needs root")

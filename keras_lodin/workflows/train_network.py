@@ -208,6 +208,8 @@ def _train(
     inputs = replace(inputs, shape=source.shape, class_names=source.class_names)
     watched = _validation_source(id, validation, inputs)
     num_classes = count_classes(source)
+    if start is None:
+        check_class_count(num_classes, id)
     steps = source.steps_per_epoch(batch_size)
     warn_of_unreadable(source)
 
@@ -307,6 +309,8 @@ def train_each(
             "`gq_weights` (--gq-weight) must hold every weight once. "
             f"Received: gq_weights={list(gq_weights)}"
         )
+    for weight in gq_weights:  # Before hours of the first one.
+        checked_number("gq_weight", weight, lambda value: True, "a finite number")
     return [
         train(output=Path(output) / name, gq_weight=weight, **settings)
         for name, weight in zip(names, gq_weights, strict=True)
@@ -585,6 +589,15 @@ def count_classes(source: data.Source) -> int:
     if source.class_names is not None:
         return len(source.class_names)
     return 1 + max(int(np.max(y)) for _, y in source.batches())
+
+
+def check_class_count(num_classes: int, id: str) -> None:
+    """Raises ValueError where a network of these classes would have nothing to tell apart."""
+    if num_classes < 2:
+        raise ValueError(
+            "A classifier is trained on data of two classes or more; of a folder, each sub-folder "
+            f"is a class. Received: id={id!r}, {num_classes} class"
+        )
 
 
 def _check_classes(classifier: keras.Model, num_classes: int, id: str) -> None:

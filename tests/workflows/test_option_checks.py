@@ -1,6 +1,7 @@
 """Options that would have no effect, or another one than meant."""
 
 import json
+import math
 import warnings
 
 import keras
@@ -213,6 +214,12 @@ def test_weights_are_each_given_once(tmp_path):
     for weights in ((0.1, 0.1), (0.0, 0)):
         with pytest.raises(ValueError, match=r"--gq-weight\) must hold every weight once"):
             train_each(weights, tmp_path, id="digits", model="small_convnet")
+
+
+def test_every_weight_is_looked_at_before_the_first_run(tmp_path):
+    with pytest.raises(ValueError, match="`gq_weight` must be a finite number"):
+        train_each((0.0, math.inf), tmp_path, id="digits", model="perceptron", epochs=1)
+    assert not list(tmp_path.iterdir())
 
 
 def test_plain_run_of_the_version_before_is_gone_on_with(tmp_path):

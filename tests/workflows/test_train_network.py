@@ -349,6 +349,7 @@ def test_diverging_run_stops_with_the_reason_and_keeps_its_state(tmp_path):
     ("settings", "message"),
     [
         ({"id": "photos"}, "has no labels"),
+        ({"id": "digits:3"}, "two classes or more"),
         ({"model": "resnet19"}, "Did you mean 'resnet18'"),
         ({"model": "missing.keras"}, "There is no model at that path"),
         ({"epochs": 0}, "`epochs` must be 1 or more"),

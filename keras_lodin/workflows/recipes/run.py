@@ -114,6 +114,23 @@ def run_recipe(
     return read_summary(name, output)
 
 
+def check_recipe(
+    name: str,
+    *,
+    scale: str = "full",
+    data_dir: str | os.PathLike[str] | None = None,
+    pretrained: str | os.PathLike[str] | None = None,
+    skip_missing: bool = False,
+) -> None:
+    """Raises ValueError where `run_recipe` would with the same arguments, before any work.
+
+    Args:
+        name: see `run_recipe`, as for the others.
+    """
+    recipe, chosen = RECIPES.find(name), SCALES.find(scale, "scale")
+    _data(recipe, chosen, data_dir, pretrained, skip_missing)
+
+
 def compare_recipes(
     first: str, second: str, output: str | os.PathLike[str] = "recipes"
 ) -> dict[str, Spread]:

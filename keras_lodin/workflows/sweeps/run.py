@@ -13,7 +13,7 @@ from typing import Any
 from keras_lodin import data, models
 from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import Bounds
-from keras_lodin.detectors import DETECTORS
+from keras_lodin.detectors import DETECTORS, registry
 from keras_lodin.models.head import find_head
 from keras_lodin.quotient.settings import check_count
 from keras_lodin.report import page
@@ -44,6 +44,7 @@ from keras_lodin.workflows.sweeps.separation import (
 )
 from keras_lodin.workflows.train_network import (
     DivergenceError,
+    check_class_count,
     checked_settings,
     count_classes,
     train,
@@ -284,7 +285,7 @@ class _Runner:
         """Builds the classifier once: what is wrong with it is said before anything is trained."""
         model = self._settings["model"]
         if Path(model).suffix == ".keras":
-            head = find_head(models.load(model), None)
+            classifier = models.load(model)
         else:
             source = data.load(self._settings["id"], part="train", data_dir=self._data_dir)
             if not source.labelled:
@@ -292,7 +293,11 @@ class _Runner:
                     "A sweep needs labelled data. "
                     f"Received: id={self._settings['id']!r}, which has no labels"
                 )
-            head = find_head(models.build(model, count_classes(source), source.shape), None)
+            classes = count_classes(source)
+            check_class_count(classes, self._settings["id"])
+            classifier = models.build(model, classes, source.shape)
+        head = find_head(classifier, None)
+        registry.build(self._settings["detector"], classifier, self._training["input_range"])
         for candidate in candidates:
             if candidate.gq_weight:
                 candidate.check_classifier(head)

@@ -214,6 +214,8 @@ def test_the_usual_candidates_are_of_both_signs_several_forms_and_estimators():
     [
         ({"budget": 3.0}, "must be 6 or more"),
         ({"detector": "odn"}, "Did you mean 'odin'"),
+        ({"detector": "mood"}, "network with several exits"),
+        ({"id": "digits:3"}, "two classes or more.*Received: id='digits:3', 1 class"),
         ({"candidates": [Candidate()]}, "takes part anyway"),
         ({"candidates": [Candidate(loss="logit_norm")] * 2}, "given once"),
         ({"id": "dir:nowhere"}, "nothing is left to validate on"),
