@@ -19,6 +19,7 @@ from typing_extensions import Unpack
 
 from keras_lodin import data, models
 from keras_lodin.data.augmentation import AUGMENTATIONS
+from keras_lodin.data.batches import check_labels
 from keras_lodin.data.specification import parse
 from keras_lodin.data.value_range import GIVEN, Bounds, InputRange, checked_input_range
 from keras_lodin.evaluation.accuracy import is_chance, warn_of_chance
@@ -241,6 +242,11 @@ def _train(
     _check_classes(trained.classifier, num_classes, id)
     if watched is not None:
         watched.steps_per_epoch(batch_size)  # counts the images that can be read
+        if watched.class_names is None or watched.class_names != source.class_names:
+            # By position, and not by names: what has no output would end the first epoch.
+            outputs = find_head_or_exits(trained.classifier).num_classes
+            for _, labels in watched.batches():
+                check_labels(labels, outputs)
     # A run killed between writing its history and its checkpoint has one epoch too many.
     run["history"] = run["history"][:first_epoch]
     run["class_names"] = None if source.class_names is None else list(source.class_names)
@@ -585,10 +591,17 @@ def _warn_of_chance(
 
 
 def count_classes(source: data.Source) -> int:
-    """The number of classes of labelled data: by their names, or else by the largest label."""
+    """The number of classes of labelled data: by their names, or else by the largest label.
+
+    Raises:
+        ValueError: for labels below 0.
+    """
     if source.class_names is not None:
         return len(source.class_names)
-    return 1 + max(int(np.max(y)) for _, y in source.batches())
+    labels = np.concatenate([y for _, y in source.batches()])
+    num_classes = 1 + int(labels.max())
+    check_labels(labels, num_classes)
+    return num_classes
 
 
 def check_class_count(num_classes: int, id: str) -> None:

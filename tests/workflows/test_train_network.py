@@ -370,6 +370,20 @@ def test_mistakes_are_refused_before_anything_is_trained(settings, message, tmp_
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("labels", "role", "outside"),
+    [([0, 1, 2, -1], "id", "-1"), ([0, 1, 2, 9], "validation", "9")],
+)
+def test_labels_without_an_output_are_refused_before_anything_is_trained(
+    labels, role, outside, tmp_path
+):
+    np.savez(tmp_path / "x.npz", x=np.zeros((4, 8, 8, 1), "float32"), y=labels)
+    settings = {**SETTINGS, role: f"npz:{tmp_path / 'x.npz'}"}
+    with pytest.raises(ValueError, match=rf"Labels must lie in 0\.\.2.*outside: {outside}$"):
+        train(output=tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*could not be read and were skipped:UserWarning")
 @pytest.mark.filterwarnings("ignore:.*no better than chance:UserWarning")
