@@ -61,6 +61,9 @@ def _pixels(image: ImageFile, encoded: bytes) -> np.ndarray:
         raise OSError("the file ends early")
     if image.mode in ("L", "LA", "RGB", "RGBA"):
         return np.asarray(image)
+    if image.mode == "P" and "transparency" in image.info:
+        # As RGB Pillow warns of what is lost, which nobody who scores images can change.
+        return np.asarray(image.convert("RGBA"))
     return np.asarray(image.convert("L" if image.mode == "1" else "RGB"))
 
 

@@ -45,6 +45,12 @@ FILES = {
     "PNG grey": file(PHOTO.convert("L"), "PNG"),
     "PNG grey with alpha": file(PHOTO.convert("LA"), "PNG"),
     "PNG of a palette": file(PHOTO.quantize(4), "PNG", bits=2),
+    "PNG of a palette that lets through": file(
+        PHOTO.quantize(4), "PNG", transparency=bytes([0, 128, 255])
+    ),
+    "PNG of a palette with one colour that lets through": file(
+        PHOTO.quantize(4), "PNG", transparency=1
+    ),
     "PNG": file(PHOTO, "PNG"),
     "PNG with alpha": file(PHOTO.convert("RGBA"), "PNG"),
     "PNG of 16 bits": file(Image.fromarray(GREY.astype("uint16") * 255 + 77), "PNG"),
