@@ -24,6 +24,7 @@ from keras_lodin.metrics.ranks import (
 from keras_lodin.metrics.registry import figure
 from keras_lodin.metrics.scores import checked_scores
 from keras_lodin.metrics.sorted_scores import (
+    alike,
     average_precision,
     median,
     pairs_in_order_twice,
@@ -101,8 +102,9 @@ def fpr_at_tpr(
     fpr_at_tpr([4.0, 3.0, 2.0, 1.0], [2.0, 0.0], tpr=0.75)  # 0.5: keeping 2.0 keeps one OOD sample
     ```
     """
-    positives = checked_scores(id_scores, "id_scores")
-    negatives = checked_scores(ood_scores, "ood_scores")
+    positives, negatives = alike(
+        checked_scores(id_scores, "id_scores"), checked_scores(ood_scores, "ood_scores")
+    )
     if _positive_is_ood(positive):
         positives, negatives = -negatives, -positives
     return float(np.mean(negatives >= lowest_kept(positives, tpr)))

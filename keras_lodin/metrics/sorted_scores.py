@@ -57,12 +57,20 @@ def passing(id_scores: NDArray[np.floating], ood_scores: NDArray[np.floating]) -
         first = last
 
 
+def alike(
+    first: NDArray[np.floating], second: NDArray[np.floating]
+) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+    """Both in the type that holds the numbers of both: a comparison then rounds neither."""
+    kind = np.result_type(first, second)
+    return first.astype(kind, copy=False), second.astype(kind, copy=False)
+
+
 def sorted_alike(
     first: NDArray[np.floating], second: NDArray[np.floating]
 ) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
     """Both in ascending order, in the type that holds the numbers of both."""
-    kind = np.result_type(first, second)
-    return np.sort(first.astype(kind, copy=False)), np.sort(second.astype(kind, copy=False))
+    first, second = alike(first, second)
+    return np.sort(first), np.sort(second)
 
 
 def median(values: NDArray[np.floating]) -> float:

@@ -185,6 +185,16 @@ def test_float32_and_lists_give_the_same_figures_as_float64():
     assert metrics.auroc(id_single.tolist(), ood_single.tolist()) == expected
 
 
+def test_scores_of_two_types_are_compared_as_float64():
+    """0.7 in float32 lies below 0.7 in float64."""
+    double, single = np.array([0.7]), np.array([0.7], np.float32)
+    assert metrics.auroc(double, single) == 1.0
+    assert metrics.fpr_at_tpr(double, single) == 0.0
+    assert metrics.fpr_at_tpr(single, double) == 1.0
+    assert metrics.fpr_at_tpr(double, single, positive="ood") == 0.0
+    assert metrics.fpr_at_tpr(single, double, positive="ood") == 1.0
+
+
 # --- The threshold and its promise -----------------------------------------------------------
 
 # As a person writes them, and those that floating point rounds the wrong way.
