@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
 import keras
@@ -107,6 +107,11 @@ class CombinedDetector(Detector):
         combined = _RULES[self.rule](ops.stack(p_values, axis=-1))
         # A score that is not a number has a p-value, the smallest.
         return ops.where(ops.isnan(sum(scores)), np.float32("nan"), combined)
+
+    def _built_in(self) -> tuple[Hashable, ...]:
+        # A detector that is set otherwise forgets its own graph, and knows nothing of this one.
+        parts = ((*one.settings.items(), one.judged_input_range) for one in self.detectors)
+        return (*super()._built_in(), *parts)
 
     def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for inputs that one of the detectors refuses, or before calibration."""

@@ -161,7 +161,7 @@ class Detector(ClassifierWrapper):
         self.logits_function: Callable[[Tensor], Tensor] = lambda inputs: head.logits(
             inputs, training=False
         )
-        self._traced_weights: tuple[int, ...] | None = None
+        self._traced: tuple[Hashable, ...] | None = None
         self.build(head.input_shape)
 
     @classmethod
@@ -330,10 +330,14 @@ class Detector(ClassifierWrapper):
 
     def make_predict_function(self, force: bool = False) -> Callable[..., object]:
         """Keras's, made anew if the classifier has other weights, as after `quantize`."""
-        weights = tuple(id(weight) for weight in self.classifier.variables)
-        force = force or self._traced_weights not in (None, weights)
-        self._traced_weights = weights
+        built_in = self._built_in()
+        force = force or self._traced not in (None, built_in)
+        self._traced = built_in
         return super().make_predict_function(force=force)
+
+    def _built_in(self) -> tuple[Hashable, ...]:
+        """What the graph of `predict` holds, and is made anew for when it is other."""
+        return tuple(id(weight) for weight in self.classifier.variables)
 
     def compute_output_spec(self, inputs: keras.KerasTensor) -> dict[str, keras.KerasTensor]:
         """Shapes and types of the outputs, known without running anything."""

@@ -125,3 +125,19 @@ def test_detectors_without_p_values_are_refused():
     for use in (detector.calibrate, detector.predict):
         with pytest.raises(ValueError, match=r"call `calibrate` on each. Received: gen"):
             use(small.mixed_inputs(), verbose=0)
+
+
+def test_predict_follows_the_settings_of_its_detectors():
+    gen, msp = (
+        kind(small.classifier()) for kind in (keras_lodin.GENDetector, keras_lodin.MSPDetector)
+    )
+    detector = keras_lodin.CombinedDetector([gen, msp], "mean")
+    for gamma in (0.1, 1.0):
+        gen.gamma = gamma
+        for one in (gen, msp, detector):
+            one.calibrate(small.data(100, seed=7)[0], verbose=0)
+        np.testing.assert_allclose(
+            detector.predict(small.mixed_inputs(), verbose=0)["score"],
+            small.scores(detector),
+            rtol=1e-6,
+        )
