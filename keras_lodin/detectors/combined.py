@@ -11,6 +11,7 @@ from keras import ops
 
 from keras_lodin.detectors.detector import Detector
 from keras_lodin.detectors.feature_pass import FeaturePass
+from keras_lodin.gradients import backend
 from keras_lodin.models.features import FeatureLayers
 from keras_lodin.utils.registry import did_you_mean
 from keras_lodin.utils.tensor import Tensor
@@ -113,6 +114,11 @@ class CombinedDetector(Detector):
         parts = ((*one.settings.items(), one.judged_input_range) for one in self.detectors)
         return (*super()._built_in(), *parts)
 
+    def forward_pass(self, inputs: Tensor, **side_values: Tensor) -> Any:
+        """See `Detector.forward_pass`; refuses while a detector has no calibration."""
+        self._check_parts()
+        return super().forward_pass(inputs, **side_values)
+
     def check_inputs(self, inputs: Tensor) -> None:
         """Raises ValueError for inputs that one of the detectors refuses, or before calibration."""
         self._check_parts()
@@ -125,7 +131,7 @@ class CombinedDetector(Detector):
         return super().predict(x, *args, **kwargs)
 
     def _check_parts(self) -> None:
-        waiting = [one.name for one in self.detectors if one.p_value_count is None]
+        waiting = [one.name for one in self.detectors if not _has_p_values(one)]
         if waiting:
             raise ValueError(
                 "Every detector needs p-values before they are combined: call `calibrate` on each. "
@@ -173,6 +179,12 @@ class CombinedDetector(Detector):
                 )
             parts.append(kind(classifier=classifier, **part["config"]))
         return cls(parts, **config)
+
+
+def _has_p_values(detector: Detector) -> bool:
+    counts = backend.eager_value(detector._calibration_counts)
+    # None: within `predict`, which has looked before.
+    return counts is None or bool(counts[-1] > 1.0)
 
 
 def _checked_parts(detectors: Sequence[Detector]) -> list[Detector]:

@@ -125,6 +125,10 @@ def test_detectors_without_p_values_are_refused():
     for use in (detector.calibrate, detector.predict):
         with pytest.raises(ValueError, match=r"call `calibrate` on each. Received: gen"):
             use(small.mixed_inputs(), verbose=0)
+    # Called directly, it would score by p-values that are all 1.
+    for call in (detector, detector.predict_on_batch):
+        with pytest.raises(ValueError, match=r"call `calibrate` on each. Received: gen"):
+            call(small.mixed_inputs())
 
 
 def test_predict_follows_the_settings_of_its_detectors():
