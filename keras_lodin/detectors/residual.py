@@ -84,10 +84,10 @@ class ResidualDetector(StatisticsDetector, HeadDetector):
         super().__init__(classifier, **kwargs)
         self.dimension = dimension
 
-    def settings_changed(self) -> None:
-        """See `TunableDetector.settings_changed`; refuses a `dimension` of all features."""
-        super().settings_changed()
-        self.directions_left_out(self.settings)
+    def check_setting(self, name: str, value: Any) -> None:
+        """See `TunableDetector.check_setting`; refuses a `dimension` of all features."""
+        if name == "dimension":
+            directions_left_out(value, self.head.size)
 
     def directions_left_out(self, settings: Mapping[str, Any]) -> int:
         """How many directions the residual leaves out."""

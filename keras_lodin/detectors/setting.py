@@ -45,5 +45,7 @@ class Setting:
             raise AttributeError(self.name) from None
 
     def __set__(self, detector: Any, value: object) -> None:
-        vars(detector)[f"_{self.name}"] = self.check(self.name, value)
+        checked = self.check(self.name, value)
+        detector.check_setting(self.name, checked)
+        vars(detector)[f"_{self.name}"] = checked
         detector.settings_changed()

@@ -57,6 +57,9 @@ class TunableDetector(Detector):
             for name, setting in self.declared_settings().items()
         }
 
+    def check_setting(self, name: str, value: Any) -> None:
+        """Raises ValueError for a value that its `Setting` takes and this classifier does not."""
+
     def settings_changed(self) -> None:
         """Forgets the threshold, and the graph that holds the old values."""
         self.predict_function = None

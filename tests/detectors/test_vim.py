@@ -123,10 +123,12 @@ def test_impossible_settings_are_refused(options, message):
         keras_lodin.VIMDetector(small.classifier(), **options)
 
 
-def test_a_dimension_of_all_features_is_refused_when_it_is_set():
+def test_a_dimension_of_all_features_is_refused_when_it_is_set_and_nothing_changes():
     detector = keras_lodin.ResidualDetector(small.classifier(), dimension=3)
+    detector.threshold = -0.5
     with pytest.raises(ValueError, match="below the number of features"):
         detector.dimension = 40
+    assert (detector.dimension, detector.threshold) == (3, -0.5)
 
 
 def test_logits_that_are_below_zero_and_features_that_are_the_origin_are_refused(rng):
