@@ -10,10 +10,10 @@ from them, on the mean, is taken. No label and no out-of-distribution example is
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 from keras import ops
 
 from keras_lodin.detectors.contrast_pass import separations
@@ -26,6 +26,7 @@ from keras_lodin.detectors.tuning_margin import (
     auroc_margin,
 )
 from keras_lodin.gradients import ForwardPass
+from keras_lodin.utils.numbers import single_number
 from keras_lodin.utils.tensor import Tensor
 
 TEMPERATURES = (1.0, 2.0, 5.0, 10.0, 100.0, 1000.0)
@@ -218,13 +219,20 @@ def _at_the_end_of_epsilons(epsilon: float, epsilons: list[float]) -> list[str]:
 
 def _checked(values: Sequence[float], name: str, positive: bool) -> list[float]:
     try:
-        checked = sorted(float(value) for value in values)
-    except (TypeError, ValueError):
-        checked = []
-    lowest_allowed = np.nextafter(0.0, 1.0) if positive else 0.0
-    if not checked or not np.isfinite(checked).all() or checked[0] < lowest_allowed:
+        # A text would be as many numbers as it has digits.
+        listed = [] if isinstance(values, (str, bytes)) else list(values)
+    except TypeError:
+        listed = []
+    usable = [
+        number
+        for number in map(single_number, listed)
+        if number is not None
+        and math.isfinite(number)
+        and (number > 0.0 if positive else number >= 0.0)
+    ]
+    if not listed or len(usable) < len(listed):
         raise ValueError(
             f"`{name}` must be a list of one or more finite numbers, "
             f"{'above 0' if positive else '0 or more'}. Received: {name}={values!r}"
         )
-    return checked
+    return sorted(usable)

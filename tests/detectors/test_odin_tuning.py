@@ -384,10 +384,17 @@ def test_the_default_grids_hold_the_papers_setting():
         ("temperatures", (0.0, 1.0), "above 0"),
         ("temperatures", (1.0, np.inf), "above 0"),
         ("temperatures", 10.0, "above 0"),
+        ("temperatures", "125", "above 0"),
+        ("temperatures", (True, 2.0), "above 0"),
+        # 0 and infinity in float32.
+        ("temperatures", (1e-50, 1.0), "above 0"),
+        ("temperatures", (1.0, 1e39), "above 0"),
         ("epsilons", (), "0 or more"),
         ("epsilons", (-0.001,), "0 or more"),
         ("epsilons", (np.nan,), "0 or more"),
         ("epsilons", ("small",), "0 or more"),
+        ("epsilons", ("0.1",), "0 or more"),
+        ("epsilons", (0.0, 1e39), "0 or more"),
     ],
 )
 def test_unusable_candidates_are_refused(classifier, id_images, option, values, allowed):
