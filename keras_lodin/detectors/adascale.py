@@ -25,18 +25,21 @@ from keras_lodin.detectors.registry import DETECTORS
 from keras_lodin.detectors.setting import Setting
 from keras_lodin.detectors.settings import checked_epsilon, checked_fraction, checked_positive
 from keras_lodin.models.input_range import GivenRange
+from keras_lodin.utils.numbers import single_number
 from keras_lodin.utils.tensor import Tensor
 
 
 def _checked_range(name: str, values: Any) -> tuple[float, float]:
     """The smallest and the largest percentile."""
-    if not isinstance(values, (list, tuple)) or len(values) != 2 or values[0] > values[1]:
+    two = values if isinstance(values, (list, tuple)) and len(values) == 2 else (1.0, 0.0)
+    # Before they are compared: what is no number has no order.
+    low, high = (single_number(value) for value in two)
+    if low is None or high is None or low > high:
         raise ValueError(
             f"`{name}` must be two fractions, the smallest percentile and the largest. "
             f"Received: {name}={values!r}"
         )
-    low, high = (checked_pruning(name, value) for value in values)
-    return low, high
+    return checked_pruning(name, low), checked_pruning(name, high)
 
 
 @DETECTORS.register(

@@ -64,7 +64,7 @@ class CombinedDetector(Detector):
 
     def __init__(self, detectors: Sequence[Detector], rule: str = "fisher", **kwargs: Any) -> None:
         parts = _checked_parts(detectors)
-        if rule not in _RULES:
+        if not isinstance(rule, str) or rule not in _RULES:
             raise ValueError(
                 f"`rule` must be one of {', '.join(map(repr, _RULES))}.{did_you_mean(rule, _RULES)}"
                 f" Received: rule={rule!r}"

@@ -31,6 +31,7 @@ from keras_lodin.metrics.sorted_scores import (
     passing,
     sorted_alike,
 )
+from keras_lodin.utils.numbers import check_whole
 
 
 @figure("auroc", "AUROC", "Area under the ROC curve, ID positive; ties count one half.", position=1)
@@ -375,7 +376,8 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15)
         a fraction: 0 is perfect.
 
     Raises:
-        ValueError: for arrays that are empty, of other shapes, or out of range.
+        ValueError: for arrays that are empty, of other shapes, or out of range, and for `bins` that
+            is no whole number from 1 to a million.
 
     Example:
     ```python
@@ -389,10 +391,11 @@ def calibration_error(confidence: ArrayLike, correct: ArrayLike, bins: int = 15)
             "`correct` must hold one truth value for each confidence. "
             f"Received: correct of shape {right.shape}, confidence of shape {certainty.shape}"
         )
-    if bins < 1 or certainty.min() < 0.0 or certainty.max() > 1.0 + 1e-6:
+    check_whole("bins", bins, "at least 1", most=1_000_000)
+    if certainty.min() < 0.0 or certainty.max() > 1.0 + 1e-6:
         raise ValueError(
-            "Confidences must be from 0 to 1, and there must be a bin. Received: confidences from "
-            f"{certainty.min()} to {certainty.max()}, bins={bins}"
+            "Confidences must be from 0 to 1. Received: confidences from "
+            f"{certainty.min()} to {certainty.max()}"
         )
     places = np.clip(np.ceil(certainty * bins).astype(int) - 1, 0, bins - 1)
     gaps = np.bincount(places, weights=right - certainty, minlength=bins)

@@ -111,6 +111,8 @@ def test_place_is_the_share_of_samples_below():
         ({"variant": "b"}, r'`variant` must be "a" or "l". Received: variant=\'b\''),
         ({"percentiles": 0.8}, r"`percentiles` must be two fractions"),
         ({"percentiles": (0.9, 0.8)}, r"`percentiles` must be two fractions"),
+        ({"percentiles": (None, 0.8)}, r"`percentiles` must be two fractions"),
+        ({"percentiles": ("0.7", 0.8)}, r"`percentiles` must be two fractions"),
         ({"percentiles": (0.9, 0.99)}, r"`percentiles` must be at most 0.98"),
         ({"epsilon": -1.0}, r"`epsilon` must be"),
         ({"k1": 5}, r"`k1` must lie between 0 and 1"),

@@ -106,6 +106,7 @@ def test_evaluate_runs_it_in_the_pass_of_the_others():
             r"same classifier object.*of two classifiers",
         ),
         (lambda a, b: ([a, keras_lodin.CombinedDetector([a, b])],), r"cannot be combined"),
+        (lambda a, b: ([a, b], ["mean"]), r"`rule` must be one of .*Received: rule=\['mean'\]"),
         (lambda a, b: ([a, b], "fischer"), r"Did you mean 'fisher'\? Received: rule='fischer'"),
     ],
 )

@@ -71,6 +71,12 @@ def test_unusable_predictions_have_no_calibration_error(confidence, correct):
         metrics.calibration_error(confidence, correct)
 
 
+@pytest.mark.parametrize("bins", [0, 2.5, "3", True])
+def test_bins_are_a_whole_number(bins):
+    with pytest.raises(ValueError, match=r"`bins` must be at least 1. Received: bins="):
+        metrics.calibration_error([0.9, 0.6], [True, False], bins)
+
+
 def test_fpr_with_id_positive_by_hand():
     id_scores, ood_scores = [4, 3, 2, 1], [3, 2, 2, 0]
     # 3 of 4 ID must be kept: the scores from 2 up. They keep 3, 2 and 2 of OOD.
