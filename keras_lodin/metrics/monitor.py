@@ -253,9 +253,11 @@ class Monitor:
     def _chance_of_flags(self, flagged: int, count: int) -> float | None:
         if self._flagged_below is None:
             return None
+        below = self._flagged_below
+        if below >= self._count:  # a threshold above all calibration scores, which flags everything
+            return 1.0
         from scipy.stats import betabinom
 
-        below = self._flagged_below
         return float(betabinom(count, below + 1, self._count - below).sf(flagged - 1))
 
 

@@ -136,6 +136,14 @@ def test_what_is_flagged_is_held_to_chance():
     assert none.moved == pytest.approx(0.99)
 
 
+def test_a_threshold_above_all_calibration_scores_flags_everything_by_chance():
+    possible = np.arange(1, 101) / 100
+    window = Monitor(possible, 99, flagged_p_value=1.0).update([0.5, 1.0])
+    assert (window.flagged, window.flagged_chance) == (1.0, 1.0)
+    almost = Monitor(possible, 99, flagged_p_value=0.99).update([0.5, 1.0])
+    assert almost.flagged_chance == pytest.approx(betabinom(2, 99, 1).sf(0))
+
+
 @pytest.mark.parametrize(
     ("p_values", "flagged", "message"),
     [
