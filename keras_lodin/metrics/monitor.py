@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from keras_lodin.utils.numbers import check_seed, checked_number
+from keras_lodin.utils.numbers import check_seed, check_whole, checked_number
 
 # So many inputs are placed among each other at once.
 _BLOCK = 256
@@ -87,8 +87,8 @@ class Monitor:
         windows: what each window showed.
 
     Raises:
-        ValueError: for p-values that are no detector's, a rate outside (0, 1), or a seed that is
-            none.
+        ValueError: for p-values that are no detector's, a detector without calibration scores, a
+            rate outside (0, 1), or a seed that is none.
 
     Example:
     ```python
@@ -123,6 +123,12 @@ class Monitor:
                 "`detector.possible_p_values`. "
                 f"Received: possible_p_values={possible_p_values!r:.200}"
             )
+        check_whole(
+            "count",
+            count,
+            "the number of calibration scores, `detector.p_value_count`; "
+            "`calibrate` the detector first where that is None",
+        )
         self._values, self._count = values, count
         # How many places among the calibration scores each p-value stands for.
         self._places = np.diff(np.round(values * (count + 1)).astype(np.int64), prepend=0)

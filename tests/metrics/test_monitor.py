@@ -144,6 +144,11 @@ def test_a_threshold_above_all_calibration_scores_flags_everything_by_chance():
     assert almost.flagged_chance == pytest.approx(betabinom(2, 99, 1).sf(0))
 
 
+def test_a_detector_that_is_not_calibrated_cannot_be_monitored():
+    with pytest.raises(ValueError, match=r"`calibrate` the detector first.*Received: count=None"):
+        Monitor([1.0], None)
+
+
 @pytest.mark.parametrize(
     ("p_values", "flagged", "message"),
     [
