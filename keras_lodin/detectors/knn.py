@@ -33,7 +33,8 @@ class KNNDetector(BankDetector):
     Args:
         classifier: see `Detector`; its last layer is linear.
         k: which neighbour counts. The paper takes 50 of CIFAR-10's 50,000 training images, 200 of
-            CIFAR-100's and 1,000 of ImageNet's 1.3 million: about a thousandth of the bank.
+            CIFAR-100's and 1,000 of ImageNet's 1.3 million: about a thousandth of the bank. Of a
+            bank with fewer samples the farthest counts.
         bank_size: the most samples to keep, as many of each class; 4 bytes for each of their
             features in every saved and exported file.
         **kwargs: see `Detector`.
@@ -56,7 +57,10 @@ class KNNDetector(BankDetector):
         unit = on_sphere(features)
         nearness = ops.matmul(unit, ops.transpose(self._bank)) + self._empty
         _, places = ops.top_k(nearness, min(settings["k"], self.bank_size))
-        neighbour = ops.take(self._bank, places[:, -1], axis=0)
+        # A candidate of `tune` may be more than there are samples: then the farthest counts.
+        held = ops.sum(ops.cast(ops.equal(self._empty, 0.0), "int32"))
+        last = ops.minimum(held, places.shape[-1]) - 1
+        neighbour = ops.take(self._bank, ops.take(places, last, axis=-1), axis=0)
         # Not from the product: sqrt(2 - 2 s) loses a small distance.
         return -ops.sqrt(ops.sum(ops.square(unit - neighbour), axis=-1))
 

@@ -50,6 +50,17 @@ def test_places_without_a_sample_are_no_neighbours(detector):
     np.testing.assert_allclose(found, -distances[:, 0], rtol=1e-5)
 
 
+def test_of_fewer_samples_than_k_the_farthest_counts():
+    """As `tune` may ask for, and whoever sets k after `adapt`."""
+    detector = keras_lodin.KNNDetector(small.classifier(), k=20, bank_size=100)
+    detector.adapt(*(part[:20] for part in small.data()))
+    expected = small.scores(detector)
+    assert expected.std() > 1e-3
+    for k in (50, 100, 1000):
+        detector.k = k
+        np.testing.assert_array_equal(small.scores(detector), expected)
+
+
 def test_a_bank_is_balanced_and_needs_no_labels():
     x, y = small.data()
     detector = keras_lodin.KNNDetector(small.classifier(), k=2, bank_size=50)
