@@ -94,6 +94,12 @@ def test_the_scale_of_a_sample_is_near_that_of_all():
     np.testing.assert_array_equal(some._directions, every._directions)
 
 
+def test_a_sample_of_fewer_than_there_are_classes_has_a_scale():
+    detector = keras_lodin.VIMDetector(small.classifier(), sample_size=small.CLASSES - 2)
+    detector.adapt(*small.data())
+    assert np.isfinite(small.scores(detector)).all()
+
+
 def test_features_of_zero_have_a_score():
     detector = keras_lodin.VIMDetector(small.classifier())
     detector.adapt(small.data()[0])

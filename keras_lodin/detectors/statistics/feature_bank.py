@@ -15,7 +15,8 @@ class FeatureBank:
 
     Which samples of a class are kept is decided by a hash of their features: the same whatever
     the order of the data, the batches, or the parts in which they were counted and merged. With
-    more samples than places every class keeps the same number, or all that it has.
+    more samples than places every class keeps the same number, or all that it has; with more
+    classes than places one sample of some classes is kept, and that hash decides of which.
 
     Args:
         capacity: the most vectors to keep.
@@ -62,10 +63,15 @@ class FeatureBank:
 
     def _trim(self) -> None:
         # With more samples the level only falls, so what is dropped is never missed.
-        level = _level(self.counts, self.capacity)
+        level = max(1, _level(self.counts, self.capacity))
         for kept in self._kept:
             while len(kept) > level:
                 heapq.heappop(kept)
+        some = [kept for kept in self._kept if kept]
+        if len(some) > self.capacity:
+            # Of more classes than places, those of the lowest keys, which only fall with more.
+            for kept in heapq.nsmallest(len(some) - self.capacity, some):
+                kept.clear()
 
     @property
     def values(self) -> np.ndarray:
