@@ -731,10 +731,17 @@ MUTATIONS: list[Mutation] = [
         "odin_score",
         (
             "sign of the score",
-            "return -ops.log1p",
-            "return ops.log1p",
+            "-ops.log1p(mean)",
+            "ops.log1p(mean)",
             "tests/detectors/test_odin.py"
             "::test_score_is_the_log_of_classes_times_the_largest_softmax",
+        ),
+        (
+            "digits of a confident sample's score",
+            "ops.where(mean > -0.5, ",
+            "ops.where(mean > -1.5, ",
+            "tests/detectors/test_odin.py"
+            "::test_score_tells_confident_samples_of_many_classes_apart",
         ),
         (
             "sign of the step",

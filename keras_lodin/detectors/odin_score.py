@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from keras import ops
 
@@ -16,7 +18,9 @@ def tempered_score(logits: Tensor, temperature: Tensor) -> Tensor:
     """`log(classes * max_i softmax(f / T)_i)`, in a form that float32 resolves at any T.
 
     At T = 1000 all exponents are close to 0 and the softmax close to uniform; `expm1` and `log1p`
-    keep the digits that a plain softmax rounds away.
+    keep the digits that a plain softmax rounds away. At T = 1 the mean of `expm1` is close to -1
+    for a confident sample, and `1 + mean` would have none left of a thousand classes; the logarithm
+    of the sum itself has them there.
 
     Args:
         logits: float32 tensor of shape `(batch, classes)`.
@@ -26,7 +30,9 @@ def tempered_score(logits: Tensor, temperature: Tensor) -> Tensor:
         float32 tensor of shape `(batch,)`, from 0 (uniform) to `log(classes)`.
     """
     below = (logits - ops.max(logits, axis=-1, keepdims=True)) / temperature
-    return -ops.log1p(ops.mean(ops.expm1(below), axis=-1))
+    mean = ops.mean(ops.expm1(below), axis=-1)
+    confident = math.log(logits.shape[-1]) - ops.log(ops.sum(ops.exp(below), axis=-1))
+    return ops.where(mean > -0.5, -ops.log1p(mean), confident)
 
 
 def winning_cotangent(logits: Tensor, temperature: Tensor) -> Tensor:

@@ -206,7 +206,7 @@ def test_score_is_the_log_of_classes_times_the_largest_softmax(logits, temperatu
     score = ops.convert_to_numpy(tempered_score(logits, np.float32(temperature)))
     expected = float64_score(logits, float(np.float32(temperature)))
     assert score.dtype == np.float32
-    # Near log(classes), 1 - mean(...) cancels: the absolute error is that of float32 there.
+    # Near log(classes) the absolute error is that of float32.
     np.testing.assert_allclose(score, expected, rtol=2e-5, atol=2e-6)
     assert np.all((score >= 0.0) & (score <= np.log(5) * (1 + 1e-5)))
 
@@ -248,6 +248,17 @@ def test_score_tells_samples_apart_where_the_softmax_does_not(rng):
     exact = float64_score(logits, 1000.0)
     # The order of the exact scores, but for neighbours that differ in the last digit.
     np.testing.assert_allclose(score[np.argsort(exact)], np.sort(exact), rtol=2e-6)
+
+
+@pytest.mark.parametrize("classes", [10, 1000, 20_000])
+def test_score_tells_confident_samples_of_many_classes_apart(rng, classes):
+    """Their largest softmax is 1 less 1e-2 to 1e-5, which a mean over classes rounds away."""
+    logits = rng.normal(size=(100, classes)).astype("float32")
+    logits[:, 0] = np.log(np.exp(logits[:, 1:]).sum(axis=-1)) + np.log(10) * np.linspace(2, 5, 100)
+    score = ops.convert_to_numpy(tempered_score(logits, 1.0))
+    np.testing.assert_allclose(score, float64_score(logits, 1.0), atol=4e-6)
+    assert np.all(np.diff(score) >= 0.0)
+    assert len(np.unique(score)) > 80
 
 
 @pytest.mark.parametrize("temperature", [1.0, 10.0, 1000.0])
