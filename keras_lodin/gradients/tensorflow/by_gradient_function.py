@@ -116,10 +116,28 @@ def once_beside_loops(derivative: Tensor, operations: Sequence[tf.Operation]) ->
     return _not_twice(
         derivative,
         "A penalty on input gradients needs second derivatives. TensorFlow's own is missing or "
-        f"wrong for {fault.type}, and the package's cannot go around the loop that the classifier "
-        "holds as well. Expected a classifier with one of both: recurrent layers have no loop "
-        f"with `unroll=True`. Received: operation {fault.name!r}",
+        f"wrong for {fault.type}, and the package's cannot go around the loop or the "
+        "branch that the classifier holds as well. Expected a classifier with one of both: "
+        f"recurrent layers have no loop with `unroll=True`. Received: operation {fault.name!r}",
     )
+
+
+def check_transposes(operations: Sequence[tf.Operation]) -> None:
+    """Raises ValueError unless TensorFlow can transpose the operations of an input gradient.
+
+    Some of them it takes for constant without a word, which leaves their part out.
+
+    Args:
+        operations: those between a cotangent and the input gradient at it, beside a loop.
+    """
+    fault = next(filter(differentiates_to_nothing, operations), None)
+    if fault is not None:
+        raise ValueError(
+            "Beside a loop or a branch, the derivative along a direction is the transpose of the "
+            f"input gradient, and TensorFlow has none of {fault.type}. Expected a classifier with "
+            "one of both (recurrent layers have no loop with `unroll=True`), or an estimator that "
+            f"takes input gradients alone. Received: operation {fault.name!r}"
+        )
 
 
 def _not_twice(tensor: Tensor, reason: str) -> Tensor:

@@ -14,7 +14,10 @@ import tensorflow as tf
 
 from keras_lodin.gradients.no_gradient import no_gradient
 from keras_lodin.gradients.recorded_pass import RecordedPass
-from keras_lodin.gradients.tensorflow.by_gradient_function import once_beside_loops
+from keras_lodin.gradients.tensorflow.by_gradient_function import (
+    check_transposes,
+    once_beside_loops,
+)
 from keras_lodin.gradients.tensorflow.graph_walk import LOOPS, operations_between, with_called
 from keras_lodin.gradients.tensorflow.jvp import directional_derivative
 from keras_lodin.gradients.tensorflow.vjp import vectorized_gradient
@@ -114,7 +117,8 @@ class ForwardPass(RecordedPass):
             float32 tensor of shape `(batch, classes)`.
 
         Raises:
-            ValueError: if the logits do not depend on the inputs differentiably.
+            ValueError: if the logits do not depend on the inputs differentiably, or the network
+                holds a loop and an operation that TensorFlow cannot transpose.
         """
         self._refuse_names()
         if self._operations is None:
@@ -126,7 +130,7 @@ class ForwardPass(RecordedPass):
         )
 
     def _transposed_twice(self, direction: Tensor) -> Tensor:
-        """The directional derivative as the transpose of the input gradient: slower, always right.
+        """The directional derivative as the transpose of the input gradient, which is slower.
 
         The input gradient g is linear in its cotangent u; d <g(u), v> / du is the product J v.
         """
@@ -134,4 +138,6 @@ class ForwardPass(RecordedPass):
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(cotangent)
             gradient = self.input_gradient(cotangent)
+        if self._around_loops is not None:
+            check_transposes(operations_between(cotangent, gradient))
         return tape.gradient(gradient, cotangent, output_gradients=tf.cast(direction, tf.float32))

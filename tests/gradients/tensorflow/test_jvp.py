@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from keras import layers
+from keras import layers, ops
 
 from keras_lodin.gradients import ForwardPass
 from keras_lodin.gradients.tensorflow.graph_walk import operations_between
@@ -113,6 +113,16 @@ def test_bilinear_upsampling_is_linear_in_its_input():
 def test_a_graph_inside_of_the_graph_changes_nothing(name):
     model, x = graph_networks.make(name)
     check(model, x, "fixed", with_second_order(by_two_tapes, model), by_the_pass)
+
+
+@pytest.mark.parametrize("beside", [layers.UpSampling2D(2, interpolation="bilinear"), ops.softsign])
+def test_beside_a_loop_what_tensorflow_would_leave_out_or_lacks_is_refused(beside):
+    inputs = keras.Input((4, 4, 2))
+    branches = [beside(inputs), layers.SimpleRNN(3)(layers.Reshape((4, 8))(inputs))]
+    outputs = layers.Dense(3)(layers.Concatenate()([layers.Flatten()(one) for one in branches]))
+    model, x = keras.Model(inputs, outputs), tf.ones((2, 4, 4, 2))
+    with pytest.raises(ValueError, match=r"unroll=True.*Received: operation"):
+        tf.function(lambda x: by_the_pass(x, model, x), autograph=False)(x)
 
 
 @pytest.mark.parametrize("name", ["convolution", "layer normalization", "attention"])
