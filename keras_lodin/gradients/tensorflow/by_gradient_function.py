@@ -7,12 +7,14 @@ forwards it transposes twice.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import tensorflow as tf
 
 from keras_lodin.gradients.tensorflow.graph_walk import (
     differentiates_to_nothing,
+    operations_between,
     second_derivative_is_wrong,
     with_called,
 )
@@ -72,6 +74,9 @@ def push(operation: tf.Operation, tangents: Sequence[Tensor | None]) -> Sequence
     Args:
         operation: of a graph.
         tangents: of each input, or None for one that does not move.
+
+    Raises:
+        ValueError: if TensorFlow cannot transpose the gradient function.
     """
     gradient = gradient_function(operation)
     outputs = operation.outputs
@@ -90,7 +95,11 @@ def push(operation: tf.Operation, tangents: Sequence[Tensor | None]) -> Sequence
     if not pairs:
         return [None] * len(outputs)
     backs, directions = zip(*pairs, strict=True)
-    return tape.gradient(list(backs), cotangents, output_gradients=list(directions))
+    check_transposes(cotangents, backs)
+    pushed = tape.gradient(list(backs), cotangents, output_gradients=list(directions))
+    if not any(map(second_derivative_is_wrong, with_called([operation]))):
+        return pushed
+    return [None if tangent is None else _only_once(tangent, operation) for tangent in pushed]
 
 
 def _only_once(tensor: Tensor, operation: tf.Operation) -> Tensor:
@@ -122,21 +131,28 @@ def once_beside_loops(derivative: Tensor, operations: Sequence[tf.Operation]) ->
     )
 
 
-def check_transposes(operations: Sequence[tf.Operation]) -> None:
-    """Raises ValueError unless TensorFlow can transpose the operations of an input gradient.
+def check_transposes(cotangents: Sequence[Tensor], gradients: Sequence[Tensor]) -> None:
+    """Raises ValueError unless TensorFlow can transpose the map from cotangents to gradients.
 
-    Some of them it takes for constant without a word, which leaves their part out.
+    Some operations it takes for constant without a word, which leaves their part out.
 
     Args:
-        operations: those between a cotangent and the input gradient at it, beside a loop.
+        cotangents: tensors of a graph.
+        gradients: what is computed of them, linearly.
     """
-    fault = next(filter(differentiates_to_nothing, operations), None)
+    between = (
+        operation
+        for cotangent, gradient in itertools.product(cotangents, gradients)
+        for operation in operations_between(cotangent, gradient)
+    )
+    fault = next(filter(differentiates_to_nothing, between), None)
     if fault is not None:
         raise ValueError(
-            "Beside a loop or a branch, the derivative along a direction is the transpose of the "
-            f"input gradient, and TensorFlow has none of {fault.type}. Expected a classifier with "
-            "one of both (recurrent layers have no loop with `unroll=True`), or an estimator that "
-            f"takes input gradients alone. Received: operation {fault.name!r}"
+            "A derivative along a direction is the transpose of a gradient here, and TensorFlow "
+            f"has none of {fault.type}. Expected an estimator that takes gradients alone, or a "
+            "classifier without that operation; where it is one of resizing or softsign beside a "
+            "recurrent layer, that layer with `unroll=True`. "
+            f"Received: operation {fault.name!r}"
         )
 
 

@@ -117,8 +117,8 @@ class ForwardPass(RecordedPass):
             float32 tensor of shape `(batch, classes)`.
 
         Raises:
-            ValueError: if the logits do not depend on the inputs differentiably, or the network
-                holds a loop and an operation that TensorFlow cannot transpose.
+            ValueError: if the logits do not depend on the inputs differentiably, or TensorFlow
+                cannot transpose what it would have to.
         """
         self._refuse_names()
         if self._operations is None:
@@ -139,5 +139,5 @@ class ForwardPass(RecordedPass):
             tape.watch(cotangent)
             gradient = self.input_gradient(cotangent)
         if self._around_loops is not None:
-            check_transposes(operations_between(cotangent, gradient))
+            check_transposes([cotangent], [gradient])
         return tape.gradient(gradient, cotangent, output_gradients=tf.cast(direction, tf.float32))

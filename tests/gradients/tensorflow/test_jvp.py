@@ -125,6 +125,13 @@ def test_beside_a_loop_what_tensorflow_would_leave_out_or_lacks_is_refused(besid
         tf.function(lambda x: by_the_pass(x, model, x), autograph=False)(x)
 
 
+def test_what_tensorflow_cannot_transpose_is_refused_without_a_loop_too():
+    with pytest.raises(ValueError, match=r"TensorFlow has none of LRNGrad.*Received: operation"):
+        tf.function(
+            lambda x: by_the_pass(x, tf.nn.local_response_normalization, x), autograph=False
+        )(tf.ones((2, 4, 4, 2)))
+
+
 @pytest.mark.parametrize("name", ["convolution", "layer normalization", "attention"])
 def test_eager_mode_gives_the_same(name):
     model, x = graph_networks.make(name)

@@ -87,11 +87,12 @@ class InAFunction(layers.Layer):
         return self._call(x)
 
 
-def test_moments_out_of_sight_are_refused():
+@pytest.mark.parametrize("estimator", ["exact", "projected"])
+def test_moments_out_of_sight_are_refused(estimator):
     inputs = keras.Input((6,))
     model = keras.Model(inputs, layers.Dense(3)(InAFunction()(layers.Dense(5)(inputs))))
     with pytest.raises(ValueError, match="no right one"):
-        fitted(model)
+        fitted(model, estimator=estimator)
 
 
 @pytest.mark.slow
