@@ -43,7 +43,7 @@ class PenaltyStep(keras_internals.BuiltOfSpecifications):
         share = _share(model, batch_size)
         # Second derivatives are right in a graph alone, so that `run_eagerly` makes one for them.
         gradients_of = (
-            self._traced if due is not False and tf.executing_eagerly() else self._gradients
+            self._in_a_graph if due is not False and tf.executing_eagerly() else self._gradients
         )
         gradients, y_pred, loss, penalty = (
             gradients_of(x, y, sample_weight, due, share)
@@ -60,6 +60,11 @@ class PenaltyStep(keras_internals.BuiltOfSpecifications):
         if due is not False:
             model.track_penalty(penalty, due, batch_size)
         return _reducible(model.compute_metrics(x, y, y_pred, sample_weight))
+
+    def _in_a_graph(self, *arguments: Any) -> _Gradients:
+        """What `_gradients` gives, traced."""
+        # Of a plain call `tf.config.run_functions_eagerly(True)` would make an eager one.
+        return self._traced.get_concrete_function(*arguments)(*arguments)
 
     def _gradients(
         self, x: Tensor, y: Tensor, sample_weight: Tensor, due: bool, share: Tensor | None

@@ -85,3 +85,25 @@ def test_a_step_follows_the_loss_with_its_penalty(model, batch):
     logs = model.train_on_batch(x, y, return_dict=True)
     np.testing.assert_allclose(kernel, expected, rtol=1e-5)
     assert logs["loss"] == pytest.approx(float(loss), rel=1e-5)
+
+
+@pytest.mark.parametrize("functions_run_eagerly", [False, True])
+def test_the_penalty_is_computed_in_a_graph_however_the_rest_is_run(
+    functions_run_eagerly, model, batch, monkeypatch
+):
+    """TensorFlow's own second derivatives are wrong in part; the package's need a graph."""
+    in_a_graph = []
+
+    def compute_loss(*arguments, compute=keras_internals.compute_loss):
+        in_a_graph.append(not tf.executing_eagerly())
+        return compute(*arguments)
+
+    monkeypatch.setattr(keras_internals, "compute_loss", compute_loss)
+    model.compile("adam", model.loss, run_eagerly=True)
+    tf.config.run_functions_eagerly(functions_run_eagerly)
+    try:
+        model.train_on_batch(*batch)
+    finally:
+        tf.config.run_functions_eagerly(False)
+    assert in_a_graph
+    assert all(in_a_graph)
