@@ -24,9 +24,13 @@ def show(table: Any, document: Any, as_json: bool) -> None:
     if as_json:
         from keras_lodin.utils.foreign_text import encodable, json_value
 
-        text = json.dumps(
-            encodable(json_value(document)), indent=2, ensure_ascii=False, allow_nan=False
-        )
+        document = encodable(json_value(document))
+        text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            # The stream would escape what it cannot write as Python does, which is no JSON.
+            text = json.dumps(document, indent=2, allow_nan=False)
         click.echo(text)
     else:
         print_tables(table)

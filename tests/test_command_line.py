@@ -1,5 +1,6 @@
 """The command line as a person meets it: in a process of its own, or through click's runner."""
 
+import io
 import json
 import os
 import re
@@ -442,6 +443,20 @@ def test_near_far_and_shifted_data_have_options(model, tmp_path):
 def test_what_is_no_number_is_null_in_json(capsys):
     show(None, {"threshold": float("-inf"), "scores": [0.5, float("nan")]}, True)
     assert json.loads(capsys.readouterr().out) == {"threshold": None, "scores": [0.5, None]}
+
+
+@pytest.mark.parametrize(("encoding", "kept"), [("cp1252", "é"), ("utf-8", "é 絵 😀")])
+def test_json_is_json_in_every_encoding(encoding, kept, monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding, errors="backslashreplace")
+    monkeypatch.setattr(sys, "stdout", stream)
+    for name in (kept, "é 絵 😀 \x81"):
+        stream.seek(0)
+        stream.truncate()
+        show(None, {"path": name}, True)
+        stream.flush()
+        written = stream.buffer.getvalue().decode(encoding)
+        assert json.loads(written) == {"path": name}
+        assert (kept in written) == (name == kept or encoding == "utf-8")
 
 
 def test_scores_and_recipes_are_there_as_json_too(model, tmp_path):
