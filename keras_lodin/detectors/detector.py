@@ -304,8 +304,16 @@ class Detector(ClassifierWrapper):
 
         Returns:
             float32, `(batch,)`, above 0 and at most 1; see `Detector`.
+
+        Raises:
+            ValueError: for scores of another shape.
         """
         score = ops.convert_to_tensor(score, "float32")
+        if len(score.shape) != 1:
+            raise ValueError(
+                "`score` must hold one score per sample, shape (batch,); a single one in a list. "
+                f"Received: score of shape {tuple(score.shape)}"
+            )
         return p_value(score, self._calibration_scores, self._calibration_counts)
 
     def call(self, inputs: Tensor) -> dict[str, Tensor]:

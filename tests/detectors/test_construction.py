@@ -341,3 +341,9 @@ def test_a_detector_composes_with_one_tensor_of_the_right_shape(classifier):
         detector([keras.Input((6,)), keras.Input((6,))])
     with pytest.raises(ValueError, match=r"takes shape \(batch, 6\).*Received: .*\(None, 5\)"):
         detector(keras.Input((5,)))
+
+
+@pytest.mark.parametrize("scores", [0.5, np.zeros((3, 64), "float32")])
+def test_p_values_are_of_one_score_for_each_sample(scores, classifier):
+    with pytest.raises(ValueError, match=r"one score per sample.*Received: score of shape \("):
+        keras_lodin.MSPDetector(classifier).p_value(scores)
