@@ -143,8 +143,14 @@ def adapt_together(
         verbose: 0 for silence, 1 for progress bars, "auto" for them on a terminal.
 
     Raises:
-        ValueError: as `adapt` does.
+        ValueError: as `adapt` does, and for a detector that has none.
     """
+    for detector in detectors:
+        if not isinstance(detector, AdaptiveDetector):
+            raise ValueError(
+                "`detectors` must be such that need statistics (`needs_statistics`). "
+                f"Received: {detector.name!r}, a {type(detector).__name__}"
+            )
     data = x if y is None else (x, y)
     groups: dict[int, list[StatisticsDetector]] = {}
     for detector in detectors:

@@ -347,3 +347,9 @@ def test_a_detector_composes_with_one_tensor_of_the_right_shape(classifier):
 def test_p_values_are_of_one_score_for_each_sample(scores, classifier):
     with pytest.raises(ValueError, match=r"one score per sample.*Received: score of shape \("):
         keras_lodin.MSPDetector(classifier).p_value(scores)
+
+
+def test_statistics_are_for_detectors_that_need_some(classifier):
+    detector = keras_lodin.MSPDetector(classifier, name="plain")
+    with pytest.raises(ValueError, match=r"need statistics.*Received: 'plain', a MSPDetector"):
+        keras_lodin.detectors.adapt_together([detector], np.zeros((2, 3)))
