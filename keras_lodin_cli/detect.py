@@ -103,7 +103,7 @@ def choose(
     """Try every detector on a model, recommend one, and save it, tuned and calibrated."""
     from keras_lodin import workflows
 
-    with workflows.results_folder(output, id, settings["train"]):
+    with workflows.results_folder(output, id, settings["train"], settings["ood"]):
         choice = workflows.choose_detector(
             model, id, output, detectors=detectors or None, command=command_line(), **settings
         )

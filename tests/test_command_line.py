@@ -270,6 +270,13 @@ def write_image(path, size=8):
             ("tune", "{model}", "--id", "digits:0-6", "--output", "m.keras", "--detector", "mood"),
             "several exits",
         ),
+        (
+            (
+                *("choose", "{model}", "--id", "digits:0-6", "--ood", "dir:{tmp}/empty"),
+                *("--output", "{tmp}/empty/chosen"),
+            ),
+            "The output is also an input",
+        ),
         (("recipe", "run", "odin-resnet81", "--output", "{tmp}/r"), "Did you mean"),
         (
             ("recipe", "run", "mood", "--scale", "tiny", "--output", "{tmp}/r"),

@@ -77,11 +77,15 @@ class JobFolder:
             state = None
         whole = isinstance(state, dict)
         if not whole or not all(isinstance(state.get(name), kind) for name, kind in fields.items()):
-            raise ValueError(
-                f"The file {path.name} of the {self.job} is damaged. Restore it, or choose another "
-                f"folder. Received: output={str(self.output)!r}"
-            )
+            raise self.damaged(name)
         return dict(state)
+
+    def damaged(self, name: str) -> ValueError:
+        """The error of a file that holds something else than the job wrote."""
+        return ValueError(
+            f"The file {name} of the {self.job} is damaged. Restore it, or choose another "
+            f"folder. Received: output={str(self.output)!r}"
+        )
 
     def record(self, name: str, state: Mapping[str, object]) -> None:
         """Writes what `earlier_state` reads."""

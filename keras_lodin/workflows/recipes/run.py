@@ -176,16 +176,16 @@ def read_summary(name: str, output: str | os.PathLike[str] = "recipes") -> dict[
 
     Raises:
         FileNotFoundError: if it has not run there.
-        ValueError: for an unknown name.
+        ValueError: for an unknown name, or a file that is damaged.
     """
     RECIPES.find(name)
-    path = Path(output) / f"{name}.json"
-    if not path.exists():
+    job = JobFolder(Path(output), "run of this recipe")
+    summary = job.earlier_state(f"{name}.json", settings=dict, figures=dict)
+    if summary is None:
         raise FileNotFoundError(
             f"The recipe has not run: `keras-lodin recipe run {name}` comes first. "
             f"Received: name={name!r}, output={str(output)!r}"
         )
-    summary: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return summary
 
 

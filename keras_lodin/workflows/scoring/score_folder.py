@@ -24,6 +24,11 @@ _TEXTS = ("key", "class_name")
 _MANIFEST = "manifest.json"
 _KIND = "keras-lodin scores"
 _VERSION = 1
+# What is read of the manifest's parts.
+_NEEDED = {
+    "artifact": {"detector", "sha256"},
+    "plan": {"shards", "shard_size", "images", "sha256"},
+}
 
 # A column: texts, or numbers; None for p-values of an artifact that has none.
 Rows = dict[str, Any]
@@ -126,9 +131,15 @@ class ScoreFolder:
 
         Raises:
             FileNotFoundError: if it is not done.
+            ValueError: if its file is damaged.
         """
-        path = self.path / "shards" / f"{name}.json"
-        outcome: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        file = f"shards/{name}.json"
+        try:
+            outcome = json.loads((self.path / file).read_text(encoding="utf-8"))
+        except ValueError:
+            outcome = None
+        if not isinstance(outcome, dict):
+            raise self._job.damaged(file)
         return outcome
 
     def unreadable(self, name: str) -> Iterator[tuple[str, str]]:
@@ -211,6 +222,10 @@ class ScoreFolder:
                 f"Received: format={manifest['format']!r}, version={manifest['version']} in "
                 f"{str(self.path)!r}"
             )
+        if manifest is not None and not all(
+            keys <= manifest[part].keys() for part, keys in _NEEDED.items()
+        ):
+            raise self._job.damaged(_MANIFEST)
         return manifest
 
 

@@ -217,6 +217,13 @@ def test_another_scale_in_the_same_folder_is_refused(finished):
         run_recipe("odin-resnet18", finished, scale="digits", **QUIET)
 
 
+@pytest.mark.parametrize("text", ["", "{}", '{"settings": {}, "figures": []}'])
+def test_a_damaged_summary_is_named(text, tmp_path):
+    (tmp_path / "mood.json").write_text(text)
+    with pytest.raises(ValueError, match=r"The file mood\.json .* is damaged"):
+        compare_recipes("mood", "odin-resnet18", tmp_path)
+
+
 @pytest.mark.slow
 def test_a_row_that_has_not_run_cannot_be_compared(finished):
     with pytest.raises(FileNotFoundError, match=r"`keras-lodin recipe run mood` comes first"):

@@ -158,6 +158,22 @@ def test_a_folder_of_something_else_is_left_alone(detector, images, tmp_path):
     ]
 
 
+def test_damaged_files_of_a_folder_are_named(detector, images, tmp_path):
+    def score():
+        return score_to_folder(detector, [images / "00.png"], tmp_path / "out", format="csv")
+
+    score()
+    outcome, manifest = (tmp_path / "out" / name for name in ("shards/00000.json", "manifest.json"))
+    outcome.write_text("")
+    with pytest.raises(ValueError, match=r"The file shards/00000\.json .* is damaged"):
+        score()
+    whole = json.loads(manifest.read_text())
+    for part in ("artifact", "plan"):
+        manifest.write_text(json.dumps({**whole, part: {}}))
+        with pytest.raises(ValueError, match=r"The file manifest\.json .* is damaged"):
+            score()
+
+
 def test_mistakes_are_found_before_the_work(detector, images, tmp_path):
     for change, error, message in (
         ({"format": "arrow"}, ValueError, "`format` must be one of parquet, csv"),
