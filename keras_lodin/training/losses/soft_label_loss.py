@@ -22,7 +22,7 @@ class SoftLabelLoss(keras.losses.Loss):
             y_pred: float tensor of shape `(batch, classes)`.
 
         Returns:
-            float tensor of shape `(batch,)`.
+            float tensor of shape `(batch,)`; NaN for a class number that no prediction stands for.
 
         Raises:
             ValueError: for predictions of another shape, or rows over another number of classes.
@@ -41,7 +41,10 @@ class SoftLabelLoss(keras.losses.Loss):
                 f"Received: y_true of shape {tuple(y_true.shape)}"
             )
         numbers = ops.cast(ops.reshape(y_true, (-1,)), "int32")
-        return self.cross_entropy(ops.one_hot(numbers, classes, dtype=y_pred.dtype), y_pred)
+        # Another number's row would be all zeros, or an error of PyTorch's.
+        is_class = ops.logical_and(numbers >= 0, numbers < classes)
+        rows = ops.one_hot(ops.where(is_class, numbers, 0), classes, dtype=y_pred.dtype)
+        return ops.where(is_class, self.cross_entropy(rows, y_pred), float("nan"))
 
     @abc.abstractmethod
     def cross_entropy(self, labels: Tensor, y_pred: Tensor) -> Tensor:

@@ -125,3 +125,16 @@ def test_wrong_specifications_are_refused(specification, from_logits, message):
 def test_labels_of_a_wrong_shape_are_refused(shape):
     with pytest.raises(ValueError, match="Labels must be class numbers"):
         losses.LogitNorm()(np.zeros(shape, "int32"), np.zeros((SAMPLES, CLASSES), "float32"))
+
+
+@pytest.mark.parametrize("number", [-1, CLASSES])
+@pytest.mark.parametrize("name", ["logit_norm", "label_smoothing"])
+def test_a_class_number_that_there_is_not_has_no_loss_and_leaves_the_others_theirs(
+    name, number, rng
+):
+    logits = rng.normal(size=(SAMPLES, CLASSES)).astype("float32")
+    loss = losses.build(name, True)
+    assert np.isnan(loss(np.array([number, *NUMBERS[1:]]), logits))
+    loss.reduction = "none"
+    each = loss(np.array([number, *NUMBERS[1:]]), logits)
+    np.testing.assert_array_equal(each[1:], loss(NUMBERS, logits)[1:])
