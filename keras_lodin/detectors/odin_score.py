@@ -32,7 +32,8 @@ def tempered_score(logits: Tensor, temperature: Tensor) -> Tensor:
     below = (logits - ops.max(logits, axis=-1, keepdims=True)) / temperature
     mean = ops.mean(ops.expm1(below), axis=-1)
     confident = math.log(logits.shape[-1]) - ops.log(ops.sum(ops.exp(below), axis=-1))
-    return ops.where(mean > -0.5, -ops.log1p(mean), confident)
+    # A mean that is not a number is not below: its score is none either, in every format.
+    return ops.where(mean < -0.5, confident, -ops.log1p(mean))
 
 
 def winning_cotangent(logits: Tensor, temperature: Tensor) -> Tensor:
