@@ -284,14 +284,24 @@ def test_p_values_stay_with_a_threshold_by_hand_and_go_with_the_scores(make, rng
     assert detector.p_value_count is None
     detector.calibrate(data, batch_size=64)
     found = as_numpy(detector(data))
-    ranks = np.searchsorted(np.sort(found["score"]), found["score"], side="right")
-    np.testing.assert_allclose(found["p_value"], (1 + ranks) / 65, rtol=1e-6)
+    calibration_scores = np.sort(found["score"])
+    # A pass of other operations may round a sample's own score to either side of its calibration's.
+    slack = 1e-6 * np.abs(found["score"]).max()
+
+    def check(outputs):
+        least, most = (
+            (1 + np.searchsorted(calibration_scores, outputs["score"] + side, "right")) / 65
+            for side in (-slack, slack)
+        )
+        assert (outputs["p_value"] >= least - 1e-6).all()
+        assert (outputs["p_value"] <= most + 1e-6).all()
+
+    check(found)
     detector.threshold = 0.0
     for outputs in (as_numpy(detector(data)), detector.predict(data, batch_size=64, verbose=0)):
-        np.testing.assert_array_equal(outputs["p_value"], found["p_value"])
+        check(outputs)
     # Of scores that were kept, in any form.
-    again = as_numpy({"p": detector.p_value(found["score"].tolist())})["p"]
-    np.testing.assert_array_equal(again, found["p_value"])
+    check({**found, "p_value": as_numpy({"p": detector.p_value(found["score"].tolist())})["p"]})
     for forgets in (
         detector.forget_calibration,
         lambda: setattr(detector, "input_range", detector.input_range),
