@@ -10,6 +10,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import platform
+import re
 import shutil
 import time
 from collections.abc import Callable
@@ -231,7 +232,8 @@ def _keep_memory() -> None:
 
 
 def _folder(work: Path, cell: Cell) -> Path:
-    return work / str(cell).replace(" / ", "_").replace(" ", "_")
+    # A name that every system takes, as states are committed.
+    return work / re.sub(r"[^\w.-]+", "_", str(cell))
 
 
 def _scores(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
