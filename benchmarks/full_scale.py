@@ -105,6 +105,12 @@ def _report(options: argparse.Namespace) -> None:
     tables.main()
 
 
+def _packed(path: str) -> Path:
+    if not Path(path).is_file():
+        raise argparse.ArgumentTypeError(f"expected a file that `pack` wrote. Received: {path!r}")
+    return Path(path)
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -141,8 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     nights.add_argument("--output", type=Path, default=NIGHTS, help="results")
     merging = command("merge", _merge, "add the runs of another folder")
     merging.add_argument("source", type=Path)
-    for one in (pack, timing, run, nights):
-        one.add_argument("--data", type=Path, required=True, help="the file that `pack` writes")
+    pack.add_argument("--data", type=Path, required=True, help="the file to write")
+    for one in (timing, run, nights):
+        one.add_argument("--data", type=_packed, required=True, help="the file that `pack` writes")
     for one in (timing, run):
         one.add_argument("--limit", type=int, help="images of each set, for a trial")
     reporting = command("report", _report, "write the tables of docs/full_scale.md")
