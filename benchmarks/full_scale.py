@@ -5,11 +5,11 @@
     python benchmarks/full_scale.py report
 
 `pack` makes one file of JPEG bytes and labels, once, where the TFDS data sets are. `run` needs that
-file, JAX, Keras, NumPy, scikit-learn and Pillow, no TensorFlow and no network; it trains what is
-missing in docs/results/full_scale, within `--budget` seconds, and adds every finished run to it.
+file, PyTorch, Keras, NumPy, scikit-learn and Pillow, no TensorFlow and no network; it trains what
+is missing in docs/results/full_scale, within `--budget` seconds, and adds every finished run to it.
 `report` writes the tables of docs/full_scale.md from there, with keras_lodin installed. `time` says
-what an epoch takes on a device, before a budget is spent on it. `nights` is for processors alone:
-it trains ResNet-20 with PyTorch in the place of JAX, and every call goes on with what is missing.
+whether a device is right and what an epoch takes on it, before a budget is spent there. `nights` is
+for processors alone: it trains ResNet-20, and every call goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ NIGHTS = RESULTS / "nights"
 
 def main() -> None:
     options = _parser().parse_args()
+    if options.command in (_time, _run, _nights):
+        # Of Keras, in this process and in those of the cells.
+        os.environ["KERAS_BACKEND"] = "torch"
     options.command(options)
 
 
@@ -52,11 +55,11 @@ def _run(options: argparse.Namespace) -> None:
         for name in ("epochs", "batch", "learning_rate")
         if getattr(options, name)
     }
-    known = plan.RECIPES
-    recipes = {
-        name: replace(known.get(name, plan.Recipe(20)), **changes) for name in options.networks
-    }
-    if options.output == RESULTS and (changes or options.limit):
+    recipes = {name: plan.RECIPES.get(name, plan.Recipe(20)) for name in options.networks}
+    if changes or options.limit:
+        changes["least_accuracy"] = 0.0
+        recipes = {name: replace(recipe, **changes) for name, recipe in recipes.items()}
+    if options.output == RESULTS and changes:
         raise SystemExit(
             "docs/results/full_scale holds runs of the one recipe in benchmarks/scale/plan.py: "
             "give another recipe, or part of the data, an --output of its own."
@@ -64,15 +67,13 @@ def _run(options: argparse.Namespace) -> None:
     cells = plan.cells(tuple(options.networks), tuple(options.methods), tuple(options.seeds))
     finished = run(
         *(options.data, options.output, options.budget, cells, recipes, options.limit),
-        least_accuracy=plan.LEAST_ACCURACY if options.output == RESULTS else 0.0,
+        side_by_side=options.side_by_side,
         say=_say,
     )
     print(f"{finished} cells finished", flush=True)
 
 
 def _nights(options: argparse.Namespace) -> None:
-    # Of Keras, in this process and in those of the cells.
-    os.environ["KERAS_BACKEND"] = "torch"
     from scale import nights, plan
 
     network, methods, seeds, recipe = plan.NIGHTS
@@ -129,12 +130,13 @@ def _parser() -> argparse.ArgumentParser:
     pack = command("pack", _pack, "write one file of JPEG bytes and labels")
     pack.add_argument("--tfds", type=Path, required=True, help="folder of the TFDS data sets")
     timing = command("time", _time, "say what an epoch takes")
-    timing.add_argument("settings", nargs="+", help="NETWORK:KIND:BATCH[:IMAGES[:SEEDS]]")
+    timing.add_argument("settings", nargs="+", help="NETWORK:KIND:BATCH[:SIDE_BY_SIDE]")
     run = command("run", _run, "train what is missing")
     run.add_argument("--budget", type=float, required=True, help="seconds")
     run.add_argument("--networks", nargs="+", default=list(plan.RECIPES))
     run.add_argument("--methods", nargs="+", default=list(plan.METHODS))
     run.add_argument("--seeds", nargs="+", type=int, default=list(plan.SEEDS))
+    run.add_argument("--side-by-side", type=int, default=4, help="trainings at a time")
     run.add_argument("--epochs", type=int, help="another recipe's")
     run.add_argument("--batch", type=int, help="another recipe's")
     run.add_argument("--learning-rate", type=float, help="another recipe's")

@@ -552,6 +552,31 @@ def full_scale_differences(path: Path) -> str:
     return _markdown(list(shown.values()), [[row[name] for name in shown] for row in _rows(path)])
 
 
+def full_scale_in_brief(path: Path) -> str:
+    shown = {
+        "method": "trained with",
+        "pairs": "pairs",
+        "odin_auroc": "ODIN AUROC",
+        "odin_fpr95": "ODIN FPR95",
+        "msp_auroc": "MSP AUROC",
+        "id_accuracy": "ID accuracy",
+    }
+    names = {
+        "gq pooled exact 1e-06": "GQ, the poster's setting (pooled, 1e-6)",
+        "gq logits sampled 1": "GQ, sampled logits at +1",
+        "logit_norm:0.04": "LogitNorm",
+        "label_smoothing:0.1": "label smoothing",
+    }
+    return _markdown(
+        list(shown.values()),
+        [
+            [names.get(row[name], row[name]) for name in shown]
+            for row in _rows(path.parent / "differences.csv")
+            if row["network"] == "resnet18"
+        ],
+    )
+
+
 def sources(path: Path) -> str:
     from keras_lodin.data import SOURCES
 
@@ -705,6 +730,7 @@ TABLES: dict[str, Callable[[Path], str]] = {
     "docs/results/choose/networks.csv": as_it_is,
     "docs/results/choose/ways.csv": as_it_is,
     "docs/results/choose/one_pass.csv": as_it_is,
+    "docs/results/full_scale/*": full_scale_in_brief,
     "docs/results/full_scale/means.csv": full_scale_means,
     "docs/results/full_scale/differences.csv": full_scale_differences,
     "docs/results/full_scale/sets.csv": as_it_is,

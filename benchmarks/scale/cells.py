@@ -1,189 +1,270 @@
-"""Runs cells of the queue one after the other, within a budget of seconds."""
+"""Runs cells of the queue on the device, several side by side, within a budget of seconds."""
 
 from __future__ import annotations
 
 import platform
+import queue
+import threading
 import time
 from collections.abc import Callable
+from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+import torch
 
-from scale import networks, training
-from scale.data import OOD, TEST, TRAIN, load
-from scale.figures import figures, kept
+from scale import data, scores, trainers, training
+from scale.data import OOD, TEST, TRAIN
+from scale.figures import figure_rows, kept
 from scale.methods import Method
-from scale.plan import LEAST_ACCURACY, OFF, Cell, Recipe
-from scale.programs import SCORES, Programs, device_dtype, epoch_arguments
+from scale.plan import OFF, Cell, Recipe
 from scale.results import Results
+from scale.trainers import Trainer
+from scale.training import State
 
 _SCORE_BATCH = 990  # divides the 29,700 test images
-# Cells whose programs are compiled ahead of time.
-_AHEAD = 12
 
 
-class OverBudgetError(Exception):
-    """A cell would end after the budget.
+class Trained(NamedTuple):
+    """A cell that has been trained, or what kept it from that.
 
-    Args:
-        seconds: that it would take.
-        left: that are left of the budget.
+    Attributes:
+        cell: which.
+        state: its weights; None if it was given up.
+        curve: rows of the training curve.
+        seconds: that it took of the device, a share of those that it ran side by side with others.
+        elapsed: seconds from its beginning to its end.
+        error: what ended its thread.
     """
 
-    def __init__(self, seconds: float, left: float) -> None:
-        super().__init__(f"given up, as it takes {seconds:.0f} s, and {left:.0f} are left")
-        self.seconds = seconds
+    cell: Cell
+    state: State | None
+    curve: list[dict[str, Any]]
+    seconds: float
+    elapsed: float
+    error: BaseException | None = None
 
 
 def run(
-    data: Path,
+    packed: Path,
     output: Path,
     budget: float,
     cells: list[Cell],
     recipes: dict[str, Recipe],
     limit: int | None = None,
-    least_accuracy: float = LEAST_ACCURACY,
+    side_by_side: int = 4,
     say: Callable[[str], None] = print,
 ) -> int:
     """Runs what is missing of some cells, in their order, as long as the budget allows.
 
     Args:
-        data: what `data.pack` wrote.
+        packed: what `data.pack` wrote.
         output: folder of the results, which another call goes on with.
         budget: seconds, loading and compiling included. A cell that would not end within it is not
             begun, or is given up after its first epochs.
         cells: in the order of the run.
-        recipes: of each network.
+        recipes: of each network. One whose control has less than its least accuracy is left at
+            once: its recipe is too short for its methods to be worth their time.
         limit: images of each set; None for all.
-        least_accuracy: of a control. A network whose control has less is left at once: its recipe
-            is too short for its methods to be worth their time.
+        side_by_side: trainings of a network at a time.
         say: is given a line for each cell.
 
     Returns:
         how many cells were finished.
     """
     began = time.perf_counter()
+    deadline = began + budget
     results = Results(output)
     missing = [cell for cell in cells if cell not in results.done()]
     if not missing:
         say("nothing is missing")
         return 0
-    programs, sizes, truth = loaded(data, limit)
-    say(f"{time.perf_counter() - began:.1f} s: data on {jax.devices()[0].device_kind}")
-    # What a cell of a network and a kind of method took, or would have taken.
-    seconds: dict[tuple[str, str], float] = {}
+
+    def tell(line: str) -> None:
+        say(f"{time.perf_counter() - began:.1f} s: {line}")
+
+    trainers.prepare()
+    sets = Sets.load(packed, limit)
+    how = trainers.arithmetic()
+    tell(f"data on {device_name()}")
     finished = 0
-    too_little: set[str] = set()
-    for place, cell in enumerate(missing):
-        if cell.network in too_little:
-            continue
-        kind = Method.of(cell.method).kind
-        deadline = began + budget
-        if time.perf_counter() + seconds.get((cell.network, kind), 0.0) > deadline:
-            continue
-        programs.prepare(
-            key for later in missing[place : place + _AHEAD] for key in _programs_of(later, recipes)
-        )
-        programs.wait()
-        started = time.perf_counter()
-        try:
-            result = _trained(cell, recipes[cell.network], programs, sizes, truth, deadline)
-        except OverBudgetError as error:
-            say(f"{time.perf_counter() - began:.1f} s: {cell}: {error}")
-            seconds[cell.network, kind] = error.seconds
-            continue
-        seconds[cell.network, kind] = time.perf_counter() - started
-        results.add(cell, *result)
-        finished += 1
-        row = result[0][-1]
-        mean = np.mean([row[f"auroc:{name}"] for name in OOD])
-        say(
-            f"{time.perf_counter() - began:.1f} s: {cell}: accuracy {row['id_accuracy']:.4f}, "
-            f"ODIN {mean:.4f}, {row['seconds']:.1f} s"
-        )
-        if cell.method == OFF and row["id_accuracy"] < least_accuracy:
-            say(f"{cell.network} is left: its control must reach an accuracy of {least_accuracy}")
-            too_little.add(cell.network)
-    programs.close()
+    for network, own in groupby(missing, key=lambda cell: cell.network):
+        if time.perf_counter() >= deadline:
+            break
+        waiting = list(own)
+        recipe = recipes[network]
+        kinds = list(dict.fromkeys(Method.of(cell.method).kind for cell in waiting))
+        side = [
+            Trainer(network, sets.images, sets.labels, recipe.batch, how)
+            for _ in range(min(side_by_side, len(waiting)))
+        ]
+        for trainer in side:
+            for kind in kinds:
+                trainer.record(kind)
+        tell(f"{network} is ready, {len(side)} side by side")
+        crew = Crew(side, waiting, recipe, deadline)
+        for trained in crew.trained():
+            cell = trained.cell
+            if trained.state is None:
+                tell(f"{cell}: given up, as it takes {trained.elapsed:.0f} s")
+                continue
+            rows, kept_scores = _scored(trained, recipe, sets)
+            results.add(cell, rows, trained.curve, kept_scores)
+            finished += 1
+            row = rows[-1]
+            mean = np.mean([row[f"auroc:{name}"] for name in OOD])
+            tell(
+                f"{cell}: accuracy {row['id_accuracy']:.4f}, ODIN {mean:.4f}, "
+                f"{row['seconds']:.1f} s"
+            )
+            least = recipe.least_accuracy
+            if cell.method == OFF and row["id_accuracy"] < least:
+                tell(f"{network} is left: its control must reach an accuracy of {least}")
+                crew.stop()
     return finished
 
 
-def loaded(data: Path, limit: int | None) -> tuple[Programs, dict[str, int], np.ndarray]:
-    """Everything on the device: programs, the sizes of the test sets in order, the test labels."""
-    tests = load(data, limit)
-    images, labels = tests.pop(TRAIN)
-    sizes = {name: len(found) for name, (found, _) in tests.items()}
-    everything = np.concatenate([found for found, _ in tests.values()])
-    batch = min(_SCORE_BATCH, len(everything))
-    filling = -len(everything) % batch
-    everything = np.concatenate([everything, everything[:filling]])
-    programs = Programs(
-        jax.jit(training.padded)(images), jnp.asarray(labels), jnp.asarray(everything), batch
-    )
-    return programs, sizes, tests[TEST][1]
+class Sets(NamedTuple):
+    """Everything on the device.
 
+    Attributes:
+        images: of the training, `training.padded`.
+        labels: theirs.
+        tests: images of all test sets, one after the other.
+        sizes: the test sets in their order, and how many images each has.
+        truth: labels of the in-distribution test set.
+    """
 
-def _programs_of(cell: Cell, recipes: dict[str, Recipe]) -> list[tuple[Any, ...]]:
-    kind = Method.of(cell.method).kind
-    return [(cell.network, kind, recipes[cell.network].batch), (cell.network, SCORES)]
+    images: Any
+    labels: np.ndarray
+    tests: Any
+    sizes: dict[str, int]
+    truth: np.ndarray
 
-
-def _trained(
-    cell: Cell,
-    recipe: Recipe,
-    programs: Programs,
-    sizes: dict[str, int],
-    truth: np.ndarray,
-    deadline: float,
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], np.ndarray]:
-    """Rows of figures, rows of the training curve, and scores to keep."""
-    epoch_key, scores_key = _programs_of(cell, {cell.network: recipe})
-    epoch = programs.get(epoch_key)
-    method = Method.of(cell.method)
-    state = training.start(networks.build(cell.network), cell.seed)
-    began = time.perf_counter()
-    curve = []
-    for number in range(recipe.epochs):
-        arguments = epoch_arguments(method, programs, cell.seed, number, recipe)
-        state, logs = epoch(state, *arguments)
-        loss, accuracy, added = np.asarray(logs, "float64")
-        curve.append(
-            {
-                "epoch": number + 1,
-                "loss": f"{loss:.5f}",
-                "accuracy": f"{accuracy:.5f}",
-                "added": f"{added:.6g}",
-            }
+    @classmethod
+    def load(cls, packed: Path, limit: int | None) -> Sets:
+        """Decodes what `data.pack` wrote."""
+        tests = data.load(packed, limit)
+        images, labels = tests.pop(TRAIN)
+        sizes = {name: len(found) for name, (found, _) in tests.items()}
+        everything = np.concatenate([found for found, _ in tests.values()])
+        images, everything = (
+            torch.from_numpy(values).to(trainers.device())
+            for values in (training.padded(images), everything)
         )
-        now = time.perf_counter()
-        ends = now + (now - began) / (number + 1) * (recipe.epochs - number - 1)
-        if ends > deadline:
-            raise OverBudgetError(ends - began, deadline - began)
-    trained = time.perf_counter() - began
-    compiled = programs.get(scores_key)
-    began = time.perf_counter()
-    classes, found = compiled(state.parameters, state.statistics, programs.tests)
-    count = sum(sizes.values())
-    classes, found = np.asarray(classes)[: sizes[TEST]], np.asarray(found)[:, :count]
-    scored = time.perf_counter() - began
-    common = {
-        "epochs": recipe.epochs,
-        "batch": recipe.batch,
-        "learning_rate": recipe.learning_rate,
-        "images": len(programs.labels),
-        "id_accuracy": float(np.mean(classes == truth)),
-        "loss": curve[-1]["loss"],
-        "added": curve[-1]["added"],
-        "seconds": round(trained + scored, 2),
-        "device": jax.devices()[0].device_kind,
-        "dtype": jnp.dtype(device_dtype()).name,
-        "versions": f"jax {jax.__version__}, python {platform.python_version()}",
-    }
-    rows = [
-        {"detector": detector, **common, **{k: round(v, 6) for k, v in own.items()}}
-        for detector, own in figures(found, sizes).items()
-    ]
-    return rows, curve, kept(found)
+        return cls(images, labels, everything, sizes, tests[TEST][1])
+
+
+class Crew:
+    """Trainers that take cells from one list until it is empty or there is no time left.
+
+    Args:
+        side: the trainers.
+        waiting: cells in their order.
+        recipe: of all of them.
+        deadline: by `time.perf_counter`.
+    """
+
+    def __init__(
+        self, side: list[Trainer], waiting: list[Cell], recipe: Recipe, deadline: float
+    ) -> None:
+        self._waiting, self._recipe, self._deadline = waiting, recipe, deadline
+        self._lock = threading.Lock()
+        self._ended: queue.Queue[Trained | None] = queue.Queue()
+        # What a cell of a kind took, or would have taken.
+        self._elapsed: dict[str, float] = {}
+        self._running = 0
+        self._threads = [threading.Thread(target=self._work, args=(trainer,)) for trainer in side]
+
+    def trained(self) -> Any:
+        """Cells as they end; those that were given up among them."""
+        for thread in self._threads:
+            thread.start()
+        left = len(self._threads)
+        try:
+            while left:
+                found = self._ended.get()
+                if found is None:
+                    left -= 1
+                elif found.error is not None:
+                    raise found.error
+                else:
+                    yield found
+        finally:
+            self.stop()
+            # What a caller who leaves does not wait for ends after its epoch.
+            self._deadline = 0.0
+            for thread in self._threads:
+                thread.join()
+
+    def stop(self) -> None:
+        """No further cell is begun."""
+        with self._lock:
+            self._waiting.clear()
+
+    def _take(self) -> Cell | None:
+        with self._lock:
+            for place, cell in enumerate(self._waiting):
+                needs = self._elapsed.get(Method.of(cell.method).kind, 0.0)
+                if time.perf_counter() + needs < self._deadline:
+                    return self._waiting.pop(place)
+        return None
+
+    def _work(self, trainer: Trainer) -> None:
+        while (cell := self._take()) is not None:
+            with self._lock:
+                self._running += 1
+            try:
+                found = self._train(trainer, cell)
+            except BaseException as error:  # the caller's thread raises it
+                found = Trained(cell, None, [], 0.0, 0.0, error)
+            with self._lock:
+                self._running -= 1
+                self._elapsed[Method.of(cell.method).kind] = found.elapsed
+            self._ended.put(found)
+        self._ended.put(None)
+
+    def _train(self, trainer: Trainer, cell: Cell) -> Trained:
+        began = before = time.perf_counter()
+        seconds, curve = 0.0, []
+        method, recipe = Method.of(cell.method), self._recipe
+        trainer.begin(trainer.initial_state(cell.seed))
+        for number in range(recipe.epochs):
+            logs = trainer.train_epoch(method, cell.seed, number, recipe)
+            curve.append(trainers.curve_row(number, logs))
+            now = time.perf_counter()
+            seconds += (now - before) / self._running
+            before = now
+            takes = (now - began) / (number + 1) * recipe.epochs
+            if began + takes > self._deadline:
+                return Trained(cell, None, curve, seconds, takes)
+        elapsed = time.perf_counter() - began
+        return Trained(cell, trainer.copied_state(), curve, seconds, elapsed)
+
+
+def device_name() -> str:
+    """As the tables say it."""
+    return torch.cuda.get_device_name() if trainers.device() == "cuda" else "cpu"
+
+
+def _scored(
+    trained: Trained, recipe: Recipe, sets: Sets
+) -> tuple[list[dict[str, Any]], np.ndarray]:
+    """Rows of figures, and scores to keep."""
+    assert trained.state is not None
+    with trainers.before_others():
+        classes, found = scores.scores_of(
+            trained.cell.network, trained.state, sets.tests, _SCORE_BATCH
+        )
+    rows = figure_rows(
+        *(recipe, trained.curve, classes, sets.truth, found, sets.sizes),
+        {
+            "images": len(sets.labels),
+            "seconds": round(trained.seconds, 2),
+            "device": device_name(),
+            "dtype": str(trainers.arithmetic().dtype).removeprefix("torch."),
+            "versions": f"torch {torch.__version__}, python {platform.python_version()}",
+        },
+    )
+    return rows, kept(found)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
 from scale import product
 from scale.data import OOD, TEST
+from scale.plan import Recipe
 
 metrics = product.load("metrics.figures")
 
@@ -38,6 +40,41 @@ def figures(scores: np.ndarray, sizes: Mapping[str, int]) -> dict[str, dict[str,
             found[detector][f"auroc:{name}"] = metrics.auroc(*both) if is_finite else np.nan
             found[detector][f"fpr95:{name}"] = metrics.fpr_at_tpr(*both) if is_finite else np.nan
     return found
+
+
+def figure_rows(
+    recipe: Recipe,
+    curve: list[dict[str, Any]],
+    classes: np.ndarray,
+    truth: np.ndarray,
+    scores: np.ndarray,
+    sizes: Mapping[str, int],
+    others: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """The rows of a finished cell, one for each detector.
+
+    Args:
+        recipe: how it was trained.
+        curve: rows of its training curve.
+        classes: predicted classes of all test images.
+        truth: labels of the in-distribution test set, which is the first.
+        scores: of all test images, as `figures` takes them.
+        sizes: the sets in their order, and how many images each has.
+        others: columns that all rows have.
+    """
+    common = {
+        "epochs": recipe.epochs,
+        "batch": recipe.batch,
+        "learning_rate": recipe.learning_rate,
+        "id_accuracy": float(np.mean(classes[: len(truth)] == truth)),
+        "loss": curve[-1]["loss"],
+        "added": curve[-1]["added"],
+        **others,
+    }
+    return [
+        {"detector": detector, **common, **{k: round(v, 6) for k, v in own.items()}}
+        for detector, own in figures(scores, sizes).items()
+    ]
 
 
 def kept(scores: np.ndarray) -> np.ndarray:

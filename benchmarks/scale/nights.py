@@ -22,7 +22,7 @@ import numpy as np
 
 from scale import data, product
 from scale.data import TEST, TRAIN
-from scale.figures import DETECTORS, figures, kept
+from scale.figures import figure_rows, kept
 from scale.methods import Method
 from scale.plan import Cell, Recipe
 from scale.results import Results, merge
@@ -104,14 +104,14 @@ def train(
     """Trains a cell, from the last whole epoch that its folder holds.
 
     Args:
-        cell: of ResNet-20.
+        cell: which.
         recipe: how it is trained.
         images: uint8 of shape `(count, height, width, 3)`.
         labels: integers of shape `(count,)`.
         folder: of the cell; it need not exist.
 
     Returns:
-        the product's model with the weights trained, rows of the training curve, and the processor
+        the state after the last epoch, rows of the training curve, and the processor
         seconds that all of its epochs took.
 
     Raises:
@@ -119,20 +119,16 @@ def train(
     """
     import torch
 
-    from scale import torch_layers, torch_training
+    from scale import layers, trainers, training
 
-    kernels = torch_layers.compiled_kernels()
-    if kernels is None:
-        print("no C++ compiler that works: a step takes longer", flush=True)
     dtype = getattr(torch, DTYPE)
-    program = torch_training.Program(
-        Method.of(cell.method),
-        dtype,
-        torch_layers.quickest_product_dtype(dtype),
-        kernels or torch_layers.PLAIN,
-    )
-    model = torch_training.new_model(cell.seed)
-    state, curve, seconds = torch_training.start(model), [], 0.0
+    kernels = layers.compiled_kernels("cpu") or layers.PLAIN
+    how = layers.Arithmetic(dtype, layers.quickest_product_dtype(dtype), kernels)
+    padded = torch.from_numpy(training.padded(images))
+    trainer = trainers.Trainer(cell.network, padded, labels, recipe.batch, how)
+    method = Method.of(cell.method)
+    trainer.record(method.kind)
+    state, curve, seconds = trainer.initial_state(cell.seed), [], 0.0
     trained_by = [recipe.epochs, recipe.batch, recipe.learning_rate, len(labels), DTYPE]
     path = folder / _STATE
     if path.exists():
@@ -141,22 +137,14 @@ def train(
             raise SystemExit(
                 f"{folder} holds a cell that was begun otherwise: remove it, or give another folder"
             )
-        state = torch_training.State(**saved["state"])
+        state = training.State(**saved["state"])
         curve, seconds = saved["curve"], saved["seconds"]
-    images = torch_training.padded(images)
+    trainer.begin(state)
     for number in range(len(curve), recipe.epochs):
         before = time.process_time()
-        logs = torch_training.train_epoch(state, program, images, labels, cell.seed, number, recipe)
+        logs = trainer.train_epoch(method, cell.seed, number, recipe)
         seconds += time.process_time() - before
-        loss, accuracy, added = map(float, logs)
-        curve.append(
-            {
-                "epoch": number + 1,
-                "loss": f"{loss:.5f}",
-                "accuracy": f"{accuracy:.5f}",
-                "added": f"{added:.6g}",
-            }
-        )
+        curve.append(trainers.curve_row(number, logs))
         parent = multiprocessing.parent_process()
         if parent is not None and not parent.is_alive():
             raise SystemExit(f"{cell}: who started this process is gone, and may be back")
@@ -165,7 +153,7 @@ def train(
             torch.save(
                 {
                     "trained_by": trained_by,
-                    "state": vars(state),
+                    "state": vars(trainer.copied_state()),
                     "curve": curve,
                     "seconds": seconds,
                 },
@@ -173,12 +161,12 @@ def train(
             )
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         print(
-            f"{now} {cell}: epoch {number + 1} of {recipe.epochs}: loss {loss:.4f}, accuracy "
-            f"{accuracy:.4f}, added {added:.4g}; {seconds:.0f} processor seconds",
+            f"{now} {cell}: epoch {number + 1} of {recipe.epochs}: "
+            + ", ".join(f"{key} {value}" for key, value in list(curve[-1].items())[1:])
+            + f"; {seconds:.0f} processor seconds",
             flush=True,
         )
-    torch_training.assign(model, state)
-    return model, curve, seconds
+    return trainer.copied_state(), curve, seconds
 
 
 def _one_cell(cell: Cell, recipe: Recipe, packed: Path, folder: Path, limit: int | None) -> None:
@@ -188,34 +176,29 @@ def _one_cell(cell: Cell, recipe: Recipe, packed: Path, folder: Path, limit: int
     import keras
     import torch
 
+    from scale import scores
+
     torch.set_num_threads(1)
     tests = data.load(packed, limit)
     images, labels = tests.pop(TRAIN)
-    model, curve, trained = train(cell, recipe, images, labels, folder)
+    state, curve, trained = train(cell, recipe, images, labels, folder)
     began = time.process_time()
-    parts = {name: _scores(model, images) for name, (images, _) in tests.items()}
-    scored = time.process_time() - began
-    scores = np.concatenate([own for _, own in parts.values()], axis=1)
-    common = {
-        "epochs": recipe.epochs,
-        "batch": recipe.batch,
-        "learning_rate": recipe.learning_rate,
-        "images": len(labels),
-        "id_accuracy": float(np.mean(parts[TEST][0] == tests[TEST][1])),
-        "loss": curve[-1]["loss"],
-        "added": curve[-1]["added"],
-        "seconds": round(trained + scored, 2),
-        "device": "processor seconds of a CPU",
-        "dtype": DTYPE,
-        "versions": f"torch {torch.__version__}, keras {keras.__version__}, "
-        f"python {platform.python_version()}",
-    }
-    sizes = {name: own.shape[1] for name, (_, own) in parts.items()}
-    rows = [
-        {"detector": detector, **common, **{k: round(v, 6) for k, v in own.items()}}
-        for detector, own in figures(scores, sizes).items()
-    ]
-    Results(folder / _FINISHED).add(cell, rows, curve, kept(scores))
+    everything = torch.from_numpy(np.concatenate([images for images, _ in tests.values()]))
+    classes, found = scores.scores_of(cell.network, state, everything, _BATCH)
+    seconds = trained + time.process_time() - began
+    sizes = {name: len(labels) for name, (_, labels) in tests.items()}
+    rows = figure_rows(
+        *(recipe, curve, classes, tests[TEST][1], found, sizes),
+        {
+            "images": len(labels),
+            "seconds": round(seconds, 2),
+            "device": "processor seconds of a CPU",
+            "dtype": DTYPE,
+            "versions": f"torch {torch.__version__}, keras {keras.__version__}, "
+            f"python {platform.python_version()}",
+        },
+    )
+    Results(folder / _FINISHED).add(cell, rows, curve, kept(found))
 
 
 def _keep_memory() -> None:
@@ -234,29 +217,3 @@ def _keep_memory() -> None:
 def _folder(work: Path, cell: Cell) -> Path:
     # A name that every system takes, as states are committed.
     return work / re.sub(r"[^\w.-]+", "_", str(cell))
-
-
-def _scores(model: Any, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Predicted classes, and a row of scores for each detector and one of the MSP's log-odds."""
-    import torch
-
-    from keras_lodin import detectors
-    from keras_lodin.detectors.shared_passes import shared_passes
-
-    watching = [detectors.DETECTORS[name](model, input_range=(0.0, 1.0)) for name in DETECTORS]
-    classes, found = [], []
-    for first in range(0, len(images), _BATCH):
-        x = torch.from_numpy(images[first : first + _BATCH].astype("float32") / 255.0)
-        with torch.no_grad():
-            # One pass, which all of them read.
-            passes = shared_passes(watching, x)
-            rows = [
-                detector.score(one).numpy() for detector, one in zip(watching, passes, strict=True)
-            ]
-        logits = passes[0].logits.detach().numpy()
-        largest = logits.max(-1)
-        others = np.where(logits == largest[:, None], -np.inf, logits)
-        odds = -np.log(np.exp(others - largest[:, None]).sum(-1))
-        classes.append(logits.argmax(-1))
-        found.append(np.stack([*rows, odds]))
-    return np.concatenate(classes), np.concatenate(found, axis=1).astype("float32")

@@ -21,7 +21,7 @@ _PACKAGE = Path(__file__).resolve().parents[2] / "keras_lodin"
 def load(name: str) -> ModuleType:
     """A module of the package that needs no TensorFlow, with or without it."""
     if importlib.util.find_spec("tensorflow") is None and "keras_lodin" not in sys.modules:
-        os.environ.setdefault("KERAS_BACKEND", "jax")
+        os.environ.setdefault("KERAS_BACKEND", "torch")
         package = ModuleType("keras_lodin")
         package.__path__ = [str(_PACKAGE)]
         sys.modules["keras_lodin"] = package

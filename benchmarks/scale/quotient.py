@@ -1,17 +1,15 @@
 """What a method adds to the loss: the Gradient Quotient or the gradient penalty, as in keras_lodin.
 
 The formulas are those of `keras_lodin/quotient/forms.py` and `estimators.py`, and
-`tests/reference/test_full_scale_against_gqmodel.py` compares them. Here `jax.vjp` gives the input
-gradients, and the caller differentiates them once more.
+`tests/core/test_full_scale_steps.py` compares them. Every input gradient is taken so that it can be
+differentiated once more.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import torch
 
 from scale import methods
 
@@ -19,51 +17,49 @@ from scale import methods
 _FAR_BELOW = -1e30
 
 
-def added_term(
-    kind: str, pull: Callable[..., Any], logits: Any, labels: Any, draws: Any, pooled: Any
-) -> Any:
+def added_term(kind: str, logits: Any, x: Any, labels: Any, draws: Any, pooled: Any) -> Any:
     """The batch's mean of what is added to the loss, before its weight.
 
     Args:
         kind: one of `methods`' kinds but `plain`.
-        pull: cotangents of the logits, `(batch, classes)`, to gradients of the inputs.
         logits: float32 of shape `(batch, classes)`.
-        labels: int32 of shape `(batch,)`.
-        draws: for each sample a class other than its label, int32 of shape `(batch,)`.
+        x: what the logits are of, float32 of shape `(batch, 3, height, width)`.
+        labels: int64 of shape `(batch,)`.
+        draws: for each sample a class other than its label, int64 of shape `(batch,)`.
         pooled: for kind `two`, 1 for the pooled quotient and 0 for the sampled one of the logits.
 
     Returns:
         a float32 scalar.
     """
     classes = logits.shape[-1]
-    label = jax.nn.one_hot(labels, classes)
+    label = one_hot(labels, classes)
 
-    def gradients_at(cotangents: Any) -> Any:
-        return jax.vmap(lambda c: pull(c)[0].astype(jnp.float32))(cotangents)
+    def gradient_at(cotangent: Any) -> Any:
+        return torch.autograd.grad(logits, x, cotangent, create_graph=True)[0]
 
     if kind == methods.PENALTY:
-        gradient = gradients_at((jax.nn.softmax(logits) - label)[None])[0]
-        return jnp.mean(jnp.sum(jnp.square(gradient), (1, 2, 3)))
+        gradient = gradient_at(logits.softmax(-1) - label)
+        return gradient.square().sum((1, 2, 3)).mean()
     if kind == methods.TWO:
-        others = jnp.where(pooled > 0, 1.0 - label, jax.nn.one_hot(draws, classes))
-        own, other = _norms(gradients_at(jnp.stack([label, others])))
-        sampled = jnp.mean(_quotient(own, other * (classes - 1)))
-        return jnp.where(pooled > 0, _quotient(jnp.sum(own), jnp.sum(other)), sampled)
+        others = torch.where(pooled > 0, 1.0 - label, one_hot(draws, classes))
+        own, other = _norm(gradient_at(label)), _norm(gradient_at(others))
+        sampled = _quotient(own, other * (classes - 1)).mean()
+        return torch.where(pooled > 0, _quotient(own.sum(), other.sum()), sampled)
     if kind == methods.LOGITS:
-        everyone = jnp.broadcast_to(jnp.eye(classes)[:, None], (classes, *logits.shape))
-        return _mean_quotient(_norms(gradients_at(everyone)), label.T > 0)
+        everyone = torch.eye(classes, device=x.device)
+        norms = [_norm(gradient_at(one.expand_as(logits))) for one in everyone]
+        return _mean_quotient(torch.stack(norms), label.T > 0)
     if kind == methods.SOFTMAX:
-        return _mean_quotient(*_softmax_norms(gradients_at, logits, labels))
+        return _mean_quotient(*_softmax_norms(gradient_at, logits, labels))
     raise ValueError(f"Expected a kind that adds something. Received: kind={kind!r}")
 
 
-def draw_others(key: Any, labels: Any, classes: int) -> Any:
-    """For each sample a class other than its label, all alike likely."""
-    draws = jax.random.randint(key, labels.shape, 0, classes - 1)
-    return draws + (draws >= labels)
+def one_hot(labels: Any, classes: int) -> Any:
+    """float32 of shape `(..., classes)`."""
+    return (labels[..., None] == torch.arange(classes, device=labels.device)).float()
 
 
-def _softmax_norms(gradients_at: Callable[..., Any], logits: Any, labels: Any) -> tuple[Any, Any]:
+def _softmax_norms(gradient_at: Any, logits: Any, labels: Any) -> tuple[Any, Any]:
     """Norms of the softmax's gradients over `1 - S_m`, and which are the label's.
 
     Both are of shape `(classes, batch)`, in an order of their own.
@@ -71,39 +67,41 @@ def _softmax_norms(gradients_at: Callable[..., Any], logits: Any, labels: Any) -
     The predicted class m needs no gradient of its own: it is minus the sum of the others'.
     """
     classes = logits.shape[-1]
-    predicted = jnp.argmax(logits, -1)
-    winner = jax.nn.one_hot(predicted, classes)
-    relative = logits - jnp.max(logits, -1, keepdims=True)
-    others = jnp.where(winner > 0, _FAR_BELOW, relative)
-    log_sum = jax.nn.logsumexp(others, -1)
-    rest = jax.nn.sigmoid(log_sum)
-    shares = jnp.where(winner > 0, 0.0, jnp.exp(others - log_sum[:, None]))
-    slots = jnp.arange(classes - 1)[:, None]
+    predicted = logits.argmax(-1)
+    winner = one_hot(predicted, classes)
+    relative = logits - logits.amax(-1, keepdim=True)
+    others = torch.where(winner > 0, _FAR_BELOW, relative)
+    log_sum = others.logsumexp(-1)
+    rest = log_sum.sigmoid()
+    shares = torch.where(winner > 0, 0.0, (others - log_sum[:, None]).exp())
+    slots = torch.arange(classes - 1, device=logits.device)[:, None]
     chosen = slots + (slots >= predicted[None])
-    cotangents = jax.nn.one_hot(chosen, classes) - winner
-    cotangents -= rest[:, None] * (shares - winner)
-    gradients = gradients_at(cotangents)
-    weights = jnp.take_along_axis(shares.T, chosen, 0)
-    own = jnp.sum(weights[..., None, None, None] * gradients, 0)
-    norms = jnp.concatenate([weights * _norms(gradients), _norms(own[None])])
-    return norms, jnp.concatenate([chosen, predicted[None]]) == labels[None]
+    cotangents = one_hot(chosen, classes) - winner - rest[:, None] * (shares - winner)
+    weights = shares.T.gather(0, chosen)
+    own, norms = 0.0, []
+    for cotangent, weight in zip(cotangents, weights, strict=True):
+        gradient = gradient_at(cotangent)
+        own = own + weight[:, None, None, None] * gradient
+        norms.append(weight * _norm(gradient))
+    is_label = torch.cat([chosen, predicted[None]]) == labels[None]
+    return torch.stack([*norms, _norm(own)]), is_label
 
 
-def _norms(gradients: Any) -> Any:
-    """L1 norms: `(count, batch, ...)` to `(count, batch)`."""
-    return jnp.sum(jnp.abs(gradients), tuple(range(2, gradients.ndim)))
+def _norm(gradient: Any) -> Any:
+    """L1 norms: `(batch, ...)` to `(batch,)`."""
+    return gradient.abs().sum((1, 2, 3))
 
 
 def _mean_quotient(norms: Any, is_label: Any) -> Any:
     """Mean over the batch, from norms of shape `(classes, batch)`."""
-    own = jnp.sum(jnp.where(is_label, norms, 0.0), 0)
-    return jnp.mean(_quotient(own, jnp.sum(jnp.where(is_label, 0.0, norms), 0)))
+    own = torch.where(is_label, norms, 0.0).sum(0)
+    return _quotient(own, torch.where(is_label, 0.0, norms).sum(0)).mean()
 
 
 def _quotient(own: Any, other: Any) -> Any:
     """`own / other`, 0 where both are 0; both over their sum first, as in keras_lodin."""
-    total = jax.lax.stop_gradient(own + other)
-    scale = jnp.where(total > 0, total, 1.0)
+    total = (own + other).detach()
+    scale = torch.where(total > 0, total, 1.0)
     own, other = own / scale, other / scale
-    defined = other > 0
-    return jnp.where(defined, own / jnp.where(defined, other, 1.0), 0.0)
+    is_defined = other > 0
+    return torch.where(is_defined, own / torch.where(is_defined, other, 1.0), 0.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ class Results:
     """A folder that a run adds cells to, each at once when it is finished.
 
     `figures.csv` has a row for each cell and detector, `curves.csv` one for each cell and epoch,
-    and `scores_NETWORK.npz` an array for each cell, named `METHOD/SEED`: `scores.kept`'s.
+    and `scores_NETWORK_METHOD.npz` an array for each seed, `figures.kept`'s.
 
     Args:
         folder: it need not exist.
@@ -44,14 +45,14 @@ class Results:
     ) -> None:
         """Writes a finished cell; figures come last, as they say that it is there."""
         key = {"network": cell.network, "method": cell.method, "seed": str(cell.seed)}
-        path = self.folder / f"scores_{cell.network}.npz"
+        path = self._scores_path(cell)
         arrays = {}
         if path.exists():
             with np.load(path) as old:
                 arrays = dict(old)
-        arrays[f"{cell.method}/{cell.seed}"] = scores
+        arrays[str(cell.seed)] = scores
         with files.atomic_write(path) as temporary:
-            np.savez(temporary, **arrays)
+            np.savez_compressed(temporary, **arrays)
         for name, old, new in (
             ("curves.csv", self.curves, curve),
             ("figures.csv", self.figures, figures),
@@ -61,14 +62,22 @@ class Results:
             old += [{**key, **{k: str(v) for k, v in row.items()}} for row in new]
             _write(self.folder / name, old)
 
+    def scores(self, cell: Cell) -> np.ndarray:
+        """What was kept of a cell."""
+        with np.load(self._scores_path(cell)) as arrays:
+            return arrays[str(cell.seed)]
+
+    def _scores_path(self, cell: Cell) -> Path:
+        # A name that every system takes.
+        name = re.sub(r"[^\w.-]+", "_", f"scores_{cell.network}_{cell.method}")
+        return self.folder / f"{name}.npz"
+
 
 def merge(source: Results, target: Results) -> int:
     """Adds the cells of one folder that another lacks, and says how many."""
     new = sorted(source.done() - target.done(), key=str)
     for cell in new:
         key = {"network": cell.network, "method": cell.method, "seed": str(cell.seed)}
-        with np.load(source.folder / f"scores_{cell.network}.npz") as arrays:
-            scores = arrays[f"{cell.method}/{cell.seed}"]
         own = [
             [
                 {k: v for k, v in row.items() if k not in KEY}
@@ -77,7 +86,7 @@ def merge(source: Results, target: Results) -> int:
             ]
             for rows in (source.figures, source.curves)
         ]
-        target.add(cell, *own, scores)
+        target.add(cell, *own, source.scores(cell))
     return len(new)
 
 

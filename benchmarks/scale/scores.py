@@ -2,58 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
+import numpy as np
+import torch
 
-from scale.networks import Network
+from scale import networks, quotient
+from scale.layers import StillLayers
+from scale.training import State
 
 TEMPERATURE, EPSILON = 1000.0, 0.0014
 
 
-def scores_of(network: Network, batch: int) -> Callable[..., Any]:
-    """`scores(parameters, statistics, images) -> classes, scores`, in inference mode.
+def scores_of(network: str, state: State, images: Any, batch: int) -> tuple[np.ndarray, np.ndarray]:
+    """Predicted classes and scores, of a trained network in inference mode.
 
     Args:
-        network: with float32 convolutions.
+        network: its name.
+        state: its weights.
+        images: uint8 of shape `(count, height, width, 3)`.
         batch: images at a time.
 
     Returns:
-        a function of uint8 images, a multiple of `batch` many. It gives int32 `(count,)`, the
-        predicted classes, and float32 `(5, count)`: MSP, maximum logit, energy and ODIN, higher =
-        more in-distribution, and `log(MSP / (1 - MSP))`, which tells samples apart where MSP is
-        rounded to 1.
+        int64 `(count,)`, the predicted classes, and float32 `(5, count)`: MSP, maximum logit,
+        energy and ODIN, higher = more in-distribution, and `log(MSP / (1 - MSP))`, which tells
+        samples apart where MSP is rounded to 1.
     """
+    weights = {k: v.detach() for k, v in (state.parameters | state.statistics).items()}
+    layers, logits_of = StillLayers(weights), networks.logits_of(network)
+    classes, found = [], []
+    for first in range(0, len(images), batch):
+        x = images[first : first + batch].permute(0, 3, 1, 2).float() / 255.0
+        own, rows = _scores(lambda x: logits_of(layers, x), x)
+        classes.append(own)
+        found.append(rows)
+    return torch.cat(classes).cpu().numpy(), torch.cat(found, 1).cpu().numpy()
 
-    def of_batch(parameters: Any, statistics: Any, images: Any) -> Any:
-        x = images.astype(jnp.float32) / 255.0
-        logits, pull = jax.vjp(
-            lambda x: network.logits(parameters, statistics, x, training=False)[0], x
-        )
-        classes = jnp.argmax(logits, -1)
-        winner = jax.nn.one_hot(classes, logits.shape[-1])
-        others = jnp.where(winner > 0, -jnp.inf, logits)
-        direction = jnp.sign(pull(winner - jax.nn.softmax(others / TEMPERATURE))[0])
-        moved = network.logits(parameters, statistics, x + EPSILON * direction, training=False)[0]
-        below = (moved - jnp.max(moved, -1, keepdims=True)) / TEMPERATURE
-        largest = jnp.max(logits, -1)
-        found = [
-            jnp.max(jax.nn.softmax(logits), -1),
+
+def _scores(logits_of: Any, x: Any) -> tuple[Any, Any]:
+    x = x.requires_grad_()
+    logits = logits_of(x)
+    largest, classes = logits.max(-1)
+    winner = quotient.one_hot(classes, logits.shape[-1])
+    others = torch.where(winner > 0, -torch.inf, logits).detach()
+    direction = winner - (others / TEMPERATURE).softmax(-1)
+    (gradient,) = torch.autograd.grad(logits, x, direction)
+    with torch.no_grad():
+        moved = logits_of(x + EPSILON * gradient.sign())
+        below = (moved - moved.amax(-1, keepdim=True)) / TEMPERATURE
+        rows = [
+            logits.softmax(-1).amax(-1),
             largest,
-            jax.nn.logsumexp(logits, -1),
-            -jnp.log1p(jnp.mean(jnp.expm1(below), -1)),
-            largest - jax.nn.logsumexp(others, -1),
+            logits.logsumexp(-1),
+            -torch.log1p(torch.expm1(below).mean(-1)),
+            largest - others.logsumexp(-1),
         ]
-        return classes, jnp.stack(found, -1)
-
-    def scores(parameters: Any, statistics: Any, images: Any) -> Any:
-        batches = images.reshape(-1, batch, *images.shape[1:])
-        # The device may round factors of a float32 product to fewer digits unless told not to, and
-        # signs of small gradients would follow that rounding.
-        with jax.default_matmul_precision("highest"):
-            classes, found = jax.lax.map(lambda b: of_batch(parameters, statistics, b), batches)
-        return classes.reshape(-1), found.reshape(-1, found.shape[-1]).T
-
-    return scores
+        return classes, torch.stack(rows)

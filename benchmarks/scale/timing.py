@@ -1,86 +1,143 @@
-"""Seconds of an epoch and of compiling, for networks, kinds of method and batches."""
+"""Whether a device takes the steps that a processor takes, and how long it needs for them."""
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
+import numpy as np
+import torch
 
-from scale import networks, training
-from scale.cells import loaded
+from scale import methods, networks, trainers, training
+from scale.cells import Sets, device_name
+from scale.layers import PLAIN, Arithmetic
 from scale.methods import Method
-from scale.plan import Recipe
-from scale.programs import Programs, device_dtype, epoch_arguments
+from scale.trainers import Trainer
+from scale.training import Numbers, Program, State
+
+_STEPS = 60
+# Of each kind, one whose term counts.
+_METHODS = {
+    methods.PLAIN: "off",
+    methods.TWO: "gq logits sampled 1",
+    methods.LOGITS: "gq logits exact -0.1",
+    methods.SOFTMAX: "gq softmax exact 0.5",
+    methods.PENALTY: "gradient_penalty 0.1",
+}
 
 
 def time_programs(
-    data: Path, settings: list[str], limit: int | None, say: Callable[[str], None] = print
+    packed: Path, settings: list[str], limit: int | None, say: Callable[[str], None] = print
 ) -> None:
-    """Says how long an epoch takes, one after the other.
+    """Says how far steps are from a processor's, and how long an epoch takes, one after the other.
 
     Args:
-        data: what `data.pack` wrote.
-        settings: `NETWORK:KIND:BATCH`, with `:IMAGES` for part of the data and `:IMAGES:SEEDS` for
-            several seeds in one program.
+        packed: what `data.pack` wrote.
+        settings: `NETWORK:KIND:BATCH`, with `:COUNT` for several trainings side by side.
         limit: images of each set; None for all.
         say: is given a line for each.
     """
     began = time.perf_counter()
-    programs, _, _ = loaded(data, limit)
-    say(f"{time.perf_counter() - began:.1f} s: data on {jax.devices()[0].device_kind}")
-    parsed = []
+    trainers.prepare()
+    sets = Sets.load(packed, limit)
+    how = trainers.arithmetic()
+    say(f"{time.perf_counter() - began:.1f} s: data on {device_name()}")
+    made: dict[tuple[str, int], list[Trainer]] = {}
     for setting in settings:
         network, kind, batch, *rest = setting.split(":")
-        images, seeds = (int(rest[0]) if rest else 0), (int(rest[1]) if rest[1:] else 0)
-        part = programs
-        if images:
-            part = Programs(programs.images[:images], programs.labels[:images], programs.tests, 990)
-        parsed.append((setting, network, kind, int(batch), seeds, part))
-    for setting, network, kind, batch, seeds, part in parsed:
-        try:
-            _time_one(setting, network, kind, batch, seeds, part, say)
-        except Exception as error:  # out of memory, say: the others can still be timed
-            say(f"{setting}: {type(error).__name__}: {str(error)[:300]}")
-    for *_, part in parsed:
-        part.close()
-
-
-def _time_one(
-    setting: str,
-    network: str,
-    kind: str,
-    batch: int,
-    seeds: int,
-    part: Programs,
-    say: Callable[[str], None],
-) -> None:
-    recipe = Recipe(20, batch)
-    arguments = epoch_arguments(Method.of("off"), part, 0, 0, recipe)
-    if seeds:
-        built = networks.build(network, dtype=device_dtype())
-        epoch = training.epoch_of(built, kind, batch)
-        axes = (0, None, None, None, 0, None, None, None)
-        many = jax.jit(jax.vmap(epoch, in_axes=axes), donate_argnums=0)
-        state = jax.vmap(lambda seed: training.start(built, seed))(jnp.arange(seeds))
-        arguments = (*arguments[:3], jnp.arange(seeds), *arguments[4:])
+        count = int(rest[0]) if rest else 1
         before = time.perf_counter()
-        epoch = many.lower(state, *arguments).compile()
-        compiled = time.perf_counter() - before
-    else:
-        epoch = part.get((network, kind, batch))
-        compiled = part.seconds[(network, kind, batch)]
-        state = training.start(networks.build(network), 0)
-    state, _ = jax.block_until_ready(epoch(state, *arguments))
-    before = time.perf_counter()
-    state, _ = jax.block_until_ready(epoch(state, *arguments))
-    seconds = (time.perf_counter() - before) / max(seeds, 1)
-    steps = len(part.labels) // batch
-    peak = (jax.devices()[0].memory_stats() or {}).get("peak_bytes_in_use", 0) / 2**30
-    say(
-        f"{setting}: {1e3 * seconds / steps:.2f} ms a step, "
-        f"{seconds / steps * 50_000 / batch:.2f} s an epoch of 50,000, "
-        f"{compiled:.0f} s to compile, peak so far {peak:.1f} GiB"
+        side = made.setdefault((network, int(batch)), [])
+        first = not side
+        while len(side) < count:
+            side.append(Trainer(network, sets.images, sets.labels, int(batch), how))
+        for trainer in side[:count]:
+            trainer.record(kind)
+        ready = time.perf_counter() - before
+        if first and trainers.device() == "cuda":
+            say(f"{network}: {agreement(network, kind, sets, int(batch), how)}")
+        steps = len(sets.labels) // int(batch)
+        seconds = _timed(side[:count], kind, min(_STEPS, steps)) / count
+        say(
+            f"{setting}: {1e3 * seconds:.2f} ms a step of one, {seconds * steps:.2f} s an epoch, "
+            f"{ready:.0f} s to get ready, peak so far {_peak():.1f} GiB"
+        )
+
+
+def agreement(network: str, kind: str, sets: Sets, batch: int, how: Arithmetic) -> str:
+    """How far a step on the device is from one on a processor, in float32, and as it is used.
+
+    The distance is that of two updates over the length of the processor's. In bfloat16, where
+    rounding may turn the sign of a small gradient, it says how alike compiled and plain kernels
+    are, and both and float32.
+    """
+    on_device = trainers.device()
+    plain = Arithmetic(torch.float32, torch.float32, PLAIN)
+    rounded = Arithmetic(how.dtype, how.product_dtype, PLAIN, how.channels)
+    of_processor = _update(network, kind, sets, batch, plain, "cpu")
+    of_device = _update(network, kind, sets, batch, plain, on_device)
+    of_rounded = _update(network, kind, sets, batch, rounded, on_device)
+    of_compiled = _update(network, kind, sets, batch, how, on_device)
+    pairs = {
+        "float32 to the processor": (of_device, of_processor),
+        "plain kernels to float32": (of_rounded, of_processor),
+        "compiled to plain": (of_compiled, of_rounded),
+    }
+    return ", ".join(
+        f"{name} {_norm(one - other) / _norm(other):.1e}" for name, (one, other) in pairs.items()
     )
+
+
+def _update(
+    network: str, kind: str, sets: Sets, batch: int, how: Arithmetic, device: str
+) -> np.ndarray:
+    """What the first step changes."""
+    state = training.start(networks.new_model(network, 0))
+    state = State(
+        *({name: v.to(device) for name, v in part.items()} for part in vars(state).values())
+    )
+    numbers = Numbers.of(Method.of(_METHODS[kind]))
+    epoch = training.epoch_of(sets.labels, batch, 0, 0)
+    rows, places, flips, draws = (torch.as_tensor(part[0]) for part in epoch)
+    x = training.augmented(sets.images.cpu(), rows, places, flips)
+    labels = torch.from_numpy(sets.labels[epoch.rows[0]].astype("int64"))
+    before = {name: value.clone() for name, value in state.parameters.items()}
+    training.train_step(
+        *(state, Program(network, kind, how), Numbers(*(n.to(device) for n in numbers))),
+        *(x.to(device), labels.to(device), draws.to(device), torch.tensor(0.1, device=device)),
+    )
+    return np.concatenate(
+        [
+            (value.detach() - before[name]).cpu().numpy().ravel()
+            for name, value in state.parameters.items()
+        ]
+    )
+
+
+def _timed(side: list[Trainer], kind: str, count: int) -> float:
+    """Seconds of a step of all of them."""
+
+    def steps(trainer: Trainer) -> None:
+        trainer.steps(kind, count)
+
+    for _ in range(2):  # the first is a warm-up
+        threads = [threading.Thread(target=steps, args=(trainer,)) for trainer in side]
+        before = time.perf_counter()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        seconds = time.perf_counter() - before
+    return seconds / count
+
+
+def _norm(values: np.ndarray) -> float:
+    return float(np.linalg.norm(values.astype("float64")))
+
+
+def _peak() -> float:
+    if trainers.device() == "cpu":
+        return 0.0
+    return torch.cuda.max_memory_allocated() / 2**30

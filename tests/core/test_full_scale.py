@@ -12,10 +12,10 @@ BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("tensorflow") is not None or importlib.util.find_spec("jax") is None,
-    reason="needs JAX and no TensorFlow",
+    importlib.util.find_spec("tensorflow") is not None or importlib.util.find_spec("torch") is None,
+    reason="needs PyTorch and no TensorFlow",
 )
-@pytest.mark.skipif(os.environ.get("KERAS_BACKEND") != "jax", reason="once is enough")
+@pytest.mark.skipif(os.environ.get("KERAS_BACKEND") != "torch", reason="once is enough")
 def test_the_queue_needs_no_setting_and_no_tensorflow():
     others = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
     imported = subprocess.run(

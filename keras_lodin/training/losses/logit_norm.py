@@ -24,10 +24,13 @@ class LogitNorm(SoftLabelLoss):
 
     Training with the plain cross-entropy makes logits ever longer, on any input. Here only their
     direction counts. At test time the classifier is used as it is: its logits are not divided by
-    anything, and every detector can wrap it.
+    anything, and every detector can wrap it. Take ODIN or MSP: Energy and MaxLogit look at the
+    length of the logits, which this loss leaves free. A ResNet18 on CIFAR-10 had 94.1 and 92.5 %
+    AUROC with ODIN and MSP, after plain training 91.1 and 85.1 (docs/full_scale.md, five seeds).
 
     Args:
-        temperature: positive; 0.04 in the paper's CIFAR-10 experiments.
+        temperature: positive; 0.04 in the paper's CIFAR-10 experiments. To train on from a trained
+            network, 1 was better (docs/study.md).
         reduction: see `keras.losses.Loss`.
         name: name of the loss.
 

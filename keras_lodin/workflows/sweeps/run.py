@@ -51,16 +51,18 @@ from keras_lodin.workflows.train_network import (
 )
 
 OFF = Candidate()
-# What the study (docs/study.md) left over, of GQ and of the alternatives: the most promising first.
+# The most promising first: what gained on a network that had learned its task (docs/full_scale.md),
+# and what the study (docs/study.md) left over, of the alternatives and of GQ.
 CANDIDATES = tuple(
     Candidate.parse(name)
     for name in (
+        "logit_norm:0.04",
         "logit_norm:1",
+        "label_smoothing:0.1",
+        "logit_norm:0.3",
         "gq logits sampled 1",
         "label_smoothing:0.1 + gq logits sampled 1",
         "gq pooled exact 0.1",
-        "label_smoothing:0.1",
-        "logit_norm:0.3",
         "gradient_penalty 0.01",
         "gq softmax exact 0.1",
         "gq share exact -1",

@@ -1,4 +1,4 @@
-"""The layers of a residual network in PyTorch, to be differentiated twice on processors.
+"""The layers of a residual network in PyTorch, to be differentiated twice.
 
 PyTorch writes the second derivative of its normalisation as dozens of sums and products over the
 whole batch. Here each derivative is one function, which a compiler makes one pass over memory of
@@ -9,8 +9,8 @@ with respect to a kernel, of other arguments, for which there is a fast routine.
 from __future__ import annotations
 
 import functools
-import shutil
 import time
+import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -28,15 +28,30 @@ class Kernels(NamedTuple):
     pulled_twice: Callable[..., Any]
 
 
+class Arithmetic(NamedTuple):
+    """How layers are computed in training.
+
+    Attributes:
+        dtype: of what convolutions read and leave.
+        product_dtype: what they are computed in.
+        kernels: of the normalisation.
+        channels: what the number of channels that a convolution reads is filled up to a multiple
+            of, with zeros: a GPU has no fast program for three.
+    """
+
+    dtype: Any
+    product_dtype: Any
+    kernels: Kernels
+    channels: int = 1
+
+
 class Layers:
-    """Applies layers by name.
+    """Applies layers by name, in training.
 
     Args:
         parameters: `LAYER/WEIGHT` to float32 tensors; kernels of convolutions are of shape
             `(filters, channels, size, size)`.
-        dtype: of what convolutions read and leave.
-        product_dtype: what they are computed in.
-        kernels: of the normalisation.
+        arithmetic: how they are computed.
 
     Attributes:
         moments: name of each normalisation that was applied -> the batch's mean and variance.
@@ -44,43 +59,85 @@ class Layers:
             a kernel is computed then.
     """
 
-    def __init__(
-        self, parameters: dict[str, Any], dtype: Any, product_dtype: Any, kernels: Kernels
-    ) -> None:
+    def __init__(self, parameters: dict[str, Any], arithmetic: Arithmetic) -> None:
         self.parameters = parameters
-        self.dtype = dtype
-        self.product_dtype = product_dtype
-        self.kernels = kernels
+        self.arithmetic = arithmetic
         self.moments: dict[str, tuple[Any, Any]] = {}
         self.is_of_inputs = False
 
     def convolution(self, x: Any, strides: int, name: str) -> Any:
         """A convolution without an offset, padded on both sides alike."""
-        kernel = self.parameters[f"{name}/kernel"].to(self.dtype)
-        return _Convolution.apply(x.to(self.dtype), kernel, strides, self)
+        dtype, multiple = self.arithmetic.dtype, self.arithmetic.channels
+        kernel = self.parameters[f"{name}/kernel"].to(dtype)
+        if missing := -x.shape[1] % multiple:
+            sides = (0, 0, 0, 0, 0, missing)
+            x, kernel = (
+                torch.nn.functional.pad(value, sides).contiguous(memory_format=torch.channels_last)
+                for value in (x, kernel)
+            )
+        return _Convolution.apply(x.to(dtype), kernel, strides, self)
+
+    def norm(self, x: Any, name: str) -> Any:
+        """A normalisation by the batch's statistics."""
+        return self._norm(x, name, None, False)
 
     def norm_relu(self, x: Any, name: str, shortcut: Any = None) -> Any:
         """The rectified sum of a normalisation by the batch's statistics and a shortcut."""
-        gamma, beta = self.parameters[f"{name}/gamma"], self.parameters[f"{name}/beta"]
-        out, mean, variance = _NormRelu.apply(x, gamma, beta, shortcut, self.kernels)
-        self.moments[name] = mean, variance
-        return out
+        return self._norm(x, name, shortcut, True)
 
     def factors(self, *values: Any) -> tuple[Any, ...]:
-        """Values of `dtype` in the dtype of the products, which loses nothing."""
-        return tuple(value.to(self.product_dtype) for value in values)
+        """Values of the dtype in the dtype of the products, which loses nothing."""
+        return tuple(value.to(self.arithmetic.product_dtype) for value in values)
 
     def dense(self, x: Any, name: str) -> Any:
         """A product with a matrix, in float32."""
         return x @ self.parameters[f"{name}/kernel"] + self.parameters[f"{name}/bias"]
 
-    def moved(self, statistics: dict[str, Any]) -> dict[str, Any]:
-        """Moving statistics after the batch."""
-        return {
-            f"{name}/{key}": _MOMENTUM * statistics[f"{name}/{key}"] + (1.0 - _MOMENTUM) * value
-            for name, moments in self.moments.items()
-            for key, value in zip(("moving_mean", "moving_variance"), moments, strict=True)
-        }
+    def move(self, statistics: dict[str, Any]) -> None:
+        """Changes moving statistics to those after the batch."""
+        for name, moments in self.moments.items():
+            for key, value in zip(("moving_mean", "moving_variance"), moments, strict=True):
+                statistics[f"{name}/{key}"].mul_(_MOMENTUM).add_(value, alpha=1.0 - _MOMENTUM)
+
+    def _norm(self, x: Any, name: str, shortcut: Any, is_rectified: bool) -> Any:
+        gamma, beta = self.parameters[f"{name}/gamma"], self.parameters[f"{name}/beta"]
+        kernels = self.arithmetic.kernels
+        out, mean, variance = _Norm.apply(x, gamma, beta, shortcut, is_rectified, kernels)
+        self.moments[name] = mean, variance
+        return out
+
+
+class StillLayers:
+    """Applies the same layers as a classifier in use does, in float32, to be differentiated once.
+
+    Args:
+        weights: `LAYER/WEIGHT` to float32 tensors, moving statistics among them.
+    """
+
+    def __init__(self, weights: dict[str, Any]) -> None:
+        self.weights = weights
+
+    def convolution(self, x: Any, strides: int, name: str) -> Any:
+        """A convolution without an offset, padded on both sides alike."""
+        return _convolved(x, self.weights[f"{name}/kernel"], strides)
+
+    def norm(self, x: Any, name: str) -> Any:
+        """A normalisation by the moving statistics."""
+        gamma, beta, mean, variance = (
+            self.weights[f"{name}/{key}"]
+            for key in ("gamma", "beta", "moving_mean", "moving_variance")
+        )
+        scale = gamma * torch.rsqrt(variance + _EPSILON)
+        return x * _along(scale) + _along(beta - mean * scale)
+
+    def norm_relu(self, x: Any, name: str, shortcut: Any = None) -> Any:
+        """The rectified sum of a normalisation and a shortcut."""
+        out = self.norm(x, name)
+        return torch.relu(out if shortcut is None else out + shortcut)
+
+    def dense(self, x: Any, name: str) -> Any:
+        """A product with a matrix."""
+        return x @ self.weights[f"{name}/kernel"] + self.weights[f"{name}/bias"]
 
 
 @functools.lru_cache
@@ -105,22 +162,50 @@ def quickest_product_dtype(dtype: Any) -> Any:
 
 
 @functools.lru_cache
-def compiled_kernels() -> Kernels | None:
-    """Kernels that a C++ compiler made, or None where there is none that works."""
-    if shutil.which("g++") is None and shutil.which("clang++") is None:
-        return None
-    # One program for each shape, with a shortcut and without.
-    torch._dynamo.config.recompile_limit = 32
-    kernels = Kernels(*(torch.compile(function, dynamic=False) for function in PLAIN))
-    x = torch.zeros(1, 16, 2, 2)
+def compiled_kernels(device: str) -> Kernels | None:
+    """Kernels that a compiler made for a device, or None where there is none that works.
+
+    Args:
+        device: "cpu" or "cuda".
+    """
+    kernels = Kernels(*map(_Compiled, PLAIN))
+    x = torch.zeros(1, 16, 2, 2, device=device).contiguous(memory_format=torch.channels_last)
+    channels = torch.ones(16, device=device)
     try:
-        kernels.normalised(x, torch.ones(16), torch.zeros(16), None)
-    except torch._dynamo.exc.TorchDynamoException:
+        kernels.normalised(x, channels, channels, None, True)
+    except (torch._dynamo.exc.TorchDynamoException, torch._inductor.exc.InductorError) as error:
+        print(f"no compiler that works, so a step takes longer: {str(error)[:300]}", flush=True)
         return None
     return kernels
 
 
-def normalised(x: Any, gamma: Any, beta: Any, shortcut: Any) -> tuple[Any, Any, Any]:
+class _Compiled:
+    """A function of which a compiler makes a program for each shape and dtype that it is given.
+
+    Each is made of a copy: of one function a compiler makes eight and then stops, silently, and a
+    limit that is set otherwise is set for one thread only, where a GPU's gradients have their own.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self._function = function
+        self._made: dict[Any, Callable[..., Any]] = {}
+
+    def __call__(self, *values: Any) -> Any:
+        key = tuple(
+            (value.shape, value.dtype) if isinstance(value, torch.Tensor) else value
+            for value in values
+        )
+        if key not in self._made:
+            own = self._function
+            code = own.__code__.replace(co_name=f"{own.__name__}_{len(self._made)}")
+            copied = types.FunctionType(code, own.__globals__)
+            self._made[key] = torch.compile(copied, dynamic=False, fullgraph=True)
+        return self._made[key](*values)
+
+
+def normalised(
+    x: Any, gamma: Any, beta: Any, shortcut: Any, is_rectified: bool
+) -> tuple[Any, Any, Any]:
     """The output, and the batch's mean and variance, which the output depends on."""
     wide = x.float()
     mean = _mean(wide)
@@ -129,20 +214,32 @@ def normalised(x: Any, gamma: Any, beta: Any, shortcut: Any) -> tuple[Any, Any, 
     out = wide * _along(scale) + _along(beta - mean * scale)
     if shortcut is not None:
         out = out + shortcut.float()
-    return torch.relu(out).to(x.dtype), mean, variance
+    if is_rectified:
+        out = torch.relu(out)
+    return out.to(x.dtype), mean, variance
 
 
 def pulled(
-    cotangent: Any, x: Any, out: Any, gamma: Any, mean: Any, variance: Any
+    cotangent: Any,
+    x: Any,
+    out: Any,
+    gamma: Any,
+    mean: Any,
+    variance: Any,
+    is_rectified: bool,
+    has_shortcut: bool,
 ) -> tuple[Any, Any, Any, Any]:
     """The gradients of `<cotangent, out>`: of x, of the shortcut, of gamma and of beta."""
     root = torch.rsqrt(variance + _EPSILON)
     unit = (x.float() - _along(mean)) * _along(root)
-    through = torch.where(out > 0, cotangent.float(), 0.0)
+    through = cotangent.float()
+    if is_rectified:
+        through = torch.where(out > 0, through, 0.0)
+    of_shortcut = through.to(x.dtype) if has_shortcut else None
     first, second = _mean(through), _mean(through * unit)
     of_x = _along(gamma * root) * (through - _along(first) - unit * _along(second))
     count = x.numel() // x.shape[1]
-    return of_x.to(x.dtype), through.to(x.dtype), count * second, count * first
+    return of_x.to(x.dtype), of_shortcut, count * second, count * first
 
 
 def pulled_twice(
@@ -154,6 +251,7 @@ def pulled_twice(
     gamma: Any,
     mean: Any,
     variance: Any,
+    is_rectified: bool,
 ) -> tuple[Any, Any, Any]:
     """The gradients of `<of_x, gradient of x> + <of_shortcut, gradient of the shortcut>`.
 
@@ -170,8 +268,9 @@ def pulled_twice(
     """
     root = torch.rsqrt(variance + _EPSILON)
     unit = (x.float() - _along(mean)) * _along(root)
-    is_on = out > 0
-    through = torch.where(is_on, cotangent.float(), 0.0)
+    through = cotangent.float()
+    if is_rectified:
+        through = torch.where(out > 0, through, 0.0)
     along = of_x.float()
     means = _mean(along), _mean(through), _mean(along * unit), _mean(through * unit)
     along_mean, through_mean, along_unit, through_unit = means
@@ -185,9 +284,11 @@ def pulled_twice(
         + (through - _along(through_mean)) * _along(along_unit)
         + unit * _along(left - 2.0 * along_unit * through_unit)
     )
+    if is_rectified:
+        of_cotangent = torch.where(out > 0, of_cotangent, 0.0)
     count = x.numel() // x.shape[1]
     return (
-        torch.where(is_on, of_cotangent, 0.0).to(x.dtype),
+        of_cotangent.to(x.dtype),
         of_wide.to(x.dtype),
         count * root * left,
     )
@@ -203,7 +304,7 @@ class _Convolution(torch.autograd.Function):
         # The kernel as it came: a derivative of the input gradient goes on from there.
         ctx.save_for_backward(x, kernel)
         ctx.strides, ctx.layers = strides, layers
-        return _convolved(x, factor, strides).to(layers.dtype)
+        return _convolved(x, factor, strides).to(layers.arithmetic.dtype)
 
     @staticmethod
     def backward(ctx: Any, cotangent: Any) -> tuple[Any, ...]:
@@ -214,7 +315,7 @@ class _Convolution(torch.autograd.Function):
             of_x = _ConvolutionGradient.apply(cotangent, x, kernel, ctx.strides, layers)
         if not layers.is_of_inputs:
             (wide,) = layers.factors(cotangent)
-            of_kernel = _kernel_gradient(wide, x, kernel, ctx.strides).to(layers.dtype)
+            of_kernel = _kernel_gradient(wide, x, kernel, ctx.strides).to(layers.arithmetic.dtype)
         return of_x, of_kernel, None, None
 
 
@@ -226,38 +327,42 @@ class _ConvolutionGradient(torch.autograd.Function):
         cotangent, kernel = layers.factors(cotangent, kernel)
         ctx.save_for_backward(cotangent, kernel)
         ctx.strides, ctx.layers = strides, layers
-        return _gradients(cotangent, x, kernel, strides, [True, False, False])[0].to(layers.dtype)
+        return _gradients(cotangent, x, kernel, strides, [True, False, False])[0].to(
+            layers.arithmetic.dtype
+        )
 
     @staticmethod
     def backward(ctx: Any, of_x: Any) -> tuple[Any, ...]:
         cotangent, kernel = ctx.saved_tensors
         layers = ctx.layers
         (of_x,) = layers.factors(of_x)
-        of_kernel = _kernel_gradient(cotangent, of_x, kernel, ctx.strides).to(layers.dtype)
-        of_cotangent = _convolved(of_x, kernel, ctx.strides).to(layers.dtype)
+        of_kernel = _kernel_gradient(cotangent, of_x, kernel, ctx.strides).to(
+            layers.arithmetic.dtype
+        )
+        of_cotangent = _convolved(of_x, kernel, ctx.strides).to(layers.arithmetic.dtype)
         return of_cotangent, None, of_kernel, None, None
 
 
-class _NormRelu(torch.autograd.Function):
+class _Norm(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, x: Any, gamma: Any, beta: Any, shortcut: Any, kernels: Kernels
+        ctx: Any, x: Any, gamma: Any, beta: Any, shortcut: Any, is_rectified: bool, kernels: Kernels
     ) -> tuple[Any, Any, Any]:
-        out, mean, variance = kernels.normalised(x, gamma, beta, shortcut)
+        out, mean, variance = kernels.normalised(x, gamma, beta, shortcut, is_rectified)
         ctx.save_for_backward(x, out, gamma, mean, variance)
-        ctx.kernels, ctx.has_shortcut = kernels, shortcut is not None
+        ctx.how = is_rectified, shortcut is not None, kernels
         ctx.mark_non_differentiable(mean, variance)
         ctx.set_materialize_grads(False)
         return out, mean, variance
 
     @staticmethod
     def backward(ctx: Any, cotangent: Any, *_: Any) -> tuple[Any, ...]:
-        found = _NormReluGradient.apply(_dense(cotangent), *ctx.saved_tensors, ctx.kernels)
+        found = _NormGradient.apply(_dense(cotangent), *ctx.saved_tensors, *ctx.how)
         of_x, of_shortcut, of_gamma, of_beta = found
-        return of_x, of_gamma, of_beta, of_shortcut if ctx.has_shortcut else None, None
+        return of_x, of_gamma, of_beta, of_shortcut, None, None
 
 
-class _NormReluGradient(torch.autograd.Function):
+class _NormGradient(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
@@ -267,12 +372,14 @@ class _NormReluGradient(torch.autograd.Function):
         gamma: Any,
         mean: Any,
         variance: Any,
-        kernels: Any,
+        is_rectified: bool,
+        has_shortcut: bool,
+        kernels: Kernels,
     ) -> tuple[Any, Any, Any, Any]:
         ctx.save_for_backward(cotangent, x, out, gamma, mean, variance)
-        ctx.kernels = kernels
+        ctx.how = is_rectified, kernels
         of_x, of_shortcut, of_gamma, of_beta = kernels.pulled(
-            cotangent, x, out, gamma, mean, variance
+            cotangent, x, out, gamma, mean, variance, is_rectified, has_shortcut
         )
         # A loss of input gradients alone does not see them.
         ctx.mark_non_differentiable(of_gamma, of_beta)
@@ -283,10 +390,11 @@ class _NormReluGradient(torch.autograd.Function):
     def backward(ctx: Any, of_x: Any, of_shortcut: Any, *_: Any) -> tuple[Any, ...]:
         if of_shortcut is not None:
             of_shortcut = _dense(of_shortcut)
-        found = ctx.kernels.pulled_twice(_dense(of_x), of_shortcut, *ctx.saved_tensors)
+        is_rectified, kernels = ctx.how
+        found = kernels.pulled_twice(_dense(of_x), of_shortcut, *ctx.saved_tensors, is_rectified)
         of_cotangent, of_wide, of_gamma = found
         # The output counts by its sign alone; mean and variance are functions of x, and are in its.
-        return of_cotangent, of_wide, None, of_gamma, None, None, None
+        return of_cotangent, of_wide, None, of_gamma, None, None, None, None, None
 
 
 def _convolved(x: Any, kernel: Any, strides: int) -> Any:
