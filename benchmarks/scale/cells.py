@@ -239,8 +239,10 @@ class Crew:
             takes = (now - began) / (number + 1) * recipe.epochs
             if began + takes > self._deadline:
                 return Trained(cell, None, curve, seconds, takes)
-        elapsed = time.perf_counter() - began
-        return Trained(cell, trainer.copied_state(), curve, seconds, elapsed)
+        state = trainer.copied_state()
+        now = time.perf_counter()
+        seconds += (now - before) / self._running
+        return Trained(cell, state, curve, seconds, now - began)
 
 
 def device_name() -> str:
