@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
     pack = command("pack", _pack, "write one file of JPEG bytes and labels")
     pack.add_argument("--tfds", type=Path, required=True, help="folder of the TFDS data sets")
-    timing = command("time", _time, "say what an epoch takes")
+    timing = command("time", _time, "say whether a device is right, and how fast")
     timing.add_argument("settings", nargs="+", help="NETWORK:KIND:BATCH[:SIDE_BY_SIDE]")
     run = command("run", _run, "train what is missing")
     run.add_argument("--budget", type=float, required=True, help="seconds")

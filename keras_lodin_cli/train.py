@@ -145,7 +145,7 @@ Example: keras-lodin sweep --id digits:0-6 --model small_convnet --epochs 20 \\
     metavar="NAME",
     help="A way to train: 'gq FORM ESTIMATOR WEIGHT', 'gradient_penalty WEIGHT', a loss such as "
     "label_smoothing:0.1, or 'LOSS + gq ...'. Repeat, the most promising first. By default "
-    "LogitNorm, label smoothing, and GQ of both signs in several forms.",
+    "LogitNorm, label smoothing, GQ of both signs in several forms, and a gradient penalty.",
 )
 @click.option("--seeds", type=int, default=5, show_default=True, help="Of the last rung.")
 @click.option("--epochs", type=int, default=20, show_default=True, help="Of a full training.")

@@ -1,1 +1,1 @@
-"""The parts of `benchmarks/full_scale.py`: JAX, NumPy and Pillow alone, no TensorFlow."""
+"""The parts of `benchmarks/full_scale.py`: PyTorch, Keras and no TensorFlow."""

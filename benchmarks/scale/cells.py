@@ -24,6 +24,8 @@ from scale.trainers import Trainer
 from scale.training import State
 
 _SCORE_BATCH = 990  # divides the 29,700 test images
+# What scoring a cell takes, until one has been scored.
+_SCORING_SECONDS = 3.0
 
 
 class Trained(NamedTuple):
@@ -33,7 +35,8 @@ class Trained(NamedTuple):
         cell: which.
         state: its weights; None if it was given up.
         curve: rows of the training curve.
-        seconds: that it took of the device, a share of those that it ran side by side with others.
+        seconds: that its training took of the device, a share of those that it ran side by side
+            with others.
         elapsed: seconds from its beginning to its end.
         error: what ended its thread.
     """
@@ -64,8 +67,9 @@ def run(
         budget: seconds, loading and compiling included. A cell that would not end within it is not
             begun, or is given up after its first epochs.
         cells: in the order of the run.
-        recipes: of each network. One whose control has less than its least accuracy is left at
-            once: its recipe is too short for its methods to be worth their time.
+        recipes: of each network. Its first controls run before all else of it, and if they have
+            less than its least accuracy in the mean it is left: its recipe is too short for its
+            methods to be worth their time.
         limit: images of each set; None for all.
         side_by_side: trainings of a network at a time.
         say: is given a line for each cell.
@@ -90,10 +94,12 @@ def run(
     tell(f"data on {device_name()}")
     finished = 0
     for network, own in groupby(missing, key=lambda cell: cell.network):
+        waiting, recipe = list(own), recipes[network]
         if time.perf_counter() >= deadline:
             break
-        waiting = list(own)
-        recipe = recipes[network]
+        if _has_not_learned(results, network, recipe):
+            tell(f"{network} is left: its controls must reach {recipe.least_accuracy}")
+            continue
         kinds = list(dict.fromkeys(Method.of(cell.method).kind for cell in waiting))
         side = [
             Trainer(network, sets.images, sets.labels, recipe.batch, how)
@@ -103,25 +109,30 @@ def run(
             for kind in kinds:
                 trainer.record(kind)
         tell(f"{network} is ready, {len(side)} side by side")
-        crew = Crew(side, waiting, recipe, deadline)
-        for trained in crew.trained():
-            cell = trained.cell
-            if trained.state is None:
-                tell(f"{cell}: given up, as it takes {trained.elapsed:.0f} s")
-                continue
-            rows, kept_scores = _scored(trained, recipe, sets)
-            results.add(cell, rows, trained.curve, kept_scores)
-            finished += 1
-            row = rows[-1]
-            mean = np.mean([row[f"auroc:{name}"] for name in OOD])
-            tell(
-                f"{cell}: accuracy {row['id_accuracy']:.4f}, ODIN {mean:.4f}, "
-                f"{row['seconds']:.1f} s"
-            )
-            least = recipe.least_accuracy
-            if cell.method == OFF and row["id_accuracy"] < least:
-                tell(f"{network} is left: its control must reach an accuracy of {least}")
-                crew.stop()
+        first, elapsed = [], {}
+        if not _controls(results, network):
+            first = [cell for cell in waiting if cell.method == OFF][: len(side)]
+        for part in (first, [cell for cell in waiting if cell not in first]):
+            if _has_not_learned(results, network, recipe):
+                tell(f"{network} is left: its controls must reach {recipe.least_accuracy}")
+                break
+            crew = Crew(side, part, recipe, deadline, elapsed)
+            for trained in crew.trained():
+                cell = trained.cell
+                if trained.state is None:
+                    tell(f"{cell}: given up, as it takes {trained.elapsed:.0f} s")
+                    continue
+                before = time.perf_counter()
+                rows, kept_scores = _scored(trained, recipe, sets)
+                results.add(cell, rows, trained.curve, kept_scores)
+                crew.reserve(time.perf_counter() - before)
+                finished += 1
+                row = rows[-1]
+                mean = np.mean([row[f"auroc:{name}"] for name in OOD])
+                tell(
+                    f"{cell}: accuracy {row['id_accuracy']:.4f}, ODIN {mean:.4f}, "
+                    f"{row['seconds']:.1f} s"
+                )
     return finished
 
 
@@ -164,33 +175,44 @@ class Crew:
         waiting: cells in their order.
         recipe: of all of them.
         deadline: by `time.perf_counter`.
+        elapsed: seconds that a cell of a kind took, or would have taken; it is kept up to date.
     """
 
     def __init__(
-        self, side: list[Trainer], waiting: list[Cell], recipe: Recipe, deadline: float
+        self,
+        side: list[Trainer],
+        waiting: list[Cell],
+        recipe: Recipe,
+        deadline: float,
+        elapsed: dict[str, float],
     ) -> None:
         self._waiting, self._recipe, self._deadline = waiting, recipe, deadline
+        self._elapsed = elapsed
         self._lock = threading.Lock()
         self._ended: queue.Queue[Trained | None] = queue.Queue()
-        # What a cell of a kind took, or would have taken.
-        self._elapsed: dict[str, float] = {}
+        self._scoring = _SCORING_SECONDS
         self._running = 0
         self._threads = [threading.Thread(target=self._work, args=(trainer,)) for trainer in side]
 
     def trained(self) -> Any:
-        """Cells as they end; those that were given up among them."""
+        """Cells as they end; those that were given up among them.
+
+        What ends a training with an error is raised when all others are in.
+        """
         for thread in self._threads:
             thread.start()
-        left = len(self._threads)
+        left, error = len(self._threads), None
         try:
             while left:
                 found = self._ended.get()
                 if found is None:
                     left -= 1
                 elif found.error is not None:
-                    raise found.error
+                    error = error or found.error
                 else:
                     yield found
+            if error is not None:
+                raise error
         finally:
             self.stop()
             # What a caller who leaves does not wait for ends after its epoch.
@@ -203,11 +225,19 @@ class Crew:
         with self._lock:
             self._waiting.clear()
 
+    def reserve(self, seconds: float) -> None:
+        """What scoring a cell took, to be kept free for each that is being trained or has been."""
+        self._scoring = max(self._scoring, seconds)
+
+    def _last_moment(self) -> float:
+        """When trainings must have ended, for there to be time to score them."""
+        return self._deadline - self._scoring * (self._running + self._ended.qsize())
+
     def _take(self) -> Cell | None:
         with self._lock:
             for place, cell in enumerate(self._waiting):
-                needs = self._elapsed.get(Method.of(cell.method).kind, 0.0)
-                if time.perf_counter() + needs < self._deadline:
+                needs = self._elapsed.get(Method.of(cell.method).kind, 0.0) + self._scoring
+                if time.perf_counter() + needs < self._last_moment():
                     return self._waiting.pop(place)
         return None
 
@@ -219,6 +249,7 @@ class Crew:
                 found = self._train(trainer, cell)
             except BaseException as error:  # the caller's thread raises it
                 found = Trained(cell, None, [], 0.0, 0.0, error)
+                self.stop()
             with self._lock:
                 self._running -= 1
                 self._elapsed[Method.of(cell.method).kind] = found.elapsed
@@ -226,23 +257,39 @@ class Crew:
         self._ended.put(None)
 
     def _train(self, trainer: Trainer, cell: Cell) -> Trained:
-        began = before = time.perf_counter()
+        began = time.perf_counter()
         seconds, curve = 0.0, []
         method, recipe = Method.of(cell.method), self._recipe
         trainer.begin(trainer.initial_state(cell.seed))
+        ready = before = time.perf_counter()
         for number in range(recipe.epochs):
             logs = trainer.train_epoch(method, cell.seed, number, recipe)
             curve.append(trainers.curve_row(number, logs))
             now = time.perf_counter()
             seconds += (now - before) / self._running
             before = now
-            takes = (now - began) / (number + 1) * recipe.epochs
-            if began + takes > self._deadline:
-                return Trained(cell, None, curve, seconds, takes)
+            ends = ready + (now - ready) / (number + 1) * recipe.epochs
+            if ends > self._last_moment():
+                return Trained(cell, None, curve, seconds, ends - began)
         state = trainer.copied_state()
         now = time.perf_counter()
         seconds += (now - before) / self._running
         return Trained(cell, state, curve, seconds, now - began)
+
+
+def _controls(results: Results, network: str) -> list[float]:
+    """ID accuracies of the controls of a network that have run."""
+    rows = {
+        row["seed"]: float(row["id_accuracy"])
+        for row in results.figures
+        if (row["network"], row["method"]) == (network, OFF)
+    }
+    return list(rows.values())
+
+
+def _has_not_learned(results: Results, network: str, recipe: Recipe) -> bool:
+    found = _controls(results, network)
+    return bool(found) and float(np.mean(found)) < recipe.least_accuracy
 
 
 def device_name() -> str:

@@ -90,7 +90,7 @@ def _decoded_by_many(jpegs: list[bytes]) -> np.ndarray:
     if workers < 2:
         return _decoded(jpegs)
     # Processes, as Pillow holds the interpreter for most of so small an image; and new ones, as
-    # one that JAX has started threads in must not be forked.
+    # one that PyTorch has started threads in must not be forked.
     parts = [jpegs[place : place + _ENOUGH] for place in range(0, len(jpegs), _ENOUGH)]
     with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
         return np.concatenate(list(pool.map(_decoded, parts)))

@@ -137,7 +137,7 @@ def train(
             raise SystemExit(
                 f"{folder} holds a cell that was begun otherwise: remove it, or give another folder"
             )
-        state = training.State(**saved["state"])
+        state = training.State(*(saved["state"][part] for part in vars(state)))
         curve, seconds = saved["curve"], saved["seconds"]
     trainer.begin(state)
     for number in range(len(curve), recipe.epochs):

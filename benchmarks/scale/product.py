@@ -1,9 +1,8 @@
 """Modules of keras_lodin that are needed where TensorFlow is not installed.
 
 `import keras_lodin` asks for an installed package and for what reads data. `utils.files`,
-`metrics.figures`, and the losses, networks and detectors that `nights` takes need no more than
-Keras: there they are imported as parts of a package of that name without its beginning, so that
-there is one definition of a figure.
+`metrics.figures` and `models` need no more than Keras: there they are imported as parts of a
+package of that name without its beginning, so that there is one definition of a figure.
 """
 
 from __future__ import annotations

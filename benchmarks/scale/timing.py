@@ -14,10 +14,13 @@ from scale import methods, networks, trainers, training
 from scale.cells import Sets, device_name
 from scale.layers import PLAIN, Arithmetic
 from scale.methods import Method
+from scale.plan import Recipe
 from scale.trainers import Trainer
 from scale.training import Numbers, Program, State
 
 _STEPS = 60
+# The largest learning rate of an epoch, of which the first step takes a fortieth.
+_RATE = 4.0
 # Of each kind, one whose term counts.
 _METHODS = {
     methods.PLAIN: "off",
@@ -45,19 +48,20 @@ def time_programs(
     how = trainers.arithmetic()
     say(f"{time.perf_counter() - began:.1f} s: data on {device_name()}")
     made: dict[tuple[str, int], list[Trainer]] = {}
+    compared: set[tuple[str, str, str]] = set()
     for setting in settings:
         network, kind, batch, *rest = setting.split(":")
         count = int(rest[0]) if rest else 1
         before = time.perf_counter()
         side = made.setdefault((network, int(batch)), [])
-        first = not side
         while len(side) < count:
             side.append(Trainer(network, sets.images, sets.labels, int(batch), how))
         for trainer in side[:count]:
             trainer.record(kind)
         ready = time.perf_counter() - before
-        if first and trainers.device() == "cuda":
-            say(f"{network}: {agreement(network, kind, sets, int(batch), how)}")
+        if trainers.device() == "cuda" and (network, kind, batch) not in compared:
+            compared.add((network, kind, batch))
+            say(f"{network}:{kind}:{batch}: {agreement(side[0], kind, sets, int(batch), how)}")
         steps = len(sets.labels) // int(batch)
         seconds = _timed(side[:count], kind, min(_STEPS, steps)) / count
         say(
@@ -66,13 +70,22 @@ def time_programs(
         )
 
 
-def agreement(network: str, kind: str, sets: Sets, batch: int, how: Arithmetic) -> str:
+def agreement(trainer: Trainer, kind: str, sets: Sets, batch: int, how: Arithmetic) -> str:
     """How far a step on the device is from one on a processor, in float32, and as it is used.
 
-    The distance is that of two updates over the length of the processor's. In bfloat16, where
+    The distance is that of two updates over the length of the second. In bfloat16, where
     rounding may turn the sign of a small gradient, it says how alike compiled and plain kernels
-    are, and both and float32.
+    are, and both and float32; and the step as it was recorded, which is what trains, is compared
+    with the same one that was not.
+
+    Args:
+        trainer: of the network; it has recorded the kind.
+        kind: of the method.
+        sets: the images.
+        batch: images of the step.
+        how: the arithmetic of the trainer.
     """
+    network = trainer.network
     on_device = trainers.device()
     plain = Arithmetic(torch.float32, torch.float32, PLAIN)
     rounded = Arithmetic(how.dtype, how.product_dtype, PLAIN, how.channels)
@@ -84,10 +97,20 @@ def agreement(network: str, kind: str, sets: Sets, batch: int, how: Arithmetic) 
         "float32 to the processor": (of_device, of_processor),
         "plain kernels to float32": (of_rounded, of_processor),
         "compiled to plain": (of_compiled, of_rounded),
+        "recorded to compiled": (recorded_update(trainer, kind, batch), of_compiled),
     }
     return ", ".join(
         f"{name} {_norm(one - other) / _norm(other):.1e}" for name, (one, other) in pairs.items()
     )
+
+
+def recorded_update(trainer: Trainer, kind: str, batch: int) -> np.ndarray:
+    """What the first step changes, as a trainer takes it."""
+    before = trainer.initial_state(0)
+    trainer.begin(before)
+    trainer.prepare(Method.of(_METHODS[kind]), 0, 0, Recipe(1, batch, _RATE))
+    trainer.steps(kind, 1)
+    return _change(before, trainer.copied_state())
 
 
 def _update(
@@ -103,15 +126,21 @@ def _update(
     rows, places, flips, draws = (torch.as_tensor(part[0]) for part in epoch)
     x = training.augmented(sets.images.cpu(), rows, places, flips)
     labels = torch.from_numpy(sets.labels[epoch.rows[0]].astype("int64"))
-    before = {name: value.clone() for name, value in state.parameters.items()}
+    before = training.start(networks.new_model(network, 0))
+    rate = training.scheduled(_RATE, 0, len(epoch.rows))
     training.train_step(
         *(state, Program(network, kind, how), Numbers(*(n.to(device) for n in numbers))),
-        *(x.to(device), labels.to(device), draws.to(device), torch.tensor(0.1, device=device)),
+        *(x.to(device), labels.to(device), draws.to(device), torch.tensor(rate, device=device)),
     )
+    return _change(before, state)
+
+
+def _change(before: State, after: State) -> np.ndarray:
+    """Of the weights, as one vector."""
     return np.concatenate(
         [
-            (value.detach() - before[name]).cpu().numpy().ravel()
-            for name, value in state.parameters.items()
+            (value.detach().cpu() - before.parameters[name]).numpy().ravel()
+            for name, value in after.parameters.items()
         ]
     )
 

@@ -48,9 +48,7 @@ def arithmetic() -> Arithmetic:
 
 def before_others() -> Any:
     """Where what is short, and waited for, goes before the trainings on the device."""
-    if device() == "cpu":
-        return contextlib.nullcontext()
-    return torch.cuda.stream(torch.cuda.Stream(priority=-1))
+    return contextlib.nullcontext() if device() == "cpu" else torch.cuda.stream(_first_stream())
 
 
 def prepare() -> None:
@@ -58,6 +56,12 @@ def prepare() -> None:
     torch.backends.cudnn.benchmark = True
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+
+
+@functools.cache
+def _first_stream() -> Any:
+    # One, as PyTorch keeps memory for each apart.
+    return torch.cuda.Stream(priority=-1)
 
 
 class Trainer:
@@ -123,6 +127,11 @@ class Trainer:
 
     def train_epoch(self, method: Method, seed: int, number: int, recipe: Recipe) -> np.ndarray:
         """One pass over the data, and the means of what `training.train_step` returns."""
+        self.prepare(method, seed, number, recipe)
+        return self.steps(method.kind, self._steps)
+
+    def prepare(self, method: Method, seed: int, number: int, recipe: Recipe) -> None:
+        """Lays ready what the steps of an epoch see."""
         steps = recipe.epochs * self._steps
         rates = [
             training.scheduled(recipe.learning_rate, number * self._steps + step, steps)
@@ -135,7 +144,6 @@ class Trainer:
             for own, number_of in zip(self._numbers, Numbers.of(method), strict=True):
                 own.copy_(number_of)
             self._rates.copy_(torch.tensor(rates))
-        return self.steps(method.kind, self._steps)
 
     def steps(self, kind: str, count: int) -> np.ndarray:
         """The first steps of an epoch, and the means of what they log."""

@@ -1,4 +1,4 @@
-"""Networks and their training in PyTorch, on a processor or a GPU."""
+"""A training in PyTorch, step by step, on a processor or a GPU."""
 
 from __future__ import annotations
 
@@ -78,14 +78,6 @@ def start(model: Any) -> State:
         (statistics if "moving_" in name else parameters)[name] = value
     velocities = {name: torch.zeros_like(value) for name, value in parameters.items()}
     return State(parameters, statistics, velocities)
-
-
-def assign(model: Any, state: State) -> None:
-    """Gives one of the product's networks a state's weights."""
-    trained = state.parameters | state.statistics
-    for name, weight in _weights(model):
-        value = trained[name].detach().cpu()
-        weight.assign(value.permute(2, 3, 1, 0) if value.ndim == 4 else value)
 
 
 def train_step(

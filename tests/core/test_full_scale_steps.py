@@ -78,6 +78,14 @@ def weights_of(model):
     }
 
 
+def assign(model, state):
+    trained = state.parameters | state.statistics
+    for layer in model.layers:
+        for weight in layer.weights:
+            value = trained[f"{layer.name}/{weight.name}"].detach()
+            weight.assign(value.permute(2, 3, 1, 0) if value.ndim == 4 else value)
+
+
 def product_model(network, method):
     """The product's, compiled with the optimizer that `keras_lodin.train` has."""
     model, loss, trained = new_model(network), "cross_entropy", None
@@ -128,7 +136,7 @@ def assert_steps_are_the_product_s(network, name, arithmetic, batches):
         x, y = batches[number]
         own = stepped(state, program, method, x, y, draws_of(y, number))
         np.testing.assert_allclose(own, logs, rtol=1e-4)
-        training.assign(model, state)
+        assign(model, state)
         for weight, value in weights_of(model).items():
             # Against what the steps changed, which is what counts, not how large a weight is.
             moved = np.abs(value - before[weight]).max()
@@ -174,7 +182,7 @@ def test_scores_are_those_of_the_product_s_detectors(network, batches, rng):
     for number, (x, y) in enumerate(batches):
         program = Program(network, "plain", WHOLE)
         stepped(state, program, Method.of("off"), x, y, draws_of(y, number))
-    training.assign(model, state)
+    assign(model, state)
     images = rng.integers(0, 256, (10, SIZE, SIZE, 3), dtype=np.uint8)
     classes, found = scores.scores_of(network, state, torch.from_numpy(images), batch=4)
     x = images.astype("float32") / 255.0

@@ -2,7 +2,9 @@
 
 import io
 import os
+import re
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -14,12 +16,16 @@ if os.environ.get("KERAS_BACKEND") != "torch":
 import torch
 from PIL import Image
 
+import keras_lodin  # noqa: F401  # all of it, before a part of it is asked for
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from scale import cells, data, layers, networks, nights, plan, trainers, training
+from scale import cells, data, layers, networks, nights, plan, timing, trainers, training
 from scale.methods import Method
 from scale.plan import Cell, Recipe
 from scale.results import Results
+
+BEGUN = Path(__file__).resolve().parents[2] / "docs/results/full_scale/nights/begun"
 
 
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, monkeypatch):
@@ -32,20 +38,20 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, mon
         return nights.train(cell, recipe, images, labels, tmp_path / folder)
 
     state, curve, _ = trained("whole")
-    epoch, calls = trainers.Trainer.train_epoch, []
+    step, calls = training.train_step, []
 
     def stopped(*arguments):
         calls.append(arguments)
-        if len(calls) == 2:
-            # Half of the epoch is done and lost.
+        if len(calls) == 4:
+            # Half of the second epoch is done and lost.
             raise KeyboardInterrupt
-        return epoch(*arguments)
+        return step(*arguments)
 
-    monkeypatch.setattr(trainers.Trainer, "train_epoch", stopped)
+    monkeypatch.setattr(training, "train_step", stopped)
     with pytest.raises(KeyboardInterrupt):
         trained("stopped")
     again, curve_again, _ = trained("stopped")
-    assert len(calls) == 3
+    assert len(calls) == 4 + 2
     assert curve_again == curve
     assert len({row["added"] for row in curve}) == 2
     for part, own in vars(again).items():
@@ -53,6 +59,19 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, mon
             np.testing.assert_array_equal(value, getattr(state, part)[name], err_msg=name)
     with pytest.raises(SystemExit, match="begun otherwise"):
         nights.train(cell, Recipe(3, batch=4), images, labels, tmp_path / "stopped")
+
+
+@pytest.mark.parametrize(
+    "path", sorted(BEGUN.glob("*/state.pt")), ids=lambda path: path.parent.name
+)
+def test_what_is_committed_can_be_gone_on_with(path):
+    saved = torch.load(path, weights_only=True)
+    network, *_ = path.parent.name.split("_")
+    fresh = training.start(networks.new_model(network, 0))
+    assert 0 < len(saved["curve"]) < saved["trained_by"][0]
+    for part, own in vars(fresh).items():
+        assert list(saved["state"][part]) == list(own)
+        assert all(value.shape == saved["state"][part][name].shape for name, value in own.items())
 
 
 @pytest.mark.slow
@@ -114,59 +133,102 @@ def test_a_queue_runs_side_by_side_and_every_method_as_it_does_alone(tmp_path, r
 
     together = run("together", waiting, 3)
     assert together.done() == set(waiting)
-    alone = run("alone", waiting[1:2], 1)
+    alone = run("alone", waiting[1:4], 1)
+    assert len(alone.curves) == 3 * 2
 
-    def curve_of(found):
-        return [row for row in found.curves if row["method"] == waiting[1].method]
+    def by_cell(rows):
+        return {tuple(row[key] for key in ("network", "method", "epoch")): row for row in rows}
 
-    assert curve_of(alone) == curve_of(together)[:2]
-    assert len(curve_of(together)) == 4
+    everything = by_cell(together.curves)
+    assert len(everything) == len(waiting) * 2
+    for key, row in by_cell(alone.curves).items():
+        assert row == everything[key]
+    losses = {row["loss"] for row in alone.curves if row["epoch"] == "2"}
+    assert len(losses) == 3
     lines = []
     arguments = (tmp_path / "data.npz", tmp_path / "together", 600.0, waiting, {})
     assert cells.run(*arguments, say=lines.append) == 0
     assert lines == ["nothing is missing"]
 
 
-def test_a_network_whose_control_has_not_learned_is_left(tmp_path, rng):
+def test_a_network_whose_controls_have_not_learned_is_left_for_good(tmp_path, rng):
     write_packed(tmp_path / "data.npz", rng, 16)
-    lines = []
-    cells.run(
-        *(tmp_path / "data.npz", tmp_path / "output", 600.0),
-        plan.cells(("wide_resnet_10_1",), plan.FIRST, (0, 1, 2)),
-        {"wide_resnet_10_1": Recipe(1, batch=8, least_accuracy=2.0)},
-        side_by_side=1,
-        say=lines.append,
-    )
-    assert any("its control must reach an accuracy of 2.0" in line for line in lines)
-    assert len(Results(tmp_path / "output").done()) < 12
+    waiting = plan.cells(("wide_resnet_10_1",), (*plan.FIRST, *plan.SECOND), (0, 1, 2))
+
+    def run(least_accuracy):
+        lines = []
+        cells.run(
+            *(tmp_path / "data.npz", tmp_path / "output", 600.0, waiting[: 4 * 3 + 2]),
+            {"wide_resnet_10_1": Recipe(1, batch=8, least_accuracy=least_accuracy)},
+            side_by_side=2,
+            say=lines.append,
+        )
+        assert any("is left: its controls must reach 2.0" in line for line in lines)
+        return Results(tmp_path / "output").done()
+
+    controls = {cell for cell in waiting if cell.method == plan.OFF and cell.seed < 2}
+    assert run(2.0) == controls
+    # Nor does another call begin its methods.
+    assert run(2.0) == controls
 
 
 def test_a_cell_that_would_end_after_the_budget_is_given_up(tmp_path, rng):
     write_packed(tmp_path / "data.npz", rng, 16)
     lines = []
     finished = cells.run(
-        *(tmp_path / "data.npz", tmp_path / "output", 5.0, [Cell("wide_resnet_10_1", "off", 0)]),
+        *(tmp_path / "data.npz", tmp_path / "output", 600.0, [Cell("wide_resnet_10_1", "off", 0)]),
         {"wide_resnet_10_1": Recipe(10**6, batch=8)},
         say=lines.append,
     )
     assert finished == 0
-    assert any("given up" in line for line in lines) or "is ready" not in "".join(lines)
+    assert any("given up" in line for line in lines)
 
 
-def test_what_ends_a_training_reaches_the_caller(tmp_path, rng, monkeypatch):
+def test_no_cell_is_begun_that_would_be_scored_too_late(tmp_path, rng):
     write_packed(tmp_path / "data.npz", rng, 16)
+    arguments = (tmp_path / "data.npz", tmp_path / "output")
+    one = [Cell("wide_resnet_10_1", "off", 0)]
+    # Less than what is kept free for scoring it.
+    assert cells.run(*arguments, 2.0, one, {"wide_resnet_10_1": Recipe(1, batch=8)}, say=print) == 0
 
-    def broken(*arguments):
-        raise RuntimeError("the device is gone")
+
+def test_an_error_of_one_training_reaches_the_caller_and_loses_no_other(tmp_path, rng, monkeypatch):
+    write_packed(tmp_path / "data.npz", rng, 16)
+    epoch, other_began = trainers.Trainer.train_epoch, threading.Event()
+
+    def broken(self, method, *others):
+        if method.name == "logit_norm:0.04":
+            assert other_began.wait(60.0)
+            raise RuntimeError("the device is gone")
+        if method.name != "off":
+            other_began.set()
+        return epoch(self, method, *others)
 
     monkeypatch.setattr(trainers.Trainer, "train_epoch", broken)
+    waiting = [Cell("wide_resnet_10_1", method, 0) for method in ("off", *plan.FIRST[3:0:-1])]
     with pytest.raises(RuntimeError, match="the device is gone"):
         cells.run(
-            *(tmp_path / "data.npz", tmp_path / "output", 600.0),
-            plan.cells(("wide_resnet_10_1",), plan.FIRST, (0,)),
+            *(tmp_path / "data.npz", tmp_path / "output", 600.0, waiting),
             {"wide_resnet_10_1": Recipe(1, batch=8)},
+            side_by_side=2,
             say=print,
         )
+    found = Results(tmp_path / "output").done()
+    # The control, and what was being trained beside the one that broke.
+    assert found == {waiting[0], waiting[2]}
+
+
+def test_a_recorded_step_is_the_step(rng):
+    images = torch.from_numpy(training.padded(rng.integers(0, 256, (16, 32, 32, 3), np.uint8)))
+    labels = rng.integers(10, size=16).astype("int32")
+    sets = cells.Sets(images, labels, None, {}, labels)
+    how = layers.Arithmetic(torch.float32, torch.float32, layers.PLAIN)
+    trainer = trainers.Trainer("wide_resnet_10_1", images, labels, 8, how)
+    trainer.record("two")
+    found = timing.agreement(trainer, "two", sets, 8, how)
+    distances = [float(distance) for distance in re.findall(r"\d\.\de[-+]\d+", found)]
+    assert len(distances) == 4
+    assert max(distances) < 1e-3
 
 
 @pytest.mark.slow

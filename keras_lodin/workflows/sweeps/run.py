@@ -132,7 +132,7 @@ def sweep(
     report: Callable[[str], None] = print,
     verbose: int | str = 0,
 ) -> Sweep:
-    """Searches for the GQ that helps on one's own data, or finds that none does.
+    """Searches for a way to train that helps on one's own data, or finds that none does.
 
     No out-of-distribution data is needed. Ways to train are compared by how well a detector tells
     ID validation data from made-up data: noise, patches of photographs, and copies of the
