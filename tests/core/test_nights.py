@@ -25,8 +25,6 @@ from scale.methods import Method
 from scale.plan import Cell, Recipe
 from scale.results import Results
 
-BEGUN = Path(__file__).resolve().parents[2] / "docs/results/full_scale/nights/begun"
-
 
 def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, monkeypatch):
     monkeypatch.setattr(layers, "compiled_kernels", lambda device: None)
@@ -59,19 +57,6 @@ def test_a_training_that_was_stopped_ends_as_one_that_was_not(tmp_path, rng, mon
             np.testing.assert_array_equal(value, getattr(state, part)[name], err_msg=name)
     with pytest.raises(SystemExit, match="begun otherwise"):
         nights.train(cell, Recipe(3, batch=4), images, labels, tmp_path / "stopped")
-
-
-@pytest.mark.parametrize(
-    "path", sorted(BEGUN.glob("*/state.pt")), ids=lambda path: path.parent.name
-)
-def test_what_is_committed_can_be_gone_on_with(path):
-    saved = torch.load(path, weights_only=True)
-    network, *_ = path.parent.name.split("_")
-    fresh = training.start(networks.new_model(network, 0))
-    assert 0 < len(saved["curve"]) < saved["trained_by"][0]
-    for part, own in vars(fresh).items():
-        assert list(saved["state"][part]) == list(own)
-        assert all(value.shape == saved["state"][part][name].shape for name, value in own.items())
 
 
 @pytest.mark.slow
