@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -112,6 +113,33 @@ def _packed(path: str) -> Path:
     return Path(path)
 
 
+def _network(name: str) -> str:
+    from scale.networks import parts
+
+    return _checked(parts, name)
+
+
+def _method(name: str) -> str:
+    from scale.methods import Method
+
+    return _checked(Method.of, name)
+
+
+def _setting(text: str) -> str:
+    from scale.settings import parsed
+
+    return _checked(parsed, text)
+
+
+def _checked(function: Callable[[str], object], text: str) -> str:
+    """The text, if the function takes it."""
+    try:
+        function(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def _say(line: str) -> None:
     print(line, flush=True)
 
@@ -130,11 +158,13 @@ def _parser() -> argparse.ArgumentParser:
     pack = command("pack", _pack, "write one file of JPEG bytes and labels")
     pack.add_argument("--tfds", type=Path, required=True, help="folder of the TFDS data sets")
     timing = command("time", _time, "say whether a device is right, and how fast")
-    timing.add_argument("settings", nargs="+", help="NETWORK:KIND:BATCH[:SIDE_BY_SIDE]")
+    timing.add_argument(
+        "settings", nargs="+", type=_setting, help="NETWORK:KIND:BATCH[:SIDE_BY_SIDE]"
+    )
     run = command("run", _run, "train what is missing")
     run.add_argument("--budget", type=float, required=True, help="seconds")
-    run.add_argument("--networks", nargs="+", default=list(plan.RECIPES))
-    run.add_argument("--methods", nargs="+", default=list(plan.METHODS))
+    run.add_argument("--networks", nargs="+", type=_network, default=list(plan.RECIPES))
+    run.add_argument("--methods", nargs="+", type=_method, default=list(plan.METHODS))
     run.add_argument("--seeds", nargs="+", type=int, default=list(plan.SEEDS))
     run.add_argument("--side-by-side", type=int, default=4, help="trainings at a time")
     run.add_argument("--epochs", type=int, help="another recipe's")

@@ -109,31 +109,34 @@ def run(
             for kind in kinds:
                 trainer.record(kind)
         tell(f"{network} is ready, {len(side)} side by side")
-        first, elapsed = [], {}
+        clock = Clock(deadline)
+        first = []
         if not _controls(results, network):
             first = [cell for cell in waiting if cell.method == OFF][: len(side)]
-        for part in (first, [cell for cell in waiting if cell not in first]):
-            if _has_not_learned(results, network, recipe):
-                tell(f"{network} is left: its controls must reach {recipe.least_accuracy}")
-                break
-            crew = Crew(side, part, recipe, deadline, elapsed)
-            for trained in crew.trained():
-                cell = trained.cell
-                if trained.state is None:
-                    tell(f"{cell}: given up, as it takes {trained.elapsed:.0f} s")
-                    continue
-                before = time.perf_counter()
-                rows, kept_scores = _scored(trained, recipe, sets)
-                results.add(cell, rows, trained.curve, kept_scores)
-                crew.reserve(time.perf_counter() - before)
-                finished += 1
-                row = rows[-1]
-                mean = np.mean([row[f"auroc:{name}"] for name in OOD])
-                tell(
-                    f"{cell}: accuracy {row['id_accuracy']:.4f}, ODIN {mean:.4f}, "
-                    f"{row['seconds']:.1f} s"
-                )
+        finished += _run_part(Crew(side, first, recipe, clock), recipe, sets, results, tell)
+        if _has_not_learned(results, network, recipe):
+            tell(f"{network} is left: its controls must reach {recipe.least_accuracy}")
+            continue
+        others = [cell for cell in waiting if cell not in first]
+        finished += _run_part(Crew(side, others, recipe, clock), recipe, sets, results, tell)
     return finished
+
+
+class Clock:
+    """What is left of a budget, and what cells of a network take of it.
+
+    Args:
+        deadline: by `time.perf_counter`.
+
+    Attributes:
+        elapsed: kind of method -> seconds that a cell took, or would have taken.
+        scoring: seconds to be kept free for scoring a cell.
+    """
+
+    def __init__(self, deadline: float) -> None:
+        self.deadline = deadline
+        self.elapsed: dict[str, float] = {}
+        self.scoring = _SCORING_SECONDS
 
 
 class Sets(NamedTuple):
@@ -174,23 +177,16 @@ class Crew:
         side: the trainers.
         waiting: cells in their order.
         recipe: of all of them.
-        deadline: by `time.perf_counter`.
-        elapsed: seconds that a cell of a kind took, or would have taken; it is kept up to date.
+        clock: it is kept up to date.
     """
 
     def __init__(
-        self,
-        side: list[Trainer],
-        waiting: list[Cell],
-        recipe: Recipe,
-        deadline: float,
-        elapsed: dict[str, float],
+        self, side: list[Trainer], waiting: list[Cell], recipe: Recipe, clock: Clock
     ) -> None:
-        self._waiting, self._recipe, self._deadline = waiting, recipe, deadline
-        self._elapsed = elapsed
+        self._waiting, self._recipe, self.clock = list(waiting), recipe, clock
+        self._is_left = False
         self._lock = threading.Lock()
         self._ended: queue.Queue[Trained | None] = queue.Queue()
-        self._scoring = _SCORING_SECONDS
         self._running = 0
         self._threads = [threading.Thread(target=self._work, args=(trainer,)) for trainer in side]
 
@@ -216,7 +212,7 @@ class Crew:
         finally:
             self.stop()
             # What a caller who leaves does not wait for ends after its epoch.
-            self._deadline = 0.0
+            self._is_left = True
             for thread in self._threads:
                 thread.join()
 
@@ -225,18 +221,15 @@ class Crew:
         with self._lock:
             self._waiting.clear()
 
-    def reserve(self, seconds: float) -> None:
-        """What scoring a cell took, to be kept free for each that is being trained or has been."""
-        self._scoring = max(self._scoring, seconds)
-
     def _last_moment(self) -> float:
         """When trainings must have ended, for there to be time to score them."""
-        return self._deadline - self._scoring * (self._running + self._ended.qsize())
+        return self.clock.deadline - self.clock.scoring * (self._running + self._ended.qsize())
 
     def _take(self) -> Cell | None:
         with self._lock:
             for place, cell in enumerate(self._waiting):
-                needs = self._elapsed.get(Method.of(cell.method).kind, 0.0) + self._scoring
+                kind = Method.of(cell.method).kind
+                needs = self.clock.elapsed.get(kind, 0.0) + self.clock.scoring
                 if time.perf_counter() + needs < self._last_moment():
                     return self._waiting.pop(place)
         return None
@@ -252,7 +245,7 @@ class Crew:
                 self.stop()
             with self._lock:
                 self._running -= 1
-                self._elapsed[Method.of(cell.method).kind] = found.elapsed
+                self.clock.elapsed[Method.of(cell.method).kind] = found.elapsed
             self._ended.put(found)
         self._ended.put(None)
 
@@ -269,12 +262,33 @@ class Crew:
             seconds += (now - before) / self._running
             before = now
             ends = ready + (now - ready) / (number + 1) * recipe.epochs
-            if ends > self._last_moment():
+            if self._is_left or ends > self._last_moment():
                 return Trained(cell, None, curve, seconds, ends - began)
         state = trainer.copied_state()
         now = time.perf_counter()
         seconds += (now - before) / self._running
         return Trained(cell, state, curve, seconds, now - began)
+
+
+def _run_part(
+    crew: Crew, recipe: Recipe, sets: Sets, results: Results, tell: Callable[[str], None]
+) -> int:
+    """Adds the cells of a crew to the results as they end, and says how many."""
+    finished = 0
+    for trained in crew.trained():
+        cell = trained.cell
+        if trained.state is None:
+            tell(f"{cell}: given up, as it takes {trained.elapsed:.0f} s")
+            continue
+        before = time.perf_counter()
+        rows, kept_scores = _scored(trained, recipe, sets)
+        results.add(cell, rows, trained.curve, kept_scores)
+        crew.clock.scoring = max(crew.clock.scoring, time.perf_counter() - before)
+        finished += 1
+        row = rows[-1]
+        mean = np.mean([row[f"auroc:{name}"] for name in OOD])
+        tell(f"{cell}: accuracy {row['id_accuracy']:.4f}, ODIN {mean:.4f}, {row['seconds']:.1f} s")
+    return finished
 
 
 def _controls(results: Results, network: str) -> list[float]:

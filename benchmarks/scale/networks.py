@@ -7,6 +7,7 @@ The names of layers and weights are Keras's, so that weights go from one to the 
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -43,7 +44,7 @@ def new_model(name: str, seed: int, input_shape: tuple[int, int, int] = (32, 32,
     import keras
 
     models = product.load("models")
-    kind, *numbers = _parts(name)
+    kind, *numbers = parts(name)
     # Drawn alike whatever trains it.
     with keras.device("cpu"):
         keras.utils.set_random_seed(seed)
@@ -55,20 +56,25 @@ def new_model(name: str, seed: int, input_shape: tuple[int, int, int] = (32, 32,
         return models.ResNet20(**common)
 
 
-def _parts(name: str) -> tuple[Any, ...]:
+def parts(name: str) -> tuple[Any, ...]:
+    """The kind of a network and its numbers: `("wide_resnet", 34, 1)`.
+
+    Raises:
+        ValueError: for another name than `logits_of` takes.
+    """
     if name == "resnet20":
         return ("resnet20",)
-    if name == "resnet18" or name.startswith("resnet18_width"):
-        return "resnet18", int(name.removeprefix("resnet18").removeprefix("_width") or 64)
-    if name.startswith("wide_resnet_"):
-        return "wide_resnet", *map(int, name.split("_")[2:])
+    if found := re.fullmatch(r"resnet18(?:_width(\d+))?", name):
+        return "resnet18", int(found[1] or 64)
+    if found := re.fullmatch(r"wide_resnet_(\d+)_(\d+)", name):
+        return "wide_resnet", int(found[1]), int(found[2])
     raise ValueError(
         f"Expected resnet18, resnet20 or wide_resnet_DEPTH_WIDTH. Received: name={name!r}"
     )
 
 
 def _body(name: str) -> Callable[[Any, Any], Any]:
-    kind, *numbers = _parts(name)
+    kind, *numbers = parts(name)
     if kind == "wide_resnet":
         depth, width = numbers
         return functools.partial(_wide_resnet, depth=depth, width=width)

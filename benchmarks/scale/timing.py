@@ -15,6 +15,7 @@ from scale.cells import Sets, device_name
 from scale.layers import PLAIN, Arithmetic
 from scale.methods import Method
 from scale.plan import Recipe
+from scale.settings import parsed
 from scale.trainers import Trainer
 from scale.training import Numbers, Program, State
 
@@ -48,21 +49,20 @@ def time_programs(
     how = trainers.arithmetic()
     say(f"{time.perf_counter() - began:.1f} s: data on {device_name()}")
     made: dict[tuple[str, int], list[Trainer]] = {}
-    compared: set[tuple[str, str, str]] = set()
+    compared: set[tuple[str, str, int]] = set()
     for setting in settings:
-        network, kind, batch, *rest = setting.split(":")
-        count = int(rest[0]) if rest else 1
+        network, kind, batch, count = parsed(setting)
         before = time.perf_counter()
-        side = made.setdefault((network, int(batch)), [])
+        side = made.setdefault((network, batch), [])
         while len(side) < count:
-            side.append(Trainer(network, sets.images, sets.labels, int(batch), how))
+            side.append(Trainer(network, sets.images, sets.labels, batch, how))
         for trainer in side[:count]:
             trainer.record(kind)
         ready = time.perf_counter() - before
         if trainers.device() == "cuda" and (network, kind, batch) not in compared:
             compared.add((network, kind, batch))
-            say(f"{network}:{kind}:{batch}: {agreement(side[0], kind, sets, int(batch), how)}")
-        steps = len(sets.labels) // int(batch)
+            say(f"{network}:{kind}:{batch}: {agreement(side[0], kind, sets, batch, how)}")
+        steps = len(sets.labels) // batch
         seconds = _timed(side[:count], kind, min(_STEPS, steps)) / count
         say(
             f"{setting}: {1e3 * seconds:.2f} ms a step of one, {seconds * steps:.2f} s an epoch, "

@@ -24,7 +24,7 @@ from scale.figures import DETECTORS
 from scale.layers import PLAIN, Arithmetic
 from scale.methods import Method
 from scale.plan import MOMENTUM, PADDING, WEIGHT_DECAY
-from scale.training import Numbers, Program, State
+from scale.training import Numbers, Program
 
 STEPS, BATCH, SIZE, SEED, RATE = 2, 8, 16, 7, 0.05
 # Every kind of method on the poster's kind of network, and some on each of the others. The weights
@@ -221,4 +221,3 @@ def test_an_epoch_sees_every_image_once_and_no_label_is_drawn_as_another_class(r
     assert epoch.places.max() <= 2 * PADDING
     again = training.epoch_of(labels, 8, seed=1, number=2)
     assert all(np.array_equal(one, other) for one, other in zip(epoch, again, strict=True))
-    assert isinstance(training.start(new_model("resnet20")), State)

@@ -20,7 +20,7 @@ import keras_lodin  # noqa: F401  # all of it, before a part of it is asked for
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
-from scale import cells, data, layers, networks, nights, plan, timing, trainers, training
+from scale import cells, data, layers, networks, nights, plan, settings, timing, trainers, training
 from scale.methods import Method
 from scale.plan import Cell, Recipe
 from scale.results import Results
@@ -201,6 +201,14 @@ def test_an_error_of_one_training_reaches_the_caller_and_loses_no_other(tmp_path
     found = Results(tmp_path / "output").done()
     # The control, and what was being trained beside the one that broke.
     assert found == {waiting[0], waiting[2]}
+
+
+def test_what_is_to_be_timed_is_read_or_refused():
+    assert settings.parsed("resnet18:two:128") == ("resnet18", "two", 128, 1)
+    assert settings.parsed("wide_resnet_34_1:plain:64:4") == ("wide_resnet_34_1", "plain", 64, 4)
+    for wrong in ("", "resnet18", "resnet19:two:128", "resnet18:three:128", "resnet18:two:1:2:3"):
+        with pytest.raises(ValueError, match="Received: "):
+            settings.parsed(wrong)
 
 
 def test_a_recorded_step_is_the_step(rng):
